@@ -1,0 +1,1 @@
+"""Read loop.py first."""

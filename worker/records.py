@@ -1,0 +1,152 @@
+"""The nouns: what travels through the worker. No clocks, no sockets, no decoding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Partition(NamedTuple):
+    """A partition of an input topic."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        """``topic[number]``, as librdkafka's logs name it."""
+        return f"{self.topic}[{self.number}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A message as the log gave it.
+
+    Attributes:
+        partition: Where it came from.
+        epoch: The partition's epoch when it was read; it is stale once the partition has another.
+        previous_next_offset: The ``next_offset`` of the message delivered before it, or the position at the
+            assignment: records chain by it, since numeric gaps are normal (control records, compaction).
+        offset: Where it stands.
+        timestamp_ms: Kafka's timestamp, or None when the message has none.
+        key: The team's key.
+        value: The body; None is a tombstone.
+        headers: In the order of the message.
+    """
+
+    partition: Partition
+    epoch: int
+    previous_next_offset: int
+    offset: int
+    timestamp_ms: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def next_offset(self) -> int:
+        """What to commit once this message is dealt with: the next read."""
+        return self.offset + 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes it holds in memory, without the object itself."""
+        return len(self.key or b"") + len(self.value or b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a record is a dead letter: a stable slug, and one sentence that never holds the text."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A chat message that could be decoded.
+
+    Attributes:
+        message_id: As it came, or ``topic:partition:offset``.
+        channel_id: As it came.
+        user_id: As it came.
+        sent_at: A string or a number, passed on as it came.
+        characters: Code points of the whole text, before any cut.
+        tokens: Ids to score, special tokens included; empty for a text that is blank: it is not scored.
+        truncated: Whether a cut, by characters or by tokens, took something away.
+    """
+
+    message_id: str
+    channel_id: str | None
+    user_id: str | None
+    sent_at: str | int | float | None
+    characters: int
+    tokens: Sequence[int]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A fetched message, prepared: what it owes is known.
+
+    Attributes:
+        source: The message as fetched.
+        content: The message to judge, the fault that makes it a dead letter, or None for a tombstone, which
+            owes nothing.
+    """
+
+    source: Fetched
+    content: Message | Fault | None
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """What the device must score for it; empty when nothing."""
+        return self.content.tokens if isinstance(self.content, Message) else ()
+
+
+Scores = NDArray[np.float32]
+"""``[L]`` probabilities of one text, in [0, 1], in the model card's order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A record and the device's answer.
+
+    Attributes:
+        record: What was asked.
+        scores: Probabilities; a Fault when this text breaks the model; None when the model was not asked.
+    """
+
+    record: Record
+    scores: Scores | Fault | None
+
+
+class Topic(Enum):
+    """Which of our topics an output goes to; the session knows their names."""
+
+    VERDICT = "verdict"
+    ALERT = "alert"
+    DEAD_LETTER = "dead letter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One record to produce.
+
+    Attributes:
+        topic: Which topic.
+        source: The input that owed it: it decides the partition, and names the culprit when a broker refuses.
+        key: The input's.
+        value: The body.
+        headers: In order.
+    """
+
+    topic: Topic
+    source: Fetched
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
