@@ -1,8 +1,8 @@
 """Errors, by who must act next: the record, the transaction, the process.
 
-A record's fault is data: it becomes a dead letter (``records.Fault``). A transaction's fault never leaves ``session``: it
-is an event of the table in ``transaction``. What is left ends the process, with the exit code of the contract
-(``Stop``), and always with a sentence that says what to do.
+A record's fault is data: it becomes a dead letter (``records.Fault``). A transaction's fault never leaves
+``session``: it is an event of the table in ``transaction``. What is left ends the process, with the exit code
+of the contract (``Stop``), and always with a sentence that says what to do.
 """
 
 from enum import IntEnum

@@ -1,0 +1,190 @@
+"""Which partitions are ours, and how far each has come: what decides whether work may be committed.
+
+Brokers do not check who owns a partition: stale work that is committed with fresh group metadata is
+accepted, and is a duplicate. So each partition has an epoch, which is new at every assignment and after every
+rewind, and each record carries the epoch under which it was read. A record is ours while the two agree:
+
+1. we read ``p``, offsets 0 to 9, under epoch 7;
+2. a rebalance takes ``p`` away: epoch 7 is gone, and another worker reads 0 to 9;
+3. the next rebalance gives ``p`` back: epoch 8, from what the other worker has committed;
+4. the device hands us the scores of step 1: their epoch is 7, so they are dropped, although ``p`` is ours.
+
+Records also chain: each carries its predecessor's ``next_offset``. Numeric gaps are normal (control records,
+compaction, retention); a break of the chain is lost work, and is refused.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.records import Fetched, Output, Partition, Topic
+from worker.transaction import Event
+
+
+class OutOfOrder(Exception):  # noqa: N818 - weather, not a bug of ours
+    """The log delivered an offset before the position: everything must be read again."""
+
+
+@dataclass(slots=True)
+class _Position:
+    epoch: int
+    committed: int
+    delivered: int
+
+
+class Ownership:
+    """The partitions that are ours, each with its epoch, its committed and its delivered next offset."""
+
+    def __init__(self) -> None:
+        self._positions: dict[Partition, _Position] = {}
+        self._epoch = 0
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """Those that have a position, in order."""
+        return sorted(self._positions)
+
+    @property
+    def committed_offsets(self) -> dict[Partition, int]:
+        """What is committed of each: the next offset."""
+        return {partition: position.committed for partition, position in self._positions.items()}
+
+    def place(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Gives partitions a position, under a new epoch: at an assignment, and after a rewind."""
+        for partition, next_offset in next_offsets.items():
+            self._epoch += 1
+            self._positions[partition] = _Position(self._epoch, next_offset, next_offset)
+
+    def remove(self, partitions: Iterable[Partition]) -> None:
+        """Takes partitions away: their records are stale from here on."""
+        for partition in partitions:
+            self._positions.pop(partition, None)
+
+    def fetched(
+        self,
+        partition: Partition,
+        offset: int,
+        *,
+        timestamp_ms: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+    ) -> Fetched | None:
+        """Stamps a delivered message with its epoch and its predecessor, and moves the position on.
+
+        Returns:
+            None when the partition is not ours any more.
+
+        Raises:
+            OutOfOrder: The offset lies before the position. Nothing has changed.
+        """
+        position = self._positions.get(partition)
+        if position is None:
+            return None
+        if offset < position.delivered:
+            raise OutOfOrder(f"{partition} delivered offset {offset}, expected {position.delivered} or later")
+        fetched = Fetched(
+            partition=partition,
+            epoch=position.epoch,
+            previous_next_offset=position.delivered,
+            offset=offset,
+            timestamp_ms=timestamp_ms,
+            key=key,
+            value=value,
+            headers=headers,
+        )
+        position.delivered = fetched.next_offset
+        return fetched
+
+    def owns(self, fetched: Fetched) -> bool:
+        """Whether its partition is ours under the epoch that it was read in."""
+        position = self._positions.get(fetched.partition)
+        return position is not None and position.epoch == fetched.epoch
+
+    def refusal(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> Event | None:
+        """Why these records must not be committed with these outputs; None when they may.
+
+        Args:
+            records: In the order of their arrival; all that the transaction will cover.
+            outputs: All that it will produce.
+        """
+        if not all(self.owns(record) for record in records):
+            return Event.STALE
+        expected: dict[Partition, int] = {}
+        for record in records:
+            at = expected.get(record.partition, self._positions[record.partition].committed)
+            if record.previous_next_offset != at:
+                return Event.GAP
+            expected[record.partition] = record.next_offset
+        owed = sorted((record.partition, record.offset) for record in records if record.value is not None)
+        paid = sorted(
+            (output.source.partition, output.source.offset) for output in outputs if output.topic is not Topic.ALERT
+        )
+        return None if owed == paid else Event.MISSING_OUTPUT
+
+    def committed(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Notes what has been committed."""
+        for partition, next_offset in next_offsets.items():
+            self._positions[partition].committed = next_offset
+
+
+def next_offsets(records: Iterable[Fetched]) -> dict[Partition, int]:
+    """What to commit for records in the order of their arrival: each partition's last ``next_offset``."""
+    return {record.partition: record.next_offset for record in records}
+
+
+def group_member(metadata: bytes) -> tuple[int, str] | None:
+    """Reads generation and member id out of librdkafka's serialised group metadata.
+
+    A broker fences neither an empty member id nor generation -1 (KAFKA-9365): to commit with these is to
+    commit unfenced, so the session refuses both.
+
+    Returns:
+        None when the bytes have another shape.
+
+    Source: ``rd_kafka_consumer_group_metadata_write`` in librdkafka 2.x: ``CGMDv2:``, the generation as int32
+    little-endian, then group id, member id and optionally group instance id, each ended by NUL.
+    """
+    magic = b"CGMDv2:"
+    if not metadata.startswith(magic):
+        return None
+    generation = int.from_bytes(metadata[len(magic) : len(magic) + 4], "little", signed=True)
+    names = metadata[len(magic) + 4 :].split(b"\0")
+    if len(names) < 3:  # noqa: PLR2004 - group, member, and what follows the member's NUL
+        return None
+    return generation, names[1].decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """Where to start without a usable committed offset: ``WORKER_KAFKA__AUTO_OFFSET_RESET``.
+
+    Attributes:
+        refuse: Nowhere: stop.
+        time_ms: At the first message of that time or later, in milliseconds of the epoch; None: the earliest.
+    """
+
+    refuse: bool = False
+    time_ms: int | None = None
+
+
+def start(committed: int | None, *, low: int, high: int, timed: int | None, reset: Reset) -> int | None:
+    """Where a partition starts.
+
+    Args:
+        committed: What the group has committed, if anything.
+        low: The first offset that there is.
+        high: The end.
+        timed: What the broker found for the time of ``reset``; negative: no message is that young.
+        reset: What the settings want.
+
+    Returns:
+        The committed offset if it is in range. If retention has overtaken it, the first that there is. Without
+        one, what ``reset`` says. None: nowhere.
+    """
+    if committed is not None and low <= committed <= high:
+        return committed
+    if reset.refuse:
+        return None
+    if committed is not None or timed is None:
+        return low
+    return timed if timed >= 0 else high

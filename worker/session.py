@@ -1,0 +1,380 @@
+"""Kafka as the loop sees it: a member of the consumer group, and the publisher, as one session.
+
+One owner thread calls all of this: since confluent-kafka 2.16 a call from a second thread blocks until the first
+one's ``poll`` returns. A transaction is one call, ``publish``; none is open across a poll, so that a rebalance
+never finds one.
+
+A position is given in one way only, by ``_place``: ask what the group has committed, and assign with explicit
+offsets. An assignment, a rewind and a position that retention has overtaken all put partitions among the waiting
+ones, and ``poll`` places them, once the publisher has settled what an earlier producer left. Callbacks note what
+happened and assign nothing, so a broker that does not answer never holds one up. Rejected: ``seek`` (after
+librdkafka has found no offset it fails for ever, and it races with what is already fetched); leaving the reset to
+librdkafka (``earliest`` skips a lost range without a word, ``latest`` loses messages at a rewind).
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from worker.errors import KafkaRefused, Protected
+from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets, start
+from worker.publisher import SLICE_S, Publisher, PublisherOptions
+from worker.records import Fetched, Output, Partition
+from worker.transaction import CONSUMER_ERRORS, Event, Refusal
+
+log = logging.getLogger(__name__)
+
+_AUTHENTICATION = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL"})
+_AUTHENTICATION_MS_MAX = 5_000  # a broker that is starting may refuse for a moment
+_AUTHENTICATION_FORGOTTEN_MS = 30_000
+_TOPIC_MISSING_MS_MAX = 10_000  # as may one whose metadata is not loaded
+_SAY_AGAIN_MS = 10_000
+
+_HINTS = {
+    "TOPIC_AUTHORIZATION_FAILED": "Grant its principal READ on the input topics.",
+    "GROUP_AUTHORIZATION_FAILED": "Grant its principal READ on the group WORKER_KAFKA__GROUP_ID.",
+    "INVALID_SESSION_TIMEOUT": "WORKER_KAFKA__SESSION_TIMEOUT_MS must lie between the broker's "
+    "group.min.session.timeout.ms and group.max.session.timeout.ms.",
+    "INCONSISTENT_GROUP_PROTOCOL": "The group's other members have another WORKER_KAFKA__ASSIGNMENT_STRATEGY or "
+    "WORKER_KAFKA__GROUP_PROTOCOL: stop them all before you change it.",
+    "FENCED_INSTANCE_ID": "Another live process has this WORKER_KAFKA__GROUP_INSTANCE_ID: each needs its own.",
+    "UNSUPPORTED_VERSION": "WORKER_KAFKA__GROUP_PROTOCOL=consumer needs brokers that have it: use classic.",
+}
+_AUTHENTICATION_HINT = (
+    "Look at WORKER_KAFKA__SECURITY_PROTOCOL, SASL_MECHANISM, SASL_USERNAME, SASL_PASSWORD and the SSL settings."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """What the session needs to know.
+
+    Attributes:
+        consumer_config: librdkafka's properties for the consumer.
+        input_topics: Their names.
+        reset: Where a partition without a committed offset starts.
+        incremental: Whether the group rebalances incrementally: cooperative-sticky, and KIP-848.
+        publisher: For the other half.
+    """
+
+    consumer_config: Mapping[str, Any]
+    input_topics: Sequence[str]
+    reset: Reset
+    incremental: bool
+    publisher: PublisherOptions
+
+
+class Session:
+    """The loop's ``Log`` on a real Kafka."""
+
+    def __init__(
+        self,
+        options: SessionOptions,
+        *,
+        clock: Callable[[], int],
+        watch: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self.changes = 0
+        self._options = options
+        self._clock = clock
+        self._owned = Ownership()
+        self._assigned: set[Partition] = set()  # what librdkafka fetches
+        self._waiting: set[Partition] = set()  # ours, without a position yet
+        self._overtaken: set[Partition] = set()  # of these, those whose committed position is gone
+        self._paused = False
+        self._heard: list[KafkaError] = []
+        self._unauthenticated_ms: tuple[int, int] | None = None  # first and last time in a row
+        self._missing_since_ms: dict[str, int] = {}
+        self._looked_at_ms = 0
+        self._said_at_ms: int | None = None
+        self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._heard.append)
+        self._consumer = Consumer({**options.consumer_config, "error_cb": self._heard.append}, logger=log)
+
+    def subscribe(self) -> None:
+        """Joins the group; only now, with the model loaded, since a member must poll."""
+        self._consumer.subscribe(
+            list(self._options.input_topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    @property
+    def rejected(self) -> Collection[tuple[Partition, int]]:
+        """Records (partition, offset) whose outputs a broker refused for their size."""
+        return self._publisher.rejected
+
+    def owns(self, fetched: Fetched) -> bool:
+        """Whether the record is still ours to commit."""
+        return self._owned.owns(fetched)
+
+    def ready(self) -> bool:
+        """Whether ``publish`` may be called; takes a step towards it, of about a second at most."""
+        return self._publisher.ready()
+
+    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
+        """Serves rebalances and errors, and gives what there is.
+
+        Args:
+            records_max: At most so many messages.
+            wait_ms: How long to wait for the first.
+
+        Raises:
+            KafkaRefused: Kafka won't have us.
+            Protected: There is no position to start from, and the settings want none chosen.
+        """
+        self._publisher.serve()
+        fetched: list[Fetched] = []
+        try:
+            # One by one and at once: ``consume`` would wait for its number of messages, and a message belongs to
+            # the epoch that is in force when it is handed over.
+            first = self._consumer.poll(wait_ms / 1000)
+            if first is not None:
+                self._accept([first], fetched)
+                if records_max > 1:
+                    self._accept(self._consumer.consume(records_max - 1, 0), fetched)
+        except OutOfOrder as disorder:
+            log.warning("%s: everything uncommitted is read again", disorder)
+            self.rewind()
+        self._hear()
+        self._look_for_missing()
+        if self._waiting and self._publisher.ready():
+            self._place()
+        return [one for one in fetched if self._owned.owns(one)]
+
+    def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+        """One transaction: the outputs, and the offsets after the records; only when ``ready``.
+
+        Returns:
+            Whether it is committed. If not: ``rewind``.
+
+        Raises:
+            KafkaRefused: The process must end; the transaction is not committed.
+        """
+        offsets = next_offsets(records)
+        refusal = self._owned.refusal(records, outputs)
+        committed = self._commit(outputs, offsets, refusal)
+        if committed:
+            self._owned.committed(offsets)
+        return committed
+
+    def rewind(self) -> None:
+        """Makes every record in memory stale; ``poll`` reads on from what the group has committed."""
+        self._waiting.update(self._owned.partitions)
+        self._owned.remove(self._waiting)
+        self.changes += 1
+
+    def pause(self) -> None:
+        """Fetches nothing until ``resume``; what was prefetched is thrown away."""
+        if not self._paused:
+            self._paused = True
+            self._consumer.pause(_plain(self._assigned))
+
+    def resume(self) -> None:
+        """Fetches again, if it was paused."""
+        if self._paused:
+            self._paused = False
+            self._consumer.resume(_plain(self._assigned))
+
+    def backlog(self) -> int | None:
+        """Records behind what is committed, as far as known from the fetches; None while nothing is known."""
+        behind = 0
+        for partition, committed in self._owned.committed_offsets.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+            if high < 0:
+                return None
+            behind += max(0, high - committed)
+        return behind
+
+    def close(self) -> None:
+        """Leaves the group (a static member of a classic group stays until its session ends)."""
+        self._consumer.close()
+
+    # ---- the group -------------------------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._waiting.update(_names(partitions))
+        if self._options.incremental:
+            consumer.incremental_assign([])
+        else:
+            consumer.assign([])
+
+    def _on_revoke(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._give_up(consumer, partitions, "revoked")
+
+    def _on_lost(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._give_up(consumer, partitions, "lost")
+
+    def _give_up(self, consumer: Consumer, partitions: Sequence[TopicPartition], how: str) -> None:
+        gone = _names(partitions)
+        log.info("%s: %s", how, _listed(gone))
+        self._owned.remove(gone)
+        self._waiting -= gone
+        self._overtaken -= gone
+        self.changes += 1
+        if self._options.incremental:
+            consumer.incremental_unassign(_plain(self._assigned & gone))
+        else:
+            consumer.unassign()
+        self._assigned -= gone
+
+    def _place(self) -> None:
+        """Gives the waiting partitions their positions; if Kafka doesn't answer, the next poll tries again."""
+        try:
+            starts = self._find_starts()
+        except KafkaException as error:
+            self._heard.append(error.args[0])
+            return
+        if starts is None:
+            return
+        placed = [TopicPartition(p.topic, p.number, offset) for p, offset in sorted(starts.items())]
+        if self._options.incremental:
+            self._consumer.incremental_unassign(_plain(self._assigned & self._waiting))
+            self._consumer.incremental_assign(placed)
+        else:
+            # An eager group assigns, revokes and rewinds everything together.
+            self._consumer.assign(placed)
+        self._assigned |= self._waiting
+        self._waiting.clear()
+        self._overtaken.clear()
+        self._owned.place(starts)
+        if self._paused:
+            self._consumer.pause(placed)
+        log.info(
+            "reading from: %s", ", ".join(f"{p}@{offset}" for p, offset in sorted(starts.items())) or "nothing"
+        )
+
+    def _find_starts(self) -> dict[Partition, int] | None:
+        starts: dict[Partition, int] = {}
+        found: dict[Partition, int] = {}
+        for answer in self._consumer.committed(_plain(self._waiting), timeout=SLICE_S):
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+            partition = Partition(answer.topic, answer.partition)
+            if answer.offset >= 0 and partition not in self._overtaken:
+                starts[partition] = answer.offset
+            else:
+                found[partition] = self._search(partition, answer.offset if answer.offset >= 0 else None)
+        # Committed before the first record: the answer must not depend on who asks, and when.
+        if found and not self._commit([], found, None):
+            return None
+        return starts | found
+
+    def _search(self, partition: Partition, committed: int | None) -> int:
+        at = TopicPartition(*partition)
+        low, high = self._consumer.get_watermark_offsets(at, timeout=SLICE_S, cached=False)
+        reset = self._options.reset
+        timed = None
+        if reset.time_ms is not None and committed is None:
+            asked = TopicPartition(*partition, reset.time_ms)
+            timed = self._consumer.offsets_for_times([asked], timeout=SLICE_S)[0].offset
+        begin = start(committed, low=low, high=high, timed=timed, reset=reset)
+        if begin is None:
+            raise Protected(
+                f"{partition} has no usable committed offset (committed: {committed}, available: {low} to {high}) "
+                "and WORKER_KAFKA__AUTO_OFFSET_RESET is error: set it to earliest, or to a time, to go on"
+            )
+        if committed is not None:
+            log.error("%s: offsets %d to %d are gone (retention): not judged", partition, committed, begin)
+        return begin
+
+    def _commit(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], refusal: Event | None) -> bool:
+        metadata = self._consumer.consumer_group_metadata()
+        member = None if metadata is None else group_member(metadata)
+        if refusal is None and (member is None or member[0] < 0 or not member[1]):
+            refusal = Event.NO_METADATA
+        return self._publisher.publish(outputs, offsets, metadata, refusal)
+
+    # ---- what Kafka says -------------------------------------------------------------------------------------
+
+    def _accept(self, messages: Sequence[Message], into: list[Fetched]) -> None:
+        for message in messages:
+            error = message.error()
+            partition = Partition(message.topic() or "", message.partition() or 0)
+            if error is not None:
+                self._on_message_error(partition, error)
+                continue
+            kind, timestamp_ms = message.timestamp()
+            fetched = self._owned.fetched(
+                partition,
+                message.offset() or 0,
+                timestamp_ms=timestamp_ms if kind else None,
+                key=message.key(),
+                value=message.value(),
+                headers=cast("list[tuple[str, bytes | None]]", message.headers() or []),
+            )
+            if fetched is not None:
+                into.append(fetched)
+
+    def _on_message_error(self, partition: Partition, error: KafkaError) -> None:
+        if CONSUMER_ERRORS.get(error.name()) is Refusal.REPLACE:
+            log.warning("%s: %s", partition, error.str())
+            self.rewind()
+            self._overtaken.add(partition)
+        else:
+            self._heard.append(error)
+
+    def _hear(self) -> None:
+        """Acts on what the callbacks and the fetches have reported since the last poll.
+
+        Raises:
+            KafkaRefused: Kafka won't have us.
+        """
+        heard, self._heard[:] = list(self._heard), []
+        for error in heard:
+            what = CONSUMER_ERRORS.get(error.name(), Refusal.WAIT)
+            if what is Refusal.STOP:
+                hint = _HINTS.get(error.name(), "")
+                raise KafkaRefused(f"Kafka refuses: {error.str()} ({error.name()}). {hint}".rstrip())
+            if what is Refusal.MISSING:
+                for topic in self._options.input_topics:
+                    self._missing_since_ms.setdefault(topic, self._clock())
+            elif error.name() in _AUTHENTICATION:
+                self._hear_unauthenticated(error)
+            elif self._said_at_ms is None or self._clock() - self._said_at_ms >= _SAY_AGAIN_MS:
+                self._said_at_ms = self._clock()
+                log.warning("Kafka: %s; going on trying", error.str())
+
+    def _hear_unauthenticated(self, error: KafkaError) -> None:
+        now_ms = self._clock()
+        first_ms, last_ms = self._unauthenticated_ms or (now_ms, now_ms)
+        if now_ms - last_ms > _AUTHENTICATION_FORGOTTEN_MS:
+            first_ms = now_ms
+        self._unauthenticated_ms = (first_ms, now_ms)
+        if now_ms - first_ms >= _AUTHENTICATION_MS_MAX:
+            raise KafkaRefused(f"Kafka refuses: {error.str()}. {_AUTHENTICATION_HINT}")
+
+    def _look_for_missing(self) -> None:
+        """Looks, once a second, whether the topics that were reported missing have come."""
+        now_ms = self._clock()
+        if not self._missing_since_ms or now_ms - self._looked_at_ms < 1000:  # noqa: PLR2004 - a second
+            return
+        self._looked_at_ms = now_ms
+        for topic, since_ms in list(self._missing_since_ms.items()):
+            try:
+                error = self._consumer.list_topics(topic, timeout=SLICE_S).topics[topic].error
+            except KafkaException:
+                return
+            if error is None:
+                del self._missing_since_ms[topic]
+            elif now_ms - since_ms >= _TOPIC_MISSING_MS_MAX:
+                raise KafkaRefused(
+                    f"the input topic {topic!r} is not there: {error.str()}. Create it with moderation-worker "
+                    "topics create, or name another in WORKER_KAFKA__INPUT_TOPICS."
+                )
+
+
+def _names(partitions: Sequence[TopicPartition]) -> set[Partition]:
+    return {Partition(one.topic, one.partition) for one in partitions}
+
+
+def _plain(partitions: Collection[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(*partition) for partition in sorted(partitions)]
+
+
+def _listed(partitions: Collection[Partition]) -> str:
+    return ", ".join(str(partition) for partition in sorted(partitions)) or "nothing"

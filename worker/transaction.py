@@ -1,0 +1,247 @@
+"""The transaction of one publish: states x events, as a table that the session asks before it acts.
+
+Invariant: outputs and offsets become visible together or not at all, and a transaction whose outcome nobody
+told us is neither committed nor aborted until a new producer's ``init_transactions`` has settled it.
+
+Why it holds: each state has exactly one Kafka call (``CALLS``). The call's result is classified into an event
+(``classify``); the table says what state follows and whether the session has its answer. COMMITTED is the
+answer to ``(COMMITTING, DONE)`` alone. Every other end answers FORGET: what is in memory is dropped and read
+again from what the group has really committed, which covers "committed, but the answer was lost" as well as
+"aborted". A pair that is not in the table is a bug, and raises ``KeyError`` before anything is called.
+
+Rejected: retrying an abort after a commit that timed out (librdkafka answers ``_CONFLICT``, and on a killed
+broker the abort ends in a fatal INVALID_TXN_STATE); remembering offsets and rewinding to them (the commit
+whose answer was lost may have succeeded: everything would be judged twice).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    """Where the producer stands; each but SPENT has one call to make."""
+
+    NEW = "new"  # made, not initialised: the fate of its predecessor's transaction is not known
+    READY = "ready"  # between transactions
+    OPEN = "open"  # begun: the outputs are being produced
+    OFFSETS = "offsets"  # all outputs handed over: the offsets come next
+    COMMITTING = "committing"
+    ABORTING = "aborting"
+    LEAVING = "leaving"  # aborting for the last time: Kafka has refused us for good
+    SPENT = "spent"  # of no use any more: a new producer with the same id must take its place
+
+
+class Event(Enum):
+    """What came of a call, or of looking before one."""
+
+    DONE = "done"
+    RETRY = "retry"  # the slice of time is over; the same call goes on where it was
+    OVERDUE = "overdue"  # one slice too many
+    ABORTABLE = "abortable"
+    UNKNOWN = "unknown"  # the coordinator did not say what became of the commit
+    FATAL = "fatal"  # this producer is of no use; its successor is
+    DENIED = "denied"  # would fail for ever: permissions
+    RIVAL = "rival"  # another live process has our transactional.id
+    INSTANCE_TAKEN = "instance taken"  # another live process has our group.instance.id
+    # Refusals: what the session finds before it begins.
+    NO_METADATA = "no metadata"
+    STALE = "stale"
+    GAP = "gap"
+    MISSING_OUTPUT = "missing output"
+
+
+class Answer(Enum):
+    """What a publish came to."""
+
+    COMMITTED = "committed"
+    FORGET = "forget"  # drop what is in memory, read on from what the group has committed
+    STOP = "stop"  # the process must end with the contract's exit code for Kafka
+
+
+CALLS = {
+    State.NEW: "init_transactions",
+    State.READY: "begin_transaction",
+    State.OPEN: "produce",
+    State.OFFSETS: "send_offsets_to_transaction",
+    State.COMMITTING: "commit_transaction",
+    State.ABORTING: "abort_transaction",
+    State.LEAVING: "abort_transaction",
+}
+
+REFUSALS = (Event.NO_METADATA, Event.STALE, Event.GAP, Event.MISSING_OUTPUT)
+
+_STOPS = (Event.RIVAL, Event.INSTANCE_TAKEN)
+
+TABLE: dict[tuple[State, Event], tuple[State, Answer | None]] = {
+    (State.NEW, Event.DONE): (State.READY, None),
+    (State.NEW, Event.RETRY): (State.NEW, None),
+    (State.NEW, Event.OVERDUE): (State.NEW, None),  # a broker that is away is waited for without end
+    (State.NEW, Event.ABORTABLE): (State.SPENT, None),
+    (State.NEW, Event.UNKNOWN): (State.SPENT, None),
+    (State.NEW, Event.FATAL): (State.SPENT, None),
+    (State.NEW, Event.DENIED): (State.SPENT, Answer.STOP),
+    (State.READY, Event.DONE): (State.OPEN, None),
+    (State.READY, Event.RETRY): (State.SPENT, Answer.FORGET),
+    (State.READY, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.READY, Event.ABORTABLE): (State.SPENT, Answer.FORGET),
+    (State.READY, Event.UNKNOWN): (State.SPENT, Answer.FORGET),
+    (State.READY, Event.FATAL): (State.SPENT, Answer.FORGET),
+    (State.READY, Event.DENIED): (State.SPENT, Answer.STOP),
+    **{(State.READY, refusal): (State.READY, Answer.FORGET) for refusal in REFUSALS},
+    (State.OPEN, Event.DONE): (State.OFFSETS, None),
+    (State.OPEN, Event.RETRY): (State.OPEN, None),
+    (State.OPEN, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.OPEN, Event.ABORTABLE): (State.ABORTING, None),
+    (State.OPEN, Event.UNKNOWN): (State.ABORTING, None),
+    (State.OPEN, Event.FATAL): (State.SPENT, Answer.FORGET),
+    (State.OPEN, Event.DENIED): (State.LEAVING, None),
+    (State.OFFSETS, Event.DONE): (State.COMMITTING, None),
+    (State.OFFSETS, Event.RETRY): (State.OFFSETS, None),
+    (State.OFFSETS, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.OFFSETS, Event.ABORTABLE): (State.ABORTING, None),
+    (State.OFFSETS, Event.UNKNOWN): (State.ABORTING, None),
+    (State.OFFSETS, Event.FATAL): (State.SPENT, Answer.FORGET),
+    (State.OFFSETS, Event.DENIED): (State.LEAVING, None),
+    (State.COMMITTING, Event.DONE): (State.READY, Answer.COMMITTED),
+    (State.COMMITTING, Event.RETRY): (State.COMMITTING, None),
+    (State.COMMITTING, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.COMMITTING, Event.ABORTABLE): (State.ABORTING, None),
+    (State.COMMITTING, Event.UNKNOWN): (State.SPENT, Answer.FORGET),  # never abort what may be committed
+    (State.COMMITTING, Event.FATAL): (State.SPENT, Answer.FORGET),
+    (State.COMMITTING, Event.DENIED): (State.LEAVING, None),
+    (State.ABORTING, Event.DONE): (State.READY, Answer.FORGET),
+    (State.ABORTING, Event.RETRY): (State.ABORTING, None),
+    (State.ABORTING, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.ABORTING, Event.ABORTABLE): (State.SPENT, Answer.FORGET),
+    (State.ABORTING, Event.UNKNOWN): (State.SPENT, Answer.FORGET),
+    (State.ABORTING, Event.FATAL): (State.SPENT, Answer.FORGET),
+    (State.ABORTING, Event.DENIED): (State.SPENT, Answer.STOP),
+    (State.LEAVING, Event.DONE): (State.SPENT, Answer.STOP),
+    (State.LEAVING, Event.RETRY): (State.LEAVING, None),
+    (State.LEAVING, Event.OVERDUE): (State.SPENT, Answer.STOP),
+    (State.LEAVING, Event.ABORTABLE): (State.SPENT, Answer.STOP),
+    (State.LEAVING, Event.UNKNOWN): (State.SPENT, Answer.STOP),
+    (State.LEAVING, Event.FATAL): (State.SPENT, Answer.STOP),
+    (State.LEAVING, Event.DENIED): (State.SPENT, Answer.STOP),
+    **{(state, stop): (State.SPENT, Answer.STOP) for state in CALLS for stop in _STOPS},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A Kafka error, as far as it decides anything.
+
+    Attributes:
+        code: librdkafka's name of it: ``_FENCED``, ``ILLEGAL_GENERATION``.
+        retriable: Its flag ``retriable``.
+        abortable: Its flag ``txn_requires_abort``.
+        fatal: Its flag ``fatal``.
+        text: What librdkafka says, for people.
+    """
+
+    code: str
+    retriable: bool = False
+    abortable: bool = False
+    fatal: bool = False
+    text: str = ""
+
+
+# librdkafka names a fenced producer in three ways, by the request that found out.
+_FENCED = frozenset({"_FENCED", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"})
+_DENIED = frozenset(
+    {
+        "CLUSTER_AUTHORIZATION_FAILED",
+        "GROUP_AUTHORIZATION_FAILED",
+        "TOPIC_AUTHORIZATION_FAILED",
+        "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+    }
+)
+# What ``produce`` says of one output. ``_STATE``: the broker has refused an earlier one in the meantime. Nothing
+# is wrong with the transaction after the others, but it lacks an output now.
+_NOT_TAKEN = frozenset({"_STATE", "MSG_SIZE_TOO_LARGE", "_UNKNOWN_PARTITION", "_UNKNOWN_TOPIC"})
+# EndTxn answered so: the coordinator may have written the commit and may not.
+_OUTCOME_UNKNOWN = frozenset({"REQUEST_TIMED_OUT", "UNKNOWN"})
+
+
+def classify(  # noqa: PLR0911 - a return for each class of errors
+    state: State,
+    failure: Failure,
+    *,
+    age_ms: int,
+    transaction_timeout_ms: int,
+    elapsed_ms: int,
+    bound_ms: int,
+) -> Event:
+    """Turns a failed call into an event.
+
+    Args:
+        state: Where the producer stood when it made the call.
+        failure: The error.
+        age_ms: Since the transaction began; 0 outside one. A transaction older than its time-out is fenced by
+            the broker itself, with the very error that a rival causes: only the age tells them apart.
+        transaction_timeout_ms: The producer's ``transaction.timeout.ms``.
+        elapsed_ms: Since the publish began.
+        bound_ms: How long it may take in all.
+    """
+    if failure.code == "FENCED_INSTANCE_ID":
+        return Event.INSTANCE_TAKEN
+    if failure.code in _DENIED:
+        return Event.DENIED
+    if failure.code in _FENCED:
+        return Event.FATAL if age_ms >= transaction_timeout_ms else Event.RIVAL
+    if failure.fatal:
+        return Event.FATAL
+    if failure.abortable:
+        lost = state is State.COMMITTING and failure.code in _OUTCOME_UNKNOWN
+        return Event.UNKNOWN if lost else Event.ABORTABLE
+    if state is State.OPEN and failure.code in _NOT_TAKEN:
+        return Event.ABORTABLE
+    if failure.retriable:
+        return Event.OVERDUE if elapsed_ms >= bound_ms else Event.RETRY
+    return Event.FATAL
+
+
+def comes_back(replaced_at_ms: Sequence[int], now_ms: int) -> bool:
+    """Whether fatal errors come back so often that another new producer is no remedy.
+
+    Three in five minutes: one is a broker's restart, two are bad luck, and with three a person should look.
+
+    Args:
+        replaced_at_ms: When a fatal error cost a producer, oldest first, the latest one included.
+        now_ms: The time.
+    """
+    return len([at_ms for at_ms in replaced_at_ms if now_ms - at_ms < 300_000]) >= 3  # noqa: PLR2004 - above
+
+
+class Refusal(Enum):
+    """What Kafka tells a consumer, by what follows from it."""
+
+    REPLACE = "the position is gone: find a new one"
+    MISSING = "a topic is not there: stop when it stays away"
+    STOP = "Kafka won't have us"
+    WAIT = "librdkafka goes on trying: tell the operator now and then"
+
+
+CONSUMER_ERRORS: dict[str, Refusal] = {
+    "_AUTO_OFFSET_RESET": Refusal.REPLACE,
+    "_NO_OFFSET": Refusal.REPLACE,
+    "OFFSET_OUT_OF_RANGE": Refusal.REPLACE,
+    "_UNKNOWN_TOPIC": Refusal.MISSING,
+    "UNKNOWN_TOPIC_OR_PART": Refusal.MISSING,
+    "UNKNOWN_TOPIC_ID": Refusal.MISSING,
+    "TOPIC_EXCEPTION": Refusal.STOP,
+    "TOPIC_AUTHORIZATION_FAILED": Refusal.STOP,
+    "GROUP_AUTHORIZATION_FAILED": Refusal.STOP,
+    "CLUSTER_AUTHORIZATION_FAILED": Refusal.STOP,
+    "INVALID_SESSION_TIMEOUT": Refusal.STOP,
+    "INCONSISTENT_GROUP_PROTOCOL": Refusal.STOP,
+    "UNSUPPORTED_ASSIGNOR": Refusal.STOP,
+    "UNSUPPORTED_VERSION": Refusal.STOP,
+    "_UNSUPPORTED_FEATURE": Refusal.STOP,
+    "GROUP_MAX_SIZE_REACHED": Refusal.STOP,
+    "FENCED_INSTANCE_ID": Refusal.STOP,
+    "UNRELEASED_INSTANCE_ID": Refusal.WAIT,
+    "_FATAL": Refusal.STOP,
+}
+"""Codes that are not named here: librdkafka goes on trying (``WAIT``)."""

@@ -1,0 +1,98 @@
+"""What the owner's thread can't do while it is inside a C call: hear signals, and end a call that hangs.
+
+Source of the need: librdkafka's ``send_offsets_to_transaction`` can hang for ever whatever its time-out (issues
+5456 and 5511), while the consumer's heartbeats go on, so that nobody takes the partitions over.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.errors import ExitCode
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.25
+# A transaction call gets slices of a second. Counted in ticks of this thread, not by the clock: a process that
+# was stopped (SIGSTOP, a suspended machine) must not take the time it slept for a hang.
+_OVERSTAY_TICKS = int(4 / _TICK_S)
+
+
+class Watchdog:
+    """A thread that waits for signals, and watches the owner's transaction calls.
+
+    The first SIGTERM or SIGINT asks the worker to drain, the second ends the process at once, also inside a C
+    call and as PID 1: Python's own handlers run between two instructions of the main thread, which may not come.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._call: str | None = None
+        self._ticks = 0
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._grace_ticks: int | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a signal has come."""
+        return self._stopping.is_set()
+
+    def start(self) -> None:
+        """Takes the signals over, from the main thread; before anything slow is imported."""
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # the byte in the pipe is what counts
+        threading.Thread(target=self._watch_signals, name="signals", daemon=True).start()
+        threading.Thread(target=self._watch_calls, name="watchdog", daemon=True).start()
+
+    @contextmanager
+    def watch(self, call: str) -> Iterator[None]:
+        """Ends the process, with Kafka's exit code, if the block outstays its second by three."""
+        self._ticks = 0
+        self._call = call
+        try:
+            yield
+        finally:
+            self._call = None
+
+    def end_after(self, grace_ms: int) -> None:
+        """From now on the process has so long to end by itself."""
+        self._grace_ticks = int(grace_ms / 1000 / _TICK_S) + 1
+
+    def _watch_signals(self) -> None:
+        while True:
+            for _ in os.read(self._reader, 1):
+                if self._stopping.is_set():
+                    end(ExitCode.OTHER)
+                log.info("asked to stop: finishing what is on the device; a second signal ends at once")
+                self._stopping.set()
+
+    def _watch_calls(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(_TICK_S):
+            call = self._call
+            self._ticks += 1
+            if call is not None and self._ticks >= _OVERSTAY_TICKS:
+                log.critical(
+                    "%s does not return (librdkafka issues 5456, 5511): the process ends, nothing is lost, and "
+                    "its restart settles the transaction",
+                    call,
+                )
+                end(ExitCode.KAFKA)
+            if self._grace_ticks is not None:
+                self._grace_ticks -= 1
+                if self._grace_ticks <= 0:
+                    log.warning("the time to stop is over: what was not committed is judged by the next owner")
+                    end(ExitCode.DONE)
+
+
+def end(code: ExitCode) -> None:
+    """Ends the process now, whatever its threads are in."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
