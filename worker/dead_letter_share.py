@@ -14,7 +14,7 @@ from worker.records import Fault, Result
 
 _JUDGED_FROM_RECORDS = 50  # with fewer, one bad message would be a large share
 
-_MODEL_REASONS = frozenset({"model_failed"})
+_MODEL_REASONS = frozenset({"model_failed", "tokenizer_failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,17 +121,12 @@ class Loop:
         self._oldest_result_ms = 0
         self._changes = log.changes
 
-    def run(self, stopping: Callable[[], bool]) -> None:
-        """Goes around until it should stop.
+    def turn(self) -> None:
+        """Once around.
 
         Raises:
             Stop: The process must end; nothing is committed that should not be.
         """
-        while not stopping():
-            self.turn()
-
-    def turn(self) -> None:
-        """Once around."""
         now_ms = self._clock()
         self._poll(now_ms)
         self._admit(now_ms)

@@ -108,6 +108,11 @@ class Session:
         """Records (partition, offset) whose outputs a broker refused for their size."""
         return self._publisher.rejected
 
+    @property
+    def partitions(self) -> Sequence[Partition]:
+        """Those that are read."""
+        return self._owned.partitions
+
     def owns(self, fetched: Fetched) -> bool:
         """Whether the record is still ours to commit."""
         return self._owned.owns(fetched)

@@ -35,7 +35,9 @@ class Watchdog:
         self._ticks = 0
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
+        self._begun = False
         self._grace_ticks: int | None = None
+        self._grace_code = ExitCode.DONE
 
     @property
     def stopping(self) -> bool:
@@ -60,8 +62,13 @@ class Watchdog:
         finally:
             self._call = None
 
-    def end_after(self, grace_ms: int) -> None:
+    def begun(self) -> None:
+        """From now on there is something to drain; before, a signal ends the process at once."""
+        self._begun = True
+
+    def end_after(self, grace_ms: int, code: ExitCode) -> None:
         """From now on the process has so long to end by itself."""
+        self._grace_code = code
         self._grace_ticks = int(grace_ms / 1000 / _TICK_S) + 1
 
     def _watch_signals(self) -> None:
@@ -69,6 +76,8 @@ class Watchdog:
             for _ in os.read(self._reader, 1):
                 if self._stopping.is_set():
                     end(ExitCode.OTHER)
+                if not self._begun:
+                    end(ExitCode.DONE)
                 log.info("asked to stop: finishing what is on the device; a second signal ends at once")
                 self._stopping.set()
 
@@ -87,8 +96,8 @@ class Watchdog:
             if self._grace_ticks is not None:
                 self._grace_ticks -= 1
                 if self._grace_ticks <= 0:
-                    log.warning("the time to stop is over: what was not committed is judged by the next owner")
-                    end(ExitCode.DONE)
+                    log.warning("the time to stop is over; what is not committed is judged by the next owner")
+                    end(self._grace_code)
 
 
 def end(code: ExitCode) -> None:

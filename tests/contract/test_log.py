@@ -1,0 +1,313 @@
+"""What the loop relies on in a log: one suite for the fake and for the session on a real Kafka."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from tests.conftest import Topics
+from tests.fake_log import FakeCluster
+from worker.loop import Log
+from worker.ownership import Reset
+from worker.publisher import PublisherOptions
+from worker.records import Fetched, Output, Partition, Topic
+from worker.session import Session, SessionOptions
+
+PROTOCOLS = ("roundrobin", "range", "cooperative-sticky", "consumer")
+
+
+class Cluster(Protocol):
+    """Where a log comes from, and what a reader sees."""
+
+    def partition(self, number: int) -> Partition:
+        """An input partition, of two."""
+
+    def produce(self, number: int, values: Sequence[bytes | None]) -> None:
+        """Messages arrive."""
+
+    def join(self) -> Log:
+        """A new member of the group."""
+
+    def leave(self, log: Log) -> None:
+        """A member leaves the group."""
+
+    def visible(self) -> list[bytes]:
+        """The verdicts' values that a read_committed reader sees."""
+
+    def committed(self, number: int) -> int | None:
+        """The group's offset."""
+
+
+class Fake:
+    """In memory."""
+
+    def __init__(self) -> None:
+        self._cluster = FakeCluster(inputs={self.partition(number): [] for number in (0, 1)})
+
+    def partition(self, number: int) -> Partition:
+        return Partition("messages", number)
+
+    def produce(self, number: int, values: Sequence[bytes | None]) -> None:
+        for value in values:
+            self._cluster.produce(self.partition(number), value)
+
+    def join(self) -> Log:
+        return self._cluster.join()
+
+    def leave(self, log: Log) -> None:
+        self._cluster.leave(next(member for member in self._cluster.members if member is log))
+
+    def visible(self) -> list[bytes]:
+        return [output.value or b"" for output in self._cluster.outputs]
+
+    def committed(self, number: int) -> int | None:
+        return self._cluster.committed.get(self.partition(number))
+
+
+class Real:
+    """Sessions on a real Kafka."""
+
+    def __init__(self, servers: str, topics: Topics, protocol: str) -> None:
+        self._servers = servers
+        self._topics = topics
+        self._protocol = protocol
+        self._producer = Producer({"bootstrap.servers": servers})
+        self.sessions: list[Session] = []
+
+    def partition(self, number: int) -> Partition:
+        return Partition(self._topics.input, number)
+
+    def produce(self, number: int, values: Sequence[bytes | None]) -> None:
+        for value in values:
+            self._producer.produce(self._topics.input, value=value, partition=number)
+        self._producer.flush()
+
+    def join(self) -> Log:
+        group = self._topics.input
+        consumer: dict[str, Any] = {
+            "bootstrap.servers": self._servers,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            "fetch.queue.backoff.ms": 20,
+        }
+        if self._protocol == "consumer":
+            consumer["group.protocol"] = "consumer"
+        else:
+            consumer |= {"partition.assignment.strategy": self._protocol, "session.timeout.ms": 6000}
+            consumer["heartbeat.interval.ms"] = 500
+        name = f"{group}-{len(self.sessions)}"
+        options = SessionOptions(
+            consumer_config=consumer,
+            input_topics=[self._topics.input],
+            reset=Reset(),
+            incremental=self._protocol in {"consumer", "cooperative-sticky"},
+            publisher=PublisherOptions(
+                config={"bootstrap.servers": self._servers, "transactional.id": name, "retry.backoff.ms": 10},
+                topics={
+                    Topic.VERDICT: self._topics.verdicts,
+                    Topic.ALERT: self._topics.alerts,
+                    Topic.DEAD_LETTER: self._topics.dead_letters,
+                },
+                transactional_id=name,
+                transaction_timeout_ms=15_000,
+            ),
+        )
+        session = Session(options, clock=lambda: time.monotonic_ns() // 1_000_000, watch=lambda _: nullcontext())
+        session.subscribe()
+        self.sessions.append(session)
+        return session
+
+    def leave(self, log: Log) -> None:
+        session = next(session for session in self.sessions if session is log)
+        self.sessions.remove(session)
+        session.close()
+
+    def visible(self) -> list[bytes]:
+        reader = self._reader()
+        partitions = [TopicPartition(self._topics.verdicts, number, 0) for number in (0, 1)]
+        reader.assign(partitions)
+        found: list[bytes] = []
+        ended = 0
+        while ended < len(partitions):
+            message = reader.poll(1)
+            if message is not None and message.error() is not None:
+                ended += 1
+            elif message is not None:
+                found.append(message.value() or b"")
+        reader.close()
+        return found
+
+    def committed(self, number: int) -> int | None:
+        reader = self._reader()
+        offset = reader.committed([TopicPartition(*self.partition(number))], timeout=10)[0].offset
+        reader.close()
+        return offset if offset >= 0 else None
+
+    def _reader(self) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self._servers,
+                "group.id": self._topics.input,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+
+
+@pytest.fixture(params=["fake", *PROTOCOLS])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Two input partitions, and a group."""
+    if request.param == "fake":
+        yield Fake()
+        return
+    fresh_topics: Callable[..., Topics] = request.getfixturevalue("fresh_topics")
+    real = Real(request.getfixturevalue("bootstrap_servers"), fresh_topics(partitions=2), request.param)
+    yield real
+    for session in real.sessions:
+        session.close()
+
+
+def polled(log: Log, count: int, *others: Log) -> list[Fetched]:
+    """Polls, the other members too, until so many records have come; stale ones do not count."""
+    found: list[Fetched] = []
+    deadline = time.monotonic() + 60
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"{len(found)} of {count} records came"
+        changes = log.changes
+        new = log.poll(records_max=100, wait_ms=20)
+        if log.changes != changes:
+            found = [one for one in found if log.owns(one)]
+        found += new
+        for other in others:
+            other.poll(records_max=1, wait_ms=20)
+    return found
+
+
+def verdicts(records: Sequence[Fetched]) -> list[Output]:
+    """What the records owe."""
+    return [
+        Output(topic=Topic.VERDICT, source=one, key=one.key, value=one.value, headers=())
+        for one in records
+        if one.value is not None
+    ]
+
+
+def publish(log: Log, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+    """Once the log is ready."""
+    deadline = time.monotonic() + 30
+    while not log.ready():
+        assert time.monotonic() < deadline
+    return log.publish(records, outputs)
+
+
+def test_each_partition_comes_in_order_and_without_a_break(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", b"a1", b"a2"])
+    cluster.produce(1, [b"b0", b"b1"])
+    records = polled(cluster.join(), 5)
+    for number, values in ((0, [b"a0", b"a1", b"a2"]), (1, [b"b0", b"b1"])):
+        mine = [one for one in records if one.partition.number == number]
+        assert [one.value for one in mine] == values
+        assert [one.previous_next_offset for one in mine] == [one.offset for one in mine]
+
+
+def test_a_publish_shows_outputs_and_offsets_together(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", None, b"a2"])
+    log = cluster.join()
+    records = polled(log, 3)
+    assert cluster.visible() == []
+    assert publish(log, records, verdicts(records))
+    assert cluster.visible() == [b"a0", b"a2"]
+    assert cluster.committed(0) == 3
+
+
+def test_a_rewind_makes_everything_stale_and_reads_on_from_what_is_committed(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", b"a1", b"a2", b"a3"])
+    log = cluster.join()
+    records = polled(log, 4)
+    assert publish(log, records[:2], verdicts(records[:2]))
+    log.rewind()
+    assert not any(log.owns(one) for one in records)
+    again = polled(log, 2)
+    assert [one.value for one in again] == [b"a2", b"a3"]
+    assert publish(log, again, verdicts(again))
+    assert cluster.visible() == [b"a0", b"a1", b"a2", b"a3"]
+
+
+def test_stale_records_are_refused(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0"])
+    log = cluster.join()
+    stale = polled(log, 1)
+    log.rewind()
+    fresh = polled(log, 1)
+    assert not publish(log, stale, verdicts(stale))
+    log.rewind()
+    assert cluster.visible() == []
+    assert not any(log.owns(one) for one in fresh)
+
+
+def test_a_gap_is_refused(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", b"a1", b"a2"])
+    log = cluster.join()
+    records = polled(log, 3)
+    for gap in (records[1:], [records[0], records[2]]):
+        assert not publish(log, gap, verdicts(gap))
+    assert cluster.visible() == []
+
+
+def test_a_missing_and_a_doubled_output_are_refused(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", b"a1"])
+    log = cluster.join()
+    records = polled(log, 2)
+    owed = verdicts(records)
+    assert not publish(log, records, owed[:1])
+    assert not publish(log, records, [*owed, owed[0]])
+    assert cluster.visible() == []
+
+
+def test_a_new_member_takes_a_partition_over_and_the_old_one_may_not_commit_it(cluster: Cluster) -> None:
+    first = cluster.join()
+    cluster.produce(0, [b"a0", b"a1"])
+    cluster.produce(1, [b"b0", b"b1"])
+    records = polled(first, 4)
+    second = cluster.join()
+    taken = polled(second, 2, first)
+    gone = {one.partition for one in taken}
+    assert len(gone) == 1
+    stale = [one for one in records if one.partition in gone]
+    assert not any(first.owns(one) for one in stale)
+    assert not publish(first, stale, verdicts(stale))
+    first.rewind()
+    assert publish(second, taken, verdicts(taken))
+    kept = polled(first, 2, second)
+    assert publish(first, kept, verdicts(kept))
+    assert sorted(cluster.visible()) == [b"a0", b"a1", b"b0", b"b1"]
+
+
+def test_a_leaving_members_partitions_go_on_where_it_committed(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", b"a1"])
+    first = cluster.join()
+    records = polled(first, 2)
+    assert publish(first, records[:1], verdicts(records[:1]))
+    cluster.leave(first)
+    second = cluster.join()
+    assert [one.value for one in polled(second, 1)] == [b"a1"]
+
+
+def test_a_paused_log_gives_nothing_until_it_resumes(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0"])
+    log = cluster.join()
+    polled(log, 1)
+    log.pause()
+    cluster.produce(0, [b"a1"])
+    for _ in range(20):
+        assert not log.poll(records_max=10, wait_ms=20)
+    log.resume()
+    assert [one.value for one in polled(log, 1)] == [b"a1"]

@@ -1,0 +1,115 @@
+"""The line before the device, as a machine against the simplest thing that could be right: a list."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from worker.batching import Bounds, Flow, Intake, Line
+from worker.records import Fetched, Message, Partition, Record
+
+BOUNDS = Bounds(records_max=5, tokens_max=20, wait_ms_max=10)
+
+
+def record(offset: int, tokens: int) -> Record:
+    source = Fetched(
+        partition=Partition("messages", offset % 3),
+        epoch=1,
+        previous_next_offset=offset,
+        offset=offset,
+        timestamp_ms=None,
+        key=None,
+        value=b"x" * tokens,
+        headers=(),
+    )
+    content = Message(
+        message_id=str(offset),
+        channel_id=None,
+        user_id=None,
+        sent_at=None,
+        characters=tokens,
+        tokens=range(tokens),
+        truncated=False,
+    )
+    return Record(source=source, content=content)
+
+
+class LineMachine(RuleBasedStateMachine):
+    """Admits, takes and drops at random, beside a list of (record, admitted at)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = Line(BOUNDS)
+        self.model: list[tuple[Record, int]] = []
+        self.now_ms = 0
+        self.count = 0
+
+    @rule(tokens=st.lists(st.integers(0, 20), max_size=8))
+    def admit(self, tokens: list[int]) -> None:
+        records = [record(self.count + index, number) for index, number in enumerate(tokens)]
+        self.count += len(records)
+        self.line.admit(records, self.now_ms)
+        self.model += [(one, self.now_ms) for one in records]
+
+    @rule(passed_ms=st.integers(0, 15))
+    def wait(self, passed_ms: int) -> None:
+        self.now_ms += passed_ms
+
+    @rule(wait_ms=st.sampled_from([0, BOUNDS.wait_ms_max]))
+    def take(self, wait_ms: int) -> None:
+        full = len(self.model) >= 5 or sum(len(one.tokens) for one, _ in self.model) >= 20
+        due = bool(self.model) and (full or self.now_ms - self.model[0][1] >= wait_ms)
+        batch = self.line.take(self.now_ms, wait_ms)
+        assert bool(batch) == due
+        assert batch == [one for one, _ in self.model[: len(batch)]]
+        assert len(batch) <= 5
+        assert sum(len(one.tokens) for one in batch) <= 20
+        rest = self.model[len(batch) :]
+        if batch and rest and len(batch) < 5:
+            # It was the longest prefix.
+            assert sum(len(one.tokens) for one in batch) + len(rest[0][0].tokens) > 20
+        self.model = rest
+
+    @rule(number=st.integers(0, 2))
+    def drop_a_partition(self, number: int) -> None:
+        self.line.keep(lambda one: one.source.partition.number != number)
+        self.model = [entry for entry in self.model if entry[0].source.partition.number != number]
+
+    @invariant()
+    def holds_as_many(self) -> None:
+        assert len(self.line) == len(self.model)
+
+
+TestLine = LineMachine.TestCase
+
+
+@given(st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 12)), max_size=40))
+def test_memory_is_polled_into_only_while_there_is_room(steps: list[tuple[int, int]]) -> None:
+    intake = Intake(records_max=10, bytes_max=10_000)
+    held: list[Fetched] = []
+    now_ms, full_since_ms, was = 0, 0, Flow.TAKE
+    for passed_ms, wanted in steps:
+        now_ms += passed_ms
+        flow = intake.flow(now_ms)
+        if was is Flow.TAKE and flow is not Flow.TAKE:
+            full_since_ms = now_ms
+        if len(held) < 5:
+            assert flow is Flow.TAKE
+        if len(held) >= 10:
+            assert flow is not Flow.TAKE
+        # A short wait never throws away what was prefetched.
+        if flow is Flow.PAUSE:
+            assert now_ms - full_since_ms >= 1000
+        new = [record(index, 1).source for index in range(wanted)] if flow is Flow.TAKE else []
+        held += new
+        intake.add(new)
+        done = held[: wanted // 2]
+        held = held[len(done) :]
+        intake.release(done)
+        assert intake.records == len(held)
+        was = flow
+
+
+def test_bytes_fill_the_memory_as_records_do() -> None:
+    intake = Intake(records_max=1000, bytes_max=100)
+    intake.add([record(0, 100).source])
+    assert intake.flow(0) is Flow.HOLD

@@ -1,0 +1,40 @@
+"""Which work may be committed."""
+
+from worker.ownership import Reset, group_member, next_offsets, start
+
+
+def test_the_group_metadata_of_a_member_is_read() -> None:
+    metadata = b"CGMDv2:" + (7).to_bytes(4, "little", signed=True) + b"group\0member-1\0"
+    assert group_member(metadata) == (7, "member-1")
+
+
+def test_metadata_of_one_who_has_not_joined_is_told_apart() -> None:
+    assert group_member(b"CGMDv2:\xff\xff\xff\xffgroup\0\0") == (-1, "")
+
+
+def test_metadata_of_another_shape_is_not_guessed_at() -> None:
+    assert group_member(b"CGMDv3:\x01\x00\x00\x00group\0member\0") is None
+    assert group_member(b"CGMDv2:\x01\x00\x00\x00group") is None
+
+
+def test_a_committed_offset_in_range_is_the_start_whatever_the_settings() -> None:
+    for reset in (Reset(), Reset(refuse=True), Reset(time_ms=5)):
+        assert start(7, low=3, high=7, timed=None, reset=reset) == 7
+        assert start(3, low=3, high=7, timed=None, reset=reset) == 3
+
+
+def test_without_a_committed_offset_the_settings_decide() -> None:
+    assert start(None, low=3, high=9, timed=None, reset=Reset()) == 3
+    assert start(None, low=3, high=9, timed=5, reset=Reset(time_ms=1)) == 5
+    assert start(None, low=3, high=9, timed=-1, reset=Reset(time_ms=1)) == 9
+    assert start(None, low=3, high=9, timed=None, reset=Reset(refuse=True)) is None
+
+
+def test_a_position_that_retention_has_overtaken_goes_to_the_first_there_is() -> None:
+    assert start(1, low=3, high=9, timed=None, reset=Reset()) == 3
+    assert start(12, low=3, high=9, timed=None, reset=Reset(time_ms=1)) == 3
+    assert start(1, low=3, high=9, timed=None, reset=Reset(refuse=True)) is None
+
+
+def test_nothing_is_committed_for_no_records() -> None:
+    assert next_offsets([]) == {}

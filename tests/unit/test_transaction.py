@@ -1,0 +1,148 @@
+"""The transaction's table, and what a Kafka error means to it."""
+
+import itertools
+
+import pytest
+
+from worker.transaction import (
+    CALLS,
+    REFUSALS,
+    TABLE,
+    Answer,
+    Event,
+    Failure,
+    State,
+    classify,
+    comes_back,
+)
+
+OUTCOMES = [event for event in Event if event not in REFUSALS]
+
+
+def event_of(state: State, failure: Failure, *, age_ms: int = 100, elapsed_ms: int = 0) -> Event:
+    return classify(
+        state,
+        failure,
+        age_ms=age_ms,
+        transaction_timeout_ms=15_000,
+        elapsed_ms=elapsed_ms,
+        bound_ms=15_000,
+    )
+
+
+def test_every_call_has_an_answer_for_every_outcome() -> None:
+    assert {pair for pair in TABLE if pair[1] in OUTCOMES} == set(itertools.product(CALLS, OUTCOMES))
+
+
+def test_only_a_commit_that_is_done_is_committed() -> None:
+    committed = [pair for pair, (_, answer) in TABLE.items() if answer is Answer.COMMITTED]
+    assert committed == [(State.COMMITTING, Event.DONE)]
+
+
+def test_a_commit_that_may_have_succeeded_is_never_aborted() -> None:
+    for event in (Event.OVERDUE, Event.UNKNOWN, Event.RETRY):
+        state, _ = TABLE[State.COMMITTING, event]
+        assert state in {State.SPENT, State.COMMITTING}
+
+
+def test_a_refusal_begins_nothing() -> None:
+    for refusal in REFUSALS:
+        assert TABLE[State.READY, refusal] == (State.READY, Answer.FORGET)
+        assert [state for state, event in TABLE if event is refusal] == [State.READY]
+
+
+def test_every_path_ends() -> None:
+    """From each state, whatever comes but RETRY leads to an answer, or to a producer to replace, in a few steps."""
+    for start in CALLS:
+        reached = {start}
+        for _ in range(6):
+            steps = [TABLE[state, event] for state in reached for event in OUTCOMES if event is not Event.RETRY]
+            reached = {state for state, answer in steps if answer is None and state not in {State.SPENT, start}}
+            reached -= {State.READY, State.NEW}
+        assert not reached
+
+
+def test_a_producer_is_used_again_only_after_a_clean_end() -> None:
+    ready = {pair for pair, (state, answer) in TABLE.items() if state is State.READY and answer is not None}
+    clean = {(State.COMMITTING, Event.DONE), (State.ABORTING, Event.DONE)}
+    assert ready == clean | {(State.READY, refusal) for refusal in REFUSALS}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ILLEGAL_GENERATION",
+        "UNKNOWN_MEMBER_ID",
+        "STALE_MEMBER_EPOCH",
+        "REBALANCE_IN_PROGRESS",
+        "TRANSACTION_ABORTABLE",
+        "_INCONSISTENT",
+    ],
+)
+def test_what_requires_an_abort_is_aborted(code: str) -> None:
+    for state in (State.OPEN, State.OFFSETS, State.COMMITTING):
+        assert event_of(state, Failure(code=code, abortable=True)) is Event.ABORTABLE
+        assert TABLE[state, Event.ABORTABLE] == (State.ABORTING, None)
+
+
+@pytest.mark.parametrize("code", ["REQUEST_TIMED_OUT", "UNKNOWN"])
+def test_a_commit_whose_coordinator_does_not_say_is_unknown(code: str) -> None:
+    failure = Failure(code=code, abortable=True)
+    assert event_of(State.COMMITTING, failure) is Event.UNKNOWN
+    assert event_of(State.OFFSETS, failure) is Event.ABORTABLE
+    assert TABLE[State.COMMITTING, Event.UNKNOWN] == (State.SPENT, Answer.FORGET)
+
+
+@pytest.mark.parametrize("code", ["_FENCED", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"])
+def test_the_age_of_the_transaction_tells_a_rival_from_a_time_out(code: str) -> None:
+    failure = Failure(code=code, fatal=True)
+    assert event_of(State.COMMITTING, failure, age_ms=14_999) is Event.RIVAL
+    assert event_of(State.COMMITTING, failure, age_ms=15_000) is Event.FATAL
+    assert TABLE[State.COMMITTING, Event.RIVAL] == (State.SPENT, Answer.STOP)
+    assert TABLE[State.COMMITTING, Event.FATAL] == (State.SPENT, Answer.FORGET)
+
+
+def test_a_stolen_instance_id_stops_the_process_whatever_its_flags() -> None:
+    for state in CALLS:
+        failure = Failure(code="FENCED_INSTANCE_ID", abortable=True)
+        assert TABLE[state, event_of(state, failure)][1] is Answer.STOP
+
+
+@pytest.mark.parametrize(
+    "code", ["GROUP_AUTHORIZATION_FAILED", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"]
+)
+def test_a_missing_permission_is_aborted_once_and_stops(code: str) -> None:
+    assert event_of(State.OFFSETS, Failure(code=code, abortable=True)) is Event.DENIED
+    assert TABLE[State.OFFSETS, Event.DENIED] == (State.LEAVING, None)
+    assert TABLE[State.LEAVING, Event.DONE] == (State.SPENT, Answer.STOP)
+
+
+@pytest.mark.parametrize("code", ["INVALID_TXN_STATE", "INVALID_PRODUCER_ID_MAPPING"])
+def test_other_fatal_errors_cost_the_producer_and_the_third_in_five_minutes_the_process(code: str) -> None:
+    assert event_of(State.OFFSETS, Failure(code=code, fatal=True)) is Event.FATAL
+    assert not comes_back([0, 299_999], 299_999)
+    assert comes_back([0, 100, 299_999], 299_999)
+    assert not comes_back([0, 100, 300_000], 300_000)
+
+
+def test_a_retriable_call_goes_on_until_the_bound_and_then_costs_the_producer() -> None:
+    failure = Failure(code="_TIMED_OUT", retriable=True)
+    for state in (State.OFFSETS, State.COMMITTING, State.ABORTING):
+        assert event_of(state, failure, elapsed_ms=14_999) is Event.RETRY
+        assert TABLE[state, Event.RETRY] == (state, None)
+        assert event_of(state, failure, elapsed_ms=15_000) is Event.OVERDUE
+        assert TABLE[state, Event.OVERDUE] == (State.SPENT, Answer.FORGET)
+
+
+def test_a_broker_that_is_away_at_the_start_is_waited_for_without_end() -> None:
+    assert TABLE[State.NEW, Event.OVERDUE] == (State.NEW, None)
+
+
+def test_an_output_that_was_not_taken_aborts_what_lacks_it() -> None:
+    for code in ("_STATE", "MSG_SIZE_TOO_LARGE", "_UNKNOWN_PARTITION"):
+        assert event_of(State.OPEN, Failure(code=code)) is Event.ABORTABLE
+
+
+def test_an_error_without_flags_is_fatal() -> None:
+    assert event_of(State.OFFSETS, Failure(code="_CONFLICT")) is Event.FATAL
+    assert event_of(State.READY, Failure(code="_STATE")) is Event.FATAL
