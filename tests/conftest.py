@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import settings
 
 from worker.demo.broker import running_broker
 from worker.topics import contract_topics, create_topics
+
+# Two cores that also run a Kafka: an example's time says nothing.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def _load(needs: set[Need]) -> Loaded:
     from worker.logs import setup_logging
 
     loaded = load_settings(os.environ, needs)
-    setup_logging(loaded.settings.log.level, loaded.settings.log.format)
+    setup_logging(loaded.settings.log.level, loaded.settings.log.format, sys.stderr)
     return loaded
 
 

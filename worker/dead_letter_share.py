@@ -9,12 +9,11 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from schemas.dead_letter import MODEL_REASONS
 from worker.errors import ModelBroken, Protected
 from worker.records import Fault, Result
 
 _JUDGED_FROM_RECORDS = 50  # with fewer, one bad message would be a large share
-
-_MODEL_REASONS = frozenset({"model_failed", "tokenizer_failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +54,8 @@ class DeadLetterShare:
         if len(window) < _JUDGED_FROM_RECORDS:
             return
         dead = [outcome for outcome in window if outcome is not None]
-        model = [(reason, place) for reason, place in dead if reason in _MODEL_REASONS]
-        given = [(reason, place) for reason, place in dead if reason not in _MODEL_REASONS]
+        model = [(reason, place) for reason, place in dead if reason in MODEL_REASONS]
+        given = [(reason, place) for reason, place in dead if reason not in MODEL_REASONS]
         if len(model) > self._bounds.model_share_max * len(window):
             raise ModelBroken(_sentence(model, len(window), "MODEL_SHARE_MAX", self._bounds.model_share_max))
         if len(given) > self._bounds.input_share_max * len(window):

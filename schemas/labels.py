@@ -1,0 +1,23 @@
+"""The twelve categories, in the model card's order: the order of logits, scores and flags everywhere.
+
+Source: the model cards of the DuoGuard family, "How to Use", step 6.
+"""
+
+NAMES: tuple[str, ...] = (
+    "Violent crimes",
+    "Non-violent crimes",
+    "Sex-related crimes",
+    "Child sexual exploitation",
+    "Specialized advice",
+    "Privacy",
+    "Intellectual property",
+    "Indiscriminate weapons",
+    "Hate",
+    "Suicide and self-harm",
+    "Sexual content",
+    "Jailbreak prompts",
+)
+"""As people read them."""
+
+SLUGS: tuple[str, ...] = tuple(name.lower().replace(" ", "_").replace("-", "_") for name in NAMES)
+"""As programs read them."""
