@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415 - `run` must load nothing that it does not use, and `config` no torch
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -99,6 +100,8 @@ def _load(needs: set[Need]) -> Loaded:
 
     loaded = load_settings(os.environ, needs)
     setup_logging(loaded.settings.log.level, loaded.settings.log.format, sys.stderr)
+    for warning in loaded.warnings:
+        logging.getLogger("worker").warning(warning)
     return loaded
 
 

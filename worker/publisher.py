@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.errors import KafkaRefused
+from worker.errors import ConfigurationRefused, KafkaRefused
 from worker.records import Output, Partition, Topic
 from worker.transaction import CALLS, TABLE, Answer, Event, Failure, State, classify, comes_back
 
@@ -153,7 +153,7 @@ class Publisher:
     def _new_producer(self) -> Producer:
         self._state = State.NEW
         self._began_ms = None
-        return Producer({**self._options.config, "error_cb": self._on_error}, logger=log)
+        return client(Producer, {**self._options.config, "error_cb": self._on_error})
 
     def _call(self) -> Event:
         """Makes the call of this state."""
@@ -308,6 +308,21 @@ class Publisher:
         if error.name() in _TRANSPORT:
             self._suspect = self._suspect or str(error)
         self._heard(error)
+
+
+Client = TypeVar("Client", Consumer, Producer)
+
+
+def client(kind: type[Client], config: Mapping[str, Any]) -> Client:
+    """Makes a client of librdkafka.
+
+    Raises:
+        ConfigurationRefused: A property is unknown to it, or has a value that it doesn't take.
+    """
+    try:
+        return kind(dict(config), logger=logging.getLogger("librdkafka"))
+    except KafkaException as error:
+        raise ConfigurationRefused(f"WORKER_KAFKA__PROPERTIES: {error.args[0].str()}") from error
 
 
 def failure_of(error: KafkaError) -> Failure:

