@@ -94,6 +94,13 @@ def broker(options: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
+def demo(_options: argparse.Namespace) -> ExitCode:
+    """A trial run on a Kafka of its own, with one worker killed on the way; about half a minute."""
+    from worker.demo.trial import run as trial
+
+    return trial()
+
+
 def _load(needs: set[Need]) -> Loaded:
     """The settings, and the log as they want it."""
     from worker.logs import setup_logging
@@ -145,4 +152,5 @@ def _parser() -> argparse.ArgumentParser:
     kafka = add("broker", broker)
     kafka.add_argument("--port", type=int, help="default: a free one")
     kafka.add_argument("--data-dir", type=Path, help="kept; default: a temporary one, removed at the end")
+    add("demo", demo)
     return parser

@@ -10,7 +10,6 @@ from typing import Literal, TextIO
 
 import orjson
 
-
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 

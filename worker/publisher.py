@@ -322,7 +322,7 @@ def client(kind: type[Client], config: Mapping[str, Any]) -> Client:
     try:
         return kind(dict(config), logger=logging.getLogger("librdkafka"))
     except KafkaException as error:
-        raise ConfigurationRefused(f"WORKER_KAFKA__PROPERTIES: {error.args[0].str()}") from error
+        raise ConfigurationRefused(f"WORKER_KAFKA__PROPERTIES: {error.args[0].str().strip()}") from error
 
 
 def failure_of(error: KafkaError) -> Failure:

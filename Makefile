@@ -1,0 +1,51 @@
+# From a fresh clone with Python and make only: `make demo`. Works with GNU make 3.81 (macOS) and later.
+
+# What has wheels for all of the locked packages.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
+TORCH ?= auto
+TESTS ?= tests
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo broker test lint format types lock install clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Variables: TORCH=auto|cpu|cuda (PyTorch's build; auto looks for an NVIDIA driver), PYTHON=/path/to/python3,"
+	@echo "TESTS=tests/unit (what make test runs), UPGRADE=1 (make lock takes the newest versions that fit)"
+
+demo: install ## Try the worker on a real Kafka, with one worker killed on the way; about half a minute
+	@$(BIN)/moderation-worker demo
+
+broker: install ## Run a real Kafka for your own experiments, until Ctrl-C
+	@$(BIN)/moderation-worker broker
+
+test: install ## Run the tests (some on a real Kafka)
+	$(BIN)/python -m pytest --durations=10 $(TESTS)
+
+lint: install ## Check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: install ## Rewrite files in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: install ## Check the types
+	$(BIN)/mypy
+
+lock: install ## Write deploy/requirements.lock anew from pyproject.toml
+	$(BIN)/python deploy/lock.py $(if $(UPGRADE),--upgrade)
+
+install: ## Make .venv with all of it, if it isn't there (the others call this)
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { \
+		echo "Python 3.11 to 3.14 is needed and $(or $(PYTHON),python3) isn't one: install it," \
+			"or name yours: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) deploy/install.py $(TORCH)
+
+clean: ## Remove .venv and the caches in this folder
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find worker schemas tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

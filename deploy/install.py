@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Installs the worker and its tools into .venv, with the standard library alone: what `make` does first.
+
+A stamp in .venv says what was installed, so a second run does nothing. When the lock, the dependencies, the
+Python, the folder or the choice of TORCH changed, .venv is made anew: it then holds what the lock says and
+nothing else.
+"""
+# ruff: noqa: T201, S603 - a person reads what this prints; the commands that it runs are its own words
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "deploy" / "requirements.lock"
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+UV = VENV / "bin" / "uv"
+STAMP = VENV / "installed"
+
+UV_INSTALL = [str(UV), "pip", "install"]
+EVERYTHING = ["--quiet", "--editable", ".[broker]", "--group", "dev", "--constraints", str(LOCK)]
+CPU_BUILD = "--torch-backend=cpu"
+
+GB = 1_000_000_000
+ROOM_BYTES = {"cpu": 3 * GB, "cuda": 7 * GB}  # .venv is 6.0 GB with the CUDA build; something to spare
+CPU_INDEX_WAIT_S = 15
+
+
+class RefusalError(Exception):
+    """A person must act first; the sentence says how. .venv holds no stamp, so the next run starts over."""
+
+
+def wanted() -> str:
+    """Names all that decides what .venv holds, but for torch's build."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    tables = [project["build-system"], project["project"], project["dependency-groups"]]
+    return hashlib.sha256(repr([tables, LOCK.read_text(), str(ROOT), sys.version_info]).encode()).hexdigest()
+
+
+def is_installed(digest: str, torch: str) -> bool:
+    """Says whether .venv already is what this run would make."""
+    if not (PYTHON.exists() and STAMP.exists()):
+        return False
+    found, build = STAMP.read_text().split()
+    return found == digest and torch in {"auto", build}
+
+
+def size_bytes(folder: Path) -> int:
+    """Adds up what the files take on the disk; a file with several links counts once."""
+    stats = [path.lstat() for path in folder.rglob("*")] if folder.exists() else []
+    return sum({(stat.st_dev, stat.st_ino): stat.st_blocks * 512 for stat in stats}.values())
+
+
+def readable(size: int) -> str:
+    """Gives ``5.5 GB`` or ``38 MB``."""
+    return f"{size / GB:.1f} GB" if size >= GB else f"{size / 1_000_000:.0f} MB"
+
+
+def step(title: str, command: list[str], environment: dict[str, str]) -> None:
+    """Runs one command; prints its title, then what it added to .venv and how long it took.
+
+    Raises:
+        RefusalError: with the end of what the command said.
+    """
+    started_s, free_bytes = time.monotonic(), shutil.disk_usage(ROOT).free
+    before_bytes = 0 if "--clear" in command else size_bytes(VENV)
+    live = sys.stdout.isatty()
+    print(f"{title} ...", end="", flush=True)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+        while process.poll() is None:
+            try:
+                process.wait(timeout=1)
+            except subprocess.TimeoutExpired:
+                written = readable(max(0, free_bytes - shutil.disk_usage(ROOT).free))
+                took_s = time.monotonic() - started_s
+                print(f"\r{title} ... {written} so far, {took_s:.0f} s " if live else "", end="", flush=True)
+        said.seek(0)
+        lines = said.read().strip().splitlines()
+    if process.returncode:
+        full = any("No space left on device" in line for line in lines)
+        remedy = "The disk is full: free some" if full else "Mend that"
+        raise RefusalError("\n".join(["", *lines[-15:], f"{remedy}, then run this again."]))
+    added, took_s = size_bytes(VENV) - before_bytes, time.monotonic() - started_s
+    start, end = (f"\r{title} ...", " " * 20) if live else ("", "")
+    print(f"{start} {readable(added)}, {took_s:.1f} s{end}", flush=True)
+
+
+def output(command: list[str], environment: dict[str, str]) -> str:
+    """Gives what a command that can't fail prints."""
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def environment_for_uv() -> dict[str, str]:
+    """Hands pip's index and certificate on to uv, which reads no settings of pip; uv's own come first."""
+    listed = output([str(PYTHON), "-m", "pip", "config", "list"], {**os.environ})
+    pips: dict[str, str] = {}
+    for section in ("global", "install", ":env:"):  # the later one wins, as in pip
+        pips.update(re.findall(rf"^{section}\.(index-url|cert)='(.*)'$", listed, re.MULTILINE))
+    environment = {**os.environ, "UV_PYTHON": str(PYTHON)}
+    if "index-url" in pips and "UV_INDEX_URL" not in environment:
+        environment.setdefault("UV_DEFAULT_INDEX", pips["index-url"])
+    if "cert" in pips:
+        environment.setdefault("SSL_CERT_FILE", pips["cert"])
+    return environment
+
+
+def locked(package: str) -> str:
+    """Takes one package's requirement out of the lock, with its hashes."""
+    found = re.search(rf"^{package}==.*(\n    --hash.*)*", LOCK.read_text(), re.MULTILINE)
+    assert found, f"{package} is not in {LOCK.name}: `make lock` writes it"  # noqa: S101 - ours to mend
+    return found.group()
+
+
+def cpu_index_answers(environment: dict[str, str]) -> bool:
+    """Asks the index of torch's CPU builds, whose address uv knows, for the locked version."""
+    ask = [*UV_INSTALL, "--dry-run", "--no-deps", CPU_BUILD, locked("torch")]
+    impatient = {**environment, "UV_HTTP_TIMEOUT": "5", "UV_HTTP_RETRIES": "0"}
+    try:
+        subprocess.run(ask, env=impatient, capture_output=True, check=True, timeout=CPU_INDEX_WAIT_S)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def has_nvidia_driver() -> bool:
+    """Says whether CUDA could work at all: the kernel's driver, or what Windows lends to WSL."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def build_for(torch: str, environment: dict[str, str]) -> str:
+    """Decides between torch's ``cpu`` build and ``cuda``, PyPI's own (on macOS that one is for the CPU too).
+
+    Raises:
+        RefusalError: TORCH=cpu was asked for and can't be had.
+    """
+    if torch == "cuda":
+        return "cuda"
+    decided = sys.platform != "linux" or has_nvidia_driver() or "UV_TORCH_BACKEND" in environment
+    if torch == "auto" and decided:
+        return "cuda"
+    if cpu_index_answers(environment):
+        return "cpu"
+    unreachable = "the index of PyTorch's CPU builds can't be reached from here"
+    instead = "PyPI's CUDA build: 5.5 GB installed, and it runs on CPUs too"
+    if torch == "cpu":
+        raise RefusalError(f"TORCH=cpu: {unreachable}. TORCH=cuda takes {instead}.")
+    print(f"No NVIDIA driver is here, but {unreachable}.\nSo this takes {instead}.")
+    return "cuda"
+
+
+def need_room(build: str, environment: dict[str, str]) -> None:
+    """Looks for room before the long step. What uv has in its cache is linked, not written again.
+
+    Raises:
+        RefusalError: too little is free.
+    """
+    cache = Path(output([str(UV), "cache", "dir"], environment).strip())
+    cache.mkdir(parents=True, exist_ok=True)
+    needed = ROOM_BYTES[build] if sys.platform == "linux" else ROOM_BYTES["cpu"]
+    one_disk = cache.stat().st_dev == VENV.stat().st_dev
+    for folder, had in ((VENV, size_bytes(cache) if one_disk else 0), (cache, size_bytes(cache))):
+        free = shutil.disk_usage(folder).free
+        if free + had < needed:
+            raise RefusalError(
+                f"{folder} needs {readable(needed)} and {readable(free)} are free there: free some, or set "
+                "UV_CACHE_DIR to a folder on a larger disk, or try TORCH=cpu, which needs "
+                f"{readable(ROOM_BYTES['cpu'])}."
+            )
+
+
+def install(torch: str) -> None:
+    """Makes .venv what the lock says, in three printed steps, or finds that it already is.
+
+    Raises:
+        RefusalError: a person must act first.
+    """
+    digest = wanted()
+    if is_installed(digest, torch):
+        return
+    if importlib.util.find_spec("ensurepip") is None:
+        raise RefusalError(
+            f"{sys.executable} has no ensurepip, so it can't make an environment. On Debian and Ubuntu "
+            "`apt-get install python3-venv` brings it; or name another Python: make PYTHON=/path/to/it ..."
+        )
+    make_venv = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    step("[1/3] A Python environment in .venv", make_venv, {**os.environ})
+    pinned = VENV / "uv.txt"
+    pinned.write_text(locked("uv") + "\n")
+    install_uv = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "-r", str(pinned)]
+    step("[2/3] uv, which installs the rest", install_uv, {**os.environ})
+    environment = environment_for_uv()
+    build = build_for(torch, environment)
+    need_room(build, environment)
+    install_all = [*UV_INSTALL, *EVERYTHING, *([CPU_BUILD] if build == "cpu" else [])]
+    step("[3/3] The worker, PyTorch and the tools", install_all, environment)
+    STAMP.write_text(f"{digest} {build}\n")
+
+
+def main() -> int:
+    """Installs; the one argument is TORCH: ``auto``, ``cpu`` or ``cuda``."""
+    torch = sys.argv[1] if sys.argv[1:] else "auto"
+    if torch not in {"auto", "cpu", "cuda"}:
+        print(f"TORCH is auto, cpu or cuda, not {torch}.", file=sys.stderr)
+        return 1
+    try:
+        install(torch)
+    except RefusalError as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

