@@ -101,8 +101,9 @@ class Publisher:
             log.info("a new producer with the same transactional.id takes over: %s", self._suspect)
             self._state = State.SPENT
         if self._state is State.SPENT:
-            self._producer.purge()
-            self._producer = self._new_producer()
+            with self._watch("replacing the producer"):
+                self._producer.purge()
+                self._producer = self._new_producer()
         if self._state is State.NEW:
             self._started_ms = self._clock()
             self._step(self._call())
@@ -134,6 +135,7 @@ class Publisher:
         self._outputs, self._sent = outputs, 0
         self._offsets = [TopicPartition(p.topic, p.number, offset) for p, offset in next_offsets.items()]
         self._metadata = metadata
+        self._failure = Failure(code="")
         self._started_ms = self._clock()
         answer = self._step(refusal or self._call())
         while answer is None:

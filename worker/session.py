@@ -145,6 +145,8 @@ class Session:
         except OutOfOrder as disorder:
             log.warning("%s: everything uncommitted is read again", disorder)
             self.rewind()
+        except KafkaException as error:
+            self._heard.append(error.args[0])
         self._hear()
         self._look_for_missing()
         if self._waiting and self._publisher.ready():
@@ -242,6 +244,7 @@ class Session:
             self._consumer.incremental_assign(placed)
         else:
             # An eager group assigns, revokes and rewinds everything together.
+            assert self._assigned <= self._waiting  # noqa: S101 - a bug of ours
             self._consumer.assign(placed)
         self._assigned |= self._waiting
         self._waiting.clear()

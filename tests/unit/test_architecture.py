@@ -38,7 +38,7 @@ MAP: dict[str, set[str]] = {
 }
 FOLDERS: dict[str, set[str]] = {
     "schemas": {"schemas"},
-    "worker.classifier": {"worker.classifier", "worker.errors", "worker.records"},
+    "worker.classifier": {"worker.classifier", "worker.errors", "worker.records", "schemas.labels"},
     "worker.settings": {"worker.settings", "worker.errors", "schemas"},
 }
 # Theirs: who may import them. `only` holds prefixes.

@@ -150,7 +150,7 @@ def _await_no_open_transaction(
 
 
 def _ends(admin: AdminClient, partitions: Sequence[TopicPartition], level: IsolationLevel) -> dict[Partition, int]:
-    latest = OffsetSpec.latest()
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
     answers = admin.list_offsets(dict.fromkeys(partitions, latest), isolation_level=level, request_timeout=10)
     try:
         return {Partition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
