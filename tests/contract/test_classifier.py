@@ -1,0 +1,248 @@
+"""The classifier against the model card's own loop, on random models of both architectures and the bundled one."""
+
+import random
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options
+from worker.classifier import Classifier, load
+from worker.classifier.scoring import chunks
+from worker.classifier.shape import load_weights, read_config
+from worker.classifier.source import DEMO
+from worker.classifier.tokenizer import open_tokenizer
+from worker.errors import ModelBroken
+from worker.records import Fault, Scores
+
+TEXTS = 120
+
+
+def quiet(_: str) -> None:
+    """Nobody watches."""
+
+
+def mixed_texts() -> list[str]:
+    """Texts of one token to well over 600, of one script or of many."""
+    chance = random.Random(7)  # noqa: S311 - the same texts every time
+    texts = ["a", "\U0001f600", "<|endoftext|>", "<|end_of_text|>", "<tool_call>", "0", *SENTENCES]
+    words = " ".join(SENTENCES).split()
+    return texts + [
+        " ".join(chance.choices(words, k=chance.choice((1, 1, 2, 3, 5, 8, 20, 60, 150, 400))))
+        for _ in range(TEXTS - len(texts))
+    ]
+
+
+class Pair:
+    """Our classifier and the card's loop over the same model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ours = load(options(folder), quiet)
+        self.card = Card(folder, dtype=torch.float32)
+        self.texts = mixed_texts()
+        self.tokens = [encoded.tokens for encoded in self.ours.encode(self.texts)]
+        self.expected = np.stack([self.card.score(text) for text in self.texts])
+
+
+@pytest.fixture(scope="module", params=[*ARCHITECTURES, "demo"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    if request.param != "demo":
+        return Pair(make_model(tmp_path_factory.mktemp(request.param), request.param))
+    return Pair(DEMO)
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp(request.param), request.param)
+
+
+def stacked(answers: Sequence[Scores | Fault]) -> NDArray[np.float32]:
+    assert not [answer for answer in answers if isinstance(answer, Fault)]
+    return np.stack([answer for answer in answers if not isinstance(answer, Fault)])
+
+
+def assert_same(ours: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float) -> None:
+    """Scores within the tolerance, and the same flags but where a score is that near to the threshold."""
+    assert ours.dtype == np.float32
+    assert np.abs(ours - expected).max() <= tolerance
+    clear = np.abs(expected - 0.5) > tolerance
+    assert ((ours > 0.5) == (expected > 0.5))[clear].all()
+
+
+def test_tokens_are_the_cards(pair: Pair) -> None:
+    assert [list(tokens) for tokens in pair.tokens] == [pair.card.tokens(text) for text in pair.texts]
+    assert min(map(len, pair.tokens)) <= 2
+    assert max(map(len, pair.tokens)) == 512
+
+
+def test_scores_and_flags_are_the_cards(pair: Pair) -> None:
+    assert_same(stacked(pair.ours.score(pair.tokens)), pair.expected, 1e-5)
+    # The comparison means something: the scores are neither all alike nor all on one side.
+    assert pair.expected.std() > 0.02
+    if pair.folder != DEMO:
+        assert 0.1 < (pair.expected > 0.5).mean() < 0.9
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(chosen=st.lists(st.integers(0, TEXTS - 1), min_size=1, max_size=30))
+def test_a_text_scores_the_same_whoever_its_neighbours_are(pair: Pair, chosen: list[int]) -> None:
+    answers = pair.ours.score([pair.tokens[index] for index in chosen])
+    assert_same(stacked(answers), pair.expected[chosen], 1e-5)
+
+
+def by_hand(folder: Path, *, padding_max: int, change: Callable[[Any], None] = lambda _: None) -> Classifier:
+    """A classifier as on a GPU, padding included, or with a model that something has happened to."""
+    loaded = load(options(folder), quiet)
+    config = read_config(folder)
+    model = load_weights(folder, config, torch.float32)
+    classifier = Classifier(
+        identity=loaded.identity,
+        batch_tokens_max=4096,
+        padding_max=padding_max,
+        fallbacks=(),
+        model=model,
+        encoder=open_tokenizer(
+            folder, tokens_max=512, vocabulary=config.vocab_size, bos_wanted=config.model_type == "llama"
+        ),
+    )
+    classifier.warm_up()
+    change(model)
+    return classifier
+
+
+def test_padding_on_the_right_changes_nothing(pair: Pair) -> None:
+    padded = by_hand(pair.folder, padding_max=512)
+    lengths = [len(tokens) for tokens in pair.tokens]
+    assert len(list(chunks(lengths, tokens_max=4096, padding_max=512))) < len(set(lengths))
+    assert_same(stacked(padded.score(pair.tokens)), pair.expected, 1e-5)
+
+
+def test_bfloat16_stays_within_its_noise(folder: Path) -> None:
+    texts = mixed_texts()
+    ours = load(options(folder, dtype="bfloat16"), quiet)
+    card = Card(folder, dtype=torch.bfloat16)
+    answers = stacked(ours.score([encoded.tokens for encoded in ours.encode(texts)]))
+    assert ours.identity.dtype == "bfloat16"
+    assert_same(answers, np.stack([card.score(text) for text in texts]), 2e-2)
+
+
+def test_special_tokens_that_a_user_types_are_text(pair: Pair) -> None:
+    typed, plain = pair.ours.encode(["hi <|endoftext|><|im_end|><|begin_of_text|>", "hi "])
+    assert len(typed.tokens) > len(plain.tokens) + 10
+
+
+def test_a_text_that_fills_the_bound_is_whole_and_one_token_more_is_cut(folder: Path) -> None:
+    ours = load(options(folder, tokens_max=8), quiet)
+    special = len(ours.encode(["x"])[0].tokens) - 1
+    whole, cut = ours.encode([" a" * (8 - special), " a" * (9 - special)])
+    assert (len(whole.tokens), whole.truncated) == (8, False)
+    assert (len(cut.tokens), cut.truncated) == (8, True)
+
+
+def test_only_llama_has_a_bos(folder: Path) -> None:
+    config = read_config(folder)
+    (encoded,) = load(options(folder), quiet).encode(["a"])
+    assert (encoded.tokens[0] == 1) == (config.model_type == "llama")
+    assert len(encoded.tokens) == (2 if config.model_type == "llama" else 1)
+
+
+def test_a_text_that_makes_the_model_give_nan_is_blamed_and_no_other(folder: Path, tmp_path: Path) -> None:
+    poisoned = Path(shutil.copytree(folder, tmp_path / "poisoned"))
+    (poison, *_), (good, *_) = (encoded.tokens[-1:] for encoded in load(options(folder), quiet).encode(["~", "a"]))
+    weights = safetensors.torch.load_file(poisoned / "model.safetensors")
+    weights["model.embed_tokens.weight"][poison] = torch.nan
+    safetensors.torch.save_file(weights, poisoned / "model.safetensors", metadata={"format": "pt"})
+    texts = ["hello", "~", "hello you", "a ~ b", "good game", "see you"]
+    ours, healthy = load(options(poisoned), quiet), load(options(folder), quiet)
+    tokens = [encoded.tokens for encoded in ours.encode(texts)]
+    answers = ours.score(tokens)
+    assert [isinstance(answer, Fault) for answer in answers] == [False, True, False, True, False, False]
+    expected = stacked(healthy.score([tokens[index] for index in (0, 2, 4, 5)]))
+    assert_same(stacked([answer for answer in answers if not isinstance(answer, Fault)]), expected, 1e-5)
+    assert good != poison
+
+
+def test_a_token_beyond_the_vocabulary_is_a_fault_of_its_text(folder: Path) -> None:
+    fault, scores = load(options(folder), quiet).score([[5, 700], [5, 6]])
+    assert isinstance(fault, Fault)
+    assert fault.reason == "model_failed"
+    # Found on the host: on a GPU it would be the end of the process.
+    assert "ValueError" in fault.message
+    assert not isinstance(scores, Fault)
+
+
+def test_a_broken_device_blames_no_text(folder: Path) -> None:
+    def break_it(model: Any) -> None:
+        with torch.no_grad():
+            model.score.weight.fill_(torch.nan)
+
+    broken = by_hand(folder, padding_max=0, change=break_it)
+    with pytest.raises(ModelBroken, match="harmless text"):
+        broken.score([[5, 6], [7]])
+
+
+def test_a_device_that_scores_otherwise_than_when_it_was_warm_blames_no_text(folder: Path) -> None:
+    def shift(model: Any) -> None:
+        with torch.no_grad():
+            model.score.weight.mul_(2)
+
+    with pytest.raises(ModelBroken, match="harmless text"):
+        by_hand(folder, padding_max=0, change=shift).score([[5, 700]])
+
+
+def test_a_folder_is_loaded_without_a_thought_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        pytest.fail("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert load(options(folder), quiet).identity.commit is None
+
+
+def test_the_revision_names_what_the_files_hold_and_not_where_they_lie(folder: Path, tmp_path: Path) -> None:
+    original = load(options(folder), quiet).identity
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "README.md").write_text("said nothing")
+    assert replace(load(options(copy), quiet).identity, name=original.name) == original
+    for name, old, new in (
+        ("tokenizer_config.json", "{", "{ "),
+        ("config.json", "{", "{ "),
+    ):
+        changed = Path(shutil.copytree(folder, tmp_path / name))
+        (changed / name).write_text((changed / name).read_text().replace(old, new, 1))
+        assert load(options(changed), quiet).identity.revision != original.revision
+
+
+def test_a_tokenizer_may_lie_elsewhere_and_the_revision_is_the_same(folder: Path, tmp_path: Path) -> None:
+    together = load(options(folder), quiet)
+    model = Path(shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer*")))
+    apart = load(options(model, tokenizer=str(folder)), quiet)
+    assert apart.identity.revision == together.identity.revision
+    assert apart.encode(["hello"]) == together.encode(["hello"])
+
+
+@given(
+    lengths=st.lists(st.integers(1, 600), max_size=60),
+    tokens_max=st.integers(1, 3000),
+    padding_max=st.sampled_from([0, 7, 512]),
+)
+def test_chunks_hold_every_text_once_within_their_bounds(
+    lengths: list[int], tokens_max: int, padding_max: int
+) -> None:
+    cut = list(chunks(lengths, tokens_max=tokens_max, padding_max=padding_max))
+    assert sorted(index for chunk in cut for index in chunk) == list(range(len(lengths)))
+    for chunk in cut:
+        inside = [lengths[index] for index in chunk]
+        assert len(chunk) == 1 or len(chunk) * max(inside) <= tokens_max
+        assert max(inside) - min(inside) <= padding_max

@@ -1,0 +1,76 @@
+"""Exactly the texts that break the model are blamed, at a bounded price."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from worker.classifier.poison import score_or_blame
+from worker.errors import ModelBroken
+from worker.records import Fault
+
+
+class Model:
+    """Scores a text with its first token; a negative second token raises, a zero gives NaN."""
+
+    def __init__(self) -> None:
+        self.forwards = 0
+
+    def __call__(self, batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.forwards += 1
+        if any(kind < 0 for _, kind in batch):
+            raise RuntimeError("secret words of a user")
+        scores = np.array([[name] * 12 for name, _ in batch], dtype=np.float32)
+        scores[[kind == 0 for _, kind in batch], 3] = np.nan
+        return scores
+
+
+@given(kinds=st.lists(st.sampled_from([1, 1, 1, 1, 1, 0, -1]), min_size=1, max_size=200))
+def test_exactly_the_poisoned_are_blamed_in_order_at_a_bounded_price(kinds: list[int]) -> None:
+    model = Model()
+    answers = score_or_blame(model, list(enumerate(kinds)), lambda: True)
+    assert [isinstance(answer, Fault) for answer in answers] == [kind <= 0 for kind in kinds]
+    assert [answer[0] for answer in answers if not isinstance(answer, Fault)] == [
+        name for name, kind in enumerate(kinds) if kind > 0
+    ]
+    poisoned = sum(kind <= 0 for kind in kinds)
+    assert model.forwards <= 1 + 2 * poisoned * math.ceil(math.log2(len(kinds)))
+
+
+def test_the_fault_is_a_dead_letters_and_holds_nothing_of_the_text() -> None:
+    (fault,) = score_or_blame(Model(), [(1, -1)], lambda: True)
+    assert isinstance(fault, Fault)
+    assert fault.reason == "model_failed"
+    assert "RuntimeError" in fault.message
+    assert "secret" not in fault.message
+
+
+def test_nobody_is_blamed_when_the_probe_fails_too() -> None:
+    model = Model()
+    with pytest.raises(ModelBroken, match="harmless text"):
+        score_or_blame(model, [(1, -1)] * 64, lambda: False)
+    assert model.forwards == 1 + 6
+
+
+def test_a_batch_too_large_for_the_memory_is_scored_in_parts() -> None:
+    model = Model()
+
+    def small(batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        if len(batch) > 3:
+            raise MemoryError
+        return model(batch)
+
+    answers = score_or_blame(small, [(name, 1) for name in range(10)], lambda: False)
+    assert [answer[0] for answer in answers if not isinstance(answer, Fault)] == list(range(10))
+
+
+def test_a_forward_that_knows_that_the_device_is_broken_is_believed() -> None:
+    def broken(_: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        raise ModelBroken("no memory for one text")
+
+    with pytest.raises(ModelBroken, match="no memory"):
+        score_or_blame(broken, [(1, 1), (2, 1)], lambda: True)

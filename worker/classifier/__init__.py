@@ -1,0 +1,11 @@
+"""The model: texts to token ids, token ids to twelve probabilities; knows no offsets and no topics.
+
+Importing this package imports torch, which takes seconds: import it when a model is wanted.
+"""
+
+from worker.classifier.fetch import fetch
+from worker.classifier.loading import ModelOptions, load
+from worker.classifier.scoring import Classifier, ModelIdentity
+from worker.classifier.tokenizer import Encoded
+
+__all__ = ["Classifier", "Encoded", "ModelIdentity", "ModelOptions", "fetch", "load"]

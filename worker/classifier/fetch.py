@@ -1,0 +1,98 @@
+"""``model fetch``: a model and its tokenizer, at commits written down, in one folder that works offline."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+from worker.classifier.shape import read_config
+from worker.classifier.source import (
+    BASE_TOKENIZERS,
+    CONFIG_FILE,
+    PROVENANCE_FILE,
+    TOKENIZER_FILE,
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    asking_the_hub,
+    download,
+    model_digests,
+)
+from worker.errors import ModelBroken
+
+
+def fetch(
+    name: str,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    revision: str | None = None,
+    tokenizer: str | None = None,
+    tokenizer_revision: str | None = None,
+) -> None:
+    """Downloads into a folder what ``WORKER_MODEL__PATH`` needs there; interrupted, it goes on when run again.
+
+    Args:
+        name: Of the model on the hub.
+        folder: Made when it isn't there.
+        say: Takes a line of progress.
+        revision: A branch, a tag or a commit; None is the main branch. What it names today is written down.
+        tokenizer: A repository of the hub; None is the model's own, else its base model's.
+        tokenizer_revision: As ``revision``.
+
+    Raises:
+        ModelBroken: The hub or the disk refuses, the model is no DuoGuard, or the folder holds another one.
+    """
+    commit, has_tokenizer = _resolve(name, revision)
+    tokenizer = tokenizer or (name if has_tokenizer else BASE_TOKENIZERS.get(name.rsplit("/", 1)[-1]))
+    if tokenizer is None:
+        raise ModelBroken(
+            f"{name} comes without a tokenizer, and its base model is not known: name one (--tokenizer)."
+        )
+    tokens_commit = commit
+    if tokenizer != name or tokenizer_revision is not None:
+        tokens_commit, _ = _resolve(tokenizer, tokenizer_revision)
+    pinned: dict[str, object] = {
+        "model": {"name": name, "commit": commit},
+        "tokenizer": {"name": tokenizer, "commit": tokens_commit},
+    }
+    _claim(folder, pinned)
+    # What is small and may be refused comes first, the gigabytes last.
+    say(f"tokenizer  {tokenizer} at commit {tokens_commit}")
+    download(tokenizer, tokens_commit, TOKENIZER_FILES, "tokenizer", into=folder)
+    say(f"model      {name} at commit {commit}")
+    download(name, commit, [CONFIG_FILE], "model", into=folder)
+    read_config(folder)
+    download(name, commit, WEIGHT_FILES, "model", into=folder)
+    _write(folder, {**pinned, "files": model_digests(folder)})
+    # The hub's library keeps here what an interrupted download needs to go on.
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    say(f"done       WORKER_MODEL__PATH={folder} needs no network now")
+
+
+def _resolve(name: str, revision: str | None) -> tuple[str, bool]:
+    """The commit that a revision names today, and whether there is a tokenizer in it."""
+    with asking_the_hub(name, revision, "model fetch"):
+        info = HfApi().model_info(name, revision=revision)
+    if info.sha is None:
+        raise ModelBroken(f"The hub doesn't say at which commit {name} is: try again, with --revision.")
+    return info.sha, any(file.rfilename == TOKENIZER_FILE for file in info.siblings or ())
+
+
+def _claim(folder: Path, pinned: dict[str, object]) -> None:
+    """Makes the folder ours, unless it holds another model: files of two would be loaded as one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = folder / PROVENANCE_FILE
+    if provenance.is_file():
+        known = json.loads(provenance.read_text(encoding="utf-8"))
+        ours = {key: known.get(key) for key in pinned} == pinned
+    else:
+        ours = not any(next(folder.glob(file), None) for file in (CONFIG_FILE, *WEIGHT_FILES, *TOKENIZER_FILES))
+    if not ours:
+        raise ModelBroken(f"{folder} holds another model, or another commit of this one: name an empty folder.")
+    _write(folder, {**pinned, "files": {}})
+
+
+def _write(folder: Path, provenance: dict[str, object]) -> None:
+    (folder / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")

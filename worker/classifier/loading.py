@@ -1,0 +1,147 @@
+"""A model's name to a classifier: found, verified, placed, warm."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from worker.classifier.device import Placement, place
+from worker.classifier.scoring import Classifier, ModelIdentity
+from worker.classifier.shape import check_bound, load_weights, read_config
+from worker.classifier.source import (
+    Source,
+    blaming,
+    find_model,
+    find_tokenizer,
+    model_digests,
+    revision_of,
+    tokenizer_digests,
+)
+from worker.classifier.tokenizer import open_tokenizer
+from worker.errors import ModelBroken
+
+# Tokens of a batch, by device. A GPU spends about 20 ms on launches whatever the batch holds, which 8,000
+# tokens and more hide (simulated at 16k: 5.8 ms in the median at 2,000 messages a second). A CPU has nothing to
+# hide: 4,096 tokens of chat are several hundred messages, enough for one transaction.
+BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+
+# Padding that a text may get, by device. A GPU is fastest with few large launches; a CPU pays for every token of
+# padding: batches of one length ran 1.3 to 2.2 times as fast there as padded ones.
+PADDING_TOKENS = {"cpu": 0, "cuda": 1 << 20}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Which model, where.
+
+    Attributes:
+        path: A folder, a hub name, or ``demo``.
+        revision: Of a hub name; None is its main branch.
+        tokenizer: A folder or a hub name; None is the model's own.
+        tokenizer_revision: Of a tokenizer on the hub.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: ``auto``, ``float32`` or ``bfloat16``.
+        tokens_max: Tokens of a text, special ones included; what is beyond is cut.
+        threads: Compute threads on the CPU; None is what the cgroup allows.
+        batch_tokens_max: Tokens of a batch; None is by device.
+    """
+
+    path: str
+    revision: str | None
+    tokenizer: str | None
+    tokenizer_revision: str | None
+    device: str
+    dtype: str
+    tokens_max: int
+    threads: int | None
+    batch_tokens_max: int | None
+
+
+def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
+    """Finds a model, verifies that it is a DuoGuard, and warms it up.
+
+    Args:
+        options: Which model, where.
+        say: Takes a line of progress, for people.
+
+    Raises:
+        ModelBroken: It is missing, damaged, of another shape, or its device is not there.
+    """
+    _silence_the_libraries()
+    placement = place(device=options.device, dtype=options.dtype, threads=options.threads)
+    torch.set_num_threads(placement.threads)
+    say(f"looking for the model {options.path}")
+    source = find_model(options.path, options.revision)
+    config = read_config(source.folder)
+    check_bound(config, options.tokens_max)
+    tokens_from = find_tokenizer(source, options.tokenizer, options.tokenizer_revision)
+    encoder = open_tokenizer(
+        tokens_from.folder,
+        tokens_max=options.tokens_max,
+        vocabulary=config.vocab_size,
+        bos_wanted=config.model_type == "llama",
+    )
+    say(f"loading {source.folder}")
+    model: Any = load_weights(source.folder, config, placement.dtype)
+    files = model_digests(source.folder)
+    commit = _commit(source, files, options.revision)
+    with blaming(f"The model can't be moved to {placement.device}: free its memory, or set WORKER_MODEL__DEVICE"):
+        model.to(placement.device)
+    classifier = Classifier(
+        identity=ModelIdentity(
+            name=source.name,
+            revision=revision_of({**files, **tokenizer_digests(tokens_from.folder)}),
+            commit=commit,
+            dtype=str(placement.dtype).removeprefix("torch."),
+            device=str(placement.device),
+            attention=model.config._attn_implementation,  # noqa: SLF001 - transformers tells it nowhere else
+            threads=placement.threads,
+        ),
+        batch_tokens_max=_batch_tokens(options, placement),
+        padding_max=PADDING_TOKENS[placement.device.type],
+        fallbacks=placement.fallbacks + _borrowed(source, tokens_from, options.tokenizer),
+        model=model,
+        encoder=encoder,
+    )
+    say(f"warming up on {placement.device}")
+    classifier.warm_up()
+    return classifier
+
+
+def _silence_the_libraries() -> None:
+    """Their bars and reports would break a log of one line an event; what matters in them is refused or said."""
+    logging: Any = transformers.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+
+
+def _commit(source: Source, files: Mapping[str, str], revision: str | None) -> str | None:
+    """The hub's commit, unless the files are no longer what was fetched.
+
+    Raises:
+        ModelBroken: A revision is wanted that a folder does not hold.
+    """
+    if source.files is None:
+        return source.commit
+    commit = source.commit if source.files == files else None
+    if revision is not None and revision != commit:
+        raise ModelBroken(
+            f"WORKER_MODEL__REVISION is {revision}, but {source.folder} holds commit {commit or 'unknown'}: "
+            f"unset it, or fetch that one: moderation-worker model fetch --revision {revision} {source.name} FOLDER"
+        )
+    return commit
+
+
+def _batch_tokens(options: ModelOptions, placement: Placement) -> int:
+    wanted = options.batch_tokens_max or BATCH_TOKENS[placement.device.type]
+    return max(wanted, options.tokens_max)
+
+
+def _borrowed(model: Source, tokenizer: Source, named: str | None) -> tuple[str, ...]:
+    if named is not None or tokenizer is model:
+        return ()
+    return (f"the model has no tokenizer of its own: its base model's is used ({tokenizer.name})",)

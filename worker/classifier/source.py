@@ -1,0 +1,237 @@
+"""Where a model's files are (a folder, the bundled demo, the hub's cache), and what they hold, as a hash."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from worker.errors import ModelBroken
+
+CONFIG_FILE = "config.json"
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+PROVENANCE_FILE = "provenance.json"
+DEMO = Path(__file__).parents[1] / "demo" / "model"
+
+# The DuoGuards come without tokenizer files: theirs is the base model's, which their cards' code names.
+# Source: the model cards, "How to Use", step 1.
+BASE_TOKENIZERS = {
+    "DuoGuard-0.5B": "Qwen/Qwen2.5-0.5B",
+    "DuoGuard-1.5B-transfer": "Qwen/Qwen2.5-1.5B",
+    "DuoGuard-1B-Llama-3.2-transfer": "meta-llama/Llama-3.2-1B",
+}
+
+# First match counts, so subclasses stand before their bases.
+_HUB_ERRORS: tuple[tuple[type[Exception], str], ...] = (
+    (
+        GatedRepoError,
+        "is gated: accept its licence at {page}, then set HF_TOKEN to an access token of that account",
+    ),
+    (
+        RepositoryNotFoundError,
+        "is not on the hub, or is private: check the name; a private one needs HF_TOKEN",
+    ),
+    (RevisionNotFoundError, "has no revision {revision} on the hub"),
+    (HFValidationError, "is neither a folder here nor a name that the hub could know"),
+    (
+        HfHubHTTPError,
+        "can't be had from {page}: the hub refused or failed ({kind}); try again, or set HF_TOKEN",
+    ),
+    (OfflineModeIsEnabled, "is not in the hub's cache here, and HF_HUB_OFFLINE forbids to ask the hub"),
+    (
+        LocalEntryNotFoundError,
+        "is not in the hub's cache here, and the hub can't be asked (HF_HUB_OFFLINE, network)",
+    ),
+    (OSError, "can't be stored or reached: {kind}: {error}"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A folder with files of a model or a tokenizer.
+
+    Attributes:
+        name: The hub's, when it is known; else the folder's.
+        folder: On this machine.
+        commit: The hub's, when it is known.
+        files: Digests of the model's files at that commit, by which a folder proves that it still is that
+            commit; None in the hub's cache, which is never edited.
+    """
+
+    name: str
+    folder: Path
+    commit: str | None
+    files: Mapping[str, str] | None
+
+
+@contextmanager
+def blaming(sentence: str) -> Iterator[None]:
+    """Whatever is raised inside becomes a ModelBroken with this sentence and the error's first line."""
+    try:
+        yield
+    except ModelBroken:
+        raise
+    # tokenizers raises bare Exception, safetensors a child of it, transformers whatever a bad file leads to.
+    except Exception as error:
+        first_line = next(iter(str(error).splitlines()), "")
+        raise ModelBroken(f"{sentence}. {type(error).__name__}: {first_line}") from error
+
+
+def find_model(path: str, revision: str | None) -> Source:
+    """The folder that ``WORKER_MODEL__PATH`` names, downloaded into the hub's cache when it is a hub name.
+
+    Raises:
+        ModelBroken: There is none.
+    """
+    if path == "demo":
+        return Source(name="demo", folder=DEMO, commit=None, files={})
+    return _find(path, revision, (CONFIG_FILE, *WEIGHT_FILES, *TOKENIZER_FILES), "WORKER_MODEL__PATH")
+
+
+def find_tokenizer(model: Source, tokenizer: str | None, revision: str | None) -> Source:
+    """The folder of the model's tokenizer: the one that is named, else its own, else its base model's.
+
+    Raises:
+        ModelBroken: There is none, or not in that revision.
+    """
+    own = tokenizer is None and (model.folder / TOKENIZER_FILE).is_file()
+    found = model if own else _other_tokenizer(model, tokenizer, revision)
+    if revision is not None and (own or found.files is not None):
+        raise ModelBroken(
+            f"WORKER_MODEL__TOKENIZER_REVISION is {revision}, but the tokenizer is what {found.folder} holds: "
+            "unset it, or name a repository of the hub in WORKER_MODEL__TOKENIZER."
+        )
+    return found
+
+
+def _other_tokenizer(model: Source, tokenizer: str | None, revision: str | None) -> Source:
+    wanted = (CONFIG_FILE, *TOKENIZER_FILES)
+    if tokenizer is not None:
+        found = _find(tokenizer, revision, wanted, "WORKER_MODEL__TOKENIZER")
+        if not (found.folder / TOKENIZER_FILE).is_file():
+            raise ModelBroken(f"WORKER_MODEL__TOKENIZER: {tokenizer} holds no {TOKENIZER_FILE}.")
+        return found
+    remedy = (
+        f"Set WORKER_MODEL__TOKENIZER to a folder with {TOKENIZER_FILE} and tokenizer_config.json, or make "
+        f"one folder with everything where there is a network: moderation-worker model fetch {model.name} FOLDER"
+    )
+    base = BASE_TOKENIZERS.get(model.name.rsplit("/", 1)[-1])
+    if base is None:
+        raise ModelBroken(f"{model.folder} holds no tokenizer ({TOKENIZER_FILE}). {remedy}")
+    try:
+        return _find(base, revision, wanted, "its base model's")
+    except ModelBroken as error:
+        raise ModelBroken(f"{model.folder} holds no tokenizer ({TOKENIZER_FILE}); {error} {remedy}") from error
+
+
+def _find(path: str, revision: str | None, files: Sequence[str], variable: str) -> Source:
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return _described(folder.resolve())
+    # A hub name is OWNER/NAME; everything else was meant as a path.
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", path):
+        raise ModelBroken(
+            f"{variable}: there is no folder {path}. Make one: moderation-worker model fetch NAME FOLDER"
+        )
+    cached = download(path, revision, files, variable)
+    return Source(name=path, folder=cached, commit=cached.name, files=None)
+
+
+def download(
+    name: str, revision: str | None, files: Sequence[str], variable: str, into: Path | None = None
+) -> Path:
+    """Files of a hub's repository: in the hub's cache, in a folder named after the commit, or in ``into``.
+
+    Raises:
+        ModelBroken: The hub or the disk won't; what has arrived is used by the next try.
+    """
+    with asking_the_hub(name, revision, variable):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), local_dir=into))
+
+
+@contextmanager
+def asking_the_hub(name: str, revision: str | None, variable: str) -> Iterator[None]:
+    """Turns each of the hub's refusals into a sentence that says what to do."""
+    try:
+        yield
+    # The hub's library doesn't say which client's errors reach us: httpx's or its successor's, by version.
+    except Exception as error:
+        sentence = next((text for kind, text in _HUB_ERRORS if isinstance(error, kind)), "can't be had: {kind}")
+        page = f"{constants.ENDPOINT}/{name}"
+        told = sentence.format(page=page, revision=revision, kind=type(error).__name__, error=error)
+        raise ModelBroken(f"{variable}: {name} {told}.") from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with the model's weights, in the order in which transformers looks for them.
+
+    Raises:
+        ModelBroken: There are none that are safe to open, or an index names one that isn't there.
+    """
+    single, index = folder / WEIGHT_FILES[0], folder / WEIGHT_FILES[1]
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise ModelBroken(
+            f"{folder} holds no {single.name} and no {index.name}. Pickled weights (pytorch_model.bin) can run "
+            "code when they are opened and are never loaded: convert them with transformers' save_pretrained."
+        )
+    with blaming(f"{index} can't be read: fetch it again"):
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    missing = [name for name in shards if not (folder / name).is_file()]
+    if missing:
+        raise ModelBroken(f"{folder} lacks weights that its index names: {', '.join(missing)}. Fetch them again.")
+    return [index, *(folder / name for name in shards)]
+
+
+def digests(files: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its name."""
+    return {path.name: _sha256(path) for path in files}
+
+
+def model_digests(folder: Path) -> dict[str, str]:
+    """Of what the model is made of: config and weights."""
+    return digests([folder / CONFIG_FILE, *weight_files(folder)])
+
+
+def tokenizer_digests(folder: Path) -> dict[str, str]:
+    """Of what the tokenizer is made of."""
+    return digests([folder / name for name in TOKENIZER_FILES if (folder / name).is_file()])
+
+
+def revision_of(files: Mapping[str, str]) -> str:
+    """One short hash of many: the same wherever the files lie."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _described(folder: Path) -> Source:
+    """A folder, by what ``model fetch`` wrote down in it."""
+    provenance = folder / PROVENANCE_FILE
+    if not provenance.is_file():
+        return Source(name=folder.name, folder=folder, commit=None, files={})
+    with blaming(f"{provenance} can't be read: fetch the folder again"):
+        known = json.loads(provenance.read_text())
+        return Source(
+            name=known["model"]["name"], folder=folder, commit=known["model"]["commit"], files=known["files"]
+        )
