@@ -202,6 +202,8 @@ def install(torch: str) -> None:
     build = build_for(torch, environment)
     need_room(build, environment)
     install_all = [*UV_INSTALL, *EVERYTHING, *([CPU_BUILD] if build == "cpu" else [])]
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        install_all.append("--compile-bytecode")  # or each start would compile torch and transformers anew: 5 s
     step("[3/3] The worker, PyTorch and the tools", install_all, environment)
     STAMP.write_text(f"{digest} {build}\n")
 
