@@ -1,0 +1,79 @@
+"""The workers of the trial run: the very ``moderation-worker run``, as processes that we may kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
+COMMAND = (sys.executable, "-m", "worker", "run")
+STOP_MS_MAX = 30_000
+LOG_TAIL_LINES = 15
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """A process that dies with this one, however this one dies (``guard``).
+
+    Attributes:
+        name: For people, and its client id.
+        folder: Empty at the start: no ``.env`` of the user's lies there. Its log does.
+        settings: Its ``WORKER_*`` variables. It sees none of ours: the trial is the same for everyone.
+    """
+
+    name: str
+    folder: Path
+    settings: Mapping[str, str]
+    _guard: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        environ = {name: value for name, value in os.environ.items() if not name.upper().startswith("WORKER_")}
+        with self._log.open("wb") as log:
+            self._guard = subprocess.Popen(  # noqa: S603 - our own command
+                [*GUARD, str(self.folder.parent), *COMMAND],
+                cwd=self.folder,
+                env={**environ, **self.settings},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # the terminal's Ctrl-C is ours to deal with
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """As a shell counts it; None while it runs."""
+        return self._guard.poll()
+
+    def kill(self) -> None:
+        """SIGKILL: returns once it is gone."""
+        self._signal(signal.SIGKILL)
+        self._guard.wait()
+
+    def drain(self) -> int:
+        """SIGTERM: returns its exit code; one that overstays is killed."""
+        self._signal(signal.SIGTERM)
+        try:
+            return self._guard.wait(STOP_MS_MAX / 1000)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._guard.wait()
+
+    def log_tail(self) -> str:
+        """The last lines of what it said."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.txt"
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._guard.stdin is not None and self.exit_code is None:
+            try:
+                self._guard.stdin.write(bytes([number]))
+                self._guard.stdin.flush()
+            except BrokenPipeError:
+                return  # it ended on its own, just now
