@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from worker.errors import ExitCode
 from worker.settings import Loaded, Need, load_settings, variables_for
-from worker.watchdog import Watchdog
+from worker.watchdog import Watchdog, end
 
 Command = Callable[[argparse.Namespace], ExitCode]
 
@@ -94,6 +96,49 @@ def broker(options: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
+def classify(options: argparse.Namespace) -> ExitCode:
+    """Judges texts, or with --jsonl messages, a line each; needs no Kafka."""
+    from rich.console import Console
+
+    from worker import wiring
+    from worker.classify import Line, LineJudge, Readable, judge_lines, lines_of, read_lines, show_texts
+    from worker.policy import Policy
+
+    laid_over = {"WORKER_MODEL__PATH": options.model, "WORKER_POLICY__THRESHOLD": options.threshold}
+    environ = {**os.environ, **{variable: text for variable, text in laid_over.items() if text is not None}}
+    settings = _load({Need.MODEL}, environ).settings
+    classifier = wiring.open_classifier(settings, _progress)
+    shape, policy = wiring.input_shape(settings), settings.policy
+    judge = LineJudge(
+        model=classifier,
+        shape=shape if options.jsonl else replace(shape, format="text"),
+        characters_max=settings.input.characters_max,
+    )
+    if options.text:
+        lines: Iterable[Sequence[Line]] = [lines_of(options.text)]
+    else:
+        source = cast("Readable", sys.stdin.buffer)  # declared as what any binary stream can do
+        lines = read_lines(source, bytes_max=shape.bytes_max, lines_max=settings.batch.records_max)
+    if options.jsonl:
+        outputs = wiring.outputs_of(settings, classifier)
+        good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)
+    else:
+        thresholds = Policy.of(policy.threshold, policy.thresholds)
+        good = show_texts(lines, Console(highlight=False), judge=judge, policy=thresholds)
+    return ExitCode.DONE if good else ExitCode.OTHER
+
+
+def check(_options: argparse.Namespace) -> ExitCode:
+    """Says whether `run` would work here, and how fast; changes nothing."""
+    from rich.console import Console
+
+    from worker.check import check as look
+
+    code = look(lambda: _load({Need.KAFKA, Need.MODEL}), Console(highlight=False), _progress)
+    end(code)  # a client whose broker does not answer may not let itself be closed
+    return code
+
+
 def demo(_options: argparse.Namespace) -> ExitCode:
     """A trial run on a Kafka of its own, with one worker killed on the way; about half a minute."""
     from worker.demo.trial import run as trial
@@ -101,11 +146,17 @@ def demo(_options: argparse.Namespace) -> ExitCode:
     return trial()
 
 
-def _load(needs: set[Need]) -> Loaded:
+def _progress(line: str) -> None:
+    """A line about what takes long, for whoever watches."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - to people
+
+
+def _load(needs: set[Need], environ: Mapping[str, str] = os.environ) -> Loaded:
     """The settings, and the log as they want it."""
     from worker.logs import setup_logging
 
-    loaded = load_settings(os.environ, needs)
+    loaded = load_settings(environ, needs)
     setup_logging(loaded.settings.log.level, loaded.settings.log.format, sys.stderr)
     for warning in loaded.warnings:
         logging.getLogger("worker").warning(warning)
@@ -152,5 +203,12 @@ def _parser() -> argparse.ArgumentParser:
     kafka = add("broker", broker)
     kafka.add_argument("--port", type=int, help="default: a free one")
     kafka.add_argument("--data-dir", type=Path, help="kept; default: a temporary one, removed at the end")
+    classified = add("classify", classify, "model", "policy", "input", "batch")
+    what = classified.add_mutually_exclusive_group()
+    what.add_argument("text", nargs="*", default=[], metavar="TEXT", help="default: standard input, a text a line")
+    what.add_argument("--jsonl", action="store_true", help="standard input: messages; standard output: verdicts")
+    classified.add_argument("--model", help="instead of WORKER_MODEL__PATH")
+    classified.add_argument("--threshold", help="instead of WORKER_POLICY__THRESHOLD")
+    add("check", check, "kafka", "model")
     add("demo", demo)
     return parser
