@@ -5,7 +5,7 @@ import pytest
 
 from worker.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.errors import ExitCode, ModelBroken, Protected
-from worker.records import Fault, Fetched, Message, Partition, Record, Result
+from worker.records import Fault, Fetched, Message, Partition, Record, Result, Scores
 
 
 def results(good: int = 0, *, bad: int = 0, poison: int = 0, tombstones: int = 0) -> list[Result]:
@@ -28,10 +28,10 @@ def result(kind: str, offset: int) -> Result:
         message_id="1", channel_id=None, user_id=None, sent_at=None, characters=1, tokens=(1,), truncated=False
     )
     fault = Fault(reason="not_json", message="It is no JSON.")
-    content = {"good": message, "poison": message, "bad": fault, "tombstone": None}[kind]
+    contents: dict[str, Message | Fault] = {"good": message, "poison": message, "bad": fault}
     poison = Fault(reason="model_failed", message="It breaks the model.")
-    scores = {"good": np.zeros(12, np.float32), "poison": poison}.get(kind)
-    return Result(record=Record(source=source, content=content), scores=scores)
+    scores: dict[str, Scores | Fault] = {"good": np.zeros(12, np.float32), "poison": poison}
+    return Result(record=Record(source=source, content=contents.get(kind)), scores=scores.get(kind))
 
 
 @pytest.fixture
@@ -80,5 +80,5 @@ def test_the_sentence_names_the_commonest_reason_a_place_and_the_variable(share:
         Protected, match=r"not_json.*messages\[0\] at offset \d+.*WORKER_DEAD_LETTER__INPUT_SHARE_MAX"
     ):
         share.check(results(bad=60))
-    with pytest.raises(ModelBroken, match="model_failed.*WORKER_DEAD_LETTER__MODEL_SHARE_MAX"):
+    with pytest.raises(ModelBroken, match=r"model_failed.*WORKER_DEAD_LETTER__MODEL_SHARE_MAX"):
         share.check(results(20, bad=20, poison=20))
