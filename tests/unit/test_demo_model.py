@@ -149,11 +149,11 @@ def test_the_area_under_the_curve_counts_ties_half() -> None:
 def test_figures_replace_figures_and_nothing_else_of_the_card(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     shutil.copy(MODEL / "README.md", card)
-    write_card(card, "first")
-    write_card(card, "second")
+    write_card(card, "OLD FIGURES")
+    write_card(card, "NEW FIGURES")
     before, after = (MODEL / "README.md").read_text("utf-8"), card.read_text("utf-8")
-    assert "second" in after
-    assert "first" not in after
+    assert "NEW FIGURES" in after
+    assert "OLD FIGURES" not in after
     assert after.partition("<!--")[0] == before.partition("<!--")[0]
     assert after.rpartition("-->")[2] == before.rpartition("-->")[2]
 

@@ -132,6 +132,14 @@ class Play:
         self._producer.flush(1)  # the last reports of delivery
         on.show_last(self.scene())
 
+    def close(self) -> None:
+        """Lets go of the clients.
+
+        One that is left to the end of the interpreter may call back into it and wait for ever.
+        """
+        self._producer.flush(1)
+        del self._producer, self._admin
+
     def drain(self) -> None:
         """SIGTERM to who is left: it finishes what it has.
 

@@ -219,6 +219,9 @@ def calibrate(
 def save(model: Qwen2ForSequenceClassification, tokenizer: Tokenizer, out: Path) -> None:
     """Weights in float16, configuration and tokenizer, as transformers reads them."""
     model.half().save_pretrained(out)  # type: ignore[no-untyped-call] # transformers wraps it untyped
+    (out / "model.safetensors").chmod(
+        0o644
+    )  # written for its owner alone, which another user's container can't read
     tokenizer.save(str(out / "tokenizer.json"))
     settings = {
         "tokenizer_class": "Qwen2Tokenizer",

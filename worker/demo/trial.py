@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,7 +27,7 @@ from worker.demo.reading import open_reader, read_topics
 from worker.demo.view import Screen, screen, seconds
 from worker.demo.workers import Worker
 from worker.errors import ExitCode
-from worker.ledger import audit
+from worker.ledger import Ledger, audit
 from worker.records import Topic
 from worker.topics import contract_topics, create_topics
 
@@ -54,12 +54,8 @@ class Cluster:
     names: Names
 
 
-def run(messages: Path = MESSAGES, settings: Mapping[str, str] = SETTINGS) -> ExitCode:
+def run() -> ExitCode:
     """The whole of it, on standard output.
-
-    Args:
-        messages: The values to feed, one a line.
-        settings: The workers', beside where they connect.
 
     Raises:
         Stop: No Kafka, or a worker ended that should not have.
@@ -75,9 +71,9 @@ def run(messages: Path = MESSAGES, settings: Mapping[str, str] = SETTINGS) -> Ex
         elapsed_ms = (time.monotonic_ns() - began_ns) // 1_000_000
         Screen(console, None).say(f"{seconds(elapsed_ms)}  {sentence}")
 
-    values = messages.read_bytes().splitlines()
+    values = MESSAGES.read_bytes().splitlines()
     with cluster(step) as place, temporary_folder() as folder:
-        kill = played(place, folder, values, settings, console=console, step=step)
+        kill = played(place, folder, values, SETTINGS, console=console, step=step)
         step("Reading all topics again, from the first record, at read_committed ...")
         client_config = {"bootstrap.servers": place.bootstrap_servers}
         ledger = audit(*read_topics(client_config, inputs=[place.names.input], outputs=place.names.outputs))
@@ -86,7 +82,7 @@ def run(messages: Path = MESSAGES, settings: Mapping[str, str] = SETTINGS) -> Ex
     for example in ledger.examples:
         end.say(f"  {example}")
     end.say(what_next())
-    return ExitCode.DONE if ledger.clean and kill is not None else ExitCode.OTHER
+    return exit_code(ledger, kill)
 
 
 @contextmanager
@@ -183,8 +179,10 @@ def played(
     with (
         two_workers(place, folder, settings) as workers,
         open_reader(client_config, list(names.outputs.values())) as reader,
+        closing(
+            Play(messages=values, names=names, workers=workers, client_config=client_config, reader=reader)
+        ) as play,
     ):
-        play = Play(messages=values, names=names, workers=workers, client_config=client_config, reader=reader)
         step("Starting two workers; each loads PyTorch and the model ...")
         with console.status("waiting for both to join the group"):
             owners = play.await_group()
@@ -194,6 +192,11 @@ def played(
             play.run(shown)
         play.drain()
         return play.kill
+
+
+def exit_code(ledger: Ledger, kill: Kill | None) -> ExitCode:
+    """Whether it showed what it is there to show."""
+    return ExitCode.DONE if ledger.clean and kill is not None else ExitCode.OTHER
 
 
 def outcome(kill: Kill | None) -> str:

@@ -123,7 +123,7 @@ def panel(scene: Scene) -> RenderableType:
     alarms.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
     for index in range(ALERTS_SHOWN):
         shown = scene.alarms[index : index + 1]
-        alarms.add_row(*(Text(part) for alarm in shown for part in (_categories(alarm), alarm.text)))
+        alarms.add_row(*(Text(part) for alarm in shown for part in (_categories(alarm), _harmless(alarm.text))))
     heading = Text("latest alerts", style="dim")
     title = f"live, {seconds(scene.now_ms).strip()}"
     return Panel(Group(figures, "", heading, alarms), title=title, title_align="left", border_style="dim")
@@ -147,12 +147,12 @@ def listed(partitions: Sequence[int]) -> str:
 
 def _counts(scene: Scene) -> Text:
     return Text.assemble(
+        "verdicts ",
         (str(scene.verdicts), "bold"),
-        " verdicts, ",
+        "  alerts ",
         (str(scene.alerts), "bold yellow"),
-        " alerts, ",
+        "  dead letters ",
         (str(scene.dead_letters), "bold"),
-        " dead letters",
     )
 
 
@@ -160,6 +160,11 @@ def _ownership(partitions: Sequence[int] | None) -> Text:
     if partitions is None:
         return Text("killed", style="bold red")
     return Text(f"judges partitions {listed(partitions)}", style="green")
+
+
+def _harmless(text: str) -> str:
+    """On one line, and without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _categories(alarm: Alarm) -> str:
