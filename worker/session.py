@@ -20,33 +20,14 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import KafkaRefused, Protected
+from worker.complaints import Complaints
+from worker.errors import Protected
 from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets, start
 from worker.publisher import SLICE_S, Publisher, PublisherOptions, client
 from worker.records import Fetched, Output, Partition
 from worker.transaction import CONSUMER_ERRORS, Event, Refusal
 
 log = logging.getLogger(__name__)
-
-_AUTHENTICATION = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL"})
-_AUTHENTICATION_MS_MAX = 5_000  # a broker that is starting may refuse for a moment
-_AUTHENTICATION_FORGOTTEN_MS = 30_000
-_TOPIC_MISSING_MS_MAX = 10_000  # as may one whose metadata is not loaded
-_SAY_AGAIN_MS = 10_000
-
-_HINTS = {
-    "TOPIC_AUTHORIZATION_FAILED": "Grant its principal READ on the input topics.",
-    "GROUP_AUTHORIZATION_FAILED": "Grant its principal READ on the group WORKER_KAFKA__GROUP_ID.",
-    "INVALID_SESSION_TIMEOUT": "WORKER_KAFKA__SESSION_TIMEOUT_MS must lie between the broker's "
-    "group.min.session.timeout.ms and group.max.session.timeout.ms.",
-    "INCONSISTENT_GROUP_PROTOCOL": "The group's other members have another WORKER_KAFKA__ASSIGNMENT_STRATEGY or "
-    "WORKER_KAFKA__GROUP_PROTOCOL: stop them all before you change it.",
-    "FENCED_INSTANCE_ID": "Another live process has this WORKER_KAFKA__GROUP_INSTANCE_ID: each needs its own.",
-    "UNSUPPORTED_VERSION": "WORKER_KAFKA__GROUP_PROTOCOL=consumer needs brokers that have it: use classic.",
-}
-_AUTHENTICATION_HINT = (
-    "Look at WORKER_KAFKA__SECURITY_PROTOCOL, SASL_MECHANISM, SASL_USERNAME, SASL_PASSWORD and the SSL settings."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +67,10 @@ class Session:
         self._waiting: set[Partition] = set()  # ours, without a position yet
         self._overtaken: set[Partition] = set()  # of these, those whose committed position is gone
         self._paused = False
-        self._heard: list[KafkaError] = []
-        self._unauthenticated_ms: tuple[int, int] | None = None  # first and last time in a row
-        self._missing_since_ms: dict[str, int] = {}
-        self._looked_at_ms = 0
-        self._said_at_ms: int | None = None
-        self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._heard.append)
-        self._consumer = client(Consumer, {**options.consumer_config, "error_cb": self._heard.append})
+        self._complaints = Complaints(options.input_topics)
+        hear = self._complaints.hear
+        self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=hear)
+        self._consumer = client(Consumer, {**options.consumer_config, "error_cb": hear})
 
     def subscribe(self) -> None:
         """Joins the group; only now, with the model loaded, since a member must poll."""
@@ -146,9 +124,8 @@ class Session:
             log.warning("%s: everything uncommitted is read again", disorder)
             self.rewind()
         except KafkaException as error:
-            self._heard.append(error.args[0])
-        self._hear()
-        self._look_for_missing()
+            self._complaints.hear(error.args[0])
+        self._complaints.act(self._clock(), self._consumer.list_topics)
         if self._waiting and self._publisher.ready():
             self._place()
         return [one for one in fetched if self._owned.owns(one)]
@@ -234,7 +211,7 @@ class Session:
         try:
             starts = self._find_starts()
         except KafkaException as error:
-            self._heard.append(error.args[0])
+            self._complaints.hear(error.args[0])
             return
         if starts is None:
             return
@@ -324,56 +301,7 @@ class Session:
             self.rewind()
             self._overtaken.add(partition)
         else:
-            self._heard.append(error)
-
-    def _hear(self) -> None:
-        """Acts on what the callbacks and the fetches have reported since the last poll.
-
-        Raises:
-            KafkaRefused: Kafka won't have us.
-        """
-        heard, self._heard[:] = list(self._heard), []
-        for error in heard:
-            what = CONSUMER_ERRORS.get(error.name(), Refusal.WAIT)
-            if what is Refusal.STOP:
-                hint = _HINTS.get(error.name(), "")
-                raise KafkaRefused(f"Kafka refuses: {error.str()} ({error.name()}). {hint}".rstrip())
-            if what is Refusal.MISSING:
-                for topic in self._options.input_topics:
-                    self._missing_since_ms.setdefault(topic, self._clock())
-            elif error.name() in _AUTHENTICATION:
-                self._hear_unauthenticated(error)
-            elif self._said_at_ms is None or self._clock() - self._said_at_ms >= _SAY_AGAIN_MS:
-                self._said_at_ms = self._clock()
-                log.warning("Kafka: %s; going on trying", error.str())
-
-    def _hear_unauthenticated(self, error: KafkaError) -> None:
-        now_ms = self._clock()
-        first_ms, last_ms = self._unauthenticated_ms or (now_ms, now_ms)
-        if now_ms - last_ms > _AUTHENTICATION_FORGOTTEN_MS:
-            first_ms = now_ms
-        self._unauthenticated_ms = (first_ms, now_ms)
-        if now_ms - first_ms >= _AUTHENTICATION_MS_MAX:
-            raise KafkaRefused(f"Kafka refuses: {error.str()}. {_AUTHENTICATION_HINT}")
-
-    def _look_for_missing(self) -> None:
-        """Looks, once a second, whether the topics that were reported missing have come."""
-        now_ms = self._clock()
-        if not self._missing_since_ms or now_ms - self._looked_at_ms < 1000:  # noqa: PLR2004 - a second
-            return
-        self._looked_at_ms = now_ms
-        for topic, since_ms in list(self._missing_since_ms.items()):
-            try:
-                error = self._consumer.list_topics(topic, timeout=SLICE_S).topics[topic].error
-            except KafkaException:
-                return
-            if error is None:
-                del self._missing_since_ms[topic]
-            elif now_ms - since_ms >= _TOPIC_MISSING_MS_MAX:
-                raise KafkaRefused(
-                    f"the input topic {topic!r} is not there: {error.str()}. Create it with moderation-worker "
-                    "topics create, or name another in WORKER_KAFKA__INPUT_TOPICS."
-                )
+            self._complaints.hear(error)
 
 
 def _names(partitions: Sequence[TopicPartition]) -> set[Partition]:

@@ -27,7 +27,9 @@ MAP: dict[str, set[str]] = {
     "worker.dead_letter_share": {"schemas", "worker.errors", "worker.records"},
     "worker.loop": {"worker.batching", "worker.dead_letter_share", "worker.records", "worker.stages"},
     "worker.publisher": {"worker.errors", "worker.records", "worker.transaction"},
+    "worker.complaints": {"worker.errors", "worker.transaction"},
     "worker.session": {
+        "worker.complaints",
         "worker.errors",
         "worker.ownership",
         "worker.publisher",
@@ -46,6 +48,7 @@ ONLY: dict[str, set[str]] = {
     "confluent_kafka": {
         "worker.session",
         "worker.publisher",
+        "worker.complaints",
         "worker.topics",
         "worker.check",
         "worker.demo",
