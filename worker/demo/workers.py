@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Worker:
 
     Attributes:
         name: For people, and its client id.
-        folder: Empty at the start: no ``.env`` of the user's lies there. Its log does.
+        folder: Empty at the start: no ``.env`` of the user's lies there. Its log and temporary files do.
         settings: Its ``WORKER_*`` variables. It sees none of ours: the trial is the same for everyone.
     """
 
@@ -36,7 +37,7 @@ class Worker:
             self._guard = subprocess.Popen(  # noqa: S603 - our own command
                 [*GUARD, str(self.folder.parent), *COMMAND],
                 cwd=self.folder,
-                env={**environ, **self.settings},
+                env={**environ, **self.settings, "TMPDIR": str(self.folder)},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -52,15 +53,16 @@ class Worker:
         """SIGKILL: returns once it is gone."""
         self._signal(signal.SIGKILL)
         self._guard.wait()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
 
     def drain(self) -> int:
         """SIGTERM: returns its exit code; one that overstays is killed."""
         self._signal(signal.SIGTERM)
-        try:
-            return self._guard.wait(STOP_MS_MAX / 1000)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return self._guard.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._guard.wait(STOP_MS_MAX / 1000)
+        self.kill()
+        return self._guard.wait()
 
     def log_tail(self) -> str:
         """The last lines of what it said."""
@@ -72,8 +74,6 @@ class Worker:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._guard.stdin is not None and self.exit_code is None:
-            try:
+            with suppress(BrokenPipeError):  # it ended on its own, just now
                 self._guard.stdin.write(bytes([number]))
                 self._guard.stdin.flush()
-            except BrokenPipeError:
-                return  # it ended on its own, just now

@@ -1,0 +1,110 @@
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+
+from worker.demo import trial
+from worker.demo.play import TrialFailed
+from worker.errors import ExitCode, KafkaRefused
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+END_S_MAX = 60
+LEDGER = re.compile(
+    r"^in 300, verdicts 296, dead letters 4, lost 0, doubled 0; "
+    r"killed at \d+\.\d s, judging again \d+\.\d s later$",
+    re.MULTILINE,
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with settings of the user's own, which are no business of the trial's."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / ".env").write_text("WORKER_MODEL__PATH=/no/such/model\n")
+    return folder
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where whatever the trial writes must go, and be gone."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+def start(home: Path, temporary: Path) -> subprocess.Popen[str]:
+    theirs = {"WORKER_KAFKA__GROUP_ID": "theirs", "WORKER_NO_SUCH": "setting"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", "demo"],
+        cwd=home,
+        env={**os.environ, **theirs, "TMPDIR": str(temporary), "FORCE_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(home: Path, temporary: Path) -> None:
+    said, complaints = start(home, temporary).communicate()
+    assert complaints == ""
+    assert LEDGER.search(said), said
+    order = ["Starting two workers", "  1.0 s  in ", "SIGKILL to worker-", "judged again", "in 300", "toy"]
+    places = [said.find(part) for part in order]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert re.search(r"last alert: [A-Z][a-z -]+ 0\.\d\d", said)
+    assert "export WORKER_MODEL__PATH=DuoGuard/DuoGuard-0.5B" in said
+    assert "\x1b" not in said
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_trial_that_is_stopped(home: Path, temporary: Path, number: signal.Signals) -> None:
+    process = start(home, temporary)
+    assert process.stdout is not None
+    assert any("The clock starts anew" in line for line in process.stdout)
+    process.send_signal(number)
+    _, complaints = process.communicate(timeout=END_S_MAX)
+    assert process.returncode == (-number if number == signal.SIGKILL else ExitCode.OTHER)
+    assert complaints == ""
+    # The guards remove the folders once they have seen the workers and the broker end.
+    deadline = time.monotonic() + END_S_MAX
+    while list(temporary.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_worker_that_fails_shows_the_end_of_its_log(
+    bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(trial.ELSEWHERE, bootstrap_servers)
+    broken = {**trial.SETTINGS, "WORKER_MODEL__PATH": str(tmp_path / "no-such-model")}
+    with (
+        trial.cluster(lambda _sentence: None) as place,
+        pytest.raises(TrialFailed, match=r"(?s)worker-\d ended with exit code 4; its log ends:.*no-such-model"),
+    ):
+        trial.played(
+            place, tmp_path, [b"{}"], broken, console=Console(file=io.StringIO()), step=lambda _sentence: None
+        )
+    admin, deadline = AdminClient({"bootstrap.servers": bootstrap_servers}), time.monotonic() + END_S_MAX
+    while place.names.input in admin.list_topics(timeout=10).topics:  # the brokers hear of it after the controller
+        assert time.monotonic() < deadline
+
+
+def test_it_says_that_there_is_no_kafka_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(trial.ELSEWHERE, raising=False)
+    with pytest.raises(KafkaRefused, match=trial.ELSEWHERE), trial.cluster(lambda _line: None):
+        pass
