@@ -2,10 +2,10 @@
 
 A producer is replaced by another with the same ``transactional.id``, whose ``init_transactions`` settles what
 the old one left: when the table says SPENT, and when it is suspect, that is after a retriable error of a
-transaction, a transport error since its last one, or a slow commit. A suspect producer may hang for ever in its
-next ``send_offsets_to_transaction`` (librdkafka issues 5456, 5511); and since librdkafka does not speak
-transactions v2, a delayed EndTxn could end a later transaction of the same epoch (KAFKA-17754). Suspicion never
-stops a commit that is under way: it replaces the producer before the next begin.
+transaction, a transport error since its last one, a slow commit, or a refused batch. A suspect producer may hang
+for ever in its next ``send_offsets_to_transaction`` (librdkafka issues 5456, 5511); and since librdkafka does not
+speak transactions v2, a delayed EndTxn could end a later transaction of the same epoch (KAFKA-17754). Suspicion
+never stops a commit that is under way: it replaces the producer before the next begin.
 """
 
 import logging
@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from math import isqrt
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -33,7 +35,8 @@ _NEVER_TAKEN = frozenset({"MSG_SIZE_TOO_LARGE", "INVALID_RECORD"})  # of one out
 _DENIED_HINTS = {
     "GROUP_AUTHORIZATION_FAILED": "READ on the consumer group WORKER_KAFKA__GROUP_ID",
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": "WRITE on the transactional id WORKER_KAFKA__TRANSACTIONAL_ID",
-    "TOPIC_AUTHORIZATION_FAILED": "WRITE on the verdict, alert and dead-letter topics",
+    # Committing offsets needs READ.
+    "TOPIC_AUTHORIZATION_FAILED": "WRITE on the verdict, alert and dead-letter topics and READ on the input topics",
 }
 
 
@@ -76,6 +79,8 @@ class Publisher:
         self._slow_at_ms: int | None = None
         self._fatal_at_ms: list[int] = []
         self._careful = False
+        self._refused: list[Output] = []
+        self._apart: set[tuple[Topic, Partition, int]] = set()
         self._hopeless = ""
         self._outputs: Sequence[Output] = ()
         self._sent = 0
@@ -132,7 +137,7 @@ class Publisher:
         Raises:
             KafkaRefused: The process must end. The transaction is not committed.
         """
-        self._outputs, self._sent = outputs, 0
+        self._outputs, self._sent, self._refused = outputs, 0, []
         self._offsets = [TopicPartition(p.topic, p.number, offset) for p, offset in next_offsets.items()]
         self._metadata = metadata
         self._failure = Failure(code="")
@@ -145,8 +150,10 @@ class Publisher:
             self._notice_slowness(self._clock() - self._started_ms)
             self._careful = False
             self.rejected.clear()
+            self._apart.clear()
             return True
         self._careful = True
+        self._blame()
         self._partitions.clear()
         if self._hopeless:
             raise KafkaRefused(self._hopeless)
@@ -175,6 +182,8 @@ class Publisher:
         )
         if self._state is State.OPEN and self._failure.code in _NEVER_TAKEN:
             self._reject(self._outputs[self._sent])
+        if event is Event.RETRY and self._state is State.OFFSETS and self._failure.code == "_TRANSPORT":
+            event = Event.OVERDUE  # called again it would never return; nothing is committed yet, so it is given up
         if event in (Event.RETRY, Event.OVERDUE):
             self._suspect = self._suspect or f"{CALLS[self._state]}: {self._failure.text}"
         return event
@@ -205,22 +214,28 @@ class Publisher:
         pass, which is careful, finds out whose it is.
         """
         for output in self._outputs[self._sent :]:
+            if _name(output) in self._apart and self._producer.flush(SLICE_S):
+                return self._late()
             options: dict[str, Any] = {"on_delivery": partial(self._delivered, output)} if self._careful else {}
+            topic, partition = self._target(output)
             try:
                 self._producer.produce(
-                    self._options.topics[output.topic],
+                    topic,
                     value=output.value,
                     key=output.key,
                     headers=list(output.headers),
-                    partition=output.source.partition.number % self._partitions[output.topic],
+                    partition=partition,
                     **options,
                 )
             except BufferError:
                 self._producer.poll(SLICE_S)
-                late = self._clock() - self._started_ms >= self._options.transaction_timeout_ms
-                return Event.OVERDUE if late else Event.RETRY
+                return self._late()
             self._sent += 1
         return Event.DONE
+
+    def _late(self) -> Event:
+        late = self._clock() - self._started_ms >= self._options.transaction_timeout_ms
+        return Event.OVERDUE if late else Event.RETRY
 
     def _step(self, event: Event) -> Answer | None:
         """Asks the table what an event leads to."""
@@ -292,7 +307,32 @@ class Publisher:
 
     def _delivered(self, output: Output, error: KafkaError | None, _message: object) -> None:
         if error is not None and error.name() in _NEVER_TAKEN:
-            self._reject(output)
+            self._refused.append(output)
+
+    def _blame(self) -> None:
+        """Rejects the outputs that were refused alone, and has the next pass send the others further apart.
+
+        A broker refuses a batch as a whole, and the innocent with the one that is too large. What was sent between
+        two flushes is such a crowd: of 1,000 it becomes 33 crowds, of these 7, then 3, then it is one output.
+        """
+        if self._refused:
+            # Its numbers in that partition now have a gap, for which the broker would refuse the next pass too.
+            self._suspect = self._suspect or "a batch was refused"
+        crowds: dict[tuple[str, int], list[list[Output]]] = {}
+        for output in self._refused:
+            of_partition = crowds.setdefault(self._target(output), [])
+            if not of_partition or _name(output) in self._apart:
+                of_partition.append([])
+            of_partition[-1].append(output)
+        for crowd in chain.from_iterable(crowds.values()):
+            if len(crowd) == 1:
+                self._reject(crowd[0])
+            else:
+                self._apart.update(_name(output) for output in crowd[:: isqrt(len(crowd))])
+
+    def _target(self, output: Output) -> tuple[str, int]:
+        """Topic and partition that an output goes to."""
+        return self._options.topics[output.topic], output.source.partition.number % self._partitions[output.topic]
 
     def _reject(self, output: Output) -> None:
         """Notes that a broker won't take an output: its record becomes a dead letter on the next pass."""
@@ -310,6 +350,10 @@ class Publisher:
         if error.name() in _TRANSPORT:
             self._suspect = self._suspect or str(error)
         self._heard(error)
+
+
+def _name(output: Output) -> tuple[Topic, Partition, int]:
+    return output.topic, output.source.partition, output.source.offset
 
 
 Client = TypeVar("Client", Consumer, Producer)

@@ -17,9 +17,10 @@ from worker.errors import ExitCode
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
-# A transaction call gets slices of a second. Counted in ticks of this thread, not by the clock: a process that
-# was stopped (SIGSTOP, a suspended machine) must not take the time it slept for a hang.
-_OVERSTAY_TICKS = int(4 / _TICK_S)
+# A transaction call gets slices of a second, but one that its broker's end surprises may return only with the
+# broker (measured: after 2 to 15 s), and is no hang. The default time-out of its transaction, and three to spare.
+_OVERSTAY_MS = 18_000
+_OVERSTAY_STOPPING_MS = 4_000  # someone waits for our end: the slice of a second, and three to spare
 
 
 class Watchdog:
@@ -27,9 +28,16 @@ class Watchdog:
 
     The first SIGTERM or SIGINT asks the worker to drain, the second ends the process at once, also inside a C
     call and as PID 1: Python's own handlers run between two instructions of the main thread, which may not come.
+
+    Time is counted in ticks of a thread, not by the clock: a process that was stopped (SIGSTOP, a suspended
+    machine) must not take the time it slept for a hang.
+
+    Args:
+        overstay_ms: After this long a call is taken for one that never returns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, overstay_ms: int = _OVERSTAY_MS) -> None:
+        self._overstay_ms = overstay_ms
         self._stopping = threading.Event()
         self._call: str | None = None
         self._ticks = 0
@@ -54,7 +62,7 @@ class Watchdog:
 
     @contextmanager
     def watch(self, call: str) -> Iterator[None]:
-        """Ends the process, with Kafka's exit code, if the block outstays its second by three."""
+        """Ends the process, with Kafka's exit code, if the block never returns."""
         self._ticks = 0
         self._call = call
         try:
@@ -86,7 +94,8 @@ class Watchdog:
         while not pause.wait(_TICK_S):
             call = self._call
             self._ticks += 1
-            if call is not None and self._ticks >= _OVERSTAY_TICKS:
+            overstay_ms = min(self._overstay_ms, _OVERSTAY_STOPPING_MS) if self.stopping else self._overstay_ms
+            if call is not None and self._ticks * _TICK_S * 1000 >= overstay_ms:
                 log.critical(
                     "%s does not return (librdkafka issues 5456, 5511): the process ends, nothing is lost, and "
                     "its restart settles the transaction",

@@ -1,0 +1,153 @@
+"""Workers that die, come, go, and get in each other's way: nothing is lost or doubled by it."""
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.scene import Scene, chat
+from tests.worker_process import Start, WorkerProcess, eventually
+from worker.errors import ExitCode
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+RECOVERY_S_MAX = 3
+QUICK = {"KAFKA__SESSION_TIMEOUT_MS": "6000"}  # and so a heartbeat, which tells of a rebalance, each 1.2 s
+UP = "worker.wiring: moderation-worker "
+
+
+def assert_clean(scene: Scene) -> None:
+    ledger = scene.ledger()
+    assert ledger.clean, (str(ledger), ledger.examples)
+    assert ledger.verdicts == ledger.inputs > 0
+
+
+def judged(scene: Scene) -> int:
+    """How far the group has come in all."""
+    return sum(scene.committed().values())
+
+
+def beyond(scene: Scene, count: int) -> Callable[[], bool]:
+    """Whether it has come further than that."""
+    return lambda: judged(scene) > count
+
+
+def kill_in_mid_transaction(scene: Scene, worker: WorkerProcess) -> None:
+    """Stops it, looks, and lets it go on, until it is caught with an open transaction; then kills it."""
+
+    def is_caught() -> bool:
+        worker.send(signal.SIGSTOP)
+        # Again and again: a look may meet a commit that is sent, and whose markers are just being written.
+        if all(scene.is_mid_transaction() for _ in range(10)):
+            return True
+        worker.send(signal.SIGCONT)
+        return False
+
+    worker.wait_until(is_caught)
+    worker.kill()
+    assert scene.is_mid_transaction()
+
+
+@pytest.mark.parametrize(("static", "kills"), [(True, 3), (False, 2)])
+def test_a_worker_killed_in_mid_transaction_is_soon_judging_again(
+    scene: Scene, start: Start, *, static: bool, kills: int
+) -> None:
+    session_s = 15 if static else 10
+    changes = {"BATCH__COMMIT_MS_MAX": "0", "KAFKA__SESSION_TIMEOUT_MS": str(1000 * session_s)}
+    if static:
+        changes["KAFKA__GROUP_INSTANCE_ID"] = scene.group
+    with scene.stream():
+        worker = start(scene.environ(**changes))
+        worker.wait_until(beyond(scene, 0))
+        for _ in range(kills):
+            kill_in_mid_transaction(scene, worker)
+            killed_s, before = time.monotonic(), judged(scene)
+            worker = start(scene.environ(**changes))
+            worker.wait_for(UP)
+            session_left_s = 0 if static else max(0, killed_s + session_s - time.monotonic())
+            worker.wait_until(beyond(scene, before), seconds_max=session_left_s + RECOVERY_S_MAX)
+    scene.wait_until_caught_up(worker)
+    worker.drain()
+    assert_clean(scene)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"KAFKA__ASSIGNMENT_STRATEGY": "roundrobin", **QUICK},
+        {"KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky", **QUICK},
+        {"KAFKA__GROUP_PROTOCOL": "consumer"},
+    ],
+    ids=lambda changes: next(iter(changes.values())),
+)
+def test_two_workers_share_the_partitions_while_a_third_comes_and_goes(
+    bootstrap_servers: str, start: Start, changes: dict[str, str]
+) -> None:
+    scene = Scene(bootstrap_servers, "demo", inputs=(6,), partitions=6)
+    scene.create()
+    reads = f"reading from: {next(iter(scene.inputs))}"
+    # More than they can do, so that a rebalance always meets work on the device.
+    with scene.stream(text="word " * 100, per_second=300):
+        stay = [start(scene.environ(name, **changes)) for name in ("a", "b")]
+        for worker in stay:
+            worker.wait_for(reads)
+        third = start(scene.environ("c", **changes))
+        third.wait_for(reads)
+        before = judged(scene)
+        third.wait_until(beyond(scene, before + 200))
+        third.drain()
+        before = judged(scene)
+        eventually(beyond(scene, before + 200), lambda: stay[0].said + stay[1].said, seconds_max=60)
+    scene.wait_until_caught_up(*stay)
+    for worker in stay:
+        assert "revoked: " in worker.said
+        worker.drain()
+    assert not third.said.count("drained: 0 messages")
+    assert_clean(scene)
+
+
+def test_a_signal_finishes_what_is_on_the_device_and_a_second_one_ends_it_at_once(
+    bootstrap_servers: str, start: Start
+) -> None:
+    scenes = [Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1) for _ in range(2)]
+    for scene in scenes:
+        scene.create()
+        scene.send([chat("word " * 700)] * 400)
+    # A batch is seconds of work.
+    slow = {"BATCH__RECORDS_MAX": "50", "BATCH__TOKENS_MAX": "30000"}
+    once, twice = (start(scene.environ(**slow)) for scene in scenes)
+    for scene, worker in zip(scenes, (once, twice), strict=True):
+        worker.wait_until(beyond(scene, 0))
+    before = judged(scenes[0])
+    once.send(signal.SIGTERM)
+    twice.send(signal.SIGINT)
+    twice.send(signal.SIGTERM)
+    assert twice.end() == ExitCode.OTHER, twice.said
+    assert "drained" not in twice.said
+    assert once.end() == ExitCode.DONE, once.said
+    assert ": drained: " in once.said
+    assert before < judged(scenes[0]) < 400
+    for scene in scenes:
+        ledger = scene.ledger_of_committed()
+        assert ledger.clean, (str(ledger), ledger.examples)
+        assert ledger.verdicts == judged(scene)
+
+
+def test_of_two_workers_with_one_transactional_id_one_stops_and_says_how_to_start_a_second(
+    scene: Scene, start: Start
+) -> None:
+    environ = scene.environ()
+    name = environ["WORKER_KAFKA__TRANSACTIONAL_ID"]
+    with scene.stream():
+        pair = [start(environ), start(environ)]
+        eventually(
+            lambda: any(worker.exit_code is not None for worker in pair), lambda: pair[0].said, seconds_max=60
+        )
+        fenced, survivor = sorted(pair, key=lambda worker: worker.exit_code is None)
+        assert fenced.exit_code == ExitCode.KAFKA, fenced.said
+        assert f"the transactional id {name!r}" in fenced.said
+        assert f"WORKER_KAFKA__TRANSACTIONAL_ID={name}-2 moderation-worker run" in fenced.said
+    scene.wait_until_caught_up(survivor)
+    survivor.drain()
+    assert_clean(scene)

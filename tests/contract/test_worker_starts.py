@@ -1,0 +1,135 @@
+"""How ``moderation-worker run`` starts, and how it refuses to."""
+
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from schemas.verdict import rfc3339
+from tests.scene import KAFKA_S_MAX, Scene, chat
+from tests.worker_process import Start, WorkerProcess
+from worker.errors import ExitCode
+from worker.records import Partition, Topic
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A start that can't go well.
+
+    Attributes:
+        environ: Of the worker.
+        code: Its exit code.
+        words: What it must say.
+    """
+
+    environ: Mapping[str, str]
+    code: ExitCode
+    words: Sequence[str]
+
+
+def refusals(scene: Scene, servers: str) -> dict[str, Refusal]:
+    """By what is wrong."""
+    no_input, no_verdicts = Scene(servers, "demo"), Scene(servers, "demo")
+    no_input.create(without=list(no_input.inputs))
+    no_verdicts.create(without=[no_verdicts.outputs[Topic.VERDICT]])
+    faults = {
+        "WORKER_KAFKA__INPUT_TOPICS": "not a topic",
+        "WORKER_MODEL__TOKENS_MAX": "many",
+        "WORKER_KAFKA__GRUOP_ID": "misspelt",
+        "WORKER_POLICY__THRESHOLDS": '{"privcy": 0.5}',
+    }
+    too_long = {"KAFKA__SESSION_TIMEOUT_MS": "3600000", "KAFKA__POLL_INTERVAL_MS_MAX": "3600000"}
+    return {
+        "no settings": Refusal(
+            {}, ExitCode.CONFIGURATION, ["WORKER_KAFKA__BOOTSTRAP_SERVERS: got", "WORKER_MODEL__PATH: got"]
+        ),
+        "four faults": Refusal(
+            scene.environ() | faults, ExitCode.CONFIGURATION, [f"{name}: got" for name in faults]
+        ),
+        "no model": Refusal(
+            scene.environ(MODEL__PATH="/nowhere"), ExitCode.MODEL, ["/nowhere", "WORKER_MODEL__PATH"]
+        ),
+        "no input topic": Refusal(
+            no_input.environ(), ExitCode.KAFKA, [*no_input.inputs, "moderation-worker topics create"]
+        ),
+        "no verdict topic": Refusal(
+            no_verdicts.environ(),
+            ExitCode.KAFKA,
+            [repr(no_verdicts.outputs[Topic.VERDICT]), "moderation-worker topics create"],
+        ),
+        "a session beyond the broker's range": Refusal(
+            scene.environ(**too_long), ExitCode.KAFKA, ["WORKER_KAFKA__SESSION_TIMEOUT_MS", "group.max.session"]
+        ),
+        "no committed offset": Refusal(
+            scene.environ(KAFKA__AUTO_OFFSET_RESET="error"),
+            ExitCode.PROTECTED,
+            [*scene.inputs, "WORKER_KAFKA__AUTO_OFFSET_RESET"],
+        ),
+    }
+
+
+def test_a_start_that_cannot_go_well_says_what_to_do(
+    bootstrap_servers: str, scene: Scene, start: Start, subtests: pytest.Subtests
+) -> None:
+    scene.send([chat("hello")] * 9)
+    expected = refusals(scene, bootstrap_servers)
+    # All at once: each takes seconds to load its model.
+    started = {what: start(refusal.environ) for what, refusal in expected.items()}
+    for what, refusal in expected.items():
+        with subtests.test(what):
+            assert started[what].end(seconds_max=120) == refusal.code, started[what].said
+            assert [word for word in refusal.words if word not in started[what].said] == []
+            assert "Traceback" not in started[what].said
+    assert scene.committed() == {}
+    assert scene.readable() == 0
+
+
+def test_a_time_to_start_at_leaves_the_backlog_alone_and_is_committed_before_any_record(
+    scene: Scene, start: Start
+) -> None:
+    at_ms = time.time_ns() // 1_000_000 - 3_600_000
+    (topic,) = scene.inputs
+    producer = Producer(scene.client)
+    for number in range(10):
+        for partition in (0, 1):
+            producer.produce(topic, chat(f"backlog {number}"), partition=partition, timestamp=at_ms - 1000)
+    for number in range(5):
+        producer.produce(topic, chat(f"live {number}"), partition=0, timestamp=at_ms + number)
+    assert producer.flush(KAFKA_S_MAX) == 0
+    worker = start(scene.environ(KAFKA__AUTO_OFFSET_RESET=rfc3339(at_ms)))
+    expected = {Partition(topic, 0): 15, Partition(topic, 1): 10, Partition(topic, 2): 0}
+    worker.wait_until(lambda: scene.committed() == expected)
+    scene.send([chat("next")] * 3)
+    scene.wait_until_caught_up(worker)
+    worker.drain()
+    assert len(scene.read(Topic.VERDICT)) == 5 + 3
+
+
+def takes_signals(worker: WorkerProcess) -> bool:
+    """Whether it has its own handler, which must come before torch: a signal in those seconds counts too."""
+    proc = Path(f"/proc/{worker.pid}")
+    torch_is_there = "libtorch" in (proc / "maps").read_text()
+    caught = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("SigCgt:"))
+    # Python itself catches SIGINT.
+    taken = bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+    assert taken or not torch_is_there
+    return taken
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells when the worker takes signals over")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_worker_that_still_loads_its_model(
+    scene: Scene, start: Start, number: signal.Signals
+) -> None:
+    worker = start(scene.environ())
+    worker.wait_until(lambda: takes_signals(worker))
+    worker.send(number)
+    assert worker.end() == ExitCode.DONE, worker.said
+    assert "looking for the model" not in worker.said

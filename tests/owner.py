@@ -1,0 +1,52 @@
+"""A whole worker inside the test: the real session, loop and classifier, turned by the test as the owner would."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from worker.classifier import Classifier
+from worker.loop import Loop
+from worker.session import Session
+from worker.settings import Need, load_settings
+from worker.wiring import monotonic_ms, open_loop, session_options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """What the owner's thread does, when the test says so.
+
+    Attributes:
+        session: A member of the group.
+        loop: As ``wiring`` puts it together.
+    """
+
+    session: Session
+    loop: Loop
+
+    def turn_until(self, done: Callable[[], bool], *, seconds_max: float = 60) -> None:
+        """Goes round and round until it is so.
+
+        Raises:
+            Stop: As the loop; a process would end with its exit code.
+        """
+        deadline = time.monotonic() + seconds_max
+        while not done():
+            assert time.monotonic() < deadline, f"not within {seconds_max} s; {self.loop.tally}"
+            self.loop.turn()
+
+    def turn_until_judged(self, records: int) -> None:
+        """Goes round and round until so many have been committed in all."""
+        self.turn_until(lambda: self.loop.tally.records >= records)
+
+
+@contextmanager
+def owner(environ: Mapping[str, str], classifier: Classifier) -> Iterator[Owner]:
+    """Joins the group, and leaves it at the end of the block."""
+    settings = load_settings(environ, {Need.KAFKA, Need.MODEL}).settings
+    session = Session(session_options(settings), clock=monotonic_ms, watch=lambda _: nullcontext())
+    try:
+        session.subscribe()
+        yield Owner(session=session, loop=open_loop(settings, classifier, session))
+    finally:
+        session.close()

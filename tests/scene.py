@@ -1,0 +1,193 @@
+"""Topics, a group, and what stands in them: the Kafka of one test of the worker."""
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import orjson
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+)
+
+from tests.worker_process import WorkerProcess, eventually
+from worker.demo.reading import open_reader, read_topics
+from worker.ledger import Ledger, audit
+from worker.records import Partition, Topic
+from worker.topics import TopicSpec, create_topics
+
+KAFKA_S_MAX = 10
+
+
+class Scene:
+    """One group, its topics, and the settings of its workers.
+
+    Attributes:
+        client: How a client connects.
+        inputs: The input topics, and how many partitions each has.
+        outputs: The names of the output topics.
+        partitions: How many each of these has.
+        group: The consumer group; the transactional ids begin with it too.
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        model: str,
+        *,
+        inputs: Sequence[int] = (3,),
+        partitions: int = 3,
+        login: Mapping[str, str] = {},
+    ) -> None:
+        prefix = f"test-{uuid.uuid4().hex[:12]}"
+        self.client: dict[str, Any] = {"bootstrap.servers": servers, "log_level": 0, **login}
+        self.inputs = {f"{prefix}.messages-{number}": count for number, count in enumerate(inputs)}
+        self.outputs = {topic: f"{prefix}.{topic.value.replace(' ', '-')}s" for topic in Topic}
+        self.partitions = partitions
+        self.group = prefix
+        self._servers = servers
+        self._model = model
+        self._admin = AdminClient(self.client)
+        self._producer = Producer(self.client)
+
+    def create(self, *, without: Sequence[str] = ()) -> None:
+        """Makes the topics, but for those named."""
+        counts = {**self.inputs, **dict.fromkeys(self.outputs.values(), self.partitions)}
+        specs = [TopicSpec(name=name, partitions=count) for name, count in counts.items() if name not in without]
+        create_topics(self.client, specs)
+
+    def limit(self, topic: Topic, bytes_max: int) -> None:
+        """Lowers an output topic's bound on batches."""
+        entry = ConfigEntry("max.message.bytes", str(bytes_max), incremental_operation=AlterConfigOpType.SET)
+        of = ConfigResource(ConfigResource.Type.TOPIC, self.outputs[topic], incremental_configs=[entry])
+        self._admin.incremental_alter_configs([of])[of].result(KAFKA_S_MAX)
+
+    def environ(self, name: str = "a", **changes: str) -> dict[str, str]:
+        """The variables of a worker of that name; ``changes`` without the prefix."""
+        variables = {
+            "KAFKA__BOOTSTRAP_SERVERS": self._servers,
+            "KAFKA__GROUP_ID": self.group,
+            "KAFKA__TRANSACTIONAL_ID": f"{self.group}.{name}",
+            "KAFKA__INPUT_TOPICS": ",".join(self.inputs),
+            "KAFKA__VERDICT_TOPIC": self.outputs[Topic.VERDICT],
+            "KAFKA__ALERT_TOPIC": self.outputs[Topic.ALERT],
+            "KAFKA__DEAD_LETTER_TOPIC": self.outputs[Topic.DEAD_LETTER],
+            "MODEL__PATH": self._model,
+            "MODEL__DEVICE": "cpu",
+            "MODEL__THREADS": "1",
+            "POLICY__THRESHOLD": "0",  # an alert for every text that is not blank
+            **changes,
+        }
+        return {f"WORKER_{variable}": value for variable, value in variables.items()}
+
+    def send(self, values: Sequence[bytes | None]) -> None:
+        """Puts values into the first input topic, one after another over its partitions."""
+        topic, partitions = next(iter(self.inputs.items()))
+        for number, value in enumerate(values):
+            self._producer.produce(topic, value, partition=number % partitions)
+        assert self._producer.flush(KAFKA_S_MAX) == 0
+
+    @contextmanager
+    def stream(self, *, text: str = "message", per_second: int = 500) -> Iterator[None]:
+        """Messages into the first input topic, while the block lasts."""
+        ended = threading.Event()
+
+        def feed() -> None:
+            while not ended.wait(0.02):
+                self.send([chat(text)] * (per_second // 50))
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            feeder.join()
+
+    def committed(self) -> dict[Partition, int]:
+        """The group's offsets; without the partitions that have none."""
+        asked = [ConsumerGroupTopicPartitions(self.group)]
+        answer = self._admin.list_consumer_group_offsets(asked)[self.group].result(KAFKA_S_MAX)
+        return {Partition(at.topic, at.partition): at.offset for at in answer.topic_partitions or ()}
+
+    def input_ends(self) -> dict[Partition, int]:
+        """Where the next messages will stand; without the partitions that are empty."""
+        ends = self._ends(self.inputs, IsolationLevel.READ_COMMITTED)
+        return {partition: end for partition, end in ends.items() if end}
+
+    def readable(self) -> int:
+        """How many places of the output topics a read_committed reader can see."""
+        return sum(self._output_ends(IsolationLevel.READ_COMMITTED).values())
+
+    def is_mid_transaction(self) -> bool:
+        """Whether there are outputs that a read_committed reader can't see yet."""
+        readable = self._output_ends(IsolationLevel.READ_COMMITTED)
+        return self._output_ends(IsolationLevel.READ_UNCOMMITTED) != readable
+
+    def wait_until_caught_up(self, *running: WorkerProcess) -> None:
+        """Returns once the group has committed all there is; the workers must not end before."""
+
+        def caught_up() -> bool:
+            for worker in running:
+                assert worker.exit_code is None, worker.said
+            # A new group's partitions get an offset even where nothing stands.
+            return self.committed().items() >= self.input_ends().items()
+
+        eventually(caught_up, lambda: f"{self.committed()} of {self.input_ends()}", seconds_max=60)
+
+    def ledger(self) -> Ledger:
+        """The account of all inputs and all outputs."""
+        return audit(*read_topics(self.client, inputs=list(self.inputs), outputs=self.outputs))
+
+    def ledger_of_committed(self) -> Ledger:
+        """The account of all outputs, and of the inputs below the committed offsets."""
+        inputs, outputs = read_topics(self.client, inputs=list(self.inputs), outputs=self.outputs)
+        committed = self.committed()
+        return audit([given for given in inputs if given.offset < committed.get(given.partition, 0)], outputs)
+
+    def read(self, *topics: Topic) -> list[Message]:
+        """Every record of these output topics at read_committed, in the order of each partition."""
+        found: list[Message] = []
+        with open_reader(self.client, [self.outputs[topic] for topic in topics]) as reader:
+            left = len(reader.assignment())
+            while left:
+                for message in reader.consume(1000, 0.1):
+                    error = message.error()
+                    if error is None:
+                        found.append(message)
+                        continue
+                    assert error.code() == KafkaError._PARTITION_EOF, error  # noqa: SLF001 - librdkafka's own
+                    left -= 1
+        return found
+
+    def _output_ends(self, level: IsolationLevel) -> dict[Partition, int]:
+        return self._ends(dict.fromkeys(self.outputs.values(), self.partitions), level)
+
+    def _ends(self, topics: Mapping[str, int], level: IsolationLevel) -> dict[Partition, int]:
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
+        asked = {TopicPartition(name, number): latest for name, count in topics.items() for number in range(count)}
+        answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=KAFKA_S_MAX)
+        return {Partition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """In their order; what came from the wire is bytes."""
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+
+
+def chat(text: str, **fields: object) -> bytes:
+    """An input message."""
+    return orjson.dumps({"text": text, **fields})
