@@ -1,6 +1,7 @@
 """The session's real Kafka: one broker for all tests, or the one that TEST_KAFKA_BOOTSTRAP_SERVERS names."""
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 from worker.demo.broker import running_broker
 from worker.topics import contract_topics, create_topics
+
+# Started in the background, as CI may, we inherit a SIGINT that is ignored, and hand it on to what we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two cores that also run a Kafka: an example's time says nothing.
 settings.register_profile("project", deadline=None)

@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from worker.classifier import Classifier
 from worker.loop import Loop
 from worker.session import Session
 from worker.settings import Need, load_settings
 from worker.wiring import monotonic_ms, open_loop, session_options
+
+Watch = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +44,10 @@ class Owner:
 
 
 @contextmanager
-def owner(environ: Mapping[str, str], classifier: Classifier) -> Iterator[Owner]:
-    """Joins the group, and leaves it at the end of the block."""
+def owner(environ: Mapping[str, str], classifier: Classifier, *, watch: Watch = nullcontext) -> Iterator[Owner]:
+    """Joins the group, and leaves it at the end of the block; ``watch`` stands around each transaction call."""
     settings = load_settings(environ, {Need.KAFKA, Need.MODEL}).settings
-    session = Session(session_options(settings), clock=monotonic_ms, watch=lambda _: nullcontext())
+    session = Session(session_options(settings), clock=monotonic_ms, watch=watch)
     try:
         session.subscribe()
         yield Owner(session=session, loop=open_loop(settings, classifier, session))

@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from worker.demo import guard
+
 LOOK_AGAIN_S = 0.02
+GUARD = (sys.executable, "-I", "-S", guard.__file__, "")
 
 
 def eventually(done: Callable[[], bool], why: Callable[[], str], *, seconds_max: float) -> None:
@@ -21,31 +24,36 @@ def eventually(done: Callable[[], bool], why: Callable[[], str], *, seconds_max:
 
 
 class WorkerProcess:
-    """One worker. Its working directory holds no ``.env``, and it sees none of our ``WORKER_*``."""
+    """One worker. Its working directory holds no ``.env``, and it sees none of our ``WORKER_*``.
+
+    A guard between us passes signals on, and kills it when we die without a farewell.
+    """
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         folder.mkdir()
         self._log = folder / "log.txt"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+            self._guard = subprocess.Popen(
+                [*GUARD, sys.executable, "-m", "worker", "run"],
                 cwd=folder,
                 env={**ours, "WORKER_LOG__FORMAT": "text", **environ},
-                stdin=subprocess.DEVNULL,
+                bufsize=0,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )
 
     @property
-    def pid(self) -> int:
-        """The worker's own."""
-        return self._process.pid
+    def pid(self) -> int | None:
+        """The worker's own, on Linux; None: not yet."""
+        children = Path(f"/proc/{self._guard.pid}/task/{self._guard.pid}/children").read_text().split()
+        return int(children[0]) if children else None
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that it died of."""
-        return self._process.poll()
+        """As a shell counts it; None while it runs."""
+        return self._guard.poll()
 
     @property
     def said(self) -> str:
@@ -70,12 +78,14 @@ class WorkerProcess:
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal, and doesn't wait."""
-        self._process.send_signal(number)
+        assert self._guard.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended
+            self._guard.stdin.write(bytes([number]))
 
     def end(self, *, seconds_max: float = 60) -> int:
         """Waits for its end; gives the exit code."""
         eventually(lambda: self.exit_code is not None, lambda: self.said, seconds_max=seconds_max)
-        return self._process.wait()
+        return self._guard.wait()
 
     def drain(self) -> None:
         """SIGTERM, and the end that follows from it."""
@@ -85,8 +95,14 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """SIGKILL, also of one that is stopped; it is gone afterwards."""
-        self._process.kill()
-        self._process.wait()
+        self.send(signal.SIGKILL)
+        self._guard.wait()
+
+    def close(self) -> None:
+        """As ``kill``, and lets go of the guard."""
+        self.kill()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
 
 
 Start = Callable[[Mapping[str, str]], WorkerProcess]
@@ -105,4 +121,4 @@ def workers(folder: Path) -> Iterator[Start]:
         yield start
     finally:
         for worker in started:
-            worker.kill()
+            worker.close()

@@ -30,6 +30,7 @@ _HINTS = {
     "INCONSISTENT_GROUP_PROTOCOL": "The group's other members have another WORKER_KAFKA__ASSIGNMENT_STRATEGY or "
     "WORKER_KAFKA__GROUP_PROTOCOL: stop them all before you change it.",
     "FENCED_INSTANCE_ID": "Another live process has this WORKER_KAFKA__GROUP_INSTANCE_ID: each needs its own.",
+    "_FATAL": "If it speaks of group.instance.id, each live process needs its own WORKER_KAFKA__GROUP_INSTANCE_ID.",
     "UNSUPPORTED_VERSION": "WORKER_KAFKA__GROUP_PROTOCOL=consumer needs brokers that have it: use classic.",
 }
 _AUTHENTICATION_HINT = (

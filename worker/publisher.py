@@ -94,7 +94,11 @@ class Publisher:
 
     def serve(self) -> None:
         """Lets the producer report errors; never waits."""
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:
+            # A fatal error is not told to the callback but raised here, once more or out of the blue.
+            self._suspect = self._suspect or str(error.args[0])
 
     def ready(self) -> bool:
         """Takes a step, of about a second at most, towards a producer that may begin.

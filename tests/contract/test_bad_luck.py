@@ -140,6 +140,32 @@ def test_a_worker_stops_while_its_broker_is_away_and_the_next_one_waits_for_it(
     wait_until_clean(scene, second)
 
 
+# ---- a transaction goes ------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
+    scene: Scene, classifier: Classifier
+) -> None:
+    stall = threading.Event()
+
+    @contextmanager
+    def watch(call: str) -> Iterator[None]:
+        if call == "send_offsets_to_transaction" and stall.is_set():
+            stall.clear()
+            eventually(scene.is_mid_transaction, str, seconds_max=30)
+            eventually(lambda: not scene.is_mid_transaction(), str, seconds_max=30)  # the broker has given it up
+        yield
+
+    with owner(scene.environ(KAFKA__TRANSACTION_TIMEOUT_MS="1000"), classifier, watch=watch) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        stall.set()
+        scene.send([chat("after")])
+        worker.turn_until_judged(2)
+        assert worker.loop.tally.rewinds == 1
+    assert scene.ledger().clean
+
+
 # ---- a topic goes --------------------------------------------------------------------------------------------
 
 

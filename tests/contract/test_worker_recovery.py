@@ -87,8 +87,8 @@ def test_two_workers_share_the_partitions_while_a_third_comes_and_goes(
     scene = Scene(bootstrap_servers, "demo", inputs=(6,), partitions=6)
     scene.create()
     reads = f"reading from: {next(iter(scene.inputs))}"
-    # More than they can do, so that a rebalance always meets work on the device.
-    with scene.stream(text="word " * 100, per_second=300):
+    # Long ones, so that a rebalance meets work on the device.
+    with scene.stream(text="word " * 100, per_second=150):
         stay = [start(scene.environ(name, **changes)) for name in ("a", "b")]
         for worker in stay:
             worker.wait_for(reads)

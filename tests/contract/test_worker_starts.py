@@ -114,6 +114,8 @@ def test_a_time_to_start_at_leaves_the_backlog_alone_and_is_committed_before_any
 
 def takes_signals(worker: WorkerProcess) -> bool:
     """Whether it has its own handler, which must come before torch: a signal in those seconds counts too."""
+    if worker.pid is None:
+        return False
     proc = Path(f"/proc/{worker.pid}")
     torch_is_there = "libtorch" in (proc / "maps").read_text()
     caught = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("SigCgt:"))
