@@ -186,8 +186,6 @@ class Publisher:
         )
         if self._state is State.OPEN and self._failure.code in _NEVER_TAKEN:
             self._reject(self._outputs[self._sent])
-        if event is Event.RETRY and self._state is State.OFFSETS and self._failure.code == "_TRANSPORT":
-            event = Event.OVERDUE  # called again it would never return; nothing is committed yet, so it is given up
         if event in (Event.RETRY, Event.OVERDUE):
             self._suspect = self._suspect or f"{CALLS[self._state]}: {self._failure.text}"
         return event

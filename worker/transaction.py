@@ -198,7 +198,10 @@ def classify(  # noqa: PLR0911 - a return for each class of errors
     if state is State.OPEN and failure.code in _NOT_TAKEN:
         return Event.ABORTABLE
     if failure.retriable:
-        return Event.OVERDUE if elapsed_ms >= bound_ms else Event.RETRY
+        # Offsets that a transport error cut off must not be sent again: that call would never return. No commit has
+        # begun, so the transaction can be given up.
+        cut_off = state is State.OFFSETS and failure.code == "_TRANSPORT"
+        return Event.OVERDUE if cut_off or elapsed_ms >= bound_ms else Event.RETRY
     return Event.FATAL
 
 

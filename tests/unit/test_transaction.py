@@ -134,6 +134,12 @@ def test_a_retriable_call_goes_on_until_the_bound_and_then_costs_the_producer() 
         assert TABLE[state, Event.OVERDUE] == (State.SPENT, Answer.FORGET)
 
 
+def test_offsets_that_a_transport_error_cut_off_are_not_sent_again() -> None:
+    failure = Failure(code="_TRANSPORT", retriable=True)
+    assert event_of(State.OFFSETS, failure) is Event.OVERDUE
+    assert event_of(State.COMMITTING, failure) is Event.RETRY
+
+
 def test_a_broker_that_is_away_at_the_start_is_waited_for_without_end() -> None:
     assert TABLE[State.NEW, Event.OVERDUE] == (State.NEW, None)
 
