@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.classifier import Classifier
@@ -44,10 +44,26 @@ class Owner:
 
 
 @contextmanager
-def owner(environ: Mapping[str, str], classifier: Classifier, *, watch: Watch = nullcontext) -> Iterator[Owner]:
-    """Joins the group, and leaves it at the end of the block; ``watch`` stands around each transaction call."""
+def owner(
+    environ: Mapping[str, str],
+    classifier: Classifier,
+    *,
+    watch: Watch = nullcontext,
+    survey_ms: int = 5_000,
+    stall_ms: int = 30_000,
+) -> Iterator[Owner]:
+    """Joins the group, and leaves it at the end of the block.
+
+    Args:
+        environ: As a process would have it.
+        classifier: Loaded by the test.
+        watch: Stands around each transaction call.
+        survey_ms: As the session's option.
+        stall_ms: The same.
+    """
     settings = load_settings(environ, {Need.KAFKA, Need.MODEL}).settings
-    session = Session(session_options(settings), clock=monotonic_ms, watch=watch)
+    options = replace(session_options(settings), survey_ms=survey_ms, stall_ms=stall_ms)
+    session = Session(options, clock=monotonic_ms, watch=watch)
     try:
         session.subscribe()
         yield Owner(session=session, loop=open_loop(settings, classifier, session))

@@ -44,9 +44,9 @@ class Ownership:
         return sorted(self._positions)
 
     @property
-    def committed_offsets(self) -> dict[Partition, int]:
-        """What is committed of each: the next offset."""
-        return {partition: position.committed for partition, position in self._positions.items()}
+    def progress(self) -> dict[Partition, tuple[int, int]]:
+        """Of each the next offset after what is committed, and after what was delivered."""
+        return {partition: (at.committed, at.delivered) for partition, at in self._positions.items()}
 
     def place(self, next_offsets: Mapping[Partition, int]) -> None:
         """Gives partitions a position, under a new epoch: at an assignment, and after a rewind."""
@@ -122,9 +122,11 @@ class Ownership:
         return None if owed == paid else Event.MISSING_OUTPUT
 
     def committed(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Notes what has been committed."""
+        """Notes what has been committed, which may lie behind what was delivered: control records are passed."""
         for partition, next_offset in next_offsets.items():
-            self._positions[partition].committed = next_offset
+            position = self._positions[partition]
+            position.committed = next_offset
+            position.delivered = max(position.delivered, next_offset)
 
 
 def next_offsets(records: Iterable[Fetched]) -> dict[Partition, int]:

@@ -9,6 +9,7 @@ never stops a commit that is under way: it replaces the producer before the next
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Publisher:
         watch: Callable[[str], AbstractContextManager[None]],
         heard: Callable[[KafkaError], None],
     ) -> None:
+        self.events: Counter[Event] = Counter()  # but for DONE: what went wrong, and what was refused
         self.rejected: set[tuple[Partition, int]] = set()
         self._options = options
         self._clock = clock
@@ -107,8 +109,8 @@ class Publisher:
             KafkaRefused: Kafka won't have us, or a topic of ours is not there.
         """
         if self._state is State.READY and self._suspect:
-            log.info("a new producer with the same transactional.id takes over: %s", self._suspect)
-            self._state = State.SPENT
+            self._failure = Failure(code="", text=self._suspect)
+            self._step(Event.SUSPECT)
         if self._state is State.SPENT:
             with self._watch("replacing the producer"):
                 self._producer.purge()
@@ -244,7 +246,9 @@ class Publisher:
         was = self._state
         self._state, answer = TABLE[was, event]
         if event is not Event.DONE and (event, was) != (Event.RETRY, State.NEW):
-            log.warning("%s: %s %s", CALLS[was], event.value, self._failure.text)
+            self.events[event] += 1
+            level = logging.INFO if event is Event.SUSPECT else logging.WARNING
+            log.log(level, "%s: %s %s", CALLS[was], event.value, self._failure.text)
         if event is Event.FATAL:
             now_ms = self._clock()
             self._fatal_at_ms = [*self._fatal_at_ms[-9:], now_ms]
@@ -293,8 +297,9 @@ class Publisher:
             now_ms = self._clock()
             self._missing_since_ms = self._missing_since_ms or now_ms
             if now_ms - self._missing_since_ms >= _TOPIC_MISSING_MS_MAX:
+                why = "it has no partitions" if found.error is None else found.error.str()
                 raise KafkaRefused(
-                    f"the {topic.value} topic {name!r} can't be used: {found.error}. Create it with "
+                    f"the {topic.value} topic {name!r} can't be used: {why}. Create it with "
                     "moderation-worker topics create, or grant WRITE on it."
                 )
             return False

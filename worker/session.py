@@ -22,12 +22,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.complaints import Complaints
 from worker.errors import Protected
-from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets, start
+from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets
 from worker.publisher import SLICE_S, Publisher, PublisherOptions, client
 from worker.records import Fetched, Output, Partition
+from worker.standstill import Stalls, passed
+from worker.starts import find_starts
+from worker.survey import Survey, standings_of
 from worker.transaction import CONSUMER_ERRORS, Event, Refusal
 
 log = logging.getLogger(__name__)
+
+QUEUED_RECORDS_MAX = 10_000  # of a partition, as the consumer's configuration says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,9 @@ class SessionOptions:
         reset: Where a partition without a committed offset starts.
         incremental: Whether the group rebalances incrementally: cooperative-sticky, and KIP-848.
         publisher: For the other half.
+        admin_config: librdkafka's properties for a client that asks how far there is something to read.
+        survey_ms: How often it asks.
+        stall_ms: How long a partition may stand still although there is something to read.
     """
 
     consumer_config: Mapping[str, Any]
@@ -47,6 +55,9 @@ class SessionOptions:
     reset: Reset
     incremental: bool
     publisher: PublisherOptions
+    admin_config: Mapping[str, Any]
+    survey_ms: int = 5_000
+    stall_ms: int = 30_000
 
 
 class Session:
@@ -62,15 +73,20 @@ class Session:
         self.changes = 0
         self._options = options
         self._clock = clock
+        self._watch = watch
         self._owned = Ownership()
         self._assigned: set[Partition] = set()  # what librdkafka fetches
         self._waiting: set[Partition] = set()  # ours, without a position yet
         self._overtaken: set[Partition] = set()  # of these, those whose committed position is gone
         self._paused = False
         self._complaints = Complaints(options.input_topics)
-        hear = self._complaints.hear
-        self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=hear)
-        self._consumer = client(Consumer, {**options.consumer_config, "error_cb": hear})
+        self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._complaints.hear)
+        self._survey = Survey(options.admin_config, every_ms=options.survey_ms)
+        self._ends: dict[Partition, int] = {}
+        self._stalls = Stalls(options.stall_ms)
+        self._rejoined_at: dict[Partition, int] = {}  # stalled partitions, where they stood
+        self._turnovers = 0.0
+        self._consumer = self._new_consumer()
 
     def subscribe(self) -> None:
         """Joins the group; only now, with the model loaded, since a member must poll."""
@@ -80,6 +96,11 @@ class Session:
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
+
+    @property
+    def events(self) -> Mapping[Event, int]:
+        """How often what went wrong in a transaction, or was refused before one."""
+        return self._publisher.events
 
     @property
     def rejected(self) -> Collection[tuple[Partition, int]]:
@@ -111,12 +132,15 @@ class Session:
             Protected: There is no position to start from, and the settings want none chosen.
         """
         self._publisher.serve()
+        now_ms = self._clock()
         fetched: list[Fetched] = []
         try:
             # One by one and at once: ``consume`` would wait for its number of messages, and a message belongs to
             # the epoch that is in force when it is handed over.
             first = self._consumer.poll(wait_ms / 1000)
-            if first is not None:
+            if first is None:
+                self._turnovers += 1
+            else:
                 self._accept([first], fetched)
                 if records_max > 1:
                     self._accept(self._consumer.consume(records_max - 1, 0), fetched)
@@ -125,9 +149,14 @@ class Session:
             self.rewind()
         except KafkaException as error:
             self._complaints.hear(error.args[0])
-        self._complaints.act(self._clock(), self._consumer.list_topics)
+        self._complaints.act(now_ms, self._consumer.list_topics)
         if self._waiting and self._publisher.ready():
             self._place()
+        self._turnovers += len(fetched) / (QUEUED_RECORDS_MAX * max(1, len(self._assigned)))
+        ends = self._survey.ends(now_ms, self._owned.partitions)
+        if ends is not None:
+            self._ends = ends
+            self._look_after_the_quiet(now_ms)
         return [one for one in fetched if self._owned.owns(one)]
 
     def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
@@ -165,18 +194,59 @@ class Session:
             self._consumer.resume(_plain(self._assigned))
 
     def backlog(self) -> int | None:
-        """Records behind what is committed, as far as known from the fetches; None while nothing is known."""
-        behind = 0
-        for partition, committed in self._owned.committed_offsets.items():
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-            if high < 0:
-                return None
-            behind += max(0, high - committed)
-        return behind
+        """Messages that could be read and are not judged, as of some seconds ago; None: not known."""
+        if self._ends.keys() != self._owned.progress.keys():
+            return None
+        return sum(max(0, self._ends[one] - committed) for one, (committed, _) in self._owned.progress.items())
 
     def close(self) -> None:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
         self._consumer.close()
+
+    # ---- the quiet partitions -------------------------------------------------------------------------------
+
+    def _look_after_the_quiet(self, now_ms: int) -> None:
+        """Commits the places of those that are idle, and leaves the group when one is stalled.
+
+        Raises:
+            Protected: Leaving and joining again was no remedy.
+        """
+        if self._paused:
+            self._stalls.forget()
+            return
+        standings = standings_of(self._consumer, self._owned.progress, self._ends)
+        idle = passed(standings)
+        if idle and self._publisher.ready():
+            if self._commit([], idle, None):
+                self._owned.committed(idle)
+            else:
+                self.rewind()
+                return
+        stalled = self._stalls.find(now_ms, self._turnovers, standings)
+        again = {one for one, position in stalled.items() if self._rejoined_at.get(one) == position}
+        # When a fetch of the new client has come as far, there was nothing in it: compaction left nothing.
+        if hopeless := {one for one in again if standings[one].fetched_end < standings[one].end}:
+            raise Protected(
+                f"{_listed(hopeless)} does not move, and joining the group again was no remedy: there are messages "
+                "to read, and no fetch brings them. Look at the partition's leader and at this worker's connection "
+                "to it, and start again."
+            )
+        if stalled.keys() - again:
+            log.error("%s does not move although there are messages: joining the group again", _listed(stalled))
+            self._rejoined_at |= stalled
+            self._rejoin()
+
+    def _rejoin(self) -> None:
+        """As a new member, with a new client: what hung in the old one is gone."""
+        with self._watch("leaving the group"):
+            self._consumer.close()
+        self._owned.remove(self._owned.partitions)
+        self._assigned.clear()
+        self._waiting.clear()
+        self.changes += 1
+        self._stalls.forget()
+        self._consumer = self._new_consumer()
+        self.subscribe()
 
     # ---- the group -------------------------------------------------------------------------------------------
 
@@ -209,12 +279,15 @@ class Session:
     def _place(self) -> None:
         """Gives the waiting partitions their positions; if Kafka doesn't answer, the next poll tries again."""
         try:
-            starts = self._find_starts()
+            committed, chosen = find_starts(
+                self._consumer, self._waiting, self._overtaken, self._options.reset, SLICE_S
+            )
         except KafkaException as error:
             self._complaints.hear(error.args[0])
             return
-        if starts is None:
+        if chosen and not self._commit([], chosen, None):
             return
+        starts = committed | chosen
         placed = [TopicPartition(p.topic, p.number, offset) for p, offset in sorted(starts.items())]
         if self._options.incremental:
             self._consumer.incremental_unassign(_plain(self._assigned & self._waiting))
@@ -233,46 +306,15 @@ class Session:
             "reading from: %s", ", ".join(f"{p}@{offset}" for p, offset in sorted(starts.items())) or "nothing"
         )
 
-    def _find_starts(self) -> dict[Partition, int] | None:
-        starts: dict[Partition, int] = {}
-        found: dict[Partition, int] = {}
-        for answer in self._consumer.committed(_plain(self._waiting), timeout=SLICE_S):
-            if answer.error is not None:
-                raise KafkaException(answer.error)
-            partition = Partition(answer.topic, answer.partition)
-            if answer.offset >= 0 and partition not in self._overtaken:
-                starts[partition] = answer.offset
-            else:
-                found[partition] = self._search(partition, answer.offset if answer.offset >= 0 else None)
-        # Committed before the first record: the answer must not depend on who asks, and when.
-        if found and not self._commit([], found, None):
-            return None
-        return starts | found
-
-    def _search(self, partition: Partition, committed: int | None) -> int:
-        at = TopicPartition(*partition)
-        low, high = self._consumer.get_watermark_offsets(at, timeout=SLICE_S, cached=False)
-        reset = self._options.reset
-        timed = None
-        if reset.time_ms is not None and committed is None:
-            asked = TopicPartition(*partition, reset.time_ms)
-            timed = self._consumer.offsets_for_times([asked], timeout=SLICE_S)[0].offset
-        begin = start(committed, low=low, high=high, timed=timed, reset=reset)
-        if begin is None:
-            raise Protected(
-                f"{partition} has no usable committed offset (committed: {committed}, available: {low} to {high}) "
-                "and WORKER_KAFKA__AUTO_OFFSET_RESET is error: set it to earliest, or to a time, to go on"
-            )
-        if committed is not None:
-            log.error("%s: offsets %d to %d are gone (retention): not judged", partition, committed, begin)
-        return begin
-
     def _commit(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], refusal: Event | None) -> bool:
         metadata = self._consumer.consumer_group_metadata()
         member = None if metadata is None else group_member(metadata)
         if refusal is None and (member is None or member[0] < 0 or not member[1]):
             refusal = Event.NO_METADATA
         return self._publisher.publish(outputs, offsets, metadata, refusal)
+
+    def _new_consumer(self) -> Consumer:
+        return client(Consumer, {**self._options.consumer_config, "error_cb": self._complaints.hear})
 
     # ---- what Kafka says -------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ class Event(Enum):
     STALE = "stale"
     GAP = "gap"
     MISSING_OUTPUT = "missing output"
+    SUSPECT = "suspect"  # what happened since the last transaction may make this producer hang, or be overtaken
 
 
 class Answer(Enum):
@@ -88,6 +89,7 @@ TABLE: dict[tuple[State, Event], tuple[State, Answer | None]] = {
     (State.READY, Event.UNKNOWN): (State.SPENT, Answer.FORGET),
     (State.READY, Event.FATAL): (State.SPENT, Answer.FORGET),
     (State.READY, Event.DENIED): (State.SPENT, Answer.STOP),
+    (State.READY, Event.SUSPECT): (State.SPENT, None),
     **{(State.READY, refusal): (State.READY, Answer.FORGET) for refusal in REFUSALS},
     (State.OPEN, Event.DONE): (State.OFFSETS, None),
     (State.OPEN, Event.RETRY): (State.OPEN, None),

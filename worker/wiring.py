@@ -27,7 +27,7 @@ from worker.preparing import Encode, prepare
 from worker.publisher import PublisherOptions
 from worker.records import Fetched, Output, Partition, Record, Result, Topic
 from worker.session import Session, SessionOptions
-from worker.settings import Settings, consumer_config, producer_config
+from worker.settings import Settings, admin_config, consumer_config, producer_config
 from worker.watchdog import Watchdog, end
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def session_options(settings: Settings) -> SessionOptions:
         input_topics=kafka.input_topics,
         reset=reset,
         incremental=kafka.group_protocol == "consumer" or kafka.assignment_strategy == "cooperative-sticky",
+        admin_config=admin_config(kafka),
         publisher=PublisherOptions(
             config=producer_config(kafka),
             topics={
@@ -261,5 +262,6 @@ class Progress:
 
     def summary(self) -> str:
         """In all."""
-        tally = self.loop.tally
-        return f"{tally.records} messages in {tally.transactions} transactions, {tally.rewinds} rewinds"
+        tally, events = self.loop.tally, self.session.events
+        told = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
+        return f"{tally.records} messages in {tally.transactions} transactions, {tally.rewinds} rewinds{told}"

@@ -107,6 +107,7 @@ class Real:
             input_topics=[self._topics.input],
             reset=Reset(),
             incremental=self._protocol in {"consumer", "cooperative-sticky"},
+            admin_config={"bootstrap.servers": self._servers},
             publisher=PublisherOptions(
                 config={"bootstrap.servers": self._servers, "transactional.id": name, "retry.backoff.ms": 10},
                 topics={

@@ -16,7 +16,7 @@ from worker.transaction import (
     comes_back,
 )
 
-OUTCOMES = [event for event in Event if event not in REFUSALS]
+OUTCOMES = [event for event in Event if event not in {*REFUSALS, Event.SUSPECT}]
 
 
 def event_of(state: State, failure: Failure, *, age_ms: int = 100, elapsed_ms: int = 0) -> Event:
@@ -49,6 +49,11 @@ def test_a_refusal_begins_nothing() -> None:
     for refusal in REFUSALS:
         assert TABLE[State.READY, refusal] == (State.READY, Answer.FORGET)
         assert [state for state, event in TABLE if event is refusal] == [State.READY]
+
+
+def test_a_suspect_producer_is_replaced_before_it_begins_and_at_no_other_time() -> None:
+    assert TABLE[State.READY, Event.SUSPECT] == (State.SPENT, None)
+    assert [state for state, event in TABLE if event is Event.SUSPECT] == [State.READY]
 
 
 def test_every_path_ends() -> None:

@@ -1,0 +1,88 @@
+"""Partitions from which nothing comes, on a real Kafka: because there is nothing, or because something is wrong."""
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from tests.owner import Owner, owner
+from tests.scene import Scene, chat
+from tests.small_models import options
+from worker.classifier import Classifier, load
+
+pytestmark = pytest.mark.kafka
+
+SURVEY_MS = 100
+STALL_MS = 500
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return load(options("demo"), lambda _: None)
+
+
+@pytest.fixture
+def scene(bootstrap_servers: str) -> Scene:
+    made = Scene(bootstrap_servers, "demo", inputs=(2,), partitions=2)
+    made.create()
+    return made
+
+
+def upstream_of(scene: Scene) -> Producer:
+    """A producer of chat messages that uses transactions itself."""
+    producer = Producer({**scene.client, "transactional.id": f"{scene.group}.upstream"})
+    producer.init_transactions()
+    return producer
+
+
+def hang(worker: Owner, partition: int, scene: Scene) -> None:
+    """Has librdkafka fetch nothing of a partition, as its bug does: the session knows nothing of it."""
+    consumer = worker.session._consumer  # noqa: SLF001 - the client library itself is what fails here
+    consumer.pause([TopicPartition(next(iter(scene.inputs)), partition)])
+
+
+def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
+    scene: Scene, classifier: Classifier
+) -> None:
+    upstream = upstream_of(scene)
+    topic = next(iter(scene.inputs))
+    with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+        for end in [upstream.commit_transaction, upstream.abort_transaction, upstream.commit_transaction]:
+            upstream.begin_transaction()
+            for partition in (0, 1):
+                upstream.produce(topic, chat("good morning"), partition=partition)
+            upstream.flush()
+            end()
+        worker.turn_until_judged(4)
+        worker.turn_until(lambda: scene.committed() == scene.input_ends())
+        assert worker.session.backlog() == 0
+        scene.send([chat("and"), chat("again")])
+        worker.turn_until_judged(6)
+    inputs = sum(scene.input_ends().values())
+    assert inputs == 6 + 2 * 3 + 2  # a control record for each transaction and partition
+    assert (scene.ledger().verdicts, scene.ledger().doubled) == (6, 0)
+
+
+def test_an_open_transaction_of_a_producer_is_no_stall(scene: Scene, classifier: Classifier) -> None:
+    upstream = upstream_of(scene)
+    with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+        scene.send([chat("before")] * 2)
+        worker.turn_until_judged(2)
+        changes, now = worker.session.changes, worker.session._clock()  # noqa: SLF001 - the session's time
+        upstream.begin_transaction()
+        upstream.produce(next(iter(scene.inputs)), chat("not yet"), partition=0)
+        upstream.flush()
+        worker.turn_until(lambda: worker.session._clock() > now + 5 * STALL_MS)  # noqa: SLF001 - as above
+        upstream.commit_transaction()
+        worker.turn_until_judged(3)
+        assert worker.session.changes == changes
+
+
+def test_a_partition_that_is_not_fetched_is_read_after_joining_the_group_again(
+    scene: Scene, classifier: Classifier
+) -> None:
+    with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+        scene.send([chat("before")] * 2)
+        worker.turn_until_judged(2)
+        hang(worker, 1, scene)
+        scene.send([chat("after")] * 4)
+        worker.turn_until_judged(6)
+    assert scene.ledger().clean

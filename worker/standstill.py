@@ -1,0 +1,102 @@
+"""Partitions that do not move: which of them are stalled, and which places may be committed without a record. Pure.
+
+librdkafka can leave an assigned partition unfetched for ever (its issue 5586), while the member's heartbeats go on,
+so that nobody takes the partition over. Progress is the consumer's position, which also passes what is never
+delivered (the control records of transactions), against the end that a read_committed reader can reach: the high
+watermark would also count what stands behind another producer's open transaction, and call the healthy stalled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.records import Partition
+
+_TURNOVERS_MIN = 2  # the first may have begun before the suspicion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where one of our partitions stands.
+
+    Attributes:
+        committed: The next offset that the group has committed.
+        delivered: The next offset after what was handed to the loop: above ``committed`` while some of it is in
+            memory, or was dropped.
+        position: The consumer's: at least ``delivered``.
+        end: The next offset that a read_committed reader can't reach yet, as a broker said when it was asked.
+        fetched_end: The high watermark, as the last fetch brought it; negative: none did.
+    """
+
+    committed: int
+    delivered: int
+    position: int
+    end: int
+    fetched_end: int
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether records of it are in memory, or were dropped: these must be read again, and not passed over."""
+        return self.committed < self.delivered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Suspicion:
+    position: int
+    since_ms: int
+    turnovers: float
+
+
+def passed(standings: Mapping[Partition, Standing]) -> dict[Partition, int]:
+    """What to commit of partitions that are idle and caught up, behind control records that nobody is handed.
+
+    Without it their lag stays at 1, and an autoscaler that goes by lag never reaches zero.
+    """
+    return {
+        partition: standing.position
+        for partition, standing in standings.items()
+        if not standing.in_hand and standing.committed < standing.position >= standing.end
+    }
+
+
+class Stalls:
+    """Which partitions have been standing still for too long.
+
+    Args:
+        patience_ms: How long one may stand still although there is something to read.
+    """
+
+    def __init__(self, patience_ms: int) -> None:
+        self._patience_ms = patience_ms
+        self._suspicions: dict[Partition, _Suspicion] = {}
+
+    def find(self, now_ms: int, turnovers: float, standings: Mapping[Partition, Standing]) -> dict[Partition, int]:
+        """The stalled partitions, each with its position.
+
+        Args:
+            now_ms: The time.
+            turnovers: How often what librdkafka had fetched has been consumed to the end, in all: a record may wait
+                there behind those of busier partitions for longer than our patience.
+            standings: Of all partitions that are ours now.
+        """
+        fresh = {
+            partition: _Suspicion(position=standing.position, since_ms=now_ms, turnovers=turnovers)
+            for partition, standing in standings.items()
+            if not standing.in_hand and standing.position < standing.end
+        }
+        known = self._suspicions
+        self._suspicions = {
+            partition: known[partition]
+            if partition in known and known[partition].position == suspicion.position
+            else suspicion
+            for partition, suspicion in fresh.items()
+        }
+        return {
+            partition: suspicion.position
+            for partition, suspicion in self._suspicions.items()
+            if now_ms - suspicion.since_ms >= self._patience_ms
+            and turnovers - suspicion.turnovers >= _TURNOVERS_MIN
+        }
+
+    def forget(self) -> None:
+        """Begins anew: nothing was read for a while, on purpose."""
+        self._suspicions.clear()
