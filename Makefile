@@ -6,16 +6,21 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
 TORCH ?= auto
 TESTS ?= tests
+SEEDS ?= 20000
+FROM ?= 0
+DURATION ?= 300
+SEED ?= 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test lint format types lock install clean
+.PHONY: help demo broker test simulate chaos mutants lint format types lock install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Variables: TORCH=auto|cpu|cuda (PyTorch's build; auto looks for an NVIDIA driver), PYTHON=/path/to/python3,"
-	@echo "TESTS=tests/unit (what make test runs), UPGRADE=1 (make lock takes the newest versions that fit)"
+	@echo "TESTS=tests/unit (what make test runs), SEEDS=20000 and FROM=0 (what make simulate plays), DURATION=300"
+	@echo "and SEED=1 (of make chaos), UPGRADE=1 (make lock takes the newest versions that fit)"
 
 demo: install ## Try the worker on a real Kafka, with one worker killed on the way; about half a minute
 	@$(BIN)/moderation-worker demo
@@ -25,6 +30,15 @@ broker: install ## Run a real Kafka for your own experiments, until Ctrl-C
 
 test: install ## Run the tests (some on a real Kafka)
 	$(BIN)/python -m pytest --durations=10 $(TESTS)
+
+simulate: install ## Simulate SEEDS lives of the worker's loop, from seed FROM on; a minute for 20,000
+	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(BIN)/python -m pytest -x tests/property/test_loop.py
+
+chaos: install ## Break workers and brokers for DURATION seconds in each kind of group, and account for every message
+	CHAOS_SECONDS=$(DURATION) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -x tests/chaos
+
+mutants: install ## Show which suite catches each of many deliberate faults; some minutes
+	$(BIN)/python -m tests.mutants
 
 lint: install ## Check format and style
 	$(BIN)/ruff format --check .

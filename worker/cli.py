@@ -6,11 +6,13 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from schemas.dead_letter import REASONS
 from worker.errors import ExitCode
 from worker.settings import Loaded, Need, load_settings, variables_for
 from worker.watchdog import Watchdog, end
@@ -41,7 +43,7 @@ def run(_options: argparse.Namespace) -> ExitCode:
     loaded = _load({Need.KAFKA, Need.MODEL})
     from worker import wiring
 
-    wiring.run(loaded.settings, watchdog)
+    wiring.run(loaded.settings, watchdog, wiring.open_classifier)
     return ExitCode.DONE
 
 
@@ -139,11 +141,60 @@ def check(_options: argparse.Namespace) -> ExitCode:
     return code
 
 
+def dead_letters(options: argparse.Namespace) -> ExitCode:
+    """What could not be judged: counts by reason and hour, and where examples stand; only reads."""
+    from rich.console import Console
+
+    from worker.dead_letters import parse_since, show, tally_of
+    from worker.settings import admin_config
+
+    kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
+    now_ms = time.time_ns() // 1_000_000
+    since_ms = parse_since(options.since, now_ms)
+    tally = tally_of(
+        admin_config(kafka),
+        kafka.dead_letter_topic,
+        since_ms=since_ms,
+        now_ms=now_ms,
+        reason=options.reason,
+        examples_max=options.examples,
+        progress=_progress,
+    )
+    look_with = f"kafka-console-consumer.sh --bootstrap-server {kafka.bootstrap_servers}"
+    if kafka.security_protocol != "PLAINTEXT":
+        look_with += " --consumer.config client.properties"
+    show(tally, Console(highlight=False), topic=kafka.dead_letter_topic, since_ms=since_ms, look_with=look_with)
+    return ExitCode.DONE
+
+
 def demo(_options: argparse.Namespace) -> ExitCode:
     """A trial run on a Kafka of its own, with one worker killed on the way; about half a minute."""
     from worker.demo.trial import run as trial
 
     return trial()
+
+
+def prove(options: argparse.Namespace) -> ExitCode:
+    """Injects faults into workers of its own, and shows that no message was lost or judged twice.
+
+    On the cluster that the settings name, with topics and a group of its own that are removed at the end; when they
+    name none, on the embedded Kafka, whose broker is then killed and restarted as well.
+    """
+    from rich.console import Console
+
+    from worker.prove.command import run as run_proof
+
+    code = run_proof(
+        os.environ,
+        Console(highlight=False),
+        seconds=options.seconds,
+        seed=options.seed,
+        workers=options.workers,
+        per_second=options.per_second,
+        picture=options.picture,
+    )
+    end(code)  # its clients have met brokers that went away: one may not let itself be closed
+    return code
 
 
 def _progress(line: str) -> None:
@@ -210,5 +261,15 @@ def _parser() -> argparse.ArgumentParser:
     classified.add_argument("--model", help="instead of WORKER_MODEL__PATH")
     classified.add_argument("--threshold", help="instead of WORKER_POLICY__THRESHOLD")
     add("check", check, "kafka", "model")
+    letters = add("dead-letters", dead_letters, "kafka")
+    letters.add_argument("--since", default="24h", help="90m, 24h, 7d, or an RFC 3339 time (default: 24h)")
+    letters.add_argument("--reason", choices=[*REASONS, "foreign"], metavar="SLUG", help="only this one")
+    letters.add_argument("--examples", type=int, default=3, metavar="N", help="of each reason (default: 3)")
     add("demo", demo)
+    proof = add("prove", prove, "kafka")
+    proof.add_argument("--seconds", type=int, default=120, help="how long faults are injected (default: 120)")
+    proof.add_argument("--seed", type=int, help="of the plan of faults; default: any, and printed")
+    proof.add_argument("--workers", type=int, default=3, choices=range(2, 6), help="at the beginning (default: 3)")
+    proof.add_argument("--per-second", type=int, default=500, metavar="N", help="messages (default: 500)")
+    proof.add_argument("--picture", type=Path, help="the timeline as SVG; default: proof-SEED.svg")
     return parser

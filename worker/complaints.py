@@ -11,11 +11,11 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import KafkaRefused
+from worker.login import settings_to_look_at
 from worker.transaction import CONSUMER_ERRORS, Refusal
 
 log = logging.getLogger(__name__)
 
-_AUTHENTICATION = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED", "_SSL"})
 _AUTHENTICATION_MS_MAX = 5_000  # a broker that is starting may refuse for a moment
 _AUTHENTICATION_FORGOTTEN_MS = 30_000
 _TOPIC_MISSING_MS_MAX = 10_000  # as may one whose metadata is not loaded
@@ -33,9 +33,6 @@ _HINTS = {
     "_FATAL": "If it speaks of group.instance.id, each live process needs its own WORKER_KAFKA__GROUP_INSTANCE_ID.",
     "UNSUPPORTED_VERSION": "WORKER_KAFKA__GROUP_PROTOCOL=consumer needs brokers that have it: use classic.",
 }
-_AUTHENTICATION_HINT = (
-    "Look at WORKER_KAFKA__SECURITY_PROTOCOL, SASL_MECHANISM, SASL_USERNAME, SASL_PASSWORD and the SSL settings."
-)
 
 
 class Complaints:
@@ -72,8 +69,8 @@ class Complaints:
             if what is Refusal.MISSING:
                 for topic in self._input_topics:
                     self._missing_since_ms.setdefault(topic, now_ms)
-            elif error.name() in _AUTHENTICATION:
-                self._refuse_unauthenticated(error, now_ms)
+            elif settings := settings_to_look_at(error.name(), error.str()):
+                self._refuse_unauthenticated(error, settings, now_ms)
             elif self._said_at_ms is None or now_ms - self._said_at_ms >= _SAY_AGAIN_MS:
                 self._said_at_ms = now_ms
                 log.warning("Kafka: %s; going on trying", error.str())
@@ -81,13 +78,13 @@ class Complaints:
             self._looked_at_ms = now_ms
             self._look_for_missing(now_ms, list_topics)
 
-    def _refuse_unauthenticated(self, error: KafkaError, now_ms: int) -> None:
+    def _refuse_unauthenticated(self, error: KafkaError, settings: str, now_ms: int) -> None:
         first_ms, last_ms = self._unauthenticated_ms or (now_ms, now_ms)
         if now_ms - last_ms > _AUTHENTICATION_FORGOTTEN_MS:
             first_ms = now_ms
         self._unauthenticated_ms = (first_ms, now_ms)
         if now_ms - first_ms >= _AUTHENTICATION_MS_MAX:
-            raise KafkaRefused(f"Kafka refuses: {error.str()}. {_AUTHENTICATION_HINT}")
+            raise KafkaRefused(f"Kafka won't let us in: {error.str()}. Look at {settings}.")
 
     def _look_for_missing(self, now_ms: int, list_topics: Callable[..., Any]) -> None:
         """Looks whether the topics that were reported missing have come."""

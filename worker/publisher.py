@@ -11,7 +11,7 @@ never stops a commit that is under way: it replaces the producer before the next
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -277,8 +277,16 @@ class Publisher:
                     "each worker its own WORKER_KAFKA__GROUP_INSTANCE_ID"
                 )
             case _:
-                hint = _DENIED_HINTS.get(self._failure.code, "what deploy/ lists")
-                return f"Kafka refuses: {self._failure.text}. Grant its principal {hint}."
+                return f"Kafka refuses: {self._failure.text}. Grant its principal {self._missing_grant()}."
+
+    def _missing_grant(self) -> str:
+        if self._failure.code == "TOPIC_AUTHORIZATION_FAILED":
+            # The answer names no topic; but one that we may not write is hidden from us, and that is told by name.
+            with suppress(KafkaException):
+                for name in self._options.topics.values():
+                    if self._producer.list_topics(name, timeout=SLICE_S).topics[name].error is not None:
+                        return f"WRITE on the topic {name!r}"
+        return _DENIED_HINTS.get(self._failure.code, "what deploy/acls.sh lists")
 
     def _knows_topics(self) -> bool:
         """Learns how many partitions our topics have, a topic at a time."""

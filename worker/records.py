@@ -150,3 +150,26 @@ class Output:
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """What scored a text, as verdicts and the start-up line name it.
+
+    Attributes:
+        name: The hub's name, or the folder's.
+        revision: A hash of weights, configuration and tokenizer: the same wherever they lie.
+        commit: The hub's, when it is known.
+        dtype: ``float32`` or ``bfloat16``.
+        device: ``cpu`` or ``cuda:N``.
+        attention: The implementation in use.
+        threads: Compute threads on the CPU.
+    """
+
+    name: str
+    revision: str
+    commit: str | None
+    dtype: str
+    device: str
+    attention: str
+    threads: int

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from worker.errors import KafkaRefused
+from worker.login import settings_to_look_at
 
 DAY_MS = 86_400_000
 RETENTION_MS = 7 * DAY_MS
@@ -22,10 +23,6 @@ REPLICAS_TO_SPARE_ONE = 3
 SLICE_S = 1.0
 LOOK_AGAIN_S = 0.02
 
-REFUSALS = {
-    KafkaError._AUTHENTICATION: "check WORKER_KAFKA__SASL_MECHANISM, SASL_USERNAME and SASL_PASSWORD",  # noqa: SLF001 - librdkafka's own codes begin so
-    KafkaError._SSL: "check WORKER_KAFKA__SSL_CA_LOCATION and the client's certificate",  # noqa: SLF001 - as above
-}
 ADVICE = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this user CREATE on the topic, or have it made by who may",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this user CREATE on the topic, or have it made by who may",
@@ -117,14 +114,14 @@ def create_topics(
     told: list[KafkaError] = []
     config: dict[str, Any] = {"log_level": 0, **admin_config, "error_cb": told.append}
     admin = AdminClient(config)
-    found = _partition_counts(admin, told, timeout_ms_max)
+    found = partition_counts(admin, told, timeout_ms_max)
     missing = [topic for topic in topics if topic.name not in found]
     created = _create(admin, missing, timeout_ms_max) if missing else set()
     # The controller's yes comes before the brokers know of the topic: whoever uses it next would be told "unknown".
     deadline = time.monotonic() + timeout_ms_max / 1000
     while not all(topic.name in found for topic in missing) and time.monotonic() < deadline:
         admin.poll(LOOK_AGAIN_S)
-        found = _partition_counts(admin, told, timeout_ms_max)
+        found = partition_counts(admin, told, timeout_ms_max)
     return [
         TopicState(
             spec=topic,
@@ -135,20 +132,31 @@ def create_topics(
     ]
 
 
-def _partition_counts(admin: AdminClient, told: list[KafkaError], timeout_ms_max: int) -> dict[str, int]:
-    """The topics that we may see. In slices: only the error callback, when polled, hears of a wrong password."""
+def partition_counts(
+    client: AdminClient | Consumer, told: Sequence[KafkaError], timeout_ms_max: int
+) -> dict[str, int]:
+    """The topics that we may see. In slices: only the error callback, when polled, hears of a wrong password.
+
+    Args:
+        client: Asks; a consumer must have nothing assigned yet.
+        told: What its error callback has been told.
+        timeout_ms_max: How long to wait for a broker.
+
+    Raises:
+        KafkaRefused: None answers, or it doesn't let us in.
+    """
     deadline = time.monotonic() + timeout_ms_max / 1000
     while True:
         try:
             return {
-                name: len(topic.partitions) for name, topic in admin.list_topics(timeout=SLICE_S).topics.items()
+                name: len(topic.partitions) for name, topic in client.list_topics(timeout=SLICE_S).topics.items()
             }
         except KafkaException as error:
             fault: KafkaError = error.args[0]
-        admin.poll(0)
+        client.poll(0)
         for refusal in told:
-            if refusal.code() in REFUSALS:
-                raise KafkaRefused(f"Kafka won't let us in: {REFUSALS[refusal.code()]} ({refusal.str()}).")
+            if settings := settings_to_look_at(refusal.name(), refusal.str()):
+                raise KafkaRefused(f"Kafka won't let us in: look at {settings} ({refusal.str()}).")
         if time.monotonic() >= deadline:
             why = (told[-1] if told else fault).str()
             raise KafkaRefused(

@@ -12,20 +12,20 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from schemas import verdict
 from schemas.chat import InputShape, parse_pointer
 from worker.batching import Bounds, Intake
 from worker.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.errors import ExitCode, Stop
-from worker.loop import Judge, Loop, Pace, Prepare
+from worker.loop import Judge, Loop, Pace, Prepare, Scorer
 from worker.outputs import Outputs
 from worker.ownership import Reset
 from worker.policy import Policy
-from worker.preparing import Encode, prepare
+from worker.preparing import Encode, Encoded, prepare
 from worker.publisher import PublisherOptions
-from worker.records import Fetched, Output, Partition, Record, Result, Topic
+from worker.records import Fetched, ModelIdentity, Output, Partition, Record, Result, Topic
 from worker.session import Session, SessionOptions
 from worker.settings import Settings, admin_config, consumer_config, producer_config
 from worker.watchdog import Watchdog, end
@@ -40,6 +40,29 @@ PROGRESS_MS = 10_000
 CLOSE_MS_MAX = 3_000
 BATCHES_IN_MEMORY = 4  # in preparation, in the line, on the device, and as results
 BYTES_IN_MEMORY = 64 * 2**20
+
+
+class Model(Scorer, Protocol):
+    """What judges: the classifier, or the proof's stand-in for it."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What it is."""
+
+    @property
+    def batch_tokens_max(self) -> int:
+        """Tokens to score at once."""
+
+    @property
+    def fallbacks(self) -> Sequence[str]:
+        """A sentence for each fall-back taken, for the start-up line."""
+
+    def encode(self, texts: Sequence[str]) -> Sequence[Encoded]:
+        """Tokens of each text, in order."""
+
+
+OpenModel = Callable[[Settings, Callable[[str], None]], Model]
+"""Makes it, and tells of what takes long."""
 
 
 def monotonic_ms() -> int:
@@ -102,15 +125,15 @@ def preparing(settings: Settings, encode: Encode) -> Prepare:
     return prepared
 
 
-def outputs_of(settings: Settings, classifier: "Classifier") -> Outputs:
+def outputs_of(settings: Settings, model: Model) -> Outputs:
     """From results to what is published."""
     policy = settings.policy
     return Outputs(
         model={
-            "name": classifier.identity.name,
-            "revision": classifier.identity.revision,
-            "commit": classifier.identity.commit,
-            "dtype": classifier.identity.dtype,
+            "name": model.identity.name,
+            "revision": model.identity.revision,
+            "commit": model.identity.commit,
+            "dtype": model.identity.dtype,
         },
         policy=Policy.of(policy.threshold, policy.thresholds, policy.version),
         shape=input_shape(settings),
@@ -158,14 +181,14 @@ def session_options(settings: Settings) -> SessionOptions:
     )
 
 
-def open_loop(settings: Settings, classifier: "Classifier", session: Session) -> Loop:
+def open_loop(settings: Settings, model: Model, session: Session) -> Loop:
     """The owner and its two threads."""
     batch, dead_letter = settings.batch, settings.dead_letter
     return Loop(
         log=session,
-        prepare=preparing(settings, classifier.encode),
-        scorer=classifier,
-        judge=judging(outputs_of(settings, classifier)),
+        prepare=preparing(settings, model.encode),
+        scorer=model,
+        judge=judging(outputs_of(settings, model)),
         share=DeadLetterShare(
             ShareBounds(
                 model_share_max=dead_letter.model_share_max,
@@ -175,7 +198,7 @@ def open_loop(settings: Settings, classifier: "Classifier", session: Session) ->
         ),
         bounds=Bounds(
             records_max=batch.records_max,
-            tokens_max=classifier.batch_tokens_max,
+            tokens_max=model.batch_tokens_max,
             wait_ms_max=batch.wait_ms_max,
         ),
         intake=Intake(records_max=BATCHES_IN_MEMORY * batch.records_max, bytes_max=BYTES_IN_MEMORY),
@@ -186,16 +209,16 @@ def open_loop(settings: Settings, classifier: "Classifier", session: Session) ->
     )
 
 
-def run(settings: Settings, watchdog: Watchdog) -> None:
+def run(settings: Settings, watchdog: Watchdog, open_model: OpenModel) -> None:
     """The worker, until a signal drains it; ends the process.
 
     Raises:
         Stop: The process must end; nothing is committed that should not be.
     """
-    classifier = open_classifier(settings, log.info)
+    model = open_model(settings, log.info)
     session = Session(session_options(settings), clock=monotonic_ms, watch=watchdog.watch)
-    loop = open_loop(settings, classifier, session)
-    for line in start_up_lines(settings, classifier):
+    loop = open_loop(settings, model, session)
+    for line in start_up_lines(settings, model):
         log.info("%s", line)
     watchdog.begun()
     try:
@@ -218,17 +241,17 @@ def run(settings: Settings, watchdog: Watchdog) -> None:
     end(ExitCode.DONE)
 
 
-def start_up_lines(settings: Settings, classifier: "Classifier") -> list[str]:
+def start_up_lines(settings: Settings, model: Model) -> list[str]:
     """What runs, and every fall-back that was taken."""
-    identity, kafka = classifier.identity, settings.kafka
+    identity, kafka = model.identity, settings.kafka
     what = (
         f"moderation-worker {VERSION}: model {identity.name} (revision {identity.revision[:12]}) on "
         f"{identity.device}, {identity.dtype}, attention {identity.attention}, {identity.threads} threads, batches "
-        f"of {classifier.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} -> {kafka.verdict_topic}, "
+        f"of {model.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} -> {kafka.verdict_topic}, "
         f"{kafka.alert_topic}, {kafka.dead_letter_topic} as {kafka.group_id} / {kafka.transactional_id}; Python "
         f"{platform.python_version()}, process {os.getpid()}"
     )
-    return [what, *classifier.fallbacks]
+    return [what, *model.fallbacks]
 
 
 @dataclass(slots=True)

@@ -2,21 +2,22 @@
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from tests.conftest import Topics
+from tests.acls import binding, documented, grant
+from tests.conftest import SecuredKafka, Topics, login, nowhere
 from worker.check import check
 from worker.check.speed import SAMPLES, messages_per_second
 from worker.errors import ExitCode
@@ -76,17 +77,6 @@ def look(environ: dict[str, str], directory: Path) -> Seen:
         lambda _: None,
     )
     return Seen(code=code, screen=screen.getvalue())
-
-
-def nowhere() -> Topics:
-    """Names of topics that are not there."""
-    prefix = f"test-{uuid.uuid4().hex[:12]}"
-    return Topics(
-        input=f"{prefix}.messages",
-        verdicts=f"{prefix}.verdicts",
-        alerts=f"{prefix}.alerts",
-        dead_letters=f"{prefix}.dead-letters",
-    )
 
 
 def fill(servers: str, topic: str, *, committed: int, partition: int = 0) -> None:
@@ -298,18 +288,48 @@ def test_a_broker_that_is_away_is_said_in_time_and_the_rest_skipped(tmp_path: Pa
     assert seen.line("model").startswith("✗")
 
 
-def test_a_wrong_password_is_said_to_be_one(secured_bootstrap_servers: str, tmp_path: Path) -> None:
-    secrets = {
-        "WORKER_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-        "WORKER_KAFKA__SASL_MECHANISM": "PLAIN",
-        "WORKER_KAFKA__SASL_USERNAME": "worker",
-        "WORKER_KAFKA__SASL_PASSWORD": "not-the-password",
-    }
-    seen = look(settings_for(secured_bootstrap_servers, nowhere(), **secrets), tmp_path)
+def test_a_missing_permission_is_shown_with_the_command_that_mends_it(
+    secured_kafka: SecuredKafka, tmp_path: Path
+) -> None:
+    topics = nowhere()
+    client: dict[str, Any] = {"bootstrap.servers": secured_kafka.scram, **login("admin", "admin")}
+    topics.create(client, partitions=1)
+    settings = settings_for(secured_kafka.scram, topics, **secured_kafka.over_scram)
+    seen = look(settings, tmp_path)
+    mends = re.findall("-> kafka-acls.sh (.*)", seen.screen)
+    assert (seen.code, mends) == (ExitCode.KAFKA, documented(settings))
+    grant(AdminClient(client), map(binding, mends))
+    assert look(settings, tmp_path).marks == "✓" * 14 + "✗-"  # the model is not there
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("SASL_PASSWORD=not-the-password", "Authentication failed"),
+        ("SASL_MECHANISM=SCRAM-SHA-256", "SCRAM-SHA-512"),
+        ("SSL_CA_LOCATION={}/stranger.pem", "certificate verify failed"),
+    ],
+)
+def test_a_login_that_fails_names_the_setting(
+    fault: str, said: str, secured_kafka: SecuredKafka, tmp_path: Path
+) -> None:
+    setting, value = fault.format(secured_kafka.certificates).split("=")
+    wrong = secured_kafka.over_scram | {f"WORKER_KAFKA__{setting}": value}
+    seen = look(settings_for(secured_kafka.scram, nowhere(), **wrong), tmp_path)
     assert seen.code is ExitCode.KAFKA
-    assert "Authentication failed" in seen.line("broker")
-    assert "SASL_PASSWORD" in seen.screen
+    assert said in seen.line("broker")
+    assert setting in seen.screen
     assert "not-the-password" not in seen.screen
+
+
+def test_a_missing_certificate_names_the_settings(secured_kafka: SecuredKafka, tmp_path: Path) -> None:
+    settings = settings_for(secured_kafka.mtls, nowhere(), **secured_kafka.over_mtls)
+    for name in ("WORKER_KAFKA__SSL_CERTIFICATE_LOCATION", "WORKER_KAFKA__SSL_KEY_LOCATION"):
+        del settings[name]
+    seen = look(settings, tmp_path)
+    assert seen.code is ExitCode.KAFKA
+    assert "certificate required" in seen.line("broker")
+    assert "SSL_CERTIFICATE_LOCATION" in seen.screen
 
 
 def test_wrong_settings_are_all_listed_and_all_else_skipped(tmp_path: Path) -> None:

@@ -201,6 +201,66 @@ def test_a_device_that_scores_otherwise_than_when_it_was_warm_blames_no_text(fol
         by_hand(folder, padding_max=0, change=shift).score([[5, 700]])
 
 
+NO_MEMORY: dict[str, Exception] = {
+    "CUDA": torch.OutOfMemoryError("CUDA out of memory."),
+    "cuBLAS": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "the CPU": RuntimeError(
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes"
+    ),
+    "numpy": MemoryError(),
+}
+
+
+class Memory:
+    """Room for so many tokens in a pass; remembers the passes that it had room for."""
+
+    def __init__(self, error: Exception) -> None:
+        self.tokens_max = 4096
+        self.passes: list[int] = []
+        self._error = error
+
+    def enter(self, model: Any) -> None:
+        model.base_model.register_forward_pre_hook(self._hold, with_kwargs=True)
+
+    def _hold(self, _module: object, _args: object, kwargs: dict[str, Any]) -> None:
+        tokens = kwargs["input_ids"].numel()
+        if tokens > self.tokens_max:
+            raise self._error
+        self.passes.append(tokens)
+
+
+@pytest.mark.parametrize("told_by", NO_MEMORY)
+def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_its_scores(
+    told_by: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = Memory(NO_MEMORY[told_by])
+    ours = by_hand(folder, padding_max=512, change=memory.enter)
+    tokens = [[5 + number] * (20 + number) for number in range(60)]
+    expected = stacked(ours.score(tokens))
+    whole = max(memory.passes)
+    assert whole > 3000
+    memory.tokens_max = 600
+    assert_same(stacked(ours.score(tokens)), expected, 1e-5)
+    memory.tokens_max = 4096
+    memory.passes.clear()
+    assert_same(stacked(ours.score(tokens)), expected, 1e-5)
+    assert 400 < max(memory.passes) <= 600  # it remembers, and was not halved for the same want twice
+    monkeypatch.setattr("worker.classifier.poison.STEADY_BATCHES", 2)
+    for _ in range(8):
+        assert_same(stacked(ours.score(tokens)), expected, 1e-5)
+    assert max(memory.passes) == whole
+    assert caplog.messages[0] == f"cpu has no memory for {whole} tokens at once: up to {whole // 2} for now"
+    assert caplog.messages[-1] == "memory has sufficed for a while: up to 4096 tokens at once again"
+
+
+def test_a_text_alone_that_finds_no_memory_is_not_to_blame(folder: Path) -> None:
+    memory = Memory(NO_MEMORY["CUDA"])
+    ours = by_hand(folder, padding_max=0, change=memory.enter)
+    memory.tokens_max = 2
+    with pytest.raises(ModelBroken, match="no memory left for one text of 3 tokens"):
+        ours.score([[5], [5, 6], [5, 6, 7], [5, 6, 8]])
+
+
 def test_a_folder_is_loaded_without_a_thought_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
         pytest.fail("the network was asked")

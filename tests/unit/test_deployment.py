@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from tests.acls import documented
 from worker.settings.groups import VARIABLES
 from worker.settings.load import SECRETS_DIR, load_settings
 
@@ -187,6 +188,48 @@ def test_the_dockerfile_passes_its_linter() -> None:
         pytest.skip("hadolint has no wheel for this platform")
     linted = run(hadolint, "deploy/Dockerfile")
     assert linted.returncode == 0, linted.stdout
+
+
+def test_the_documented_grants_are_the_least_with_the_names_of_the_settings() -> None:
+    def granted(**variables: str) -> list[str]:
+        environ = {f"WORKER_KAFKA__{name}": value for name, value in variables.items()}
+        lines = documented({"WORKER_KAFKA__BOOTSTRAP_SERVERS": "kafka:9093", **environ})
+        start = "--bootstrap-server kafka:9093 --add --allow-principal User:worker --operation "
+        assert all(line.startswith(start) for line in lines)
+        return [line.removeprefix(start) for line in lines]
+
+    kafka = load_settings({}).settings.kafka
+    assert granted() == [
+        *(f"Read --topic {topic}" for topic in kafka.input_topics),
+        f"Read --group {kafka.group_id}",
+        f"Write --transactional-id {kafka.group_id} --resource-pattern-type prefixed",
+        f"Write --topic {kafka.verdict_topic}",
+        f"Write --topic {kafka.alert_topic}",
+        f"Write --topic {kafka.dead_letter_topic}",
+    ]
+    own = granted(
+        INPUT_TOPICS="a, b",
+        GROUP_ID="g",
+        TRANSACTIONAL_ID="t",
+        VERDICT_TOPIC="v",
+        ALERT_TOPIC="l",
+        DEAD_LETTER_TOPIC="d",
+    )
+    assert own == [
+        "Read --topic a",
+        "Read --topic b",
+        "Read --group g",
+        "Write --transactional-id t --resource-pattern-type prefixed",
+        "Write --topic v",
+        "Write --topic l",
+        "Write --topic d",
+    ]
+
+
+def test_granting_without_a_principal_or_a_broker_is_refused_in_a_sentence() -> None:
+    refused = run("deploy/acls.sh", env={"PRINCIPAL": "User:worker"})
+    assert refused.returncode != 0
+    assert "WORKER_KAFKA__BOOTSTRAP_SERVERS: is host:port" in refused.stderr
 
 
 def test_every_image_is_pinned_to_a_version() -> None:

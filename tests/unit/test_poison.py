@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from worker.classifier.poison import score_or_blame
+from worker.classifier.poison import STEADY_BATCHES, OutOfMemory, TokenBound, score_or_blame
 from worker.errors import ModelBroken
 from worker.records import Fault
 
@@ -56,16 +56,39 @@ def test_nobody_is_blamed_when_the_probe_fails_too() -> None:
     assert model.forwards == 1 + 6
 
 
-def test_a_batch_too_large_for_the_memory_is_scored_in_parts() -> None:
-    model = Model()
+def test_a_batch_that_the_memory_does_not_hold_blames_no_text_and_asks_no_probe() -> None:
+    def full(_: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        raise OutOfMemory
 
-    def small(batch: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        if len(batch) > 3:
-            raise MemoryError
-        return model(batch)
+    with pytest.raises(OutOfMemory):
+        score_or_blame(full, [(1, 1), (2, 1)], pytest.fail)
 
-    answers = score_or_blame(small, [(name, 1) for name in range(10)], lambda: False)
-    assert [answer[0] for answer in answers if not isinstance(answer, Fault)] == list(range(10))
+
+@given(batches=st.lists(st.integers(1, 4096) | st.none(), max_size=50))
+def test_the_bound_stays_below_what_was_too_much_and_within_the_whole(batches: list[int | None]) -> None:
+    bound = TokenBound(whole=4096, tokens=4096)
+    for too_much in batches:
+        before = bound.tokens
+        if too_much is None:
+            assert not bound.went_well()
+            assert bound.tokens == before
+        else:
+            bound.ran_out(too_much)
+            assert 1 <= bound.tokens <= before
+            assert bound.tokens < max(too_much, 2)
+
+
+def test_the_bound_doubles_after_a_while_without_trouble_until_it_is_whole() -> None:
+    bound = TokenBound(whole=4096, tokens=4096)
+    bound.ran_out(2000)
+    grown = [bound.tokens for _ in range(4 * STEADY_BATCHES) if bound.went_well()]
+    assert grown == [2000, 4000, 4096]
+    bound.ran_out(4096)
+    assert not any(bound.went_well() for _ in range(STEADY_BATCHES - 1))
+    bound.ran_out(2048)  # trouble again: the while begins anew
+    assert not any(bound.went_well() for _ in range(STEADY_BATCHES - 1))
+    assert bound.went_well()
+    assert bound.tokens == 2048
 
 
 def test_a_forward_that_knows_that_the_device_is_broken_is_believed() -> None:

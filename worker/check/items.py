@@ -12,8 +12,8 @@ from worker.check.probe import MISSING, Probe
 from worker.check.report import Postponed, Report, Wrong
 from worker.check.speed import messages_per_second
 from worker.errors import ConfigurationRefused, ExitCode, ModelBroken
+from worker.login import settings_to_look_at
 from worker.settings import Loaded, Settings
-from worker.topics import REFUSALS
 
 SETTINGS, BROKER, BACKLOG, MODEL, HOURS = "settings", "broker", "backlog", "model", "time for the backlog"
 PRODUCER = "permission to WRITE the transactional id"
@@ -129,8 +129,8 @@ class _Check:
             count = self._probe.brokers()
         except KafkaException as error:
             fault: KafkaError = error.args[0]
-            if fault.code() in REFUSALS:
-                raise Wrong(f"Kafka won't let us in: {fault.str()}", REFUSALS[fault.code()]) from error
+            if settings := settings_to_look_at(fault.name(), fault.str()):
+                raise Wrong(f"Kafka won't let us in: {fault.str()}", f"look at {settings}") from error
             raise Wrong(f"{servers} did not answer in time: {fault.str()}", _CONNECTION_HINT) from error
         return f"{servers} answers; brokers: {count}"
 

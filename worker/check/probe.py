@@ -27,10 +27,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from worker.login import settings_to_look_at
 from worker.ownership import start
 from worker.records import Partition
 from worker.session import SessionOptions
-from worker.topics import REFUSALS
 
 BROKER_MS_MAX = 10_000
 ANSWER_S = 8.0
@@ -106,7 +106,7 @@ class Probe:
                 fault: KafkaError = error.args[0]
             self._consumer.poll(0)  # the error callback speaks only now
             for refusal in self._heard:
-                if refusal.code() in REFUSALS:
+                if settings_to_look_at(refusal.name(), refusal.str()):
                     raise KafkaException(refusal)
             if time.monotonic() >= deadline:
                 raise KafkaException(self._heard[-1] if self._heard else fault)

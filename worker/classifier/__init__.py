@@ -5,7 +5,7 @@ Importing this package imports torch, which takes seconds: import it when a mode
 
 from worker.classifier.fetch import fetch
 from worker.classifier.loading import ModelOptions, load
-from worker.classifier.scoring import Classifier, ModelIdentity
+from worker.classifier.scoring import Classifier
 from worker.classifier.tokenizer import Encoded
 
-__all__ = ["Classifier", "Encoded", "ModelIdentity", "ModelOptions", "fetch", "load"]
+__all__ = ["Classifier", "Encoded", "ModelOptions", "fetch", "load"]

@@ -9,7 +9,7 @@ import transformers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from worker.classifier.device import Placement, place
-from worker.classifier.scoring import Classifier, ModelIdentity
+from worker.classifier.scoring import Classifier
 from worker.classifier.shape import check_bound, load_weights, read_config
 from worker.classifier.source import (
     Source,
@@ -22,6 +22,7 @@ from worker.classifier.source import (
 )
 from worker.classifier.tokenizer import open_tokenizer
 from worker.errors import ModelBroken
+from worker.records import ModelIdentity
 
 # Tokens of a batch, by device. A GPU spends about 20 ms on launches whatever the batch holds, which 8,000
 # tokens and more hide (simulated at 16k: 5.8 ms in the median at 2,000 messages a second). A CPU has nothing to

@@ -7,9 +7,13 @@ messages uncommitted, for another worker to judge.
 Why halves: a healthy batch costs one forward, and ``k`` bad texts among ``n`` cost at most about
 ``2 * k * log2(n)`` more, where asking one by one would cost ``n``. A row that is not finite condemns its
 whole batch to be asked again in halves: that the kernel left the bad row's neighbours alone is not ours to assume.
+
+A batch that the memory does not hold breaks nothing, and no text of it is asked for alone: it is scored in
+smaller parts, within a ``TokenBound``.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +25,55 @@ Tokens = Sequence[int]
 Forward = Callable[[Sequence[Tokens]], NDArray[np.float32]]
 """Token ids of ``B`` texts to ``[B][L]`` probabilities; may raise anything."""
 
+STEADY_BATCHES = 1000
+"""After so many good batches the bound doubles: a minute of a busy GPU. One failed batch is the price of trying."""
+
+
+class OutOfMemory(Exception):  # noqa: N818 - the device's condition: no text is to blame
+    """The memory of the device does not hold a batch of several texts."""
+
+
+@dataclass(slots=True)
+class TokenBound:
+    """How many tokens to score at once: halved when memory runs out, and doubled again in time.
+
+    Attributes:
+        whole: What there was room for at the start; the bound never exceeds it.
+        tokens: The bound as it is now.
+        good_batches: Since it last changed.
+    """
+
+    whole: int
+    tokens: int
+    good_batches: int = 0
+
+    def ran_out(self, batch_tokens: int) -> None:
+        """A batch of so many tokens was too much."""
+        self.tokens = max(1, min(self.tokens, batch_tokens // 2))
+        self.good_batches = 0
+
+    def went_well(self) -> bool:
+        """A batch was scored; whether the bound grows."""
+        if self.tokens == self.whole:
+            return False
+        self.good_batches += 1
+        if self.good_batches < STEADY_BATCHES:
+            return False
+        self.tokens = min(self.whole, 2 * self.tokens)
+        self.good_batches = 0
+        return True
+
 
 def attempt(forward: Forward, batch: Sequence[Tokens]) -> NDArray[np.float32] | str:
     """The scores of a batch, all finite, or a few words on why there are none.
 
     Raises:
         ModelBroken: The forward pass knows already that no text is to blame.
+        OutOfMemory: Likewise; smaller batches may do.
     """
     try:
         scores = forward(batch)
-    except ModelBroken:
+    except (ModelBroken, OutOfMemory):
         raise
     except Exception as error:  # noqa: BLE001 - kernels raise any type, and to tell a text from a bug is our task
         # The type alone: the words of an error may quote what it was given.
@@ -43,6 +86,7 @@ def score_or_blame(forward: Forward, batch: Sequence[Tokens], probe_ok: Callable
 
     Raises:
         ModelBroken: A text failed alone, and so did the probe. Nothing was scored.
+        OutOfMemory: The batch is too large for now. Nothing was scored.
     """
     answer = attempt(forward, batch)
     if not isinstance(answer, str):

@@ -10,8 +10,9 @@ a user types that token; left padding, which needs a mask and shifted positions;
 categories are independent.
 """
 
+import logging
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,37 +20,19 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from worker.classifier.poison import attempt, score_or_blame
+from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, Encoded, TextEncoder
 from worker.errors import ModelBroken
-from worker.records import Fault, Scores
+from worker.records import Fault, ModelIdentity, Scores
+
+log = logging.getLogger(__name__)
 
 # How far a probability may move between two runs of the same text: seven times what was measured in float32
 # over batches of every mix (1.4e-6), and a little more than in bfloat16 (1.8e-2), whose noise is the card's own.
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelIdentity:
-    """What scored a text, as verdicts and the start-up line name it.
-
-    Attributes:
-        name: The hub's name, or the folder's.
-        revision: A hash of weights, configuration and tokenizer: the same wherever they lie.
-        commit: The hub's, when it is known.
-        dtype: ``float32`` or ``bfloat16``.
-        device: ``cpu`` or ``cuda:N``.
-        attention: The implementation in use.
-        threads: Compute threads on the CPU.
-    """
-
-    name: str
-    revision: str
-    commit: str | None
-    dtype: str
-    device: str
-    attention: str
-    threads: int
+# What torch says where it raises a plain RuntimeError: the allocator of the CPU, cuBLAS, and the driver.
+_NO_MEMORY = re.compile("can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory")
 
 
 def chunks(lengths: Sequence[int], *, tokens_max: int, padding_max: int) -> Iterator[list[int]]:
@@ -76,7 +59,7 @@ class Classifier:
 
     Attributes:
         identity: What it is.
-        batch_tokens_max: Tokens to score at once, padding included.
+        batch_tokens_max: Tokens to score at once, padding included, while the memory of the device holds them.
         fallbacks: A sentence for each fall-back taken, for the start-up line.
     """
 
@@ -97,6 +80,7 @@ class Classifier:
         self._encoder = encoder
         self._vocabulary = model.get_input_embeddings().num_embeddings
         self._padding_max = padding_max
+        self._bound = TokenBound(whole=batch_tokens_max, tokens=batch_tokens_max)
         self._probe = encoder.encode([PROBE])[0].tokens
         self._probe_scores: NDArray[np.float32] | None = None
 
@@ -115,10 +99,35 @@ class Classifier:
         """
         answers: dict[int, Scores | Fault] = {}
         lengths = [len(tokens) for tokens in token_lists]
-        for chunk in chunks(lengths, tokens_max=self.batch_tokens_max, padding_max=self._padding_max):
+        for chunk in chunks(lengths, tokens_max=self._bound.tokens, padding_max=self._padding_max):
             batch = [token_lists[index] for index in chunk]
-            answers.update(zip(chunk, score_or_blame(self._forward, batch, self._probe_ok), strict=True))
+            answers.update(zip(chunk, self._score_chunk(batch), strict=True))
         return [answers[index] for index in range(len(token_lists))]
+
+    def _score_chunk(self, batch: Sequence[Sequence[int]]) -> list[Scores | Fault]:
+        """At once, or cut anew when memory runs out, or has run out since the chunk was cut."""
+        tokens = len(batch) * max(map(len, batch))
+        if len(batch) == 1 or tokens <= self._bound.tokens:
+            try:
+                answers = score_or_blame(self._forward, batch, self._probe_ok)
+            except OutOfMemory:
+                self._bound.ran_out(tokens)
+            else:
+                if self._bound.went_well():
+                    log.warning(
+                        "memory has sufficed for a while: up to %d tokens at once again", self._bound.tokens
+                    )
+                return answers
+            log.warning(
+                "%s has no memory for %d tokens at once: up to %d for now",
+                self.identity.device,
+                tokens,
+                self._bound.tokens,
+            )
+            # The error is gone, and with it what its frames held of the failed pass.
+            if self._model.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return self.score(batch)
 
     def warm_up(self) -> None:
         """Scores a probe, to compare with later, and on a GPU the largest batch, so that its memory is there.
@@ -135,7 +144,10 @@ class Classifier:
         self._probe_scores = answer
         if self._model.device.type == "cpu":
             return
-        full = attempt(self._forward, self._full_batch())
+        try:
+            full = attempt(self._forward, self._full_batch())
+        except OutOfMemory:
+            full = "out of memory"
         if isinstance(full, str):
             raise ModelBroken(
                 f"A batch of {self.batch_tokens_max} tokens is too much for {self.identity.device} ({full}): "
@@ -159,7 +171,8 @@ class Classifier:
         """Probabilities ``[B][L]`` of ``B`` texts, in one pass over the model.
 
         Raises:
-            ModelBroken: The memory of the device does not hold one text.
+            OutOfMemory: The memory of the device does not hold them.
+            ModelBroken: It does not even hold one.
         """
         lengths = np.array([len(tokens) for tokens in token_lists])
         ids = np.zeros((len(token_lists), lengths.max()), dtype=np.int64)
@@ -170,9 +183,11 @@ class Classifier:
             raise ValueError("a token id beyond the vocabulary")
         try:
             return self._probabilities(torch.from_numpy(ids), torch.from_numpy(lengths - 1))
-        except torch.OutOfMemoryError as error:
-            if len(token_lists) > 1:
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
                 raise
+            if len(token_lists) > 1:
+                raise OutOfMemory from error
             raise ModelBroken(
                 f"{self.identity.device} has no memory left for one text of {lengths[0]} tokens, though it had at "
                 "the start: something else uses it, or WORKER_BATCH__TOKENS_MAX is too high."
@@ -187,3 +202,7 @@ class Classifier:
         logits = self._model.score(pooled).float()
         probabilities: NDArray[np.float32] = torch.sigmoid(logits).cpu().numpy()
         return probabilities
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or bool(_NO_MEMORY.search(str(error)))

@@ -138,6 +138,8 @@ def temporary_folder() -> Iterator[Path]:
 def two_workers(place: Cluster, folder: Path, settings: Mapping[str, str]) -> Iterator[list[Worker]]:
     """Started together; none is left at the end."""
     workers: list[Worker] = []
+    # They see none of our settings: the trial is the same for everyone.
+    environ = {name: value for name, value in os.environ.items() if not name.upper().startswith("WORKER_")}
     try:
         for name in ("worker-1", "worker-2"):
             own = {
@@ -151,7 +153,7 @@ def two_workers(place: Cluster, folder: Path, settings: Mapping[str, str]) -> It
                 "WORKER_KAFKA__ALERT_TOPIC": place.names.outputs[Topic.ALERT],
                 "WORKER_KAFKA__DEAD_LETTER_TOPIC": place.names.outputs[Topic.DEAD_LETTER],
             }
-            workers.append(Worker(name=name, folder=folder / name, settings={**settings, **own}))
+            workers.append(Worker(name=name, folder=folder / name, environ={**environ, **settings, **own}))
         yield workers
     finally:
         for worker in workers:

@@ -1,10 +1,9 @@
 """The workers of the trial run: the very ``moderation-worker run``, as processes that we may kill."""
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,23 +20,26 @@ class Worker:
 
     Attributes:
         name: For people, and its client id.
-        folder: Empty at the start: no ``.env`` of the user's lies there. Its log and temporary files do.
-        settings: Its ``WORKER_*`` variables. It sees none of ours: the trial is the same for everyone.
+        folder: Made for it; its log and temporary files lie there.
+        environ: Its environment.
+        directory: Where it looks for a ``.env``; by default in its folder, where none lies.
+        command: What it runs.
     """
 
     name: str
     folder: Path
-    settings: Mapping[str, str]
+    environ: Mapping[str, str]
+    directory: Path | None = None
+    command: Sequence[str] = COMMAND
     _guard: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        environ = {name: value for name, value in os.environ.items() if not name.upper().startswith("WORKER_")}
         with self._log.open("wb") as log:
             self._guard = subprocess.Popen(  # noqa: S603 - our own command
-                [*GUARD, str(self.folder.parent), *COMMAND],
-                cwd=self.folder,
-                env={**environ, **self.settings, "TMPDIR": str(self.folder)},
+                [*GUARD, str(self.folder.parent), *self.command],
+                cwd=self.directory or self.folder,
+                env={**self.environ, "TMPDIR": str(self.folder)},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -51,14 +53,14 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL: returns once it is gone."""
-        self._signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self._guard.wait()
         if self._guard.stdin is not None:
             self._guard.stdin.close()
 
     def drain(self) -> int:
         """SIGTERM: returns its exit code; one that overstays is killed."""
-        self._signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._guard.wait(STOP_MS_MAX / 1000)
         self.kill()
@@ -68,11 +70,17 @@ class Worker:
         """The last lines of what it said."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
+    def last_words(self) -> str:
+        """Why it ended, or the last line of what it said."""
+        lines = self.log_tail().splitlines()
+        return next((line for line in lines if " CRITICAL " in line), next(reversed(lines), "nothing"))
+
     @property
     def _log(self) -> Path:
         return self.folder / "log.txt"
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
+        """Passes a signal on, and doesn't wait."""
         if self._guard.stdin is not None and self.exit_code is None:
             with suppress(BrokenPipeError):  # it ended on its own, just now
                 self._guard.stdin.write(bytes([number]))

@@ -136,6 +136,8 @@ def admin_config(kafka: KafkaSettings) -> Config:
 
 def _connection(kafka: KafkaSettings) -> Config:
     settings: dict[str, Scalar | None] = {
+        # The default, 10000, would keep a worker away for that long after its broker is back.
+        "reconnect.backoff.max.ms": 1000,
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": kafka.client_id,
         "client.rack": kafka.client_rack,

@@ -1,0 +1,43 @@
+"""Chaos on a real Kafka, in a short form; ``make chaos`` runs it for longer: CHAOS_SECONDS, CHAOS_SEED.
+
+Each case is a whole proof: workers that are killed, stopped, fenced, scaled and cut off from their broker while
+messages keep coming, and the account of every one of them. A failing case is repeated by its seed.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.prove.course import prove
+from worker.prove.kit import stage
+from worker.prove.picture import draw
+from worker.prove.report import verdict
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+SECONDS = int(os.environ.get("CHAOS_SECONDS", "30"))
+PER_SECOND = int(os.environ.get("CHAOS_PER_SECOND", "500"))
+PICTURES = os.environ.get("CHAOS_PICTURES")
+GROUPS = {
+    "roundrobin": {},
+    "roundrobin, static members": {"WORKER_KAFKA__GROUP_INSTANCE_ID": "by place"},
+    "cooperative-sticky": {"WORKER_KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky"},
+    "consumer protocol": {"WORKER_KAFKA__GROUP_PROTOCOL": "consumer"},
+}
+
+
+@pytest.mark.parametrize("number", range(len(GROUPS)), ids=list(GROUPS))
+def test_no_message_is_lost_or_judged_twice(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    name, settings = list(GROUPS.items())[number]
+    seed = int(os.environ.get("CHAOS_SEED", "1")) + number  # so that a round of them begins with other faults
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("WORKER_")}
+    with stage({**environ, **settings}, print) as place:
+        proof = prove(place, seconds=SECONDS, seed=seed, workers=3, per_second=PER_SECOND, say=print)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{place.what}: {verdict(proof)}\n")
+    if PICTURES is not None:
+        picture = Path(PICTURES) / f"{name.replace(', ', '-').replace(' ', '-')}.svg"
+        picture.write_text(draw(proof, f"{place.what}, seed {seed}"), encoding="utf-8")
+    assert proof.holds, (verdict(proof), proof.ledger.examples, proof.went_back, proof.readers_agree, proof.lag)

@@ -1,0 +1,86 @@
+import io
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+from rich.console import Console
+
+from schemas.dead_letter import REASONS
+from worker.dead_letters import FOREIGN, HOUR_MS, Letter, Tally, parse_since, show
+from worker.errors import ConfigurationRefused
+
+NOW_MS = int(datetime(2026, 1, 31, 3, 10, tzinfo=UTC).timestamp() * 1000)
+
+
+def letter(ago_ms: int = 0, *, offset: int = 0, headers: Mapping[str, str] = {}) -> Letter:
+    return Letter(topic="dead", partition=0, offset=offset, timestamp_ms=NOW_MS - ago_ms, headers=headers)
+
+
+def shown(tally: Tally) -> str:
+    screen = io.StringIO()
+    show(tally, Console(file=screen, width=80), topic="dead", since_ms=0, look_with="command")
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "since_ms"),
+    [
+        ("90m", NOW_MS - 90 * 60_000),
+        ("24h", NOW_MS - 24 * HOUR_MS),
+        ("7d", NOW_MS - 7 * 24 * HOUR_MS),
+        ("999999d", 0),
+        ("2026-01-31T03:10:00Z", NOW_MS),
+        ("2026-01-31T05:10:00.250+02:00", NOW_MS + 250),
+    ],
+)
+def test_since_is_a_time_or_how_long_ago(text: str, since_ms: int) -> None:
+    assert parse_since(text, NOW_MS) == since_ms
+
+
+@pytest.mark.parametrize("text", ["", "24", "-1h", "yesterday", "2026-01-31T03:10:00", "1969-12-31T00:00:00Z"])
+def test_any_other_since_is_a_wrong_setting(text: str) -> None:
+    with pytest.raises(ConfigurationRefused, match="RFC 3339 time with its zone"):
+        parse_since(text, NOW_MS)
+
+
+def test_all_reasons_at_once_with_great_numbers_fit_into_80_columns() -> None:
+    tally = Tally(now_ms=NOW_MS, examples_max=1)
+    for reason in [*REASONS, FOREIGN]:
+        tally.add(reason, letter())
+        tally.counts[NOW_MS // HOUR_MS * HOUR_MS, reason] = 123_456_789
+    lines = shown(tally).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {line.split()[-3] for line in lines if " 123,456,789  █" in line} == {*REASONS, FOREIGN}
+
+
+def test_a_clock_that_is_far_ahead_makes_no_hours_of_its_own() -> None:
+    tally = Tally(now_ms=NOW_MS, examples_max=3)
+    for number in range(100):
+        tally.add(FOREIGN, letter(-number * HOUR_MS))
+    tally.add(FOREIGN, letter(-(2**62)))
+    assert tally.counts == {(NOW_MS // HOUR_MS * HOUR_MS, FOREIGN): 101}
+    assert "newest 9999-12-31" in shown(tally)
+
+
+def test_the_newest_are_kept_whatever_the_order_of_reading() -> None:
+    tally = Tally(now_ms=NOW_MS, examples_max=2)
+    for offset, ago_ms in enumerate([5, 1, 9, 3]):
+        tally.add("not_json", letter(ago_ms, offset=offset))
+    assert [one.offset for one in tally.examples("not_json")] == [1, 3]
+
+
+def test_without_examples_there_is_nothing_to_look_at() -> None:
+    tally = Tally(now_ms=NOW_MS, examples_max=0)
+    tally.add("not_json", letter())
+    assert "not_json: 1." in shown(tally)
+    assert "command" not in shown(tally)
+
+
+def test_a_forged_header_steers_no_terminal_and_floods_none() -> None:
+    tally = Tally(now_ms=NOW_MS, examples_max=1)
+    forged = {"error.reason": "\x1b[2J[red]", "error.message": "\x1b]0;x\x07" + "a\n" * 10_000}
+    tally.add(FOREIGN, letter(headers=forged))
+    said = shown(tally)
+    assert "\x1b" not in said
+    assert "reason: \N{REPLACEMENT CHARACTER}[2J[red]" in said
+    assert len(said) < 2_000

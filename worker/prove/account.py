@@ -1,0 +1,103 @@
+"""What is seen while the faults go on: a read_committed reader that never stops, and the group's offsets."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from worker.demo.reading import as_seen
+from worker.records import Partition, Topic
+
+if TYPE_CHECKING:
+    from worker.ledger import Seen
+
+SLICE_S = 0.02
+CHUNK_RECORDS = 5000
+ASK_EVERY_MS = 500
+ASK_S_MAX = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The longest time in which nothing of a partition was judged, while there was always something to judge."""
+
+    partition: Partition
+    began_ms: int
+    lasted_ms: int
+
+
+class Reading:
+    """The concurrent reader."""
+
+    def __init__(self, reader: Consumer, outputs: Mapping[Topic, str]) -> None:
+        self.seen: list[Seen] = []
+        self.answers = 0
+        self._reader = reader
+        self._kinds = {name: topic for topic, name in outputs.items()}
+        self._latest_ms: dict[Partition, int] = {}
+        self.pauses: dict[Partition, Pause] = {}
+
+    def read(self, now_ms: int) -> None:
+        """Takes in what has been committed; waits for a moment at most."""
+        for message in self._reader.consume(CHUNK_RECORDS, SLICE_S):
+            if message.error() is not None:
+                continue  # the end of a partition, for now; a broker that went away comes back
+            seen = as_seen(message, self._kinds[message.topic() or ""])
+            self.seen.append(seen)
+            if seen.topic is not Topic.ALERT:
+                self.answers += 1
+                if seen.source is not None:
+                    self._note(seen.source[0], now_ms)
+
+    def _note(self, partition: Partition, now_ms: int) -> None:
+        began_ms = self._latest_ms.get(partition, now_ms)
+        lasted_ms = now_ms - began_ms
+        if partition not in self.pauses or lasted_ms > self.pauses[partition].lasted_ms:
+            self.pauses[partition] = Pause(partition=partition, began_ms=began_ms, lasted_ms=lasted_ms)
+        self._latest_ms[partition] = now_ms
+
+
+class Offsets:
+    """Samples of what the group has committed: it may never go back.
+
+    By a consumer that joins nothing, on a thread of its own: the admin client's list_consumer_group_offsets crashes
+    the process when the broker goes away (confluent-kafka 2.16.1).
+    """
+
+    def __init__(self, client: Mapping[str, Any], group: str, partitions: Sequence[Partition]) -> None:
+        self.samples = 0
+        self.latest: dict[Partition, int] = {}
+        self.went_back: list[str] = []
+        self._consumer = Consumer({"log_level": 0, **client, "group.id": group, "enable.auto.commit": False})
+        self._asks = [TopicPartition(*partition) for partition in partitions]
+        self._thread = ThreadPoolExecutor(1, "offsets")
+        self._asked: Future[list[TopicPartition]] | None = None
+        self._asked_ms = -ASK_EVERY_MS
+
+    def sample(self, now_ms: int) -> None:
+        """Keeps one question under way; never waits."""
+        if self._asked is not None and self._asked.done():
+            if self._asked.exception() is None:
+                self._take(self._asked.result(), now_ms)
+            self._asked = None
+        if self._asked is None and now_ms - self._asked_ms >= ASK_EVERY_MS:
+            self._asked_ms = now_ms
+            self._asked = self._thread.submit(self._consumer.committed, self._asks, timeout=ASK_S_MAX)
+
+    def close(self) -> None:
+        """Asks no more."""
+        self._thread.shutdown()
+        self._consumer.close()
+
+    def _take(self, found: Sequence[TopicPartition], now_ms: int) -> None:
+        self.samples += 1
+        for at in found:
+            if at.error is not None or at.offset < 0:
+                continue
+            partition = Partition(at.topic, at.partition)
+            before = self.latest.get(partition, 0)
+            if at.offset < before:
+                self.went_back.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")
+            self.latest[partition] = at.offset
