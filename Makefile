@@ -9,18 +9,19 @@ TESTS ?= tests
 SEEDS ?= 20000
 FROM ?= 0
 DURATION ?= 300
+CASES ?= 100000
 SEED ?= 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test simulate chaos mutants lint format types lock install clean
+.PHONY: help demo broker test simulate chaos hostile mutants lint format types lock install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Variables: TORCH=auto|cpu|cuda (PyTorch's build; auto looks for an NVIDIA driver), PYTHON=/path/to/python3,"
 	@echo "TESTS=tests/unit (what make test runs), SEEDS=20000 and FROM=0 (what make simulate plays), DURATION=300"
-	@echo "and SEED=1 (of make chaos), UPGRADE=1 (make lock takes the newest versions that fit)"
+	@echo "and SEED=1 (of make chaos), CASES=100000 (of make hostile), UPGRADE=1 (make lock takes the newest versions that fit)"
 
 demo: install ## Try the worker on a real Kafka, with one worker killed on the way; about half a minute
 	@$(BIN)/moderation-worker demo
@@ -36,6 +37,9 @@ simulate: install ## Simulate SEEDS lives of the worker's loop, from seed FROM o
 
 chaos: install ## Break workers and brokers for DURATION seconds in each kind of group, and account for every message
 	CHAOS_SECONDS=$(DURATION) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -x tests/chaos
+
+hostile: install ## Judge CASES hostile messages of seed SEED; up to ten minutes for 100,000
+	HOSTILE_CASES=$(CASES) HOSTILE_SEED=$(SEED) $(BIN)/python -m pytest -x tests/property/test_hostile.py
 
 mutants: install ## Show which suite catches each of many deliberate faults; some minutes
 	$(BIN)/python -m tests.mutants

@@ -33,6 +33,9 @@ _HINTS = {
     "_FATAL": "If it speaks of group.instance.id, each live process needs its own WORKER_KAFKA__GROUP_INSTANCE_ID.",
     "UNSUPPORTED_VERSION": "WORKER_KAFKA__GROUP_PROTOCOL=consumer needs brokers that have it: use classic.",
 }
+_WAIT_HINTS = {
+    "_ALL_BROKERS_DOWN": " (if it lasts: WORKER_KAFKA__BOOTSTRAP_SERVERS and SECURITY_PROTOCOL, and the network)"
+}
 
 
 class Complaints:
@@ -73,7 +76,7 @@ class Complaints:
                 self._refuse_unauthenticated(error, settings, now_ms)
             elif self._said_at_ms is None or now_ms - self._said_at_ms >= _SAY_AGAIN_MS:
                 self._said_at_ms = now_ms
-                log.warning("Kafka: %s; going on trying", error.str())
+                log.warning("Kafka: %s; going on trying%s", error.str(), _WAIT_HINTS.get(error.name(), ""))
         if self._missing_since_ms and now_ms - self._looked_at_ms >= _LOOK_AGAIN_MS:
             self._looked_at_ms = now_ms
             self._look_for_missing(now_ms, list_topics)

@@ -20,6 +20,7 @@ from rich.text import Text
 from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
 from schemas.verdict import rfc3339
 from worker.errors import ConfigurationRefused
+from worker.headers import headers_of
 from worker.reading import open_reader, place_of, to_the_end
 
 FOREIGN = "foreign"
@@ -160,7 +161,7 @@ def tally_of(
 def read(message: Message) -> tuple[str, Letter]:
     """A record's reason, and what to keep of it."""
     topic, partition, offset = place_of(message)
-    given: Any = dict(message.headers() or ())
+    given: Any = dict(headers_of(message) or ())
     ours = {
         name.removeprefix(PREFIX): value.decode(errors="replace")
         for name, value in given.items()

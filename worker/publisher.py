@@ -14,14 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from math import isqrt
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import ConfigurationRefused, KafkaRefused
 from worker.records import Output, Partition, Topic
+from worker.refused import Name, name_of, sort_out
 from worker.transaction import CALLS, TABLE, Answer, Event, Failure, State, classify, comes_back
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Publisher:
         self._fatal_at_ms: list[int] = []
         self._careful = False
         self._refused: list[Output] = []
-        self._apart: set[tuple[Topic, Partition, int]] = set()
+        self._apart: set[Name] = set()
         self._hopeless = ""
         self._outputs: Sequence[Output] = ()
         self._sent = 0
@@ -176,11 +175,13 @@ class Publisher:
             with self._watch(CALLS[self._state]):
                 return self._do()
         except KafkaException as error:
-            self._failure = failure_of(error.args[0])
+            failure = failure_of(error.args[0])
+        if self._state is not State.LEAVING:  # what it leaves for is what people must hear
+            self._failure = failure
         now_ms = self._clock()
         event = classify(
             self._state,
-            self._failure,
+            failure,
             age_ms=0 if self._began_ms is None else now_ms - self._began_ms,
             transaction_timeout_ms=self._options.transaction_timeout_ms,
             elapsed_ms=now_ms - self._started_ms,
@@ -218,7 +219,7 @@ class Publisher:
         pass, which is careful, finds out whose it is.
         """
         for output in self._outputs[self._sent :]:
-            if _name(output) in self._apart and self._producer.flush(SLICE_S):
+            if name_of(output) in self._apart and self._producer.flush(SLICE_S):
                 return self._late()
             options: dict[str, Any] = {"on_delivery": partial(self._delivered, output)} if self._careful else {}
             topic, partition = self._target(output)
@@ -325,25 +326,14 @@ class Publisher:
             self._refused.append(output)
 
     def _blame(self) -> None:
-        """Rejects the outputs that were refused alone, and has the next pass send the others further apart.
-
-        A broker refuses a batch as a whole, and the innocent with the one that is too large. What was sent between
-        two flushes is such a crowd: of 1,000 it becomes 33 crowds, of these 7, then 3, then it is one output.
-        """
+        """Rejects the outputs that were refused alone, and has the next pass send the others further apart."""
         if self._refused:
             # Its numbers in that partition now have a gap, for which the broker would refuse the next pass too.
             self._suspect = self._suspect or "a batch was refused"
-        crowds: dict[tuple[str, int], list[list[Output]]] = {}
-        for output in self._refused:
-            of_partition = crowds.setdefault(self._target(output), [])
-            if not of_partition or _name(output) in self._apart:
-                of_partition.append([])
-            of_partition[-1].append(output)
-        for crowd in chain.from_iterable(crowds.values()):
-            if len(crowd) == 1:
-                self._reject(crowd[0])
-            else:
-                self._apart.update(_name(output) for output in crowd[:: isqrt(len(crowd))])
+        culprits, further = sort_out(self._refused, self._target, self._apart)
+        self._apart |= further
+        for culprit in culprits:
+            self._reject(culprit)
 
     def _target(self, output: Output) -> tuple[str, int]:
         """Topic and partition that an output goes to."""
@@ -365,10 +355,6 @@ class Publisher:
         if error.name() in _TRANSPORT:
             self._suspect = self._suspect or str(error)
         self._heard(error)
-
-
-def _name(output: Output) -> tuple[Topic, Partition, int]:
-    return output.topic, output.source.partition, output.source.offset
 
 
 Client = TypeVar("Client", Consumer, Producer)

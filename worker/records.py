@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Headers = Sequence[tuple[str, bytes | None]]
+HEADER_BYTES = 120
+"""What a header takes in memory, about, however short it is: a megabyte of empty ones are some 500,000."""
 
 
 class Partition(NamedTuple):
@@ -55,7 +57,8 @@ class Fetched:
     @property
     def size_bytes(self) -> int:
         """Bytes it holds in memory, without the object itself."""
-        return len(self.key or b"") + len(self.value or b"")
+        headers = sum(HEADER_BYTES + len(name) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

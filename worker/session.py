@@ -16,15 +16,16 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.complaints import Complaints
 from worker.errors import Protected
+from worker.headers import headers_of
 from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets
 from worker.publisher import SLICE_S, Publisher, PublisherOptions, client
-from worker.records import Fetched, Output, Partition
+from worker.records import Fetched, Headers, Output, Partition
 from worker.standstill import Stalls, passed
 from worker.starts import find_starts
 from worker.survey import Survey, standings_of
@@ -79,6 +80,7 @@ class Session:
         self._waiting: set[Partition] = set()  # ours, without a position yet
         self._overtaken: set[Partition] = set()  # of these, those whose committed position is gone
         self._paused = False
+        self._told_of_headers = False
         self._complaints = Complaints(options.input_topics)
         self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._complaints.hear)
         self._survey = Survey(options.admin_config, every_ms=options.survey_ms)
@@ -332,10 +334,21 @@ class Session:
                 timestamp_ms=timestamp_ms if kind else None,
                 key=message.key(),
                 value=message.value(),
-                headers=cast("list[tuple[str, bytes | None]]", message.headers() or []),
+                headers=self._headers(partition, message),
             )
             if fetched is not None:
                 into.append(fetched)
+
+    def _headers(self, partition: Partition, message: Message) -> Headers:
+        headers = headers_of(message)
+        if headers is None and not self._told_of_headers:
+            self._told_of_headers = True
+            log.warning(
+                "%s@%s has a header whose name is not UTF-8: such messages are judged without headers",
+                partition,
+                message.offset(),
+            )
+        return headers or ()
 
     def _on_message_error(self, partition: Partition, error: KafkaError) -> None:
         if CONSUMER_ERRORS.get(error.name()) is Refusal.REPLACE:

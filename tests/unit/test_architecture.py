@@ -27,7 +27,9 @@ MAP: dict[str, set[str]] = {
     "worker.outputs": {"schemas", "worker.policy", "worker.records"},
     "worker.dead_letter_share": {"schemas", "worker.errors", "worker.records"},
     "worker.loop": {"worker.batching", "worker.dead_letter_share", "worker.records", "worker.stages"},
-    "worker.publisher": {"worker.errors", "worker.records", "worker.transaction"},
+    "worker.headers": {"worker.records"},
+    "worker.refused": {"worker.records"},
+    "worker.publisher": {"worker.errors", "worker.records", "worker.refused", "worker.transaction"},
     "worker.complaints": {"worker.errors", "worker.login", "worker.transaction"},
     "worker.standstill": {"worker.records"},
     "worker.survey": {"worker.records", "worker.standstill"},
@@ -35,6 +37,7 @@ MAP: dict[str, set[str]] = {
     "worker.session": {
         "worker.complaints",
         "worker.errors",
+        "worker.headers",
         "worker.ownership",
         "worker.publisher",
         "worker.records",
@@ -54,6 +57,7 @@ FOLDERS: dict[str, set[str]] = {
 ONLY: dict[str, set[str]] = {
     "confluent_kafka": {
         "worker.session",
+        "worker.headers",
         "worker.publisher",
         "worker.complaints",
         "worker.starts",

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from schemas.dead_letter import PREFIX
 from worker.errors import KafkaRefused
+from worker.headers import headers_of
 from worker.ledger import Input, Place, Seen
 from worker.reading import SLICE_S, open_reader, place_of, to_the_end
 from worker.records import Partition, Topic
@@ -60,7 +61,7 @@ def as_seen(message: Message, topic: Topic) -> Seen:
     flagged = False
     try:
         if topic is Topic.DEAD_LETTER:
-            headers: Any = dict(message.headers() or ())
+            headers: Any = dict(headers_of(message) or ())
             where = {name: headers[f"{PREFIX}source.{name}"].decode() for name in ("topic", "partition", "offset")}
         else:
             body = orjson.loads(message.value() or b"")
