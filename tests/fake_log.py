@@ -1,98 +1,144 @@
 """A log in memory that keeps Kafka's promises: what a read_committed reader of the real one would see.
 
 It shares its contract suite with the real session (``contract/test_log.py``), and the decisions with it too
-(``Ownership``): only the I/O is made up. Like a real broker it does not check who owns a partition.
+(``Ownership``, ``start``): only the I/O is made up. Like a real broker it does not check who owns a partition; it
+fences a member that the group has expelled, and it answers nobody about offsets that a transaction has pending.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
-from worker.ownership import Ownership, next_offsets
-from worker.records import Fetched, Output, Partition
+from tests.fake_cluster import FakeCluster, Fate, Transaction
+from worker.errors import KafkaRefused
+from worker.ownership import Ownership, Reset, next_offsets, start
+from worker.records import Fetched, Output, Partition, Topic
+from worker.standstill import Standing, passed
 
-
-class Fate(Enum):
-    """What becomes of a transaction."""
-
-    COMMITTED = "committed"
-    ABORTED = "aborted"
-    UNKNOWN_COMMITTED = "committed, and the answer is lost"
-    UNKNOWN_ABORTED = "aborted, and the answer is lost"
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 
-@dataclass(slots=True)
-class FakeCluster:
-    """The brokers: topics, the group and its committed offsets."""
+class Died(Exception):  # noqa: N818 - it happens to the best
+    """The process is gone, in the middle of what it was doing."""
 
-    inputs: dict[Partition, list[bytes | None]] = field(default_factory=dict)
-    outputs: list[Output] = field(default_factory=list)
-    committed: dict[Partition, int] = field(default_factory=dict)
-    members: list["FakeLog"] = field(default_factory=list)
-    fate: Callable[[], Fate] = lambda: Fate.COMMITTED
 
-    def produce(self, partition: Partition, value: bytes | None) -> None:
-        """A message arrives."""
-        self.inputs.setdefault(partition, []).append(value)
+_COMMITS = (Fate.COMMITTED, Fate.UNKNOWN_COMMITTED, Fate.DIES_COMMITTED)
+_TOLD = (Fate.COMMITTED, Fate.ABORTED, Fate.FENCED)
+_DEATHS = (Fate.DIES_OPEN, Fate.DIES_COMMITTED)
 
-    def join(self) -> "FakeLog":
-        """A new member; everyone learns of the rebalance at the next poll."""
-        member = FakeLog(self)
-        self.members.append(member)
-        self.rebalance()
-        return member
 
-    def leave(self, member: "FakeLog") -> None:
-        """A member leaves, or is declared dead."""
-        self.members.remove(member)
-        self.rebalance()
+def mortal(
+    call: Callable[Concatenate["FakeLog", Arguments], Answer],
+) -> Callable[Concatenate["FakeLog", Arguments], Answer]:
+    """The process may die before the call takes effect, and after it did."""
 
-    def rebalance(self) -> None:
-        """Shares the partitions out, eagerly: nobody gets one before all have given theirs up."""
-        for member in self.members:
-            member.to_revoke = True
-        for member in self.members:
-            member.to_assign = set()
-        for index, partition in enumerate(sorted(self.inputs)):
-            if self.members:
-                self.members[index % len(self.members)].to_assign.add(partition)
+    before, after = f"before {call.__name__}", f"after {call.__name__}"
 
-    @property
-    def settled(self) -> bool:
-        """Whether everyone has given up what the rebalance takes."""
-        return not any(member.to_revoke for member in self.members)
+    @wraps(call)
+    def called(log: "FakeLog", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        log.live_on(before)
+        answer = call(log, *args, **kwargs)
+        log.live_on(after)
+        return answer
+
+    return called
 
 
 class FakeLog:
-    """One member's view; the loop's ``Log``."""
+    """One member's view; the loop's ``Log``.
 
-    def __init__(self, cluster: FakeCluster) -> None:
+    Attributes:
+        fate: Of its next transaction.
+        refused: Why a publish was not begun; empty: none had to be refused.
+        dies: When its process does: ``before poll``, ``after publish`` and so on; empty: not now.
+        confused: Its next poll is given an offset that can't be.
+    """
+
+    def __init__(self, cluster: FakeCluster, transactional_id: str) -> None:
         self.changes = 0
-        self.rejected: Collection[tuple[Partition, int]] = ()
-        self.to_revoke = False
-        self.to_assign: set[Partition] = set()
-        self.paused = False
+        self.rejected: set[tuple[Partition, int]] = set()
+        self.transactional_id = transactional_id
+        self.fate = Fate.COMMITTED
+        self.refused = ""
+        self.dies = ""
+        self.confused = False
+        self._paused = False
+        self._initialised = False
         self._cluster = cluster
         self._owned = Ownership()
+        self._assigned: set[Partition] = set()
         self._waiting: set[Partition] = set()
         self._next: dict[Partition, int] = {}
 
+    def live_on(self, moment: str) -> None:
+        """At either end of a call. Of one without effect (``owns``) there is none: to die there is to die later.
+
+        Raises:
+            Died: It was the last moment.
+        """
+        if self.dies == moment:
+            raise Died
+
+    @mortal
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
         """Takes part in the group, and gives what there is; never waits."""
         del wait_ms
-        if self.to_revoke:
-            self._owned.remove(self._owned.partitions)
-            self._waiting = set()
-            self.changes += 1
-            self.to_revoke = False
-        if self._cluster.settled and self.to_assign:
-            self._waiting |= self.to_assign
-            self.to_assign = set()
-        if self._waiting:
-            self._place({partition: self._cluster.committed.get(partition, 0) for partition in self._waiting})
-        return [] if self.paused else self._fetch(records_max)
+        if self._cluster.away:
+            return []
+        self._take_part()
+        if self.confused:
+            self.confused = False
+            self._forget()
+        if self._waiting and self._is_ready():
+            self._place()
+        if self._paused:
+            return []
+        found = self._fetch(records_max)
+        self._pass_what_is_skipped()
+        return [one for one in found if self._owned.owns(one)]
 
-    def _place(self, starts: Mapping[Partition, int]) -> None:
+    def _take_part(self) -> None:
+        cluster = self._cluster
+        if self not in cluster.members:
+            self._give_up(self._assigned)
+            cluster.admit(self)
+        if self in cluster.called:
+            cluster.called.remove(self)
+            self._give_up(self._assigned)
+        gone = {partition for partition in self._assigned if cluster.target[partition] is not self}
+        if gone:
+            self._give_up(gone)
+        if not cluster.called:
+            for partition, member in cluster.target.items():
+                if member is self and partition not in cluster.held:
+                    cluster.held[partition] = self
+                    self._assigned.add(partition)
+                    self._waiting.add(partition)
+
+    def _give_up(self, partitions: Collection[Partition]) -> None:
+        self._owned.remove(partitions)
+        self._cluster.release(partitions, self)
+        self._waiting -= set(partitions)
+        self._assigned -= set(partitions)
+        self.changes += 1
+
+    def _place(self) -> None:
+        """Gives the waiting partitions their positions, unless their offsets are pending: then it tries again."""
+        cluster = self._cluster
+        if any(self._waiting & transaction.offsets.keys() for transaction in cluster.open.values()):
+            return
+        starts: dict[Partition, int] = {}
+        for partition in self._waiting:
+            low, high = cluster.low.get(partition, 0), len(cluster.inputs[partition])
+            begin = start(cluster.committed.get(partition), low=low, high=high, timed=None, reset=Reset())
+            assert begin is not None
+            starts[partition] = begin
+        found = {
+            partition: begin for partition, begin in starts.items() if begin != cluster.committed.get(partition)
+        }
+        if found and not self._transact((), found):
+            return
         self._owned.place(starts)
         self._next |= starts
         self._waiting = set()
@@ -101,47 +147,120 @@ class FakeLog:
         found: list[Fetched] = []
         for partition in self._owned.partitions:
             values = self._cluster.inputs[partition]
-            while self._next[partition] < len(values) and len(found) < records_max:
-                offset = self._next[partition]
-                fetched = self._owned.fetched(
-                    partition, offset, timestamp_ms=None, key=None, value=values[offset], headers=()
-                )
-                self._next[partition] = offset + 1
-                if fetched is not None:
+            offset = self._next[partition]
+            if offset < self._cluster.low.get(partition, 0):  # retention has overtaken it
+                self._forget()
+                return []
+            while offset < len(values) and len(found) < records_max:
+                if (partition, offset) not in self._cluster.skipped:
+                    fetched = self._owned.fetched(
+                        partition, offset, timestamp_ms=None, key=None, value=values[offset], headers=()
+                    )
+                    assert fetched is not None
                     found.append(fetched)
+                offset += 1
+            self._next[partition] = offset
         return found
+
+    def _pass_what_is_skipped(self) -> None:
+        """Commits the places behind control records of partitions that are idle."""
+        if not self._cluster.skipped:
+            return
+        standings = {}
+        for partition, (committed, delivered) in self._owned.progress.items():
+            end = len(self._cluster.inputs[partition])
+            standings[partition] = Standing(
+                committed=committed, delivered=delivered, position=self._next[partition], end=end, fetched_end=end
+            )
+        idle = passed(standings)
+        if idle and self._is_ready():
+            if self._transact((), idle):
+                self._owned.committed(idle)
+            else:
+                self._forget()
 
     def owns(self, fetched: Fetched) -> bool:
         """Whether the record is still ours to commit."""
         return self._owned.owns(fetched)
 
+    @mortal
     def ready(self) -> bool:
-        """Always."""
+        """Whether the brokers answer; a new producer settles what its predecessor left."""
+        return self._is_ready()
+
+    def _is_ready(self) -> bool:
+        if self._cluster.away:
+            return False
+        if not self._initialised:
+            self._cluster.settle(self.transactional_id)
+            self._initialised = True
         return True
 
+    @mortal
     def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
-        """A transaction, whose fate the cluster decides."""
-        if self._owned.refusal(records, outputs) is not None:
+        """A transaction, unless it must not be begun."""
+        refusal = self._owned.refusal(records, outputs)
+        if refusal is not None:
+            self.refused = refusal.value
             return False
-        fate = self._cluster.fate()
+        large = [output for output in outputs if self._cluster.too_large(output)]
+        if large:
+            self.rejected |= {(output.source.partition, output.source.offset) for output in large}
+            assert all(output.topic is not Topic.DEAD_LETTER for output in large)
+            return False
         offsets = next_offsets(records)
-        if fate in (Fate.COMMITTED, Fate.UNKNOWN_COMMITTED):
-            self._cluster.outputs += outputs
-            self._cluster.committed |= offsets
-        if fate is Fate.COMMITTED:
+        committed = self._transact(outputs, offsets)
+        if committed:
             self._owned.committed(offsets)
+            self.rejected.clear()
+        return committed
+
+    def _transact(self, outputs: Sequence[Output], offsets: Mapping[Partition, int]) -> bool:
+        """Begins, produces, sends the offsets and commits; ``fate`` decides how far it comes.
+
+        Raises:
+            KafkaRefused: Another process has this transactional id.
+            Died: In the midst of it.
+        """
+        assert self._initialised, "published before it was ready"
+        fate, self.fate = self.fate, Fate.COMMITTED
+        if self not in self._cluster.members and fate is Fate.COMMITTED:
+            fate = Fate.ABORTED  # the group is told the offsets, and knows the member no more
+        commits = fate in _COMMITS and self in self._cluster.members
+        self._cluster.open[self.transactional_id] = Transaction(outputs=outputs, offsets=offsets, commits=commits)
+        if fate in _DEATHS:
+            raise Died
+        if fate in _TOLD:
+            self._cluster.settle(self.transactional_id)
+        else:
+            self._initialised = False
+        if fate is Fate.FENCED:
+            raise KafkaRefused("another live process uses the transactional id")
         return fate is Fate.COMMITTED
 
+    @mortal
     def rewind(self) -> None:
         """Everything in memory is stale; the next poll places all anew."""
+        self._forget()
+
+    def _forget(self) -> None:
         self._waiting |= set(self._owned.partitions)
         self._owned.remove(self._waiting)
         self.changes += 1
 
+    @mortal
     def pause(self) -> None:
         """Gives nothing until ``resume``."""
-        self.paused = True
+        self._paused = True
 
+    @mortal
     def resume(self) -> None:
         """Gives again."""
-        self.paused = False
+        self._paused = False
+
+
+def join(cluster: FakeCluster, transactional_id: str = "") -> FakeLog:
+    """A new member."""
+    member = FakeLog(cluster, transactional_id or f"member-{len(cluster.members)}")
+    cluster.admit(member)
+    return member

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from worker.classifier import Classifier
 from worker.loop import Loop
 from worker.session import Session
@@ -69,3 +71,16 @@ def owner(
         yield Owner(session=session, loop=open_loop(settings, classifier, session))
     finally:
         session.close()
+
+
+@contextmanager
+def forward_of(classifier: Classifier, hook: Callable[[torch.Tensor, torch.Tensor], object]) -> Iterator[None]:
+    """Lets a hook look at the ids and change the hidden states of each forward pass, or raise."""
+
+    def hooked(_module: object, _args: object, kwargs: dict[str, Any], output: Any) -> None:
+        hook(kwargs["input_ids"], output.last_hidden_state)
+
+    model = classifier._model  # noqa: SLF001 - the device itself is what fails here
+    handle = model.base_model.register_forward_hook(hooked, with_kwargs=True)
+    yield
+    handle.remove()

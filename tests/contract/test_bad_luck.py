@@ -6,7 +6,6 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
     ResourceType,
 )
 
-from tests.owner import owner
+from tests.owner import forward_of, owner
 from tests.scene import Scene, chat
 from tests.small_models import options
 from tests.worker_process import Start, WorkerProcess, eventually, workers
@@ -191,19 +190,6 @@ def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: Scene, class
 
 
 # ---- the device --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def forward_of(classifier: Classifier, hook: Callable[[torch.Tensor, torch.Tensor], object]) -> Iterator[None]:
-    """Lets a hook look at the ids and change the hidden states of each forward pass, or raise."""
-
-    def hooked(_module: object, _args: object, kwargs: dict[str, Any], output: Any) -> None:
-        hook(kwargs["input_ids"], output.last_hidden_state)
-
-    model = classifier._model  # noqa: SLF001 - the device itself is what fails here
-    handle = model.base_model.register_forward_hook(hooked, with_kwargs=True)
-    yield
-    handle.remove()
 
 
 def test_a_batch_that_outlasts_every_time_out_costs_neither_the_group_nor_a_rewind(

@@ -3,18 +3,21 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.conftest import Topics
-from tests.fake_log import FakeCluster
+from tests.fake_cluster import FakeCluster
+from tests.fake_log import join
 from worker.loop import Log
 from worker.ownership import Reset
 from worker.publisher import PublisherOptions
 from worker.records import Fetched, Output, Partition, Topic
 from worker.session import Session, SessionOptions
+from worker.transaction import Event
 
 PROTOCOLS = ("roundrobin", "range", "cooperative-sticky", "consumer")
 
@@ -55,7 +58,7 @@ class Fake:
             self._cluster.produce(self.partition(number), value)
 
     def join(self) -> Log:
-        return self._cluster.join()
+        return join(self._cluster)
 
     def leave(self, log: Log) -> None:
         self._cluster.leave(next(member for member in self._cluster.members if member is log))
@@ -86,6 +89,12 @@ class Real:
         self._producer.flush()
 
     def join(self) -> Log:
+        session = self.session()
+        session.subscribe()
+        return session
+
+    def session(self) -> Session:
+        """One that is not a member yet."""
         group = self._topics.input
         consumer: dict[str, Any] = {
             "bootstrap.servers": self._servers,
@@ -120,7 +129,6 @@ class Real:
             ),
         )
         session = Session(options, clock=lambda: time.monotonic_ns() // 1_000_000, watch=lambda _: nullcontext())
-        session.subscribe()
         self.sessions.append(session)
         return session
 
@@ -312,3 +320,30 @@ def test_a_paused_log_gives_nothing_until_it_resumes(cluster: Cluster) -> None:
         assert not log.poll(records_max=10, wait_ms=20)
     log.resume()
     assert [one.value for one in polled(log, 1)] == [b"a1"]
+
+
+@pytest.mark.kafka
+def test_a_session_outside_the_group_commits_nothing(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics]
+) -> None:
+    # Its metadata would be accepted: brokers fence neither generation -1 nor an empty member id.
+    session = Real(bootstrap_servers, fresh_topics(partitions=2), "roundrobin").session()
+    assert not publish(session, [], [])
+    assert session.events == {Event.NO_METADATA: 1}
+    session.close()
+
+
+@pytest.mark.kafka
+def test_an_output_that_the_client_finds_too_large_is_not_left_out(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics]
+) -> None:
+    # The transaction would commit without it: only the call that hands it over says so.
+    real = Real(bootstrap_servers, fresh_topics(partitions=2), "roundrobin")
+    real.produce(0, [b"a0", b"a1"])
+    log = real.join()
+    records = polled(log, 2)
+    small, large = verdicts(records)
+    assert not publish(log, records, [small, replace(large, value=bytes(1_100_000))])
+    assert set(log.rejected) == {(real.partition(0), 1)}
+    assert real.visible() == []
+    real.leave(log)

@@ -51,6 +51,11 @@ class Worker:
         """As a shell counts it; None while it runs."""
         return self._guard.poll()
 
+    @property
+    def guard_pid(self) -> int:
+        """Of the process between us; the worker is its child."""
+        return self._guard.pid
+
     def kill(self) -> None:
         """SIGKILL: returns once it is gone."""
         self.send(signal.SIGKILL)

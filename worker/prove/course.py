@@ -30,6 +30,7 @@ BEAT_MS = 500
 TELL_MS = 10_000
 FIRST_FAULT_MS = 2_000
 JOIN_MS_MAX = 120_000
+AT_WORK_MS_MAX = 30_000
 FINISH_MS_MAX = 180_000
 BROKER_STEPS: Mapping[Do, Callable[[Broker], None]] = {
     Do.BROKER_KILL: Broker.kill,
@@ -65,12 +66,15 @@ class Feed:
 
     def give(self, now_ms: int) -> None:
         """What is due; after a pause not all at once."""
-        due = min(now_ms * self.per_second // 1000, self._given + self.per_second)
-        for number in range(self._given, due):
+        self.fill(min(now_ms * self.per_second // 1000, self._given + self.per_second))
+
+    def fill(self, total: int) -> None:
+        """As many as make so many in all, as far as the producer takes them."""
+        for number in range(self._given, total):
             value = message(number)
             try:
                 self.producer.produce(self.topic, value, partition=number % self.partitions, on_delivery=self._note)
-            except BufferError:  # a broker is away
+            except BufferError:  # a broker is away, or slow
                 break
             self._given = number + 1
         self.producer.poll(0)
@@ -150,6 +154,7 @@ class Course:
                     self._beside(deed)
                 elif place is not None:
                     self.crew.do(step.do, place)
+            self._await_work()
             self._rest(fault.rest_ms)
 
     def finish(self) -> None:
@@ -173,6 +178,12 @@ class Course:
     def _rest(self, for_ms: int) -> None:
         until_ms = self.now_ms + for_ms
         while self.now_ms < until_ms:
+            self.turn()
+
+    def _await_work(self) -> None:
+        """Returns once something is judged: a fault that meets an idle group proves little."""
+        answers, until_ms = self.reading.answers, self.now_ms + AT_WORK_MS_MAX
+        while self.reading.answers == answers and self.now_ms < until_ms:
             self.turn()
 
     def _beside(self, deed: Callable[[Broker], None]) -> None:

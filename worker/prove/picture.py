@@ -44,8 +44,21 @@ def draw(proof: Proof, title: str) -> str:
         *_panel("waiting", waiting, LAG, end_ms=end_ms, colour="#d62728", top=_highest(waiting)),
         *_panel("workers", alive, CREW, end_ms=end_ms, colour="#2ca02c", top=WORKERS_MAX),
         *_faults(proof, end_ms),
-        *_seconds(end_ms),
+        *_seconds(end_ms, CREW[1] + 18),
         *_legend(proof),
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def curve(title: str, points: Sequence[tuple[int, float]]) -> str:
+    """A single curve over time, from 0."""
+    end_ms = points[-1][0]
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {JUDGED[1] + 40}" font-family="sans-serif">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        *_panel(title, points, JUDGED, end_ms=end_ms, colour="#1f77b4", top=_highest(points)),
+        *_seconds(end_ms, JUDGED[1] + 18),
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
@@ -95,10 +108,10 @@ def _faults(proof: Proof, end_ms: int) -> Iterator[str]:
         )
 
 
-def _seconds(end_ms: int) -> Iterator[str]:
+def _seconds(end_ms: int, y: int) -> Iterator[str]:
     every = next(step for step in (10, 30, 60, 120, 300, 600, 3600, 86_400) if end_ms / 1000 / step <= 12)  # noqa: PLR2004 - labels that fit
     for second in range(0, end_ms // 1000 + 1, every):
-        yield _text(_x(second * 1000, end_ms), CREW[1] + 18, f"{second} s", anchor="middle")
+        yield _text(_x(second * 1000, end_ms), y, f"{second} s", anchor="middle")
 
 
 def _legend(proof: Proof) -> Iterator[str]:

@@ -1,0 +1,116 @@
+"""A soak, by hand: ``python -m tests.bench.soak --messages 10000000``; memory and file descriptors must stay flat.
+
+One worker with the proof's stand-in for the model, on the embedded Kafka, fed as fast as it judges. Every five
+seconds its memory and its open files are read from /proc; at the end a table, and the curve as an SVG.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from worker.demo.workers import Worker
+from worker.prove.account import Offsets
+from worker.prove.course import Feed
+from worker.prove.kit import stage
+from worker.prove.picture import curve
+from worker.records import Partition
+
+BACKLOG_MAX = 100_000
+LOOK_EVERY_MS = 5_000
+SETTLED = 0.1
+"""Of the messages: until then buffers and pools grow to their sizes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The worker at a moment."""
+
+    at_ms: int
+    judged: int
+    rss_bytes: int
+    files: int
+
+
+def look(pid: int, at_ms: int, judged: int) -> Look:
+    """Reads /proc."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return Look(at_ms=at_ms, judged=judged, rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"), files=files)
+
+
+def child_of(worker: Worker) -> int:
+    """The worker's own process, behind its guard."""
+    guard = worker.guard_pid
+    return int(Path(f"/proc/{guard}/task/{guard}/children").read_text().split()[0])
+
+
+def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) -> list[Look]:
+    """Feeds and looks until all is judged."""
+    looks: list[Look] = []
+    with stage(environ, say) as place:
+        worker = place.make(0, 1)
+        offsets = Offsets(place.client, place.group, [Partition(place.input, n) for n in range(place.partitions)])
+        producer = Producer({"log_level": 0, **place.client, "linger.ms": 20, "compression.type": "lz4"})
+        feed = Feed(producer=producer, topic=place.input, partitions=place.partitions, per_second=50_000)
+        began_ns = time.monotonic_ns()
+        looked_ms = 0
+        judged = 0
+        try:
+            while judged < messages:
+                now_ms = (time.monotonic_ns() - began_ns) // 1_000_000
+                feed.fill(min(messages, judged + BACKLOG_MAX))
+                offsets.sample(now_ms)
+                judged = sum(offsets.latest.values())
+                if worker.exit_code is not None:
+                    raise SystemExit(worker.log_tail())
+                if now_ms - looked_ms >= LOOK_EVERY_MS and judged:
+                    looked_ms = now_ms
+                    looks.append(look(child_of(worker), now_ms, judged))
+                    say(str(looks[-1]))
+                time.sleep(0.02)
+        finally:
+            worker.drain()
+            offsets.close()
+    return looks
+
+
+def report(looks: Sequence[Look]) -> str:
+    """A line of figures: the first look after a tenth of the messages, and the last."""
+    first = next(one for one in looks if one.judged >= SETTLED * looks[-1].judged)
+    last = looks[-1]
+    per_second = (last.judged - first.judged) * 1000 / max(1, last.at_ms - first.at_ms)
+    return (
+        f"{last.judged:,} messages in {last.at_ms / 1000:.0f} s, {per_second:,.0f} a second; memory "
+        f"{first.rss_bytes / 1e6:.0f} MB at {first.judged:,}, {last.rss_bytes / 1e6:.0f} MB at the end, at most "
+        f"{max(one.rss_bytes for one in looks) / 1e6:.0f} MB; open files {first.files} and {last.files}; "
+        f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, default=10_000_000)
+    parser.add_argument("--picture", type=Path, default=Path("soak.svg"))
+    options = parser.parse_args()
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
+    looks = soak(environ, options.messages, say)
+    options.picture.write_text(
+        curve("Memory of a worker, MB", [(one.at_ms, one.rss_bytes / 1e6) for one in looks]), encoding="utf-8"
+    )
+    sys.stdout.write(report(looks) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Where reading goes on, on a real Kafka, when the place is gone or new."""
+
+import logging
+import threading
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined] # theirs to export
+
+from tests.owner import forward_of, owner
+from tests.scene import KAFKA_S_MAX, Scene, chat
+from tests.small_models import options
+from worker.classifier import Classifier, load
+from worker.errors import ExitCode, Protected
+
+pytestmark = pytest.mark.kafka
+
+IMPATIENT = '{"consumer.topic.metadata.refresh.interval.ms": "200"}'  # by default five minutes
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return load(options("demo"), lambda _: None)
+
+
+@pytest.fixture
+def scene(bootstrap_servers: str) -> Scene:
+    made = Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    made.create()
+    return made
+
+
+def delete_before(scene: Scene, offset: int) -> None:
+    """What retention does, at once."""
+    admin = AdminClient(scene.client)
+    for answer in admin.delete_records([TopicPartition(next(iter(scene.inputs)), 0, offset)]).values():
+        answer.result(KAFKA_S_MAX)
+
+
+def test_a_group_that_retention_has_overtaken_goes_on_at_the_first_message_there_is(
+    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    with owner(scene.environ(), classifier) as worker:
+        scene.send([chat("before")] * 2)
+        worker.turn_until_judged(2)
+    scene.send([chat("lost to retention")] * 3 + [chat("after")] * 2)
+    delete_before(scene, 5)
+    with caplog.at_level(logging.ERROR), owner(scene.environ(), classifier) as worker:
+        worker.turn_until_judged(2)
+    assert "offsets 2 to 5 are gone (retention): not judged" in caplog.text
+    assert scene.committed() == scene.input_ends()
+    assert scene.ledger().lost == 0
+
+
+def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: Scene, classifier: Classifier) -> None:
+    with owner(scene.environ(), classifier) as worker:
+        scene.send([chat("before")] * 2)
+        worker.turn_until_judged(2)
+    scene.send([chat("lost to retention")] * 3)
+    delete_before(scene, 5)
+    with (
+        owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker,
+        pytest.raises(
+            Protected, match=r"committed: 2, available: 5 to 5.*WORKER_KAFKA__AUTO_OFFSET_RESET"
+        ) as refusal,
+    ):
+        worker.turn_until_judged(1)
+    assert refusal.value.exit_code is ExitCode.PROTECTED
+    assert set(scene.committed().values()) == {2}
+
+
+def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_more(
+    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = threading.Event()
+    properties = '{"consumer.queued.min.messages": "1", "consumer.fetch.message.max.bytes": "4096"}'
+    text = "x" * 2000
+    with (
+        caplog.at_level(logging.ERROR),
+        forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
+        owner(scene.environ(BATCH__RECORDS_MAX="1", KAFKA__PROPERTIES=properties), classifier) as worker,
+    ):
+        scene.send([chat(f"{text} {number}") for number in range(100)])
+        worker.turn_until(lambda: worker.loop._intake.records >= 4)  # noqa: SLF001 - full: it pauses soon
+        delete_before(scene, 90)
+        done.set()
+        worker.turn_until(lambda: scene.committed() == scene.input_ends())
+    ledger = scene.ledger()
+    assert ledger.lost == ledger.doubled == 0  # of what the topic still holds
+    assert "are gone (retention): not judged" in caplog.text
+
+
+@pytest.mark.parametrize("start", ["earliest", "2020-01-01T00:00:00Z"])
+def test_a_partition_that_is_added_while_running_is_judged_from_its_first_message(
+    start: str, scene: Scene, classifier: Classifier
+) -> None:
+    topic = next(iter(scene.inputs))
+    environ = scene.environ(KAFKA__AUTO_OFFSET_RESET=start, KAFKA__PROPERTIES=IMPATIENT)
+    with owner(environ, classifier) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        admin = AdminClient(scene.client)
+        admin.create_partitions([NewPartitions(topic, 2)])[topic].result(KAFKA_S_MAX)
+        scene.inputs[topic] = 2
+        producer = Producer(scene.client)  # the scene's own does not know of the new one yet
+        for number in range(4):
+            producer.produce(topic, chat("after"), partition=number % 2)
+        assert producer.flush(KAFKA_S_MAX) == 0
+        worker.turn_until_judged(5)
+        assert len(worker.session.partitions) == 2
+    assert scene.ledger().clean

@@ -1,0 +1,125 @@
+"""What the simulated workers are given instead of threads, a model and a chat."""
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from worker.errors import ModelBroken
+from worker.ledger import Place
+from worker.records import Fault, Fetched, Message, Output, Record, Result, Scores, Topic
+
+
+class Kind(Enum):
+    """What a message holds, and so what it is owed."""
+
+    HARMLESS = b"harmless"
+    UNSAFE = b"unsafe"
+    BLANK = b"blank"
+    POISON = b"poison"  # breaks the model
+    BROKEN = b"broken"  # can't be decoded
+    LARGE = b"large"  # its verdict is too large for the topic
+    TOMBSTONE = None
+
+
+OWED = {
+    Kind.HARMLESS: [Topic.VERDICT],
+    Kind.UNSAFE: [Topic.VERDICT, Topic.ALERT],
+    Kind.BLANK: [Topic.VERDICT],
+    Kind.POISON: [Topic.DEAD_LETTER],
+    Kind.BROKEN: [Topic.DEAD_LETTER],
+    Kind.LARGE: [Topic.DEAD_LETTER],
+    Kind.TOMBSTONE: [],
+}
+TOKENS = {Kind.HARMLESS: 0, Kind.UNSAFE: 1, Kind.LARGE: 1, Kind.POISON: 2}
+SCORES: list[Scores | Fault] = [
+    np.zeros(12, np.float32),
+    np.ones(12, np.float32),
+    Fault(reason="model_failed", message="This text breaks the model."),
+]
+
+
+Work = tuple[Future[Any], Callable[[], Any]]
+
+
+class Deferred(Executor):
+    """A thread that begins at once, and finishes when it is told to."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Work] = []
+        self._begun: Work | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._waiting.append((future, lambda: fn(*args, **kwargs)))
+        self._begin()
+        return future
+
+    def step(self) -> None:
+        """Finishes what is begun, if anything."""
+        if self._begun is not None:
+            future, work = self._begun
+            try:
+                future.set_result(work())
+            except ModelBroken as broken:
+                future.set_exception(broken)
+            self._begun = None
+            self._begin()
+
+    def _begin(self) -> None:
+        while self._begun is None and self._waiting:
+            future, work = self._waiting.pop(0)
+            if future.set_running_or_notify_cancel():
+                self._begun = future, work
+
+
+@dataclass(slots=True)
+class Device:
+    """Scores a text by its first token."""
+
+    broken: bool = False
+
+    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores | Fault]:
+        if self.broken:
+            raise ModelBroken("a harmless text failed as well")
+        return [SCORES[tokens[0]] for tokens in token_lists]
+
+
+def prepare(chunk: Sequence[Fetched]) -> list[Record]:
+    """A tombstone, a fault, or a text of none to six tokens."""
+    return [Record(source=one, content=_content(one, Kind(one.value))) for one in chunk]
+
+
+def _content(source: Fetched, kind: Kind) -> Message | Fault | None:
+    if kind is Kind.TOMBSTONE:
+        return None
+    if kind is Kind.BROKEN:
+        return Fault(reason="not_json", message="It is no JSON.")
+    return Message(
+        message_id="",
+        channel_id=None,
+        user_id=None,
+        sent_at=None,
+        characters=0,
+        tokens=[TOKENS[kind]] * (1 + source.offset % 6) if kind in TOKENS else (),
+        truncated=False,
+    )
+
+
+def judge(results: Sequence[Result], rejected: Collection[Place]) -> list[Output]:
+    """A verdict or a dead letter, and an alert when the scores say so."""
+    outputs: list[Output] = []
+    for result in results:
+        source = result.record.source
+        if result.record.content is None:
+            continue
+        faulty = isinstance(result.record.content, Fault) or isinstance(result.scores, Fault)
+        topics = [Topic.DEAD_LETTER]
+        if not faulty and (source.partition, source.offset) not in rejected:
+            flagged = isinstance(result.scores, np.ndarray) and result.scores[0] > 0.5
+            topics = [Topic.VERDICT, Topic.ALERT] if flagged else [Topic.VERDICT]
+        outputs += [Output(topic=topic, source=source, key=None, value=None, headers=()) for topic in topics]
+    return outputs

@@ -1,0 +1,120 @@
+"""Seeds, written out as schedules before anything runs: what happens depends on the list of steps alone.
+
+Any part of a schedule is a schedule too, so that one that fails can be cut down to the few steps that matter.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.fake_cluster import Fate
+from tests.simulation.parts import Kind
+from tests.simulation.world import PARTITIONS, WORKERS, World
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happens."""
+
+    do: Callable[[World, int, Any], None]
+    who: int = 0
+    how: int | str | Kind | Fate | None = None
+
+    def __str__(self) -> str:
+        how = self.how.name.lower() if isinstance(self.how, Kind) else getattr(self.how, "value", self.how)
+        return (self.do.__doc__ or "").format(who=self.who, how=how)
+
+
+CALLS = ("poll", "poll", "ready", "publish", "publish", "rewind", "pause", "resume")
+MOMENTS = [f"{end} {call}" for call in CALLS for end in ("before", "after")]
+FAULTS: list[Callable[[random.Random, int], Step]] = [
+    lambda dice, _: Step(World.skip, dice.randrange(len(PARTITIONS))),
+    lambda dice, _: Step(World.retain, dice.randrange(len(PARTITIONS)), dice.randrange(1, 5)),
+    lambda dice, _: Step(World.rebalance, 0, dice.randrange(64)),
+    lambda dice, who: Step(World.drain, who, dice.randrange(10)),
+    lambda dice, who: Step(World.die, who, dice.choice(MOMENTS)),
+    lambda dice, who: Step(World.fate, who, dice.choice(list(Fate)[1:])),
+    lambda dice, who: Step(World.fate, who, dice.choice(list(Fate)[1:])),
+    lambda _, who: Step(World.expel, who),
+    lambda _, who: Step(World.confuse, who),
+    lambda _, who: Step(World.break_device, who),
+    lambda _, __: Step(World.away),
+]
+REMEDIES = (World.begin, World.begin, World.bury, World.settle, World.back)
+
+
+def schedule(seed: int) -> list[Step]:
+    """A seed written out. Each has a taste of its own: some kinds of faults, how many of them, how fast threads."""
+    dice = random.Random(seed)  # noqa: S311 - the same each time is the point
+    faults = [fault for fault in FAULTS if dice.random() < 0.4] or FAULTS
+    fault_share = dice.choice([0.05, 0.15, 0.3])
+    busy = dice.choice([0.3, 0.7, 0.95])
+    workers = dice.randrange(1, WORKERS + 1)
+    steps = [Step(World.incremental)] if dice.random() < 0.5 else []
+    steps += [Step(World.begin, worker) for worker in range(workers)]
+    for _ in range(dice.randrange(20, 100)):
+        event = dice.random()
+        who = dice.randrange(workers)
+        if event < fault_share:
+            steps.append(dice.choice(faults)(dice, who))
+        elif event < fault_share + 0.1:
+            steps.append(Step(dice.choice(REMEDIES), who))
+        elif event < fault_share + 0.3:
+            kind = dice.choices(list(Kind), [8, 5, 1, 1, 1, 1, 1])[0]
+            steps += [Step(World.produce, dice.randrange(len(PARTITIONS)), kind)] * dice.choice([1, 1, 4])
+        else:
+            for _ in range(dice.choice([1, 2, 5])):
+                steps += [Step(World.prepared, who)] * (dice.random() < busy)
+                steps += [Step(World.scored, who)] * (dice.random() < busy)
+                steps += [Step(World.wait, 0, ms) for ms in dice.choice([(), (1,), (5,), (30,)])]
+                steps.append(Step(World.turn, who))
+    return steps
+
+
+def wrong(steps: Sequence[Step]) -> str:
+    """What goes wrong when this happens; empty when nothing does."""
+    world = World()
+    try:
+        for step in steps:
+            step.do(world, step.who, step.how)
+            world.sample()
+        world.calm()
+        world.check()
+    except Exception as error:  # noqa: BLE001 - whatever the loop raises is a finding, to be cut down like the others
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def shrink(steps: Sequence[Step], fails: Callable[[Sequence[Step]], object]) -> list[Step]:
+    """Takes steps away, in ever smaller pieces, while it still fails: of what is left, each step is needed."""
+    left = list(steps)
+    size = max(1, len(left) // 2)
+    while True:
+        before, at = len(left), 0
+        while at < len(left):
+            shorter = left[:at] + left[at + size :]
+            if fails(shorter):
+                left = shorter
+            else:
+                at += size
+        if size == 1 and len(left) == before:
+            return left
+        size = max(1, size // 2)
+
+
+def report(seed: int) -> str:
+    """Replays a seed; empty when all is well, else what a person needs in order to see why not."""
+    steps = schedule(seed)
+    if not wrong(steps):
+        return ""
+    shortest = shrink(steps, wrong)
+    lines = [f"{number:3}. {step}" for number, step in enumerate(shortest, 1)]
+    return "\n".join(
+        [
+            f"seed {seed}: {wrong(shortest)}",
+            f"again: make simulate FROM={seed} SEEDS=1",
+            f"the shortest schedule that fails so ({len(shortest)} of {len(steps)} steps):",
+            *lines,
+        ]
+    )

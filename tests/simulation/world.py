@@ -1,0 +1,291 @@
+"""Workers, brokers and a clock in which nothing happens by itself: each method of the world is one thing that may.
+
+The loop is the real one. A result is looked at in the owner's turn and nowhere else, so threads whose work is done
+between two turns come in any order that there is. Each step is harmless where it doesn't apply.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.fake_cluster import FakeCluster, Fate
+from tests.fake_log import Died, FakeLog, join
+from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, prepare
+from worker.batching import Bounds, Intake
+from worker.dead_letter_share import DeadLetterShare, ShareBounds
+from worker.errors import Stop
+from worker.ledger import Input, Place, Seen, audit
+from worker.loop import Loop, Pace
+from worker.records import Partition, Topic
+
+PARTITIONS = [Partition("messages", number) for number in range(3)]
+WORKERS = 3
+BOUNDS = Bounds(records_max=4, tokens_max=12, wait_ms_max=5)
+INTAKE_RECORDS_MAX = 12
+
+
+@dataclass(slots=True)
+class Process:
+    """One worker, alive."""
+
+    log: FakeLog
+    loop: Loop
+    intake: Intake
+    scorer: Device
+    preparer: Deferred
+    device: Deferred
+
+
+@dataclass(slots=True)
+class World:
+    """A group of workers. The public methods are the steps; their docstrings are how a schedule reads."""
+
+    now_ms: int = 0
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    _alive: dict[int, Process] = field(default_factory=dict)
+    _dead: list[tuple[int, FakeLog]] = field(default_factory=list)  # and the group doesn't know yet
+    _draining: Process | None = None
+    _answered: set[Place] = field(default_factory=set)
+    _sampled: dict[Partition, int] = field(default_factory=dict)
+    _read: int = 0
+
+    def __post_init__(self) -> None:
+        self.cluster.inputs = {partition: [] for partition in PARTITIONS}
+        self.cluster.too_large = lambda output: (
+            output.source.value == Kind.LARGE.value and output.topic is not Topic.DEAD_LETTER
+        )
+
+    # ---- steps -----------------------------------------------------------------------------------------------
+
+    def produce(self, partition: int, kind: Kind) -> None:
+        """Partition {who} gets a message: {how}."""
+        self.cluster.produce(PARTITIONS[partition], kind.value)
+
+    def skip(self, partition: int, _: object) -> None:
+        """Partition {who} gets a control record, which takes an offset."""
+        self.cluster.skip(PARTITIONS[partition])
+
+    def retain(self, partition: int, records: int) -> None:
+        """Retention takes {how} records away from partition {who}."""
+        where = PARTITIONS[partition]
+        low = self.cluster.low.get(where, 0)
+        self.cluster.low[where] = min(low + records, len(self.cluster.inputs[where]))
+
+    def begin(self, worker: int, _: object) -> None:
+        """Worker {who} starts."""
+        if worker not in self._alive:
+            self._alive[worker] = self._start(worker)
+
+    def prepared(self, worker: int, _: object) -> None:
+        """Worker {who}: the preparer finishes a chunk."""
+        if worker in self._alive:
+            self._alive[worker].preparer.step()
+
+    def scored(self, worker: int, _: object) -> None:
+        """Worker {who}: the device finishes a batch."""
+        if worker in self._alive:
+            self._alive[worker].device.step()
+
+    def turn(self, worker: int, _: object) -> None:
+        """Worker {who} goes round once."""
+        if worker in self._alive:
+            self._do(worker, self._alive[worker].loop.turn)
+
+    def drain(self, worker: int, grace_ms: int) -> None:
+        """Worker {who} is told to end within {how} ms."""
+        if worker in self._alive:
+            process = self._draining = self._alive[worker]
+            until_ms = self.now_ms + grace_ms
+            self._do(worker, lambda: process.loop.drain(until_ms))
+            self._draining = None
+            if self._alive.pop(worker, None):
+                self.cluster.leave(process.log)
+
+    def wait(self, _: int, ms: int) -> None:
+        """{how} ms pass."""
+        self.now_ms += ms
+
+    def die(self, worker: int, moment: str) -> None:
+        """Worker {who} will die {how}."""
+        if worker in self._alive:
+            self._alive[worker].log.dies = moment
+
+    def expel(self, worker: int, _: object) -> None:
+        """The group gives worker {who} up, which is alive."""
+        if worker in self._alive:
+            self.cluster.leave(self._alive[worker].log)
+
+    def bury(self, worker: int, _: object) -> None:
+        """The group notices that worker {who} is dead."""
+        for log in [log for number, log in self._dead if number == worker]:
+            self.cluster.leave(log)
+        self._dead = [(number, log) for number, log in self._dead if number != worker]
+
+    def settle(self, worker: int, _: object) -> None:
+        """The coordinator ends what worker {who} has left open."""
+        self.cluster.settle(_transactional_id(worker))
+
+    def rebalance(self, _: int, shares: int) -> None:
+        """The group shares the partitions out anew (by the number {how})."""
+        self.cluster.rebalance(shares)
+
+    def incremental(self, _: int, __: object) -> None:
+        """From here on a rebalance takes only what moves."""
+        self.cluster.eager = False
+
+    def fate(self, worker: int, fate: Fate) -> None:
+        """Worker {who}: the next transaction will be {how}."""
+        if worker in self._alive:
+            self._alive[worker].log.fate = fate
+
+    def away(self, _: int, __: object) -> None:
+        """The brokers answer no more."""
+        self.cluster.away = True
+
+    def back(self, _: int, __: object) -> None:
+        """The brokers answer again."""
+        self.cluster.away = False
+
+    def confuse(self, worker: int, _: object) -> None:
+        """Worker {who}: the next poll will find its positions gone."""
+        if worker in self._alive:
+            self._alive[worker].log.confused = True
+
+    def break_device(self, worker: int, _: object) -> None:
+        """Worker {who}: the device breaks."""
+        if worker in self._alive:
+            self._alive[worker].scorer.broken = True
+
+    # ---- what is true at any moment, and at the end ----------------------------------------------------------
+
+    def sample(self) -> None:
+        """Whatever lies below a committed offset has its answer, memory is bounded, and nothing had to be refused.
+
+        A loop that keeps what is stale loses nothing, since the log refuses it; but a rebalance would cost it a
+        rewind, where the partitions that it keeps should go on.
+        """
+        outputs, committed = self.cluster.outputs, self.cluster.committed
+        for output in outputs[self._read :]:
+            self._answered.add((output.source.partition, output.source.offset))
+        self._read = len(outputs)
+        for partition, upto in committed.items():
+            was = self._sampled.get(partition, 0)
+            assert upto >= was, f"{partition}: the committed offset went back from {was} to {upto}"
+            for offset in range(was, upto):
+                assert not self._owes(partition, offset), f"{partition} {offset} is committed without an answer"
+            self._sampled[partition] = upto
+        for process in self._alive.values():
+            assert not process.log.refused, f"the loop published what is refused: {process.log.refused}"
+            records = process.intake.records
+            assert 0 <= records < INTAKE_RECORDS_MAX + BOUNDS.records_max, f"{records} records in memory"
+
+    def calm(self) -> None:
+        """No more faults: what is left gets judged, and nothing stays in memory."""
+        self.cluster.away = False
+        for worker in range(WORKERS):
+            self.settle(worker, None)
+            self.bury(worker, None)
+        for process in self._alive.values():
+            process.log.fate, process.log.dies, process.scorer.broken = Fate.COMMITTED, "", False
+        if not self._alive:
+            self.begin(0, None)
+        for _ in range(1000):
+            if self._is_done():
+                return
+            self.now_ms += 3
+            for worker in list(self._alive):
+                self.prepared(worker, None)
+                self.scored(worker, None)
+                self.turn(worker, None)
+                if worker not in self._alive:  # what was broken before still had to end it
+                    self.begin(worker, None)
+            self.sample()
+        raise AssertionError("the group stands still")
+
+    def check(self) -> None:
+        """The ledger, and that each message got what its kind is owed."""
+        inputs = [
+            Input(partition=partition, offset=offset, tombstone=value is None)
+            for partition, values in self.cluster.inputs.items()
+            for offset, value in enumerate(values)
+            if (partition, offset) in self._answered or offset >= self.cluster.low.get(partition, 0)
+        ]
+        places = [(output.source.partition, output.source.offset) for output in self.cluster.outputs]
+        verdicts_of_unsafe = [
+            output.topic is Topic.VERDICT and output.source.value == Kind.UNSAFE.value
+            for output in self.cluster.outputs
+        ]
+        seen = [
+            Seen(topic=output.topic, source=place, partition=place[0].number, offset=number, flagged=flagged)
+            for number, (output, place, flagged) in enumerate(
+                zip(self.cluster.outputs, places, verdicts_of_unsafe, strict=True)
+            )
+        ]
+        ledger = audit(inputs, seen)
+        assert ledger.clean, "; ".join((str(ledger), *ledger.examples))
+        for output, (partition, offset) in zip(self.cluster.outputs, places, strict=True):
+            kind = Kind(output.source.value)
+            assert output.topic in OWED[kind], (
+                f"{partition} {offset}: a {output.topic.value} of {kind.name.lower()}"
+            )
+
+    def _owes(self, partition: Partition, offset: int) -> bool:
+        """Whether it could be read, and has no answer."""
+        return (
+            self.cluster.inputs[partition][offset] is not None
+            and offset >= self.cluster.low.get(partition, 0)
+            and (partition, offset) not in self._answered
+        )
+
+    def _is_done(self) -> bool:
+        if any(process.intake.records for process in self._alive.values()):
+            return False
+        return all(
+            self.cluster.committed.get(partition) == len(values)
+            for partition, values in self.cluster.inputs.items()
+        )
+
+    # ---- processes -------------------------------------------------------------------------------------------
+
+    def _start(self, worker: int) -> Process:
+        log, scorer, preparer, device = (
+            join(self.cluster, _transactional_id(worker)),
+            Device(),
+            Deferred(),
+            Deferred(),
+        )
+        intake = Intake(records_max=INTAKE_RECORDS_MAX, bytes_max=1000, hold_ms_max=10)
+        loop = Loop(
+            log=log,
+            prepare=prepare,
+            scorer=scorer,
+            judge=judge,
+            share=DeadLetterShare(ShareBounds(model_share_max=1, input_share_max=1, window_records=100)),
+            bounds=BOUNDS,
+            intake=intake,
+            pace=Pace(commit_ms_max=20, idle_ms=0, busy_ms=0),
+            clock=self._look,
+            preparer=preparer,
+            device=device,
+        )
+        return Process(log, loop, intake, scorer, preparer, device)
+
+    def _look(self) -> int:
+        """The clock; while an owner waits for its device to end, the device gets on."""
+        if self._draining is not None:
+            self.now_ms += 1
+            if self.now_ms % 3 == 0:
+                self._draining.device.step()
+        return self.now_ms
+
+    def _do(self, worker: int, what: Callable[[], object]) -> None:
+        """Something that may cost the process: with a word to the group, or without."""
+        try:
+            what()
+        except Died:
+            self._dead.append((worker, self._alive.pop(worker).log))
+        except Stop:
+            self.cluster.leave(self._alive.pop(worker).log)
+
+
+def _transactional_id(worker: int) -> str:
+    return f"worker-{worker}"
