@@ -80,9 +80,10 @@ def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_mor
         forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
         owner(scene.environ(BATCH__RECORDS_MAX="1", KAFKA__PROPERTIES=properties), classifier) as worker,
     ):
-        scene.send([chat(f"{text} {number}") for number in range(100)])
+        for number in range(60):
+            scene.send([chat(f"{text} {number}")])  # a batch each: a fetch brings whole batches
         worker.turn_until(lambda: worker.loop._intake.records >= 4)  # noqa: SLF001 - full: it pauses soon
-        delete_before(scene, 90)
+        delete_before(scene, 50)
         done.set()
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
     ledger = scene.ledger()
