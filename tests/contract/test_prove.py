@@ -1,0 +1,48 @@
+"""The proof as a user starts it, on a Kafka of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def run(folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "prove", *options],
+        cwd=folder,
+        env={**ours, **{f"WORKER_{name}": value for name, value in settings.items()}},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_proof_holds_and_leaves_nothing_behind(bootstrap_servers: str, tmp_path: Path) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    ended = run(
+        tmp_path,
+        *("--seconds", "5", "--seed", "3", "--per-second", "200", "--picture", "timeline.svg"),
+        KAFKA__BOOTSTRAP_SERVERS=bootstrap_servers,
+        KAFKA__SESSION_TIMEOUT_MS="3000",
+        KAFKA__TRANSACTION_TIMEOUT_MS="3000",
+        KAFKA__POLL_INTERVAL_MS_MAX="3000",
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "lost 0, doubled 0, out of order 0; faults " in ended.stdout
+    assert "✗" not in ended.stdout
+    assert (tmp_path / "timeline.svg").read_text().startswith("<svg")
+    assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith("moderation-proof-")]
+    groups = admin.list_consumer_groups().result(10)
+    assert not [group.group_id for group in groups.valid or () if group.group_id.startswith("moderation-proof-")]
+
+
+def test_wrong_settings_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    ended = run(tmp_path, KAFKA__SESSION_TIMEOUT_MS="soon")
+    assert ended.returncode == 2
+    assert "WORKER_KAFKA__SESSION_TIMEOUT_MS" in ended.stderr
