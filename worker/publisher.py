@@ -14,18 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from worker.errors import ConfigurationRefused, KafkaRefused
+from worker.clients import SLICE_S, Overheard, client, failure_of
+from worker.errors import KafkaRefused
 from worker.records import Output, Partition, Topic
 from worker.refused import Name, name_of, sort_out
 from worker.transaction import CALLS, TABLE, Answer, Event, Failure, State, classify, comes_back
 
 log = logging.getLogger(__name__)
 
-SLICE_S = 1.0
 _SLOW_COMMIT_MS = 5_000
 _SLOWNESS_COUNTS_AGAIN_MS = 30_000
 _TOPIC_MISSING_MS_MAX = 5_000  # a broker that has just started may not know it yet
@@ -33,6 +33,7 @@ _TRANSPORT = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_O
 _NEVER_TAKEN = frozenset({"MSG_SIZE_TOO_LARGE", "INVALID_RECORD"})  # of one output; others may be weather
 
 _DENIED_HINTS = {
+    "CLUSTER_AUTHORIZATION_FAILED": "IDEMPOTENT_WRITE on the cluster, which brokers before 2.8 want",
     "GROUP_AUTHORIZATION_FAILED": "READ on the consumer group WORKER_KAFKA__GROUP_ID",
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": "WRITE on the transactional id WORKER_KAFKA__TRANSACTIONAL_ID",
     # Committing offsets needs READ.
@@ -107,6 +108,7 @@ class Publisher:
         Raises:
             KafkaRefused: Kafka won't have us, or a topic of ours is not there.
         """
+        self.serve()  # what happened to its connections may not have been told yet
         if self._state is State.READY and self._suspect:
             self._failure = Failure(code="", text=self._suspect)
             self._step(Event.SUSPECT)
@@ -167,7 +169,7 @@ class Publisher:
     def _new_producer(self) -> Producer:
         self._state = State.NEW
         self._began_ms = None
-        return client(Producer, {**self._options.config, "error_cb": self._on_error})
+        return client(Producer, {**self._options.config, "error_cb": self._on_error}, Overheard(self._on_cut))
 
     def _call(self) -> Event:
         """Makes the call of this state."""
@@ -277,6 +279,11 @@ class Publisher:
                     "another live process joined the group with our group instance id and took our place: give "
                     "each worker its own WORKER_KAFKA__GROUP_INSTANCE_ID"
                 )
+            case _ if self._failure.code == "INVALID_TRANSACTION_TIMEOUT":
+                return (
+                    f"Kafka refuses: {self._failure.text}. WORKER_KAFKA__TRANSACTION_TIMEOUT_MS may be at most the "
+                    "brokers' transaction.max.timeout.ms."
+                )
             case _:
                 return f"Kafka refuses: {self._failure.text}. Grant its principal {self._missing_grant()}."
 
@@ -350,34 +357,11 @@ class Publisher:
             )
         self.rejected.add(where)
 
+    def _on_cut(self, text: str) -> None:
+        self._suspect = self._suspect or text
+
     def _on_error(self, error: KafkaError) -> None:
         """The error callback: notes, and never raises (it may run inside a commit that succeeds)."""
         if error.name() in _TRANSPORT:
             self._suspect = self._suspect or str(error)
         self._heard(error)
-
-
-Client = TypeVar("Client", Consumer, Producer)
-
-
-def client(kind: type[Client], config: Mapping[str, Any]) -> Client:
-    """Makes a client of librdkafka.
-
-    Raises:
-        ConfigurationRefused: A property is unknown to it, or has a value that it doesn't take.
-    """
-    try:
-        return kind(dict(config), logger=logging.getLogger("librdkafka"))
-    except KafkaException as error:
-        raise ConfigurationRefused(f"WORKER_KAFKA__PROPERTIES: {error.args[0].str().strip()}") from error
-
-
-def failure_of(error: KafkaError) -> Failure:
-    """A Kafka error as plain data."""
-    return Failure(
-        code=error.name(),
-        retriable=error.retriable(),
-        abortable=error.txn_requires_abort(),
-        fatal=error.fatal(),
-        text=error.str(),
-    )

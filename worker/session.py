@@ -20,11 +20,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from worker.clients import SLICE_S, client
 from worker.complaints import Complaints
 from worker.errors import Protected
 from worker.headers import headers_of
 from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets
-from worker.publisher import SLICE_S, Publisher, PublisherOptions, client
+from worker.publisher import Publisher, PublisherOptions
 from worker.records import Fetched, Headers, Output, Partition
 from worker.standstill import Stalls, passed
 from worker.starts import find_starts

@@ -41,7 +41,7 @@ class Event(Enum):
     ABORTABLE = "abortable"
     UNKNOWN = "unknown"  # the coordinator did not say what became of the commit
     FATAL = "fatal"  # this producer is of no use; its successor is
-    DENIED = "denied"  # would fail for ever: permissions
+    DENIED = "denied"  # would fail for ever: permissions, or a time-out that brokers don't take
     RIVAL = "rival"  # another live process has our transactional.id
     INSTANCE_TAKEN = "instance taken"  # another live process has our group.instance.id
     # Refusals: what the session finds before it begins.
@@ -155,6 +155,7 @@ _DENIED = frozenset(
     {
         "CLUSTER_AUTHORIZATION_FAILED",
         "GROUP_AUTHORIZATION_FAILED",
+        "INVALID_TRANSACTION_TIMEOUT",
         "TOPIC_AUTHORIZATION_FAILED",
         "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
     }

@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 # A transaction call gets slices of a second, but one that its broker's end surprises may return only with the
-# broker (measured: after 2 to 15 s), and is no hang. The default time-out of its transaction, and three to spare.
+# broker (measured: after 2 to 15 s), or after its transaction's time-out, and is no hang.
 _OVERSTAY_MS = 18_000
+_TO_SPARE_MS = 3_000
 _OVERSTAY_STOPPING_MS = 4_000  # someone waits for our end: the slice of a second, and three to spare
 
 
@@ -70,8 +71,12 @@ class Watchdog:
         finally:
             self._call = None
 
-    def begun(self) -> None:
-        """From now on there is something to drain; before, a signal ends the process at once."""
+    def begun(self, transaction_timeout_ms: int) -> None:
+        """From now on there is something to drain, and calls may take as long as a transaction may.
+
+        Before, a signal ends the process at once.
+        """
+        self._overstay_ms = max(self._overstay_ms, transaction_timeout_ms + _TO_SPARE_MS)
         self._begun = True
 
     def end_after(self, grace_ms: int, code: ExitCode) -> None:

@@ -220,7 +220,7 @@ def run(settings: Settings, watchdog: Watchdog, open_model: OpenModel) -> None:
     loop = open_loop(settings, model, session)
     for line in start_up_lines(settings, model):
         log.info("%s", line)
-    watchdog.begun()
+    watchdog.begun(settings.kafka.transaction_timeout_ms)
     try:
         session.subscribe()
         progress = Progress(session, loop)

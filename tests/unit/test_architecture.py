@@ -28,13 +28,21 @@ MAP: dict[str, set[str]] = {
     "worker.dead_letter_share": {"schemas", "worker.errors", "worker.records"},
     "worker.loop": {"worker.batching", "worker.dead_letter_share", "worker.records", "worker.stages"},
     "worker.headers": {"worker.records"},
+    "worker.clients": {"worker.errors", "worker.transaction"},
     "worker.refused": {"worker.records"},
-    "worker.publisher": {"worker.errors", "worker.records", "worker.refused", "worker.transaction"},
+    "worker.publisher": {
+        "worker.clients",
+        "worker.errors",
+        "worker.records",
+        "worker.refused",
+        "worker.transaction",
+    },
     "worker.complaints": {"worker.errors", "worker.login", "worker.transaction"},
     "worker.standstill": {"worker.records"},
     "worker.survey": {"worker.records", "worker.standstill"},
     "worker.starts": {"worker.errors", "worker.ownership", "worker.records"},
     "worker.session": {
+        "worker.clients",
         "worker.complaints",
         "worker.errors",
         "worker.headers",
@@ -57,6 +65,7 @@ FOLDERS: dict[str, set[str]] = {
 ONLY: dict[str, set[str]] = {
     "confluent_kafka": {
         "worker.session",
+        "worker.clients",
         "worker.headers",
         "worker.publisher",
         "worker.complaints",

@@ -16,6 +16,10 @@ Config = dict[str, Scalar]
 
 _GUARANTEE = "exactly once rests on the worker's own"
 
+_LISTENED_TO = (
+    "librdkafka's log is where the worker hears of broken connections; WORKER_LOG__LEVEL says what is shown"
+)
+
 REFUSED: dict[str, str] = {
     "bootstrap.servers": "WORKER_KAFKA__BOOTSTRAP_SERVERS sets it",
     "metadata.broker.list": "WORKER_KAFKA__BOOTSTRAP_SERVERS sets it",
@@ -54,6 +58,9 @@ REFUSED: dict[str, str] = {
     "message.send.max.retries": _GUARANTEE,
     "partitioner": "an output goes to its input's partition",
     "enable.partition.eof": _GUARANTEE,
+    "log_level": _LISTENED_TO,
+    "log.connection.close": _LISTENED_TO,
+    "log.queue": _LISTENED_TO,
     "logger": "WORKER_LOG__LEVEL and WORKER_LOG__FORMAT decide what is logged",
 }
 """Properties that nobody may set, librdkafka's aliases included, each with the reason."""

@@ -1,0 +1,194 @@
+"""Each class of errors of a transaction, from a real Kafka whose answers are rewritten where it can't be made to.
+
+What matters after each: every message has one verdict, whether the commit had been done or not; and the worker goes
+on by itself, or ends and says what to do.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import pytest
+from confluent_kafka import KafkaError
+
+from tests.kafka_answers import Api
+from tests.owner import Owner, owner
+from tests.proxy import Fate, Proxy, Rule, proxied_broker
+from tests.scene import Scene, chat
+from tests.small_models import options
+from worker.classifier import Classifier, load
+from worker.demo.broker import Broker
+from worker.errors import ExitCode, KafkaRefused
+from worker.transaction import Event
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+Proxied = tuple[Broker, Proxy]
+
+NEVER_MS = 3_600_000
+IMPATIENT = '{"consumer.fetch.wait.max.ms": "50"}'  # a rewind waits for the fetch that is under way
+
+RETRIED = "NOT_COORDINATOR COORDINATOR_LOAD_IN_PROGRESS CONCURRENT_TRANSACTIONS"
+MEMBERSHIP = "ILLEGAL_GENERATION UNKNOWN_MEMBER_ID REBALANCE_IN_PROGRESS STALE_MEMBER_EPOCH"
+LOST_ANSWER = "REQUEST_TIMED_OUT UNKNOWN"
+
+# What the worker notices; whether another producer has to settle it follows, as does that everything is read again.
+GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
+    ([], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "CONCURRENT_TRANSACTIONS"),
+    ([], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "NOT_COORDINATOR"),
+    ([], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, RETRIED),
+    ([], Api.END_TXN, Fate.REWRITTEN, RETRIED),
+    ([], Api.PRODUCE, Fate.REWRITTEN, "NOT_LEADER_FOR_PARTITION REQUEST_TIMED_OUT"),
+    ([Event.ABORTABLE], Api.PRODUCE, Fate.REWRITTEN, "TRANSACTION_ABORTABLE INVALID_RECORD"),
+    ([Event.ABORTABLE], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "TRANSACTION_ABORTABLE"),
+    ([Event.ABORTABLE], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "TRANSACTION_ABORTABLE"),
+    ([Event.ABORTABLE], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, f"{MEMBERSHIP} TRANSACTION_ABORTABLE UNKNOWN"),
+    ([Event.ABORTABLE], Api.END_TXN, Fate.REFUSED, "TRANSACTION_ABORTABLE"),
+    # Committed, and told to abort: the abort finds out.
+    ([Event.ABORTABLE, Event.FATAL], Api.END_TXN, Fate.REWRITTEN, "TRANSACTION_ABORTABLE"),
+    ([Event.UNKNOWN], Api.END_TXN, Fate.REWRITTEN, LOST_ANSWER),  # it is committed
+    ([Event.UNKNOWN], Api.END_TXN, Fate.REFUSED, LOST_ANSWER),  # it is not
+    ([Event.FATAL], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
+    ([Event.FATAL], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
+    ([Event.FATAL], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_TXN_STATE INVALID_PRODUCER_ID_MAPPING"),
+    ([Event.FATAL], Api.END_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
+    ([Event.FATAL], Api.END_TXN, Fate.REFUSED, "INVALID_TXN_STATE"),
+]
+
+FENCED = "PRODUCER_FENCED INVALID_PRODUCER_EPOCH"
+RIVAL = "another live process uses the transactional id"
+INSTANCE = "its own WORKER_KAFKA__GROUP_INSTANCE_ID"
+GROUP = "READ on the consumer group WORKER_KAFKA__GROUP_ID"
+TRANSACTIONAL_ID = "WRITE on the transactional id WORKER_KAFKA__TRANSACTIONAL_ID"
+COMES_BACK = "fatal errors of the producer come back"
+TOPICS = "WRITE on the verdict, alert and dead-letter topics and READ on the input topics"
+
+STOPS = [
+    (RIVAL, Api.INIT_PRODUCER_ID, Fate.REWRITTEN, "PRODUCER_FENCED"),
+    (RIVAL, Api.PRODUCE, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
+    (RIVAL, Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
+    (RIVAL, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, FENCED),
+    (RIVAL, Api.END_TXN, Fate.REWRITTEN, "PRODUCER_FENCED"),
+    (RIVAL, Api.END_TXN, Fate.REFUSED, "INVALID_PRODUCER_EPOCH"),
+    (INSTANCE, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "FENCED_INSTANCE_ID"),
+    (GROUP, Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "GROUP_AUTHORIZATION_FAILED"),
+    (GROUP, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "GROUP_AUTHORIZATION_FAILED"),
+    (TOPICS, Api.PRODUCE, Fate.REWRITTEN, "TOPIC_AUTHORIZATION_FAILED"),
+    (TOPICS, Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "TOPIC_AUTHORIZATION_FAILED"),
+    (TRANSACTIONAL_ID, Api.INIT_PRODUCER_ID, Fate.REWRITTEN, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"),
+    (TRANSACTIONAL_ID, Api.END_TXN, Fate.REFUSED, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"),
+    (COMES_BACK, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_TXN_STATE"),
+]
+
+
+@pytest.fixture(scope="module")
+def proxied() -> Iterator[Proxied]:
+    with proxied_broker() as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return load(options("demo"), lambda _: None)
+
+
+@pytest.fixture
+def proxy(proxied: Proxied) -> Proxy:
+    return proxied[1]
+
+
+@pytest.fixture
+def scene(proxied: Proxied) -> Scene:
+    made = Scene(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    made.create()
+    return made
+
+
+@pytest.fixture
+def environ(scene: Scene, proxy: Proxy) -> dict[str, str]:
+    return scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=IMPATIENT)
+
+
+def rule(api: Api, fate: Fate, code: str) -> Rule:
+    return Rule(api, fate, getattr(KafkaError, code))
+
+
+def turn_until_caught_up(worker: Owner, scene: Scene) -> None:
+    worker.turn_until(lambda: scene.committed().items() >= scene.input_ends().items())
+
+
+@pytest.mark.parametrize(
+    ("events", "rule"),
+    [
+        pytest.param(events, rule(api, fate, code), id=f"{api.name} {fate.name} {code}")
+        for events, api, fate, codes in GOES_ON
+        for code in codes.split()
+    ],
+)
+def test_a_worker_goes_on_after(
+    *,
+    events: list[Event],
+    rule: Rule,
+    scene: Scene,
+    proxy: Proxy,
+    environ: Mapping[str, str],
+    classifier: Classifier,
+) -> None:
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        producers = proxy.asked[Api.INIT_PRODUCER_ID]
+        proxy.rules = [rule]
+        scene.send([chat("in the middle")])
+        worker.turn_until(lambda: not proxy.rules)
+        scene.send([chat("after")])
+        turn_until_caught_up(worker, scene)
+        assert worker.session.events == Counter(events)
+        assert worker.loop.tally.rewinds == bool(events)
+        replaced = proxy.asked[Api.INIT_PRODUCER_ID] > producers
+        assert replaced == bool({Event.UNKNOWN, Event.FATAL}.intersection(events))
+    ledger = scene.ledger()
+    assert ledger.clean, ledger.examples
+    assert ledger.verdicts == 3
+
+
+@pytest.mark.parametrize("code", RETRIED.split())
+def test_a_worker_whose_producer_is_not_let_in_at_once_tries_again(
+    code: str, scene: Scene, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
+) -> None:
+    proxy.rules = [rule(Api.INIT_PRODUCER_ID, Fate.REWRITTEN, code)]
+    scene.send([chat("message")])
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        worker.turn_until_judged(1)
+        assert not proxy.rules
+        assert worker.loop.tally.rewinds == 0
+    assert scene.ledger().clean
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        pytest.param(words, rule(api, fate, code), id=f"{api.name} {fate.name} {code}")
+        for words, api, fate, codes in STOPS
+        for code in codes.split()
+    ],
+)
+def test_a_worker_ends_and_says_why_and_the_next_one_goes_on_after(
+    *, words: str, rule: Rule, scene: Scene, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
+) -> None:
+    scene.send([chat("before")])
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        if rule.api is not Api.INIT_PRODUCER_ID:
+            worker.turn_until_judged(1)
+        proxy.rules = 5 * [rule]
+        scene.send([chat("in the middle")])
+        with pytest.raises(KafkaRefused) as refusal:
+            worker.turn_until_judged(2)
+        proxy.rules = []
+    assert refusal.value.exit_code is ExitCode.KAFKA
+    assert words in str(refusal.value)
+    scene.send([chat("after")])
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        turn_until_caught_up(worker, scene)
+    ledger = scene.ledger()
+    assert ledger.clean, ledger.examples
+    assert ledger.verdicts == 3

@@ -1,0 +1,240 @@
+"""A network that is slow, that is cut, and that delivers late: no message pays for it."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+
+from tests.kafka_answers import Api
+from tests.owner import Owner, owner
+from tests.proxy import Fate, Network, Proxy, Rule, proxied_broker
+from tests.scene import Scene, chat
+from tests.small_models import options
+from tests.worker_process import Start
+from worker.classifier import Classifier, load
+from worker.demo.broker import Broker
+from worker.errors import ExitCode, Protected
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+Proxied = tuple[Broker, Proxy]
+
+NEVER_MS = 3_600_000
+# A rewind waits for the fetch that is under way.
+IMPATIENT = '{"consumer.fetch.wait.max.ms": "50", "reconnect.backoff.max.ms": "500"}'
+HURRIED = {"KAFKA__TRANSACTION_TIMEOUT_MS": "2000"}  # what a transaction waits for an answer that never comes
+STALE_EPOCH = 47  # INVALID_PRODUCER_EPOCH: the broker has refused it
+
+
+@pytest.fixture(scope="module")
+def proxied() -> Iterator[Proxied]:
+    with proxied_broker() as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return load(options("demo"), lambda _: None)
+
+
+@pytest.fixture
+def proxy(proxied: Proxied) -> Iterator[Proxy]:
+    yield proxied[1]
+    proxied[1].rules = []
+
+
+@pytest.fixture
+def scene(proxied: Proxied) -> Scene:
+    made = Scene(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    made.create()
+    return made
+
+
+def behind(proxy: Proxy, scene: Scene, **changes: str) -> dict[str, str]:
+    return scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=IMPATIENT, **changes)
+
+
+def caught_up(scene: Scene) -> bool:
+    return scene.committed().items() >= scene.input_ends().items()
+
+
+def assert_clean(scene: Scene) -> None:
+    ledger = scene.ledger()
+    assert ledger.clean, (str(ledger), ledger.examples)
+    assert ledger.verdicts == ledger.inputs > 0
+
+
+@contextmanager
+def weather(proxy: Proxy, network: Network, seconds: float) -> Iterator[None]:
+    """It clears up by itself, whatever the owner is waiting for; without new connections the old ones end too."""
+
+    def clear() -> None:
+        proxy.network = Network()
+
+    proxy.network = network
+    if network.refuses:
+        proxy.cut()
+    timer = threading.Timer(seconds, clear)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+@contextmanager
+def busy_worker(environ: Mapping[str, str], scene: Scene, classifier: Classifier) -> Iterator[Owner]:
+    """In the middle of many small transactions."""
+    small = {"WORKER_BATCH__RECORDS_MAX": "5", "WORKER_BATCH__COMMIT_MS_MAX": "0"}
+    with owner({**environ, **small}, classifier, survey_ms=NEVER_MS) as worker:
+        scene.send([chat(f"message {number}") for number in range(100)])
+        worker.turn_until_judged(10)
+        yield worker
+
+
+# ---- all connections ---------------------------------------------------------------------------------------------
+
+
+def test_a_slow_network_costs_time_and_nothing_else(scene: Scene, proxy: Proxy, classifier: Classifier) -> None:
+    with busy_worker(behind(proxy, scene), scene, classifier) as worker:
+        proxy.network = Network(delay_ms=200)
+        worker.turn_until_judged(worker.loop.tally.records + 5)
+        proxy.network = Network()
+        worker.turn_until_judged(100)
+        assert worker.loop.tally.rewinds == 0
+    assert_clean(scene)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(Network(refuses=True), id="all connections end"),
+        pytest.param(Network(holds_requests=True), id="nothing arrives"),
+        pytest.param(Network(holds_answers=True), id="nothing comes back"),
+    ],
+)
+def test_a_worker_goes_on_after_the_network_was_away(
+    network: Network, scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    with busy_worker(behind(proxy, scene), scene, classifier) as worker:
+        with weather(proxy, network, 2):
+            worker.turn_until(lambda: caught_up(scene))
+        scene.send([chat("after")])
+        worker.turn_until(lambda: caught_up(scene))
+    assert_clean(scene)
+
+
+# ---- one request -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("api", "fate"),
+    [
+        (Api.PRODUCE, Fate.CUT_AFTER),
+        (Api.ADD_PARTITIONS_TO_TXN, Fate.CUT_AFTER),
+        (Api.ADD_OFFSETS_TO_TXN, Fate.CUT_BEFORE),
+        (Api.TXN_OFFSET_COMMIT, Fate.CUT_BEFORE),
+        (Api.TXN_OFFSET_COMMIT, Fate.CUT_AFTER),
+        (Api.TXN_OFFSET_COMMIT, Fate.UNANSWERED),
+        (Api.END_TXN, Fate.CUT_BEFORE),
+        (Api.END_TXN, Fate.CUT_AFTER),
+        (Api.END_TXN, Fate.SWALLOWED),
+        (Api.END_TXN, Fate.UNANSWERED),
+    ],
+    ids=lambda one: one.name,
+)
+def test_a_worker_goes_on_after_the_network_has_lost(
+    api: Api, fate: Fate, scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    with owner(behind(proxy, scene, **HURRIED), classifier, survey_ms=NEVER_MS) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        proxy.rules = [Rule(api, fate)]
+        scene.send([chat("in the middle")])
+        worker.turn_until(lambda: not proxy.rules)
+        scene.send([chat("after")])
+        worker.turn_until(lambda: caught_up(scene))
+    assert_clean(scene)
+
+
+# ---- fetches that are not answered -------------------------------------------------------------------------------
+
+
+def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
+    scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    with owner(behind(proxy, scene), classifier, survey_ms=100, stall_ms=500) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        proxy.rules = swallowed = [Rule(Api.FETCH, Fate.SWALLOWED)] * 1000
+        worker.turn_until(lambda: len(swallowed) < 1000)  # what was asked before has been answered
+        scene.send([chat("after")])
+        with pytest.raises(Protected, match=r"\[0\] does not move, and joining the group again") as refusal:
+            worker.turn_until_judged(2)
+        proxy.rules = []
+    assert refusal.value.exit_code is ExitCode.PROTECTED
+    with owner(behind(proxy, scene), classifier) as worker:
+        worker.turn_until_judged(1)
+    assert_clean(scene)
+
+
+# ---- a request that arrives late ---------------------------------------------------------------------------------
+#
+# A connection ends, the client sends its request again over the next one, and goes on. What was sent first arrives
+# in the middle of the next transaction of the same producer. An EndTxn would end that one too early: offsets
+# without their outputs, or the reverse (KAFKA-17754). An offset commit would take the group back.
+
+
+@pytest.mark.parametrize("api", [Api.END_TXN, Api.TXN_OFFSET_COMMIT], ids=lambda api: api.name)
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
+def test_what_arrives_late_does_not_touch_the_next_transaction(
+    api: Api, call: str, scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    due: set[str] = set()
+    codes: list[int] = []
+
+    @contextmanager
+    def watch(name: str) -> Iterator[None]:
+        if name in due:
+            codes.extend(proxy.deliver())
+        yield
+
+    environ = behind(proxy, scene)
+    with owner(environ, classifier, watch=watch, survey_ms=NEVER_MS) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        proxy.rules = [Rule(api, Fate.LATE)]
+        scene.send([chat("in the middle")])
+        worker.turn_until_judged(2)
+        due.add(call)
+        scene.send([chat(f"after {number}") for number in range(3)])
+        worker.turn_until(lambda: bool(codes) and caught_up(scene))
+    scene.send([chat("the next worker's")])
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        worker.turn_until(lambda: caught_up(scene))
+    assert_clean(scene)
+    assert codes == [STALE_EPOCH]
+
+
+# ---- a process ---------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_told_to_stop_while_the_network_is_silent_ends_soon_and_the_next_one_goes_on(
+    scene: Scene, proxy: Proxy, start: Start
+) -> None:
+    environ = behind(
+        proxy, scene, KAFKA__GROUP_INSTANCE_ID=scene.group
+    )  # the next one need not wait for the session
+    worker = start(environ)
+    scene.send([chat("before")])
+    scene.wait_until_caught_up(worker)
+    proxy.rules = [Rule(Api.ADD_OFFSETS_TO_TXN, Fate.SWALLOWED)]
+    scene.send([chat("in the middle")])
+    worker.wait_until(lambda: not proxy.rules)
+    worker.send(signal.SIGTERM)
+    assert worker.end(seconds_max=10) == ExitCode.KAFKA, worker.said
+    assert "send_offsets_to_transaction does not return" in worker.said
+    scene.wait_until_caught_up(start(environ))
+    assert_clean(scene)

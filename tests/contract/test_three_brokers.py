@@ -1,0 +1,141 @@
+"""Three brokers that go one after another, each topic on all three: the worker stays, or its restart goes on."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.scene import Scene, chat
+from tests.worker_process import Start, WorkerProcess, eventually
+from worker.demo.broker import Broker, running_broker
+from worker.errors import ExitCode
+from worker.records import Topic
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+log = logging.getLogger(__name__)
+
+ROUNDS = int(os.environ.get("TEST_BROKER_ROUNDS", "1"))
+QUICK = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}  # before a dead one is missed
+RECOVERY_S_MAX = 60
+LOOK_AGAIN_S = 0.2
+IDLE_S_MAX = 30
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[Broker]:
+    """Each test leaves all of them running."""
+    with running_broker(nodes=3, extra_properties=QUICK) as three:
+        yield three
+
+
+@pytest.fixture
+def scene(brokers: Broker) -> Scene:
+    made = Scene(brokers.bootstrap_servers, "demo")
+    made.create()
+    return made
+
+
+class Orchestrator:
+    """Starts the worker again when it has ended as the documents say that it may: a call into librdkafka hung."""
+
+    def __init__(self, start: Start, scene: Scene) -> None:
+        self._start = start
+        self._scene = scene
+        # Static: the next one has the partitions at once.
+        self._environ = scene.environ(KAFKA__GROUP_INSTANCE_ID=scene.group, KAFKA__SESSION_TIMEOUT_MS="10000")
+        self._worker: WorkerProcess = start(self._environ)
+        self._verdicts = 0
+        self.restarts = 0
+
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        """Returns once it is so."""
+
+        def done_meanwhile() -> bool:
+            code = self._worker.exit_code
+            if code is not None:
+                assert code == ExitCode.KAFKA, self._worker.said
+                assert " does not return" in self._worker.said, self._worker.said
+                self.restarts += 1
+                self._worker = self._start(self._environ)
+            return done()
+
+        began_s = time.monotonic()
+        eventually(
+            done_meanwhile, lambda: f"{self._scene.ledger()}; {self._worker.said}", seconds_max=RECOVERY_S_MAX
+        )
+        log.info("after %.1f s and %d restarts so far", time.monotonic() - began_s, self.restarts)
+
+    def wait_for_verdicts(self, more: int) -> None:
+        """Returns once there are so many more than at the last look."""
+        enough = self._verdicts + more
+
+        def there() -> bool:
+            self._verdicts = max(self._verdicts, verdicts(self._scene))
+            return self._verdicts >= enough
+
+        self.wait_until(there)
+
+
+def verdicts(scene: Scene) -> int:
+    """By a client of its own each time, and so not often: one that is told of a broker's end may not look again."""
+    time.sleep(LOOK_AGAIN_S)
+    reader = Consumer({**scene.client, "group.id": "reader"})
+    try:
+        places = [TopicPartition(scene.outputs[Topic.VERDICT], number) for number in range(scene.partitions)]
+        return sum(reader.get_watermark_offsets(place, timeout=5)[1] for place in places)
+    except KafkaException:
+        return 0  # at the moment nobody leads some partition
+    finally:
+        reader.close()
+
+
+def wait_until_in_sync(brokers: Broker) -> None:
+    """Returns once every replica of every partition has caught up."""
+    admin = AdminClient({"bootstrap.servers": brokers.bootstrap_servers, "log_level": 0})
+
+    def in_sync() -> bool:
+        with suppress(KafkaException):
+            topics = admin.list_topics(timeout=1).topics.values()
+            replicas = [partition.isrs for topic in topics for partition in topic.partitions.values()]
+            return all(len(isrs) == len(brokers.nodes) for isrs in replicas)
+        return False
+
+    eventually(in_sync, str, seconds_max=60)
+
+
+def test_an_idle_worker_judges_at_once_after_the_brokers_were_restarted_one_by_one(
+    brokers: Broker, scene: Scene, start: Start
+) -> None:
+    # An idle producer is the one that hangs: its next send_offsets_to_transaction would never return.
+    worker = start(scene.environ())
+    for _ in range(ROUNDS):
+        scene.send([chat("before")])
+        worker.wait_until(lambda: scene.ledger().clean)
+        for node in brokers.nodes:
+            node.stop()
+            node.start()
+            wait_until_in_sync(brokers)
+        scene.send([chat("after")])
+        sent_s = time.monotonic()
+        worker.wait_until(lambda: scene.ledger().clean, seconds_max=IDLE_S_MAX)
+        log.info("judged after %.1f s", time.monotonic() - sent_s)
+
+
+def test_a_loaded_worker_goes_on_while_the_brokers_are_killed_one_by_one(
+    brokers: Broker, scene: Scene, start: Start
+) -> None:
+    orchestrator = Orchestrator(start, scene)
+    with scene.stream(per_second=100):
+        orchestrator.wait_for_verdicts(1)
+        for node in ROUNDS * brokers.nodes:
+            node.kill()
+            orchestrator.wait_for_verdicts(200)
+            node.start()
+            wait_until_in_sync(brokers)
+    orchestrator.wait_until(lambda: scene.ledger().clean)

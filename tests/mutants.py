@@ -1,0 +1,362 @@
+"""Deliberate faults, and the suites that catch them: ``make mutants``.
+
+Each fault breaks exactly once in a way of its own; a suite that lets all of them pass proves nothing. The tree is
+copied, one text of it replaced, and the suites that should notice are run until one does. Exit code 1 if none does.
+``python -m tests.mutants WORD ...`` runs those whose names contain one of the words.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.demo.broker import running_broker
+
+ROOT = Path(__file__).parents[1]
+TREE = ("worker", "schemas", "tests", "pyproject.toml")
+SUITE_S_MAX = 300  # who hangs has noticed, too
+SEEDS = "2000"
+
+BAD_LUCK = "tests/contract/test_bad_luck.py"
+SUITES: Mapping[str, Sequence[str]] = {
+    "transaction table": ["tests/unit/test_transaction.py"],
+    "standstill": ["tests/unit/test_standstill.py"],
+    "simulation": ["tests/property/test_loop.py"],
+    "fake log": ["tests/contract/test_log.py", "-k", "fake"],
+    "log on Kafka": [
+        "tests/contract/test_log.py",
+        "-k",
+        "roundrobin or cooperative-sticky or outside_the_group or too_large",
+    ],
+    "transaction time-out": [BAD_LUCK, "-k", "outlives_its_time_out"],
+    "broker restart": [BAD_LUCK, "-k", "idle_worker"],
+    "error injection": ["tests/contract/test_error_injection.py", "-k", "goes_on_after and END_TXN"],
+    "drain": ["tests/property/test_loop.py", "-k", "told_to_end"],
+    "starts": ["tests/contract/test_worker_starts.py", "-k", "a_time_to_start_at"],
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One fault.
+
+    Attributes:
+        fault: What is wrong then.
+        file: Where.
+        old: What stands there, once,
+        new: and what would be wrong.
+        suites: Those that should notice, in the order in which they are asked.
+    """
+
+    fault: str
+    file: str
+    old: str
+    new: str
+    suites: Sequence[str]
+
+    def applied_to(self, tree: Path) -> str:
+        """The file's text with the fault.
+
+        Raises:
+            AssertionError: What it replaces doesn't stand there exactly once.
+        """
+        text = (tree / self.file).read_text()
+        assert text.count(self.old) == 1, (
+            f"{self.fault}: {self.file} holds this {text.count(self.old)} times: {self.old}"
+        )
+        return text.replace(self.old, self.new)
+
+
+MUTANTS = (
+    # ---- which work may be committed
+    Mutant(
+        fault="work kept across a revoke",
+        file="worker/session.py",
+        old="self._owned.remove(gone)",
+        new="pass",
+        suites=["log on Kafka"],
+    ),
+    Mutant(
+        fault="work kept across a revoke and a reassignment",
+        file="worker/ownership.py",
+        old="return position is not None and position.epoch == fetched.epoch",
+        new="return position is not None",
+        suites=["fake log", "simulation"],
+    ),
+    Mutant(
+        fault="epoch not new after a rewind",
+        file="worker/ownership.py",
+        old="            self._epoch += 1\n",
+        new="",
+        suites=["fake log", "simulation"],
+    ),
+    Mutant(
+        fault="stale work not refused",
+        file="worker/ownership.py",
+        old="            return Event.STALE",
+        new="            pass",
+        suites=["log on Kafka"],
+    ),
+    Mutant(
+        fault="stale work not dropped by the loop",
+        file="worker/loop.py",
+        old="        if self._log.owns(fetched):",
+        new="        if True:",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="the device's stale results not dropped by the loop",
+        file="worker/loop.py",
+        old="(result for result in results if self._keeps(result.record.source))",
+        new="(results)",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="gap not refused",
+        file="worker/ownership.py",
+        old="if record.previous_next_offset != at:",
+        new="if record.previous_next_offset < at:",
+        suites=["fake log"],
+    ),
+    Mutant(
+        fault="missing output not refused",
+        file="worker/ownership.py",
+        old="return None if owed == paid else Event.MISSING_OUTPUT",
+        new="return None",
+        suites=["log on Kafka"],
+    ),
+    Mutant(
+        fault="group metadata not checked",
+        file="worker/session.py",
+        old="if refusal is None and (member is None or member[0] < 0 or not member[1]):",
+        new="if False:",
+        suites=["log on Kafka"],
+    ),
+    # ---- what is committed
+    Mutant(
+        fault="last offset committed instead of the next",
+        file="worker/ownership.py",
+        old="return {record.partition: record.next_offset for record in records}",
+        new="return {record.partition: record.offset for record in records}",
+        suites=["log on Kafka", "simulation"],
+    ),
+    Mutant(
+        fault="places committed past what is in memory",
+        file="worker/standstill.py",
+        old="if not standing.in_hand and standing.committed < standing.position >= standing.end",
+        new="if standing.committed < standing.position >= standing.end",
+        suites=["simulation", "standstill"],
+    ),
+    Mutant(
+        fault="tombstone skipped without its offset",
+        file="worker/loop.py",
+        old="[record for record in records if self._keeps(record.source)]",
+        new="[record for record in records if self._keeps(record.source) and record.content]",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="batch that is no prefix of the arrivals",
+        file="worker/batching.py",
+        old="            self._waiting.popleft()\n",
+        new="            self._waiting.popleft()\n            self._waiting.rotate(-1)\n",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="scores given to the wrong records",
+        file="worker/loop.py",
+        old="answers = iter(scorer.score([record.tokens for record in asked]) if asked else ())",
+        new="answers = iter(scorer.score([record.tokens for record in asked[::-1]]) if asked else ())",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="start not committed before the first record",
+        file="worker/session.py",
+        old="if chosen and not self._commit([], chosen, None):",
+        new="if False:",
+        suites=["starts"],
+    ),
+    # ---- after a transaction that failed
+    Mutant(
+        fault="no rewind after a failed transaction",
+        file="worker/loop.py",
+        old="            self._log.rewind()\n",
+        new="",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="memory not freed of what is dropped",
+        file="worker/loop.py",
+        old="        self._intake.release([fetched])\n",
+        new="",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="position from what we remember, not from what the group has committed",
+        file="worker/session.py",
+        old="        self._waiting.update(self._owned.partitions)\n        self._owned.remove(self._waiting)\n",
+        new="        known = {partition: committed for partition, (committed, _) in self._owned.progress.items()}\n"
+        "        self._owned.place(known)\n"
+        "        self._consumer.assign([TopicPartition(*partition, at) for partition, at in known.items()])\n",
+        suites=["error injection"],
+    ),
+    Mutant(
+        fault="aborted transaction answered as committed",
+        file="worker/transaction.py",
+        old="(State.ABORTING, Event.DONE): (State.READY, Answer.FORGET)",
+        new="(State.ABORTING, Event.DONE): (State.READY, Answer.COMMITTED)",
+        suites=["transaction table"],
+    ),
+    Mutant(
+        fault="failed publish answered as committed",
+        file="worker/publisher.py",
+        old="        if answer is Answer.COMMITTED:\n",
+        new="        if answer is not Answer.STOP:\n",
+        suites=["error injection"],
+    ),
+    Mutant(
+        fault="commit of unknown outcome aborted",
+        file="worker/transaction.py",
+        old="(State.COMMITTING, Event.UNKNOWN): (State.SPENT, Answer.FORGET)",
+        new="(State.COMMITTING, Event.UNKNOWN): (State.ABORTING, None)",
+        suites=["transaction table"],
+    ),
+    Mutant(
+        fault="fenced producer used again",
+        file="worker/publisher.py",
+        old="                self._producer = self._new_producer()\n        if self._state is State.NEW:",
+        new="                self._state = State.NEW\n        if self._state is State.NEW:",
+        suites=["transaction time-out"],
+    ),
+    Mutant(
+        fault="suspect producer not replaced",
+        file="worker/publisher.py",
+        old="if self._state is State.READY and self._suspect:",
+        new="if False:",
+        suites=["broker restart"],
+    ),
+    # ---- the one transaction
+    Mutant(
+        fault="alerts outside the transaction",
+        file="worker/publisher.py",
+        old="            topic, partition = self._target(output)\n            try:\n",
+        new="            topic, partition = self._target(output)\n"
+        "            if output.topic is Topic.ALERT:\n"
+        '                plain = Producer({"bootstrap.servers": self._options.config["bootstrap.servers"]})\n'
+        "                plain.produce(topic, output.value, output.key, partition, headers=list(output.headers))\n"
+        "                plain.flush()\n"
+        "                self._sent += 1\n"
+        "                continue\n"
+        "            try:\n",
+        suites=["transaction time-out"],
+    ),
+    Mutant(
+        fault="outputs and offsets in two transactions",
+        file="worker/publisher.py",
+        old="                self._producer.send_offsets_to_transaction(self._offsets",
+        new="                self._producer.commit_transaction()\n"
+        "                self._producer.begin_transaction()\n"
+        "                self._producer.send_offsets_to_transaction(self._offsets",
+        suites=["error injection"],
+    ),
+    Mutant(
+        fault="committed without the output that was not taken",
+        file="worker/publisher.py",
+        old="            except BufferError:\n",
+        new="            except KafkaException:\n                pass\n            except BufferError:\n",
+        suites=["log on Kafka"],
+    ),
+    Mutant(
+        fault="nothing finished on SIGTERM",
+        file="worker/loop.py",
+        old="while self._device.pending or self._results:",
+        new="while False:",
+        suites=["drain"],
+    ),
+)
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs them; prints a line for each."""
+    chosen = [one for one in MUTANTS if not words or any(word in one.fault for word in words)]
+    needed = [suite for suite in SUITES if any(suite in one.suites for one in chosen)]
+    caught: Counter[str] = Counter()
+    with copied_tree() as tree, running_broker() as broker:
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(tree),
+            "PYTHONDONTWRITEBYTECODE": "1",  # what is compiled is told from what is new by the second
+            "SIMULATION_SEEDS": SEEDS,
+            "TEST_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        }
+        say("without a fault")
+        for suite in needed:
+            if asked(suite, tree, environ):
+                return 1
+        for one in chosen:
+            say(one.fault)
+            catcher = next((suite for suite in one.suites if notices(suite, one, tree, environ)), None)
+            caught[catcher or "NONE"] += 1
+    say("caught by " + ", ".join(f"{suite}: {count}" for suite, count in caught.most_common()))
+    return 1 if caught["NONE"] else 0
+
+
+@contextmanager
+def copied_tree() -> Iterator[Path]:
+    """What the tests need of us, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tree = Path(folder)
+        for name in TREE:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, tree / name)
+        yield tree
+
+
+def notices(suite: str, mutant: Mutant, tree: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the suite fails with the fault; the tree is as before then."""
+    path = tree / mutant.file
+    sound = path.read_text()
+    path.write_text(mutant.applied_to(tree))
+    failed = asked(suite, tree, environ)
+    path.write_text(sound)
+    return failed
+
+
+def asked(suite: str, tree: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the suite fails; says which of its tests does.
+
+    Raises:
+        RuntimeError: It can't be run, which is no proof of anything.
+    """
+    began_s = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *SUITES[suite]]
+    try:
+        ended = subprocess.run(
+            command, cwd=tree, env=environ, timeout=SUITE_S_MAX, capture_output=True, text=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        say(f"  {suite}, {SUITE_S_MAX} s: hangs")
+        return True
+    failed = re.findall(r"^FAILED .*?::(.+?)(?: - |$)", ended.stdout, re.MULTILINE)
+    if ended.returncode != bool(failed):
+        raise RuntimeError(f"{suite} can't be run:\n{ended.stdout[-5000:]}{ended.stderr[-5000:]}")
+    say(f"  {suite}, {time.monotonic() - began_s:.0f} s: {failed[0] if failed else 'passes'}")
+    return bool(failed)
+
+
+def say(line: str) -> None:
+    """To whoever waits for it."""
+    print(line, flush=True)  # noqa: T201 - a command's output
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

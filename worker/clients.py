@@ -1,0 +1,59 @@
+"""Clients of librdkafka, what they report beside their calls, and their errors as plain data."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+
+from worker.errors import ConfigurationRefused
+from worker.transaction import Failure
+
+librdkafka_log = logging.getLogger("librdkafka")
+
+SLICE_S = 1.0
+"""Of time, for a call that waits for a broker."""
+_CUT = frozenset({"FAIL", "REQTMOUT"})  # librdkafka's facilities: a connection ended, a request was given up
+
+
+class Overheard:
+    """librdkafka's log: it alone tells of a connection that ended and came back, with a request sent twice.
+
+    The error callback hears of none that is mended by itself, and an EndTxn that was under way then may arrive in
+    the middle of the next transaction of the same epoch and end it (KAFKA-17754).
+    """
+
+    def __init__(self, cut: Callable[[str], None]) -> None:
+        self._cut = cut
+
+    def log(self, level: int, form: str, facility: str, *rest: str) -> None:
+        """As a logger's."""
+        if facility in _CUT:
+            self._cut(rest[-1])
+        librdkafka_log.log(level, form, facility, *rest)
+
+
+Client = TypeVar("Client", Consumer, Producer)
+
+
+def client(kind: type[Client], config: Mapping[str, Any], logger: object = librdkafka_log) -> Client:
+    """Makes a client of librdkafka.
+
+    Raises:
+        ConfigurationRefused: A property is unknown to it, or has a value that it doesn't take.
+    """
+    try:
+        return kind(dict(config), logger=logger)
+    except KafkaException as error:
+        raise ConfigurationRefused(f"WORKER_KAFKA__PROPERTIES: {error.args[0].str().strip()}") from error
+
+
+def failure_of(error: KafkaError) -> Failure:
+    """A Kafka error as plain data."""
+    return Failure(
+        code=error.name(),
+        retriable=error.retriable(),
+        abortable=error.txn_requires_abort(),
+        fatal=error.fatal(),
+        text=error.str(),
+    )
