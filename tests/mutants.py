@@ -39,6 +39,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "transaction time-out": [BAD_LUCK, "-k", "outlives_its_time_out"],
     "broker restart": [BAD_LUCK, "-k", "idle_worker"],
     "error injection": ["tests/contract/test_error_injection.py", "-k", "goes_on_after and END_TXN"],
+    "late requests": ["tests/contract/test_network.py", "-k", "arrives_late and END_TXN"],
     "drain": ["tests/property/test_loop.py", "-k", "told_to_end"],
     "starts": ["tests/contract/test_worker_starts.py", "-k", "a_time_to_start_at"],
 }
@@ -136,7 +137,7 @@ MUTANTS = (
     Mutant(
         fault="group metadata not checked",
         file="worker/session.py",
-        old="if refusal is None and (member is None or member[0] < 0 or not member[1]):",
+        old="if refusal is None and not is_member(metadata):",
         new="if False:",
         suites=["log on Kafka"],
     ),
@@ -241,6 +242,13 @@ MUTANTS = (
         old="if self._state is State.READY and self._suspect:",
         new="if False:",
         suites=["broker restart"],
+    ),
+    Mutant(
+        fault="connection that broke not noticed",
+        file="worker/clients.py",
+        old="        if facility in _CUT:",
+        new="        if False:",
+        suites=["late requests"],
     ),
     # ---- the one transaction
     Mutant(

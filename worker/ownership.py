@@ -156,6 +156,12 @@ def group_member(metadata: bytes) -> tuple[int, str] | None:
     return generation, names[1].decode()
 
 
+def is_member(metadata: bytes | None) -> bool:
+    """Whether a broker would fence a commit with this metadata, once the group has gone on without us."""
+    member = None if metadata is None else group_member(metadata)
+    return member is not None and member[0] >= 0 and member[1] != ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
     """Where to start without a usable committed offset: ``WORKER_KAFKA__AUTO_OFFSET_RESET``.

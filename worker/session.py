@@ -24,7 +24,7 @@ from worker.clients import SLICE_S, client
 from worker.complaints import Complaints
 from worker.errors import Protected
 from worker.headers import headers_of
-from worker.ownership import OutOfOrder, Ownership, Reset, group_member, next_offsets
+from worker.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
 from worker.publisher import Publisher, PublisherOptions
 from worker.records import Fetched, Headers, Output, Partition
 from worker.standstill import Stalls, passed
@@ -114,6 +114,11 @@ class Session:
     def partitions(self) -> Sequence[Partition]:
         """Those that are read."""
         return self._owned.partitions
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the group knows us, with partitions or without."""
+        return is_member(self._consumer.consumer_group_metadata())
 
     def owns(self, fetched: Fetched) -> bool:
         """Whether the record is still ours to commit."""
@@ -311,8 +316,7 @@ class Session:
 
     def _commit(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], refusal: Event | None) -> bool:
         metadata = self._consumer.consumer_group_metadata()
-        member = None if metadata is None else group_member(metadata)
-        if refusal is None and (member is None or member[0] < 0 or not member[1]):
+        if refusal is None and not is_member(metadata):
             refusal = Event.NO_METADATA
         return self._publisher.publish(outputs, offsets, metadata, refusal)
 

@@ -277,11 +277,9 @@ class Progress:
             behind = self.session.backlog()
             rate = f"{records * 1000 // took_ms} messages/s, backlog {'not known' if behind is None else behind}"
             log.info("%s; %s", self.summary(), rate)
-        elif not self.session.partitions and not self._waited:
+        elif not self.session.partitions and self.session.is_member and not self._waited:
             self._waited = True
-            log.info(
-                "no partitions: the group has more workers than partitions, or is still forming; ready to help"
-            )
+            log.info("no partitions: the group has more workers than partitions; ready to help")
 
     def summary(self) -> str:
         """In all."""

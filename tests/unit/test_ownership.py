@@ -1,20 +1,26 @@
 """Which work may be committed."""
 
-from worker.ownership import Reset, group_member, next_offsets, start
+from worker.ownership import Reset, group_member, is_member, next_offsets, start
 
 
 def test_the_group_metadata_of_a_member_is_read() -> None:
     metadata = b"CGMDv2:" + (7).to_bytes(4, "little", signed=True) + b"group\0member-1\0"
     assert group_member(metadata) == (7, "member-1")
+    assert is_member(metadata)
 
 
 def test_metadata_of_one_who_has_not_joined_is_told_apart() -> None:
-    assert group_member(b"CGMDv2:\xff\xff\xff\xffgroup\0\0") == (-1, "")
+    never = b"CGMDv2:\xff\xff\xff\xffgroup\0\0"
+    assert group_member(never) == (-1, "")
+    assert not is_member(never)
+    assert not is_member(b"CGMDv2:\xff\xff\xff\xffgroup\0member-1\0")
+    assert not is_member(b"CGMDv2:\x01\x00\x00\x00group\0\0")
 
 
 def test_metadata_of_another_shape_is_not_guessed_at() -> None:
     assert group_member(b"CGMDv3:\x01\x00\x00\x00group\0member\0") is None
     assert group_member(b"CGMDv2:\x01\x00\x00\x00group") is None
+    assert not is_member(None)
 
 
 def test_a_committed_offset_in_range_is_the_start_whatever_the_settings() -> None:
