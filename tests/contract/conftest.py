@@ -1,12 +1,18 @@
-"""Workers as processes, and the topics of one test."""
+"""Workers as processes, the model of those inside a test, the topics of one test, and a proxy before the broker."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.proxy import Proxy, proxied_broker
 from tests.scene import Scene
+from tests.small_models import options
 from tests.worker_process import Start, workers
+from worker.classifier import Classifier, load
+from worker.demo.broker import Broker
+
+Proxied = tuple[Broker, Proxy]
 
 
 @pytest.fixture
@@ -20,5 +26,33 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def scene(bootstrap_servers: str) -> Scene:
     """One input topic of three partitions, and the outputs' of as many."""
     made = Scene(bootstrap_servers, "demo")
+    made.create()
+    return made
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    """The bundled model, as a worker loads it."""
+    return load(options("demo"), lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def proxied() -> Iterator[Proxied]:
+    """A Kafka of its own, and the proxy before it."""
+    with proxied_broker() as both:
+        yield both
+
+
+@pytest.fixture
+def proxy(proxied: Proxied) -> Iterator[Proxy]:
+    """It passes everything on, until the test says otherwise."""
+    yield proxied[1]
+    proxied[1].rules = []
+
+
+@pytest.fixture
+def proxied_scene(proxied: Proxied) -> Scene:
+    """Topics of one partition; the test's own clients go around the proxy."""
+    made = Scene(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
     made.create()
     return made

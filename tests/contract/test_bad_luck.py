@@ -20,9 +20,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 
 from tests.owner import forward_of, owner
 from tests.scene import Scene, chat
-from tests.small_models import options
 from tests.worker_process import Start, WorkerProcess, eventually, workers
-from worker.classifier import Classifier, load
+from worker.classifier import Classifier
 from worker.demo.broker import Broker, running_broker
 from worker.errors import ExitCode, KafkaRefused, ModelBroken
 from worker.records import Topic
@@ -38,11 +37,6 @@ MEGABYTE = 2**20
 @pytest.fixture
 def scene(bootstrap_servers: str) -> Scene:
     return new_scene(bootstrap_servers)
-
-
-@pytest.fixture
-def classifier() -> Classifier:
-    return load(options("demo"), lambda _: None)
 
 
 @pytest.fixture(scope="module")

@@ -5,24 +5,20 @@ on by itself, or ends and says what to do.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 from confluent_kafka import KafkaError
 
 from tests.kafka_answers import Api
 from tests.owner import Owner, owner
-from tests.proxy import Fate, Proxy, Rule, proxied_broker
+from tests.proxy import Fate, Proxy, Rule
 from tests.scene import Scene, chat
-from tests.small_models import options
-from worker.classifier import Classifier, load
-from worker.demo.broker import Broker
+from worker.classifier import Classifier
 from worker.errors import ExitCode, KafkaRefused
 from worker.transaction import Event
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-
-Proxied = tuple[Broker, Proxy]
 
 NEVER_MS = 3_600_000
 IMPATIENT = '{"consumer.fetch.wait.max.ms": "50"}'  # a rewind waits for the fetch that is under way
@@ -80,27 +76,9 @@ STOPS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def proxied() -> Iterator[Proxied]:
-    with proxied_broker() as both:
-        yield both
-
-
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return load(options("demo"), lambda _: None)
-
-
 @pytest.fixture
-def proxy(proxied: Proxied) -> Proxy:
-    return proxied[1]
-
-
-@pytest.fixture
-def scene(proxied: Proxied) -> Scene:
-    made = Scene(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
-    made.create()
-    return made
+def scene(proxied_scene: Scene) -> Scene:
+    return proxied_scene
 
 
 @pytest.fixture

@@ -9,17 +9,13 @@ import pytest
 
 from tests.kafka_answers import Api
 from tests.owner import Owner, owner
-from tests.proxy import Fate, Network, Proxy, Rule, proxied_broker
+from tests.proxy import Fate, Network, Proxy, Rule
 from tests.scene import Scene, chat
-from tests.small_models import options
 from tests.worker_process import Start
-from worker.classifier import Classifier, load
-from worker.demo.broker import Broker
+from worker.classifier import Classifier
 from worker.errors import ExitCode, Protected
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-
-Proxied = tuple[Broker, Proxy]
 
 NEVER_MS = 3_600_000
 # A rewind waits for the fetch that is under way.
@@ -28,28 +24,9 @@ HURRIED = {"KAFKA__TRANSACTION_TIMEOUT_MS": "2000"}  # what a transaction waits 
 STALE_EPOCH = 47  # INVALID_PRODUCER_EPOCH: the broker has refused it
 
 
-@pytest.fixture(scope="module")
-def proxied() -> Iterator[Proxied]:
-    with proxied_broker() as both:
-        yield both
-
-
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return load(options("demo"), lambda _: None)
-
-
 @pytest.fixture
-def proxy(proxied: Proxied) -> Iterator[Proxy]:
-    yield proxied[1]
-    proxied[1].rules = []
-
-
-@pytest.fixture
-def scene(proxied: Proxied) -> Scene:
-    made = Scene(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
-    made.create()
-    return made
+def scene(proxied_scene: Scene) -> Scene:
+    return proxied_scene
 
 
 def behind(proxy: Proxy, scene: Scene, **changes: str) -> dict[str, str]:

@@ -9,9 +9,8 @@ from tests.acls import binding, documented, grant
 from tests.conftest import SecuredKafka, login
 from tests.owner import owner
 from tests.scene import Scene, chat
-from tests.small_models import options
 from tests.worker_process import Start
-from worker.classifier import Classifier, load
+from worker.classifier import Classifier
 from worker.errors import ExitCode, KafkaRefused
 from worker.records import Topic
 
@@ -28,11 +27,6 @@ GRANTS = {
 }
 OWED = [chat("good morning"), b"no JSON"]  # with a threshold of 0: one record for each of our topics
 WRONG_PASSWORD = "hunter2"  # noqa: S105 - known to nobody
-
-
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return load(options("demo"), lambda _: None)
 
 
 class Secured:

@@ -9,18 +9,12 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 
 from tests.owner import forward_of, owner
 from tests.scene import KAFKA_S_MAX, Scene, chat
-from tests.small_models import options
-from worker.classifier import Classifier, load
+from worker.classifier import Classifier
 from worker.errors import ExitCode, Protected
 
 pytestmark = pytest.mark.kafka
 
 IMPATIENT = '{"consumer.topic.metadata.refresh.interval.ms": "200"}'  # by default five minutes
-
-
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return load(options("demo"), lambda _: None)
 
 
 @pytest.fixture

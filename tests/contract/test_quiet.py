@@ -5,18 +5,12 @@ from confluent_kafka import Producer, TopicPartition
 
 from tests.owner import Owner, owner
 from tests.scene import Scene, chat
-from tests.small_models import options
-from worker.classifier import Classifier, load
+from worker.classifier import Classifier
 
 pytestmark = pytest.mark.kafka
 
 SURVEY_MS = 100
 STALL_MS = 500
-
-
-@pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return load(options("demo"), lambda _: None)
 
 
 @pytest.fixture
