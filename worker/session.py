@@ -22,19 +22,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.clients import SLICE_S, client
 from worker.complaints import Complaints
-from worker.errors import Protected
 from worker.headers import headers_of
 from worker.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
 from worker.publisher import Publisher, PublisherOptions
+from worker.quiet import Quiet
 from worker.records import Fetched, Headers, Output, Partition
-from worker.standstill import Stalls, passed
 from worker.starts import find_starts
-from worker.survey import Survey, standings_of
 from worker.transaction import CONSUMER_ERRORS, Event, Refusal
 
 log = logging.getLogger(__name__)
-
-QUEUED_RECORDS_MAX = 10_000  # of a partition, as the consumer's configuration says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +80,7 @@ class Session:
         self._told_of_headers = False
         self._complaints = Complaints(options.input_topics)
         self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._complaints.hear)
-        self._survey = Survey(options.admin_config, every_ms=options.survey_ms)
-        self._ends: dict[Partition, int] = {}
-        self._stalls = Stalls(options.stall_ms)
-        self._rejoined_at: dict[Partition, int] = {}  # stalled partitions, where they stood
-        self._turnovers = 0.0
+        self._quiet = Quiet(options.admin_config, survey_ms=options.survey_ms, stall_ms=options.stall_ms)
         self._consumer = self._new_consumer()
 
     def subscribe(self) -> None:
@@ -146,9 +138,7 @@ class Session:
             # One by one and at once: ``consume`` would wait for its number of messages, and a message belongs to
             # the epoch that is in force when it is handed over.
             first = self._consumer.poll(wait_ms / 1000)
-            if first is None:
-                self._turnovers += 1
-            else:
+            if first is not None:
                 self._accept([first], fetched)
                 if records_max > 1:
                     self._accept(self._consumer.consume(records_max - 1, 0), fetched)
@@ -160,11 +150,8 @@ class Session:
         self._complaints.act(now_ms, self._consumer.list_topics)
         if self._waiting and self._publisher.ready():
             self._place()
-        self._turnovers += len(fetched) / (QUEUED_RECORDS_MAX * max(1, len(self._assigned)))
-        ends = self._survey.ends(now_ms, self._owned.partitions)
-        if ends is not None:
-            self._ends = ends
-            self._look_after_the_quiet(now_ms)
+        self._quiet.note(len(fetched), len(self._assigned))
+        self._look_after_the_quiet(now_ms)
         return [one for one in fetched if self._owned.owns(one)]
 
     def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
@@ -203,9 +190,7 @@ class Session:
 
     def backlog(self) -> int | None:
         """Messages that could be read and are not judged, as of some seconds ago; None: not known."""
-        if self._ends.keys() != self._owned.progress.keys():
-            return None
-        return sum(max(0, self._ends[one] - committed) for one, (committed, _) in self._owned.progress.items())
+        return self._quiet.backlog(self._owned.progress)
 
     def close(self) -> None:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
@@ -214,35 +199,21 @@ class Session:
     # ---- the quiet partitions -------------------------------------------------------------------------------
 
     def _look_after_the_quiet(self, now_ms: int) -> None:
-        """Commits the places of those that are idle, and leaves the group when one is stalled.
-
-        Raises:
-            Protected: Leaving and joining again was no remedy.
-        """
+        """Commits the places of those that are idle, and joins the group anew when one is stalled."""
         if self._paused:
-            self._stalls.forget()
+            self._quiet.excuse()
+        findings = self._quiet.look(now_ms, self._consumer, self._owned.progress)
+        if findings is None or self._paused:
             return
-        standings = standings_of(self._consumer, self._owned.progress, self._ends)
-        idle = passed(standings)
-        if idle and self._publisher.ready():
-            if self._commit([], idle, None):
-                self._owned.committed(idle)
+        if findings.stalled:
+            names = _listed(findings.stalled)
+            log.error("%s does not move although there are messages: joining the group again", names)
+            self._rejoin()
+        elif findings.idle and self._publisher.ready():
+            if self._commit([], findings.idle, None):
+                self._owned.committed(findings.idle)
             else:
                 self.rewind()
-                return
-        stalled = self._stalls.find(now_ms, self._turnovers, standings)
-        again = {one for one, position in stalled.items() if self._rejoined_at.get(one) == position}
-        # When a fetch of the new client has come as far, there was nothing in it: compaction left nothing.
-        if hopeless := {one for one in again if standings[one].fetched_end < standings[one].end}:
-            raise Protected(
-                f"{_listed(hopeless)} does not move, and joining the group again was no remedy: there are messages "
-                "to read, and no fetch brings them. Look at the partition's leader and at this worker's connection "
-                "to it, and start again."
-            )
-        if stalled.keys() - again:
-            log.error("%s does not move although there are messages: joining the group again", _listed(stalled))
-            self._rejoined_at |= stalled
-            self._rejoin()
 
     def _rejoin(self) -> None:
         """As a new member, with a new client: what hung in the old one is gone."""
@@ -252,7 +223,7 @@ class Session:
         self._assigned.clear()
         self._waiting.clear()
         self.changes += 1
-        self._stalls.forget()
+        self._quiet.excuse()
         self._consumer = self._new_consumer()
         self.subscribe()
 

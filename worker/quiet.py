@@ -1,0 +1,168 @@
+"""Looks after partitions from which nothing comes: because there is nothing, or because something is wrong.
+
+How far a read_committed reader could read is asked of the brokers now and then, and nobody waits for the answer. It
+is asked by a client of its own: on the consumer's connections it would wait behind a fetch that waits for messages.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
+
+from worker.errors import Protected
+from worker.records import Partition
+from worker.standstill import Stalls, Standing, passed
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+Progress = Mapping[Partition, tuple[int, int]]
+"""Of our partitions the next offset after what is committed, and after what was delivered."""
+
+_QUEUED_RECORDS_MAX = 10_000  # of a partition, as the consumer's configuration says
+_ANSWER_S_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the session is to do.
+
+    Attributes:
+        idle: Places to commit: these partitions have nothing more to read.
+        stalled: Partitions that do not move: the group is to be joined anew.
+    """
+
+    idle: Mapping[Partition, int]
+    stalled: Sequence[Partition]
+
+
+class Quiet:
+    """The watch over quiet partitions.
+
+    Args:
+        config: librdkafka's properties, for the client that asks.
+        survey_ms: How often it asks.
+        stall_ms: How long a partition may stand still although there is something to read.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, survey_ms: int, stall_ms: int) -> None:
+        self._survey = Survey(config, every_ms=survey_ms)
+        self._ends: dict[Partition, int] = {}
+        self._stalls = Stalls(stall_ms)
+        self._rejoined_at: dict[Partition, int] = {}  # stalled partitions, where they stood
+        self._turnovers = 0.0
+
+    def backlog(self, progress: Progress) -> int | None:
+        """Messages that could be read and are not committed, as of some seconds ago; None: not known."""
+        if self._ends.keys() != progress.keys():
+            return None
+        return sum(max(0, self._ends[one] - committed) for one, (committed, _) in progress.items())
+
+    def note(self, records: int, partitions: int) -> None:
+        """A poll gave so many records, of so many partitions that are fetched."""
+        self._turnovers += records / (_QUEUED_RECORDS_MAX * max(1, partitions)) if records else 1
+
+    def excuse(self) -> None:
+        """Nothing is read, on purpose, or from a new client: whatever stands still is no stall yet."""
+        self._stalls.forget()
+
+    def look(self, now_ms: int, consumer: Consumer, progress: Progress) -> Findings | None:
+        """What follows from new answers of the brokers; None: there are none at the moment. Never waits.
+
+        Raises:
+            Protected: A partition does not move, and joining anew was no remedy.
+        """
+        ends = self._survey.ends(now_ms, sorted(progress))
+        if ends is None:
+            return None
+        self._ends = ends
+        standings = _standings(consumer, progress, ends)
+        stalled = self._stalls.find(now_ms, self._turnovers, standings)
+        again = {one for one, position in stalled.items() if self._rejoined_at.get(one) == position}
+        # When a fetch of the new client has come as far, there was nothing in it: compaction left nothing.
+        if hopeless := [one for one in sorted(again) if standings[one].fetched_end < standings[one].end]:
+            raise Protected(
+                f"{', '.join(map(str, hopeless))} does not move, and joining the group again was no remedy: there "
+                "are messages to read, and no fetch brings them. Look at the partition's leader and at this worker's "
+                "connection to it, and start again."
+            )
+        self._rejoined_at |= stalled
+        return Findings(idle=passed(standings), stalled=sorted(stalled.keys() - again))
+
+
+class Survey:
+    """The ends of partitions, no older than some seconds while the brokers answer.
+
+    Args:
+        config: librdkafka's properties.
+        every_ms: How often to ask.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, every_ms: int) -> None:
+        self._config = config
+        self._every_ms = every_ms
+        self._admin: AdminClient | None = None
+        self._asked: dict[Partition, Future[Any]] = {}
+        self._asked_at_ms: int | None = None
+
+    def ends(self, now_ms: int, partitions: Sequence[Partition]) -> dict[Partition, int] | None:
+        """New answers, each given once; None: there are none at the moment. Never waits.
+
+        Args:
+            now_ms: The time.
+            partitions: What to ask about next.
+        """
+        if self._asked:
+            if not all(answer.done() for answer in self._asked.values()):
+                return None
+            asked, self._asked = self._asked, {}
+            return {
+                partition: answer.result().offset
+                for partition, answer in asked.items()
+                if answer.exception() is None
+            }
+        if partitions and (self._asked_at_ms is None or now_ms - self._asked_at_ms >= self._every_ms):
+            self._asked_at_ms = now_ms
+            self._ask(partitions)
+        return None
+
+    def _ask(self, partitions: Sequence[Partition]) -> None:
+        if self._admin is None:
+            self._admin = AdminClient({"log_level": 0, **self._config})
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
+        try:
+            answers = self._admin.list_offsets(
+                {TopicPartition(*partition): latest for partition in partitions},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=_ANSWER_S_MAX,
+            )
+        except KafkaException:
+            return  # asked again in a while
+        self._asked = {Partition(at.topic, at.partition): answer for at, answer in answers.items()}
+
+
+def _standings(consumer: Consumer, progress: Progress, ends: Mapping[Partition, int]) -> dict[Partition, Standing]:
+    """Where the partitions stand whose ends are known; asks no broker.
+
+    Args:
+        consumer: What fetches them.
+        progress: Of our partitions.
+        ends: As a survey gave them.
+    """
+    known = {partition: at for partition, at in progress.items() if partition in ends}
+    positions = {
+        Partition(at.topic, at.partition): at.offset
+        for at in consumer.position([TopicPartition(*partition) for partition in known])
+    }
+    return {
+        partition: Standing(
+            committed=committed,
+            delivered=delivered,
+            position=max(delivered, positions[partition]),
+            end=ends[partition],
+            fetched_end=consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1],
+        )
+        for partition, (committed, delivered) in known.items()
+    }
