@@ -85,8 +85,8 @@ class Quiet:
         if hopeless := [one for one in sorted(again) if standings[one].fetched_end < standings[one].end]:
             raise Protected(
                 f"{', '.join(map(str, hopeless))} does not move, and joining the group again was no remedy: there "
-                "are messages to read, and no fetch brings them. Look at the partition's leader and at this worker's "
-                "connection to it, and start again."
+                "are messages to read, and no fetch brings them. Look at the partition's leader and at this "
+                "worker's connection to it, and start again."
             )
         self._rejoined_at |= stalled
         return Findings(idle=passed(standings), stalled=sorted(stalled.keys() - again))
