@@ -1,11 +1,13 @@
 """The plan of a proof, and how it is told."""
 
+from datetime import UTC, datetime
 from itertools import islice
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from worker.ledger import audit
+from worker.prove.account import rebalances
 from worker.prove.picture import draw
 from worker.prove.plan import BROKER_KINDS, Do, Kind, Times, faults
 from worker.prove.proof import Beat, Happening, Proof
@@ -27,6 +29,7 @@ def proof(**changes: object) -> Proof:
             Happening(at_ms=1000 * n, fault=fault, place=n % 3) for n, fault in enumerate(islice(plan, 10))
         ],
         "beats": [Beat(at_ms=500 * n, fed=20 * n, judged=19 * n, alive=3) for n in range(30)],
+        "rebalances": [100, 2000],
         "pause": None,
         "restarts": 0,
     }
@@ -62,6 +65,16 @@ def test_a_stop_is_as_long_as_it_says(kind: Kind, longer: int, shorter: int) -> 
 def test_a_proof_holds_only_when_every_account_agrees(wrong: dict[str, object]) -> None:
     assert proof().holds
     assert not proof(**wrong).holds
+
+
+def test_rebalances_are_found_in_the_logs_of_the_workers() -> None:
+    log = """2026-01-02T03:04:05.500Z INFO    worker.session: reading from: messages[0]@0
+2026-01-02T03:04:06.000Z INFO    worker.session: revoked: messages[0]
+2026-01-02T03:04:06.250Z INFO    worker.session: reading from: nothing
+2026-01-02T03:04:07.250Z INFO    worker.session: reading from: messages[0]@12, messages[1]@7
+"""
+    began_s = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    assert rebalances(["nothing", log], began_s) == [500, 2250]
 
 
 def test_one_line_says_it_all() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -101,3 +102,18 @@ class Offsets:
             if at.offset < before:
                 self.went_back.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")
             self.latest[partition] = at.offset
+
+
+def rebalances(logs: Sequence[str], began_s: float) -> list[int]:
+    """When workers were given partitions, by their logs.
+
+    Args:
+        logs: What each process said.
+        began_s: When the proof began, in seconds of the epoch.
+
+    Returns:
+        Milliseconds since then, in order.
+    """
+    lines = [line for log in logs for line in log.splitlines() if " reading from: " in line and "@" in line]
+    times = [datetime.fromisoformat(line.partition(" ")[0]).timestamp() for line in lines]
+    return sorted(round((time_s - began_s) * 1000) for time_s in times)

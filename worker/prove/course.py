@@ -20,7 +20,7 @@ from worker.demo.broker import Broker
 from worker.demo.reading import open_reader, read_topics
 from worker.errors import KafkaRefused
 from worker.ledger import audit
-from worker.prove.account import Offsets, Reading
+from worker.prove.account import Offsets, Reading, rebalances
 from worker.prove.crew import Crew
 from worker.prove.plan import Do, Fault, faults
 from worker.prove.proof import Beat, Happening, Proof, Stage
@@ -98,6 +98,7 @@ class Course:
     say: Callable[[str], None]
     happenings: list[Happening] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
+    began_s: float = field(default_factory=lambda: time.time_ns() / 1e9)  # by the clock that stamps logs
     _aside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "broker"))
     _began_ns: int = field(default_factory=time.monotonic_ns)
     _told_ms: int = 0
@@ -237,6 +238,7 @@ def prove(
         lag=course.lag,
         happenings=course.happenings,
         beats=course.beats,
+        rebalances=rebalances(stage.logs(), course.began_s),
         pause=max(course.reading.pauses.values(), key=lambda pause: pause.lasted_ms, default=None),
         restarts=course.crew.restarts,
     )

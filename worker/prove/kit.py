@@ -89,6 +89,7 @@ def stage_on(
         "WORKER_KAFKA__ALERT_TOPIC": outputs[Topic.ALERT],
         "WORKER_KAFKA__DEAD_LETTER_TOPIC": outputs[Topic.DEAD_LETTER],
         "WORKER_LOG__FORMAT": "text",
+        "WORKER_LOG__LEVEL": "info",
     }
     folder = Path(tempfile.mkdtemp(prefix="moderation-proof-"))
 
@@ -120,6 +121,7 @@ def stage_on(
             outputs=outputs,
             group=prefix,
             make=make,
+            logs=lambda: [path.read_text(errors="replace") for path in sorted(folder.glob("*/log.txt"))],
             times=Times(
                 session_ms=SESSION_OF_BROKER_MS if consumer_protocol else kafka.session_timeout_ms,
                 poll_interval_ms_max=kafka.poll_interval_ms_max,

@@ -42,7 +42,15 @@ def draw(proof: Proof, title: str) -> str:
         _text(LEFT, 25, title, size=15),
         *_panel("judged per second", rates, JUDGED, end_ms=end_ms, colour="#1f77b4", top=_highest(rates)),
         *_panel("waiting", waiting, LAG, end_ms=end_ms, colour="#d62728", top=_highest(waiting)),
-        *_panel("workers", alive, CREW, end_ms=end_ms, colour="#2ca02c", top=WORKERS_MAX),
+        *_panel(
+            "workers; below, each time that one was given partitions",
+            alive,
+            CREW,
+            end_ms=end_ms,
+            colour="#2ca02c",
+            top=WORKERS_MAX,
+        ),
+        *_rebalances(proof, end_ms),
         *_faults(proof, end_ms),
         *_seconds(end_ms, CREW[1] + 18),
         *_legend(proof),
@@ -97,6 +105,12 @@ def _panel(
     yield _text(LEFT, upper - 5, name)
     yield _text(LEFT - 6, upper + 10, f"{top:,.0f}", anchor="end")
     yield _text(LEFT - 6, lower, "0", anchor="end")
+
+
+def _rebalances(proof: Proof, end_ms: int) -> Iterator[str]:
+    for at_ms in proof.rebalances:
+        x = _x(min(max(0, at_ms), end_ms), end_ms)
+        yield f'<line x1="{x:.1f}" y1="{CREW[1] - 6}" x2="{x:.1f}" y2="{CREW[1]}" stroke="#555555"/>'
 
 
 def _faults(proof: Proof, end_ms: int) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The nouns of a proof: where it takes place, what happens, and what comes of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ class Stage:
         outputs: The names of the output topics.
         group: The workers' group.
         make: Starts a worker.
+        logs: The workers' logs, the dead ones' too: what each process said.
         times: The workers' time-outs.
         broker: The brokers, where they are ours to kill.
     """
@@ -35,6 +36,7 @@ class Stage:
     outputs: Mapping[Topic, str]
     group: str
     make: Make
+    logs: Callable[[], Sequence[str]]
     times: Times
     broker: Broker | None
 
@@ -78,6 +80,7 @@ class Proof:
         lag: Messages that the group had not committed at the end.
         happenings: The faults.
         beats: The timeline.
+        rebalances: When a worker was given partitions, in milliseconds since the first message.
         pause: The longest of a partition.
         restarts: Processes that ended with exit code 3 and were started again.
     """
@@ -90,6 +93,7 @@ class Proof:
     lag: int
     happenings: Sequence[Happening]
     beats: Sequence[Beat]
+    rebalances: Sequence[int]
     pause: Pause | None
     restarts: int
 

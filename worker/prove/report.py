@@ -39,6 +39,7 @@ def show(proof: Proof, console: Console) -> None:
         console.print(f"{'✓' if good else '✗'} {check}", style=None if good else "bold red", highlight=False)
     for example in [*ledger.examples, *proof.went_back]:
         console.print(f"  {example}", highlight=False, markup=False)
+    console.print(f"{len(proof.rebalances)} times a worker was given partitions.", highlight=False)
     if proof.restarts:
         console.print(f"{proof.restarts} processes ended with exit code 3 and were started again.", highlight=False)
     console.print(
