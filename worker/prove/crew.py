@@ -104,8 +104,8 @@ class Crew:
         """
         for place, member in list(self._members.items()):
             if member.worker.exit_code is not None:
-                self._check(member)
                 del self._members[place]
+                self._others.append(member)
                 self.restarts += 1
                 self._due_ms[place] = now_ms + AGAIN_MS
         for member in self._others:
