@@ -22,13 +22,12 @@ from tests.owner import forward_of, owner
 from tests.scene import Scene, chat
 from tests.worker_process import Start, WorkerProcess, eventually, workers
 from worker.classifier import Classifier
-from worker.demo.broker import Broker, running_broker
+from worker.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.errors import ExitCode, KafkaRefused, ModelBroken
 from worker.records import Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-QUICK = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}  # before a dead one may return
 ENDS = pytest.mark.parametrize("end", [Broker.stop, Broker.kill])
 MANY = 10_000
 MEGABYTE = 2**20
@@ -42,7 +41,7 @@ def scene(bootstrap_servers: str) -> Scene:
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
     """A Kafka of our own, to put an end to; each test leaves it running."""
-    with running_broker(extra_properties=QUICK) as one:
+    with running_broker(extra_properties=QUICK_RETURN) as one:
         yield one
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from worker.demo.broker import Broker, running_broker
+from worker.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.demo.jars import jars, java
 from worker.errors import KafkaRefused
 from worker.topics import TopicSpec, create_topics
@@ -23,7 +23,6 @@ pytestmark = [
 
 TOPIC = "kept"
 END_S_MAX = 30
-QUICK = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}  # before a dead one may return
 
 
 def produce(broker: Broker, value: bytes) -> None:
@@ -63,7 +62,7 @@ def in_the_foreground(temporary: Path) -> tuple[subprocess.Popen[str], int]:
 
 
 def test_records_outlive_a_kill_and_a_clean_restart_on_the_same_port(tmp_path: Path) -> None:
-    with running_broker(data_dir=tmp_path, extra_properties=QUICK) as broker:
+    with running_broker(data_dir=tmp_path, extra_properties=QUICK_RETURN) as broker:
         create_topics({"bootstrap.servers": broker.bootstrap_servers}, [TopicSpec(name=TOPIC, partitions=1)])
         address = broker.bootstrap_servers
         produce(broker, b"one")
@@ -102,7 +101,7 @@ def test_a_signal_ends_the_foreground_broker_without_a_word(tmp_path: Path, numb
 
 
 def test_three_nodes_go_on_without_one_of_them() -> None:
-    with running_broker(nodes=3, extra_properties=QUICK) as broker:
+    with running_broker(nodes=3, extra_properties=QUICK_RETURN) as broker:
         (state,) = create_topics(
             {"bootstrap.servers": broker.bootstrap_servers},
             [TopicSpec(name=TOPIC, partitions=1, replication_factor=3)],

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.scene import Scene, chat
 from tests.worker_process import Start, WorkerProcess, eventually
-from worker.demo.broker import Broker, running_broker
+from worker.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.errors import ExitCode
 from worker.records import Topic
 
@@ -21,7 +21,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 log = logging.getLogger(__name__)
 
 ROUNDS = int(os.environ.get("TEST_BROKER_ROUNDS", "1"))
-QUICK = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}  # before a dead one is missed
 RECOVERY_S_MAX = 60
 LOOK_AGAIN_S = 0.2
 IDLE_S_MAX = 30
@@ -30,7 +29,7 @@ IDLE_S_MAX = 30
 @pytest.fixture(scope="module")
 def brokers() -> Iterator[Broker]:
     """Each test leaves all of them running."""
-    with running_broker(nodes=3, extra_properties=QUICK) as three:
+    with running_broker(nodes=3, extra_properties=QUICK_RETURN) as three:
         yield three
 
 

@@ -252,8 +252,9 @@ def test_a_flood_of_dead_letters_stops_the_worker_until_it_is_allowed(scene: Sce
     assert "no_text" in worker.said
     assert next(iter(scene.inputs)) in worker.said.split("CRITICAL")[1]
     assert "WORKER_DEAD_LETTER__INPUT_SHARE_MAX" in worker.said
-    assert scene.ledger_of_committed().clean
-    assert scene.readable() == 0
+    before = scene.ledger_of_committed()
+    assert before.clean
+    assert before.dead_letters < 50  # a first fetch may bring fewer than a share is judged by
     allowed = start(scene.environ(DEAD_LETTER__INPUT_SHARE_MAX="1"))
     scene.wait_until_caught_up(allowed)
     allowed.drain()

@@ -15,7 +15,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from worker.demo.broker import Broker, running_broker
+from worker.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.demo.workers import Worker
 from worker.errors import KafkaRefused
 from worker.prove.plan import Times
@@ -58,7 +58,7 @@ def stage(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[St
     own = dict(IMPATIENT)
     if settings.kafka.group_protocol == "consumer":
         del own["WORKER_KAFKA__SESSION_TIMEOUT_MS"]  # the broker's
-    with running_broker(progress=say) as broker:
+    with running_broker(extra_properties=QUICK_RETURN, progress=say) as broker:
         embedded = {**environ, **own, SERVERS: broker.bootstrap_servers}
         with stage_on(load_settings(embedded).settings, embedded, broker, say) as made:
             yield made
