@@ -173,8 +173,15 @@ MUTANTS = (
     Mutant(
         fault="scores given to the wrong records",
         file="worker/loop.py",
-        old="answers = iter(scorer.score([record.tokens for record in asked]) if asked else ())",
-        new="answers = iter(scorer.score([record.tokens for record in asked[::-1]]) if asked else ())",
+        old="answers = scorer.score([text.tokens for text in asked]) if asked else ()",
+        new="answers = scorer.score([text.tokens for text in asked[::-1]]) if asked else ()",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="scores learned for the wrong texts",
+        file="worker/loop.py",
+        old="cache.learn(asked, answers)",
+        new="cache.learn(asked[::-1], answers)",
         suites=["simulation"],
     ),
     Mutant(

@@ -14,10 +14,12 @@ from rich.text import Text
 
 from schemas.chat import InputShape
 from schemas.labels import NAMES
+from worker.cache import Cache
+from worker.loop import Scorer, score
 from worker.outputs import Outputs
 from worker.policy import Policy
 from worker.preparing import Encode, prepare
-from worker.records import Fault, Fetched, Message, Partition, Record, Result, Scores
+from worker.records import Fault, Fetched, Message, Partition, Record, Result
 
 CHUNK_BYTES = 256 * 1024
 """Read at once, at most: hundreds of messages from a file, and a pipe's whole content."""
@@ -27,15 +29,12 @@ TEXT_COLUMNS = 90
 _LINES = Partition("line", 0)
 
 
-class Model(Protocol):
+class Model(Scorer, Protocol):
     """What judges."""
 
     @property
     def encode(self) -> Encode:
         """The tokenizer."""
-
-    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores | Fault]:
-        """``[B]`` texts' tokens, none empty, to ``[B][L]`` probabilities; a Fault for what breaks it."""
 
 
 class Readable(Protocol):
@@ -103,11 +102,13 @@ class LineJudge:
         model: Open.
         shape: How a line is read.
         characters_max: A longer text is cut.
+        cache: What is known of texts.
     """
 
     model: Model
     shape: InputShape
     characters_max: int
+    cache: Cache
 
     def results(self, lines: Sequence[Line]) -> list[Result]:
         """Each line with its scores, its fault, or None where the model need not be asked.
@@ -120,15 +121,14 @@ class LineJudge:
             shape=self.shape,
             characters_max=self.characters_max,
             encode=self.model.encode,
+            cache=self.cache,
             message_id=_by_line,
         )
         records = [
             record if line.size_bytes <= self.shape.bytes_max else self._too_large(record, line)
             for record, line in zip(prepared, lines, strict=True)
         ]
-        asked = [record.tokens for record in records if record.tokens]
-        answers = iter(self.model.score(asked) if asked else ())
-        return [Result(record=record, scores=next(answers) if record.tokens else None) for record in records]
+        return score(self.model, records, self.cache)
 
     def _too_large(self, record: Record, line: Line) -> Record:
         """Says what the part that was kept can't tell: how long the whole line was."""
@@ -238,7 +238,7 @@ def _sentence(message: Message, flags: Sequence[bool]) -> str:
     names = [name for name, flag in zip(NAMES, flags, strict=True) if flag]
     judged = f"FLAGGED: {', '.join(names)}" if names else "not flagged"
     cut = "; CUT: only the beginning was judged" if message.truncated else ""
-    return f"{judged}; {message.characters} characters, {len(message.tokens)} tokens{cut}"
+    return f"{judged}; {message.characters} characters, {message.token_count} tokens{cut}"
 
 
 def _row(name: str, score: np.float32, threshold: np.float32) -> str:

@@ -103,6 +103,7 @@ def classify(options: argparse.Namespace) -> ExitCode:
     from rich.console import Console
 
     from worker import wiring
+    from worker.cache import Cache
     from worker.classify import Line, LineJudge, Readable, judge_lines, lines_of, read_lines, show_texts
     from worker.policy import Policy
 
@@ -115,6 +116,7 @@ def classify(options: argparse.Namespace) -> ExitCode:
         model=classifier,
         shape=shape if options.jsonl else replace(shape, format="text"),
         characters_max=settings.input.characters_max,
+        cache=Cache(bytes_max=settings.cache.bytes_max),
     )
     if options.text:
         lines: Iterable[Sequence[Line]] = [lines_of(options.text)]
@@ -239,8 +241,9 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         return made
 
-    add("run", run, "kafka", "input", "model", "batch", "policy", "alert", "dead_letter", "shutdown", "log")
-    add("config", config, "kafka", "input", "model", "batch", "policy", "alert", "dead_letter", "shutdown", "log")
+    of_run = "kafka", "input", "model", "batch", "policy", "alert", "cache", "dead_letter", "shutdown", "log"
+    add("run", run, *of_run)
+    add("config", config, *of_run)
     topics = commands.add_parser("topics", help="Creates the topics.").add_subparsers(
         required=True, metavar="create"
     )
@@ -254,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     kafka = add("broker", broker)
     kafka.add_argument("--port", type=int, help="default: a free one")
     kafka.add_argument("--data-dir", type=Path, help="kept; default: a temporary one, removed at the end")
-    classified = add("classify", classify, "model", "policy", "input", "batch")
+    classified = add("classify", classify, "model", "policy", "input", "batch", "cache")
     what = classified.add_mutually_exclusive_group()
     what.add_argument("text", nargs="*", default=[], metavar="TEXT", help="default: standard input, a text a line")
     what.add_argument("--jsonl", action="store_true", help="standard input: messages; standard output: verdicts")

@@ -1,7 +1,7 @@
 """THE STORY: poll, admit, take, score, judge, publish.
 
-The owner's thread runs this file; the preparer decodes and tokenises, the device scores, and nothing else is
-shared. What the owner knows of Kafka is the ``Log``; of the model, the ``Scorer``.
+The owner's thread runs this file; the preparer decodes and tokenises, the device scores; those two share the cache,
+and nothing else is shared. What the owner knows of Kafka is the ``Log``; of the model, the ``Scorer``.
 
 Whatever goes wrong has one of two answers. A revoked partition's records are dropped wherever they are, and
 the others go on. After anything else the log is rewound to what the group has committed, which makes every
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from worker.batching import Bounds, Flow, Intake, Line
+from worker.cache import Cache
 from worker.dead_letter_share import DeadLetterShare
-from worker.records import Fault, Fetched, Output, Partition, Record, Result, Scores
+from worker.records import Fault, Fetched, Message, Output, Partition, Record, Result, Scores
 from worker.stages import Stage, rest
 
 Prepare = Callable[[Sequence[Fetched]], list[Record]]
@@ -96,6 +97,7 @@ class Loop:
         log: Log,
         prepare: Prepare,
         scorer: Scorer,
+        cache: Cache,
         judge: Judge,
         share: DeadLetterShare,
         bounds: Bounds,
@@ -106,6 +108,7 @@ class Loop:
         device: Executor,
     ) -> None:
         self.tally = Tally()
+        self.cache = cache
         self._log = log
         self._judge = judge
         self._share = share
@@ -116,7 +119,7 @@ class Loop:
         self._inbox: list[Fetched] = []
         self._preparer: Stage[Fetched, Record] = Stage(prepare, preparer)
         self._line = Line(bounds)
-        self._device: Stage[Record, Result] = Stage(lambda batch: score(scorer, batch), device)
+        self._device: Stage[Record, Result] = Stage(lambda batch: score(scorer, batch, cache), device)
         self._results: list[Result] = []
         self._oldest_result_ms = 0
         self._changes = log.changes
@@ -242,8 +245,17 @@ class Loop:
         self._results = [result for result in self._results if self._keeps(result.record.source)]
 
 
-def score(scorer: Scorer, batch: Sequence[Record]) -> list[Result]:
-    """Asks the model about the records that have something to score; on the device's thread."""
-    asked = [record for record in batch if record.tokens]
-    answers = iter(scorer.score([record.tokens for record in asked]) if asked else ())
-    return [Result(record=record, scores=next(answers) if record.tokens else None) for record in batch]
+def score(scorer: Scorer, batch: Sequence[Record], cache: Cache) -> list[Result]:
+    """Asks the model about the texts that nobody has scored by now, once about each; on the device's thread."""
+    texts = [text for record in batch if isinstance(text := record.content, Message) and text.token_count]
+    new = {text.text_name: text for text in texts if text.known is None}
+    found = cache.find(new)  # scored since they were prepared
+    asked = [text for name, text in new.items() if name not in found]
+    answers = scorer.score([text.tokens for text in asked]) if asked else ()
+    cache.learn(asked, answers)
+    cache.hits += len(texts) - len(asked)
+    cache.misses += len(asked)
+    scores: dict[bytes, Scores | Fault] = {text.text_name: text.known.scores for text in texts if text.known}
+    scores.update((name, known.scores) for name, known in found.items())
+    scores.update(zip((text.text_name for text in asked), answers, strict=True))
+    return [Result(record=record, scores=scores.get(record.text_name)) for record in batch]

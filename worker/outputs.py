@@ -146,12 +146,12 @@ class Outputs:
             "categories": dict(zip(SLUGS, judgement.flags, strict=True)) if judgement.flagged else _CALM,
             "category_scores": row.scores_json,
             "max_score": judgement.max_score,
-            "top_category": SLUGS[judgement.top] if message.tokens else None,
+            "top_category": SLUGS[judgement.top] if message.token_count else None,
             "model": self._model_json,
             "policy": self._policy_json,
             "input": {
                 "characters": message.characters,
-                "tokens": len(message.tokens),
+                "tokens": message.token_count,
                 "truncated": message.truncated,
             },
             "source": where,
@@ -248,7 +248,8 @@ def _owed(result: Result) -> Message | Fault | None:
         return result.scores
     content = result.record.content
     # All 0.0 is the verdict of a blank text; given to one that was forgotten it would be a silent pass.
-    assert not result.record.tokens or result.scores is not None, "unscored"  # noqa: S101 - a bug of ours
+    if isinstance(content, Message):
+        assert not content.token_count or result.scores is not None, "unscored"  # noqa: S101 - a bug of ours
     return content
 
 

@@ -1,10 +1,11 @@
-"""A fetched chunk becomes records that know what they owe. Pure, but for the tokenizer that it is given."""
+"""A fetched chunk becomes records that know what they owe. Pure, but for the tokenizer and the cache."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from schemas.chat import ChatMessage, InputShape, Undecodable, decode
-from worker.records import Fault, Fetched, Message, Record
+from worker.cache import Cache
+from worker.records import Fault, Fetched, Known, Message, Record
 
 
 class Encoded(Protocol):
@@ -34,29 +35,38 @@ def prepare(
     shape: InputShape,
     characters_max: int,
     encode: Encode,
+    cache: Cache,
     message_id: Callable[[Fetched], str] = by_source,
 ) -> list[Record]:
-    """A record for each message, in order; all texts are tokenised in one call.
+    """A record for each message, in order; all texts that are not known are tokenised in one call, each once.
 
     Args:
         chunk: As polled.
         shape: How to read a value.
         characters_max: A longer text is cut before it is tokenised, whose cost grows with what is then cut.
         encode: The tokenizer.
+        cache: What is known of texts.
         message_id: Names a message that came without an id.
     """
     decoded = [None if source.value is None else _decoded(source.value, shape) for source in chunk]
-    texts = [chat.text[:characters_max] for chat in decoded if isinstance(chat, ChatMessage) and not _blank(chat)]
-    encodings = iter(_encoded(texts, encode))
+    names = [
+        cache.name(chat.text) if isinstance(chat, ChatMessage) and not _blank(chat) else b"" for chat in decoded
+    ]
+    found: dict[bytes, Known | Encoded | Fault] = {**cache.find(filter(None, names))}
+    new = {
+        name: chat.text[:characters_max]
+        for name, chat in zip(names, decoded, strict=True)
+        if name and name not in found and isinstance(chat, ChatMessage)
+    }
+    found.update(zip(new, _encoded([*new.values()], encode), strict=True))
     records = []
-    for source, chat in zip(chunk, decoded, strict=True):
+    for source, chat, name in zip(chunk, decoded, names, strict=True):
         content: Message | Fault | None
         if chat is None or isinstance(chat, Fault):
             content = chat
         else:
-            name = message_id(source) if chat.message_id is None else chat.message_id
-            encoding = None if _blank(chat) else next(encodings)
-            content = _content(chat, name, encoding, characters_max)
+            id_ = message_id(source) if chat.message_id is None else chat.message_id
+            content = _content(chat, id_, name, found.get(name), characters_max)
         records.append(Record(source=source, content=content))
     return records
 
@@ -74,10 +84,11 @@ def _blank(chat: ChatMessage) -> bool:
 
 
 def _content(
-    chat: ChatMessage, message_id: str, encoding: Encoded | Fault | None, characters_max: int
+    chat: ChatMessage, message_id: str, name: bytes, found: Known | Encoded | Fault | None, characters_max: int
 ) -> Message | Fault:
-    if isinstance(encoding, Fault):
-        return encoding
+    if isinstance(found, Fault):
+        return found
+    known = found if isinstance(found, Known) else None
     characters = len(chat.text)
     return Message(
         message_id=message_id,
@@ -85,8 +96,10 @@ def _content(
         user_id=chat.user_id,
         sent_at=chat.sent_at,
         characters=characters,
-        tokens=() if encoding is None else encoding.tokens,
-        truncated=encoding is not None and (encoding.truncated or characters > characters_max),
+        text_name=name,
+        tokens=() if found is None or isinstance(found, Known) else found.tokens,
+        truncated=found is not None and (found.truncated or characters > characters_max),
+        known=known,
     )
 
 

@@ -69,6 +69,24 @@ class Fault:
     message: str
 
 
+Scores = NDArray[np.float32]
+"""``[L]`` probabilities of one text, in [0, 1], in the model card's order."""
+
+
+class Known(NamedTuple):
+    """What is known of a text that was scored before.
+
+    Attributes:
+        scores: Its probabilities.
+        tokens: How many were scored.
+        truncated: Whether a cut, by characters or by tokens, took something away.
+    """
+
+    scores: Scores
+    tokens: int
+    truncated: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A chat message that could be decoded.
@@ -79,8 +97,10 @@ class Message:
         user_id: As it came.
         sent_at: A string or a number, passed on as it came.
         characters: Code points of the whole text, before any cut.
-        tokens: Ids to score, special tokens included; empty for a text that is blank: it is not scored.
+        text_name: What stands for the whole text: equal for equal texts alone; empty for a blank one.
+        tokens: Ids to score, special tokens included; empty for a text that is blank or known.
         truncated: Whether a cut, by characters or by tokens, took something away.
+        known: What is known of the text, if it was scored before.
     """
 
     message_id: str
@@ -88,8 +108,15 @@ class Message:
     user_id: str | None
     sent_at: str | int | float | None
     characters: int
+    text_name: bytes
     tokens: Sequence[int]
     truncated: bool
+    known: Known | None = None
+
+    @property
+    def token_count(self) -> int:
+        """How many tokens are scored, or were; 0: the model is not asked, now or before."""
+        return len(self.tokens) if self.known is None else self.known.tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +137,10 @@ class Record:
         """What the device must score for it; empty when nothing."""
         return self.content.tokens if isinstance(self.content, Message) else ()
 
-
-Scores = NDArray[np.float32]
-"""``[L]`` probabilities of one text, in [0, 1], in the model card's order."""
+    @property
+    def text_name(self) -> bytes:
+        """What stands for its text; empty when none is scored."""
+        return self.content.text_name if isinstance(self.content, Message) else b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from schemas import verdict
 from schemas.chat import InputShape, parse_pointer
 from worker.batching import Bounds, Intake
+from worker.cache import Cache
 from worker.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.errors import ExitCode, Stop
 from worker.loop import Judge, Loop, Pace, Prepare, Scorer
@@ -115,12 +116,12 @@ def open_classifier(settings: Settings, say: Callable[[str], None]) -> "Classifi
     )
 
 
-def preparing(settings: Settings, encode: Encode) -> Prepare:
+def preparing(settings: Settings, encode: Encode, cache: Cache) -> Prepare:
     """From fetched messages to records."""
     shape = input_shape(settings)
 
     def prepared(chunk: Sequence[Fetched]) -> list[Record]:
-        return prepare(chunk, shape=shape, characters_max=settings.input.characters_max, encode=encode)
+        return prepare(chunk, shape=shape, characters_max=settings.input.characters_max, encode=encode, cache=cache)
 
     return prepared
 
@@ -184,10 +185,12 @@ def session_options(settings: Settings) -> SessionOptions:
 def open_loop(settings: Settings, model: Model, session: Session) -> Loop:
     """The owner and its two threads."""
     batch, dead_letter = settings.batch, settings.dead_letter
+    cache = Cache(bytes_max=settings.cache.bytes_max)
     return Loop(
         log=session,
-        prepare=preparing(settings, model.encode),
+        prepare=preparing(settings, model.encode, cache),
         scorer=model,
+        cache=cache,
         judge=judging(outputs_of(settings, model)),
         share=DeadLetterShare(
             ShareBounds(
@@ -283,6 +286,9 @@ class Progress:
 
     def summary(self) -> str:
         """In all."""
-        tally, events = self.loop.tally, self.session.events
+        tally, cache, events = self.loop.tally, self.loop.cache, self.session.events
         told = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
-        return f"{tally.records} messages in {tally.transactions} transactions, {tally.rewinds} rewinds{told}"
+        known = f"{cache.hits} of {cache.hits + cache.misses} texts known"
+        return (
+            f"{tally.records} messages in {tally.transactions} transactions, {known}, {tally.rewinds} rewinds{told}"
+        )

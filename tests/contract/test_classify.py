@@ -19,6 +19,7 @@ from rich.console import Console
 from schemas.chat import InputShape
 from schemas.labels import NAMES, SLUGS
 from tests.small_models import options
+from worker.cache import Cache
 from worker.classifier import Classifier, load
 from worker.classify import LineJudge, judge_lines, lines_of, read_lines, show_texts
 from worker.outputs import Outputs
@@ -123,7 +124,7 @@ def judged(
     good = judge_lines(
         read_lines(io.BytesIO(given), bytes_max=shape.bytes_max, lines_max=records_max),
         sink,
-        judge=LineJudge(model=model, shape=shape, characters_max=2000),
+        judge=LineJudge(model=model, shape=shape, characters_max=2000, cache=Cache(bytes_max=100_000)),
         outputs=outputs,
         now=lambda: NOW,
     )
@@ -150,6 +151,14 @@ def test_the_scores_are_those_of_the_worker_s_model(classifier: Classifier) -> N
     assert not isinstance(scores, Fault)
     published = np.array([document["category_scores"][slug] for slug in SLUGS], np.float32)
     assert published.tolist() == scores.tolist()
+
+
+def test_a_text_that_comes_again_has_the_same_verdict_to_the_byte(classifier: Classifier) -> None:
+    again = json.dumps({"message_id": "m", "text": "see you all tomorrow at the same time, " * 2}).encode() + b"\n"
+    other = json.dumps({"text": "gg"}).encode() + b"\n"
+    _, (first, _, twin, later) = judged(classifier, again + other + again + again, records_max=3)
+    assert first == twin == later
+    assert first["input"] == {"characters": 78, "tokens": 16, "truncated": True}
 
 
 def test_a_message_without_an_id_is_named_by_its_line_every_line_counted(classifier: Classifier) -> None:
@@ -192,7 +201,9 @@ def shown(model: Classifier | PoisonedBy, *texts: str, threshold: float = 0.5) -
     good = show_texts(
         [lines_of(texts)],
         Console(file=screen, highlight=False),
-        judge=LineJudge(model=model, shape=InputShape(format="text"), characters_max=2000),
+        judge=LineJudge(
+            model=model, shape=InputShape(format="text"), characters_max=2000, cache=Cache(bytes_max=100_000)
+        ),
         policy=Policy.of(threshold, {"hate": 1.0}),
     )
     return good, screen.getvalue()

@@ -27,6 +27,7 @@ def record(offset: int, tokens: int) -> Record:
         user_id=None,
         sent_at=None,
         characters=tokens,
+        text_name=b"n",
         tokens=range(tokens),
         truncated=False,
     )

@@ -21,6 +21,7 @@ from schemas import dead_letter
 from schemas.chat import InputShape
 from tests.hostile import CANARY, HUGE_PIECES, MEGABYTE, SPECIAL_TOKENS, Case, cases, huge, written
 from tests.small_models import options
+from worker.cache import Cache
 from worker.classifier import Classifier, load
 from worker.loop import score
 from worker.outputs import Outputs
@@ -65,7 +66,10 @@ def classifier() -> Classifier:
 
 def judged(sources: Sequence[Fetched], setup: Setup, classifier: Classifier) -> list[Output]:
     """As the worker does it, without Kafka and threads."""
-    records = prepare(sources, shape=setup.shape, characters_max=128 * TOKENS_MAX, encode=classifier.encode)
+    cache = Cache(bytes_max=1_000_000)
+    records = prepare(
+        sources, shape=setup.shape, characters_max=128 * TOKENS_MAX, encode=classifier.encode, cache=cache
+    )
     outputs = Outputs(
         model={"name": "demo", "revision": "r", "commit": None, "dtype": "float32"},
         policy=Policy.of(setup.threshold),
@@ -74,7 +78,7 @@ def judged(sources: Sequence[Fetched], setup: Setup, classifier: Classifier) -> 
         record_bytes_max=setup.record_bytes_max,
         worker_version="0.1.0",
     )
-    return outputs.build(score(classifier, records), judged_at="2026-01-31T09:30:00.250Z")
+    return outputs.build(score(classifier, records, cache), judged_at="2026-01-31T09:30:00.250Z")
 
 
 # ---- what is owed --------------------------------------------------------------------------------------------

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from worker.cache import Cache
 from worker.errors import ModelBroken
 from worker.ledger import Place
+from worker.loop import Prepare
 from worker.records import Fault, Fetched, Message, Output, Record, Result, Scores, Topic
 
 
@@ -88,24 +90,33 @@ class Device:
         return [SCORES[tokens[0]] for tokens in token_lists]
 
 
-def prepare(chunk: Sequence[Fetched]) -> list[Record]:
-    """A tombstone, a fault, or a text of none to six tokens."""
-    return [Record(source=one, content=_content(one, Kind(one.value))) for one in chunk]
+def preparing(cache: Cache) -> Prepare:
+    """To a tombstone, a fault, or a text of none to six tokens, which may be known."""
+
+    def prepare(chunk: Sequence[Fetched]) -> list[Record]:
+        return [Record(source=one, content=_content(one, Kind(one.value), cache)) for one in chunk]
+
+    return prepare
 
 
-def _content(source: Fetched, kind: Kind) -> Message | Fault | None:
+def _content(source: Fetched, kind: Kind, cache: Cache) -> Message | Fault | None:
     if kind is Kind.TOMBSTONE:
         return None
     if kind is Kind.BROKEN:
         return Fault(reason="not_json", message="It is no JSON.")
+    tokens = [TOKENS[kind]] * (1 + source.offset % 6) if kind in TOKENS else []
+    name = cache.name(str(tokens)) if tokens else b""
+    known = cache.find([name]).get(name)
     return Message(
         message_id="",
         channel_id=None,
         user_id=None,
         sent_at=None,
         characters=0,
-        tokens=[TOKENS[kind]] * (1 + source.offset % 6) if kind in TOKENS else (),
+        text_name=name,
+        tokens=tokens if known is None else (),
         truncated=False,
+        known=known,
     )
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from tests.fake_cluster import FakeCluster, Fate
 from tests.fake_log import Died, FakeLog, join
-from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, prepare
+from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, preparing
 from worker.batching import Bounds, Intake
+from worker.cache import ENTRY_BYTES, Cache
 from worker.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.errors import Stop
 from worker.ledger import Input, Place, Seen, audit
@@ -21,6 +22,7 @@ PARTITIONS = [Partition("messages", number) for number in range(3)]
 WORKERS = 3
 BOUNDS = Bounds(records_max=4, tokens_max=12, wait_ms_max=5)
 INTAKE_RECORDS_MAX = 12
+CACHED_MAX = 6
 
 
 @dataclass(slots=True)
@@ -253,11 +255,13 @@ class World:
             Deferred(),
             Deferred(),
         )
+        cache = Cache(bytes_max=CACHED_MAX * ENTRY_BYTES)
         intake = Intake(records_max=INTAKE_RECORDS_MAX, bytes_max=1000, hold_ms_max=10)
         loop = Loop(
             log=log,
-            prepare=prepare,
+            prepare=preparing(cache),
             scorer=scorer,
+            cache=cache,
             judge=judge,
             share=DeadLetterShare(ShareBounds(model_share_max=1, input_share_max=1, window_records=100)),
             bounds=BOUNDS,

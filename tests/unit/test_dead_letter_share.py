@@ -25,7 +25,14 @@ def result(kind: str, offset: int) -> Result:
         headers=(),
     )
     message = Message(
-        message_id="1", channel_id=None, user_id=None, sent_at=None, characters=1, tokens=(1,), truncated=False
+        message_id="1",
+        channel_id=None,
+        user_id=None,
+        sent_at=None,
+        characters=1,
+        text_name=b"n",
+        tokens=(1,),
+        truncated=False,
     )
     fault = Fault(reason="not_json", message="It is no JSON.")
     contents: dict[str, Message | Fault] = {"good": message, "poison": message, "bad": fault}

@@ -34,7 +34,14 @@ FETCHED = Fetched(
 )
 FAULT = Fault(reason="not_json", message="The value is not JSON.")
 MESSAGE = Message(
-    message_id="m-1", channel_id="c", user_id=None, sent_at=1.5, characters=5, tokens=(1, 2), truncated=False
+    message_id="m-1",
+    channel_id="c",
+    user_id=None,
+    sent_at=1.5,
+    characters=5,
+    text_name=b"n",
+    tokens=(1, 2),
+    truncated=False,
 )
 OUTPUTS = Outputs(
     model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
@@ -138,6 +145,7 @@ MESSAGES = st.builds(
     user_id=IDS,
     sent_at=IDS | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False),
     characters=st.integers(0, 10**6),
+    text_name=st.just(b"n"),
     tokens=st.lists(st.integers(0, 9), max_size=3),
     truncated=st.booleans(),
 )

@@ -25,7 +25,14 @@ FETCHED = Fetched(
     headers=[],
 )
 MESSAGE = Message(
-    message_id="m", channel_id="c", user_id="u", sent_at=1.5, characters=5, tokens=(1, 2), truncated=False
+    message_id="m",
+    channel_id="c",
+    user_id="u",
+    sent_at=1.5,
+    characters=5,
+    text_name=b"n",
+    tokens=(1, 2),
+    truncated=False,
 )
 
 

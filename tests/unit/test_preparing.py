@@ -1,9 +1,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from schemas.chat import InputShape
+from worker.cache import Cache
 from worker.preparing import prepare
 from worker.records import Fault, Fetched, Message, Partition, Record
 
@@ -39,9 +41,14 @@ def fetched(offset: int, value: bytes | None) -> Fetched:
     )
 
 
-def prepared(*values: bytes | None, encode: Callable[[Sequence[str]], Sequence[Letters]] = letters) -> list[Record]:
+def prepared(
+    *values: bytes | None,
+    encode: Callable[[Sequence[str]], Sequence[Letters]] = letters,
+    cache: Cache | None = None,
+) -> list[Record]:
+    cache = cache or Cache(bytes_max=0)
     chunk = [fetched(offset, value) for offset, value in enumerate(values)]
-    records = prepare(chunk, shape=SHAPE, characters_max=12, encode=encode)
+    records = prepare(chunk, shape=SHAPE, characters_max=12, encode=encode, cache=cache)
     assert [record.source for record in records] == chunk
     return records
 
@@ -57,13 +64,15 @@ def reason(record: Record) -> str:
 
 
 def test_a_message_is_ready_to_be_scored() -> None:
-    (record,) = prepared(b'{"message_id":7,"channel_id":"c","user_id":"u","sent_at":1.5,"text":"hey"}')
+    cache = Cache(bytes_max=0)
+    (record,) = prepared(b'{"message_id":7,"channel_id":"c","user_id":"u","sent_at":1.5,"text":"hey"}', cache=cache)
     assert message(record) == Message(
         message_id="7",
         channel_id="c",
         user_id="u",
         sent_at=1.5,
         characters=3,
+        text_name=cache.name("hey"),
         tokens=[104, 101, 121],
         truncated=False,
     )
@@ -103,6 +112,7 @@ def test_another_name_may_be_given_to_messages_without_an_id() -> None:
         shape=SHAPE,
         characters_max=12,
         encode=letters,
+        cache=Cache(bytes_max=0),
         message_id=lambda source: f"line:{source.offset}",
     )
     assert message(record).message_id == "line:4"
@@ -169,3 +179,38 @@ def test_a_text_without_tokens_does_not_pass_as_blank() -> None:
         return [Letters(tokens=[], truncated=False) for _ in texts]
 
     assert reason(prepared(b'{"text":"a"}', encode=encode)[0]) == "tokenizer_failed"
+
+
+def test_a_text_that_comes_twice_is_tokenised_once() -> None:
+    asked: list[Sequence[str]] = []
+
+    def encode(texts: Sequence[str]) -> list[Letters]:
+        asked.append(texts)
+        return letters(texts)
+
+    same = b'{"text":"a"}'
+    records = prepared(same, b'{"text":"b"}', same, encode=encode)
+    assert asked == [["a", "b"]]
+    assert [record.tokens for record in records] == [[97], [98], [97]]
+
+
+def test_a_known_text_is_not_tokenised_and_has_all_that_its_verdict_says() -> None:
+    cache = Cache(bytes_max=100_000)
+    scores = np.linspace(0, 1, 12, dtype=np.float32)
+    value = b'{"text":"0123456789"}'  # cut by the tokenizer alone
+    first = message(prepared(value, cache=cache)[0])
+    cache.learn([first], [scores])
+    again = message(prepared(value, cache=cache, encode=lambda _: [])[0])
+    assert (len(first.tokens), len(again.tokens)) == (8, 0)
+    assert (again.token_count, again.truncated, again.characters) == (8, True, 10)
+    assert again.known is not None
+    assert again.known.scores.tobytes() == scores.tobytes()
+
+
+def test_texts_that_differ_only_behind_the_cut_are_two() -> None:
+    cache = Cache(bytes_max=100_000)
+    whole, cut = b'{"text":"0123456789ab"}', b'{"text":"0123456789abc"}'
+    first_only = lambda texts: [Letters(tokens=[1], truncated=False) for _ in texts]  # noqa: E731 - as short as it is
+    cache.learn([message(one) for one in prepared(cut, cache=cache, encode=first_only)], [np.zeros(12, np.float32)])
+    (found,) = prepared(whole, cache=cache, encode=first_only)
+    assert (message(found).known, message(found).truncated) == (None, False)

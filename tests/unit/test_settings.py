@@ -8,7 +8,7 @@ import pytest
 from worker.errors import ConfigurationRefused, ExitCode
 from worker.settings import Loaded, Settings, describe, load_settings, variables_for
 
-# The contract's list. CACHE__* and HEALTH__* become known with the parts that obey them.
+# The contract's list. HEALTH__* becomes known with the part that obeys it.
 NAMES = {
     "KAFKA": "BOOTSTRAP_SERVERS GROUP_ID CLIENT_ID CLIENT_RACK INPUT_TOPICS VERDICT_TOPIC ALERT_TOPIC "
     "DEAD_LETTER_TOPIC TRANSACTIONAL_ID GROUP_INSTANCE_ID AUTO_OFFSET_RESET RECORD_BYTES_MAX "
@@ -21,6 +21,7 @@ NAMES = {
     "BATCH": "RECORDS_MAX TOKENS_MAX WAIT_MS_MAX COMMIT_MS_MAX",
     "POLICY": "THRESHOLD THRESHOLDS VERSION",
     "ALERT": "TEXT",
+    "CACHE": "BYTES_MAX",
     "DEAD_LETTER": "MODEL_SHARE_MAX INPUT_SHARE_MAX WINDOW_RECORDS",
     "LOG": "LEVEL FORMAT",
     "SHUTDOWN": "GRACE_MS_MAX",
@@ -103,6 +104,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "POLICY__THRESHOLD": "0.5",
         "POLICY__THRESHOLDS": "{}",
         "ALERT__TEXT": "none",
+        "CACHE__BYTES_MAX": "67108864",
         "DEAD_LETTER__MODEL_SHARE_MAX": "0.1",
         "DEAD_LETTER__INPUT_SHARE_MAX": "0.5",
         "DEAD_LETTER__WINDOW_RECORDS": "1000",
@@ -256,7 +258,7 @@ def test_a_combination_with_a_value_that_is_itself_wrong_is_no_second_fault() ->
 
 def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
     everything = variables_for(
-        "kafka", "input", "model", "batch", "policy", "alert", "dead_letter", "log", "shutdown"
+        "kafka", "input", "model", "batch", "policy", "alert", "cache", "dead_letter", "log", "shutdown"
     )
     assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
     assert all(len(line.split()) > 3 for line in everything.splitlines())

@@ -37,7 +37,7 @@ def the_fault(environ: Mapping[str, str]) -> str:
         "WORKER_KAFKA__GROUP__ID",
         "WORKER_KAFKA",
         "WORKER_",
-        "WORKER_CACHE__BYTES_MAX",
+        "WORKER_CACHE__BITES_MAX",
         "WORKER_kafka__group_id",
         "worker_kafka__group_id",
     ],

@@ -171,6 +171,13 @@ class AlertSettings(Group):
     """none, or full: alerts hold the message's text."""
 
 
+class CacheSettings(Group):
+    """``WORKER_CACHE__*``."""
+
+    bytes_max: Annotated[int, whole(0, INT32_MAX)] = 67_108_864
+    """Memory for the verdicts of texts that come again, about 450 bytes each; 0: off."""
+
+
 class DeadLetterSettings(Group):
     """``WORKER_DEAD_LETTER__*``."""
 
@@ -208,6 +215,7 @@ class Settings(Group):
     batch: BatchSettings = BatchSettings()
     policy: PolicySettings = PolicySettings()
     alert: AlertSettings = AlertSettings()
+    cache: CacheSettings = CacheSettings()
     dead_letter: DeadLetterSettings = DeadLetterSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()

@@ -1,0 +1,185 @@
+"""The verdict cache on a recorded chat, by hand: ``python -m tests.bench.cache LOG --tokenizer tokenizer.json``.
+
+LOG has a JSON object with ``text`` a line, and may be gzipped. It goes through the worker's own preparing and
+scoring (by a model that answers at once), with as many batches prepared ahead of the device as the worker has in
+memory. Beside it stands an ideal: an LRU of as many texts, asked about one message after the other, that has
+learned each before the next comes. (Ours may be better when it is small: a batch knows all of its own texts.) JSON
+on standard output.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import sys
+import time
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+from tokenizers import Tokenizer
+
+from schemas.chat import InputShape
+from worker.cache import ENTRY_BYTES, Cache
+from worker.classifier.tokenizer import TextEncoder
+from worker.loop import score
+from worker.preparing import prepare
+from worker.records import Fetched, Message, Partition, Record, Scores
+from worker.wiring import BATCHES_IN_MEMORY
+
+RECORDS_MAX = 1024
+TOKENS_MAX = 512
+SIZES_BYTES = (0, 256 * 1024, 1024**2, 4 * 1024**2, 64 * 1024**2)
+
+
+class Model:
+    """Answers at once, and counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
+        """All alike."""
+        self.tokens += sum(map(len, token_lists))
+        return list(np.zeros((len(token_lists), 12), np.float32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One size; shares are of all texts or tokens."""
+
+    bytes_max: int
+    entries_max: int
+    hit_share: float
+    ideal_hit_share: float
+    of_ideal: float | None
+    tokens_saved_share: float
+    ideal_tokens_saved_share: float
+    cpu_us_a_message: float
+
+
+def ideal(texts: Sequence[str], lengths: Sequence[int], entries_max: int) -> tuple[int, int]:
+    """Hits, and the tokens they save."""
+    kept: OrderedDict[str, None] = OrderedDict()
+    hits = tokens = 0
+    for text, length in zip(texts, lengths, strict=True):
+        if text in kept:
+            hits, tokens = hits + 1, tokens + length
+            kept.move_to_end(text)
+        kept[text] = None
+        if len(kept) > entries_max:
+            kept.popitem(last=False)
+    return hits, tokens
+
+
+def replay(chunks: Sequence[Sequence[Fetched]], encoder: TextEncoder, cache: Cache) -> int:
+    """The tokens that were scored."""
+    model = Model()
+    ahead: deque[list[Record]] = deque()
+    for chunk in chunks:
+        ahead.append(
+            prepare(chunk, shape=InputShape(), characters_max=128 * TOKENS_MAX, encode=encoder.encode, cache=cache)
+        )
+        if len(ahead) == BATCHES_IN_MEMORY:
+            score(model, ahead.popleft(), cache)
+    for batch in ahead:
+        score(model, batch, cache)
+    return model.tokens
+
+
+def row(bytes_max: int, chunks: Sequence[Sequence[Fetched]], encoder: TextEncoder, texts: Sequence[str]) -> Row:
+    """Ours beside the ideal."""
+    cache = Cache(bytes_max=bytes_max)
+    lengths = [len(encoded.tokens) for encoded in encoder.encode(texts)]
+    began_s = time.process_time()
+    scored = replay(chunks, encoder, cache)
+    took_s = time.process_time() - began_s
+    assert cache.hits + cache.misses == len(texts)
+    hits, tokens = ideal(texts, lengths, bytes_max // ENTRY_BYTES)
+    return Row(
+        bytes_max=bytes_max,
+        entries_max=bytes_max // ENTRY_BYTES,
+        hit_share=round(cache.hits / len(texts), 4),
+        ideal_hit_share=round(hits / len(texts), 4),
+        of_ideal=round(cache.hits / hits, 4) if hits else None,
+        tokens_saved_share=round(1 - scored / sum(lengths), 4),
+        ideal_tokens_saved_share=round(tokens / sum(lengths), 4),
+        cpu_us_a_message=round(took_s * 1e6 / len(texts), 2),
+    )
+
+
+def full_cache_bytes(bytes_max: int) -> int:
+    """Resident memory of a full cache, on Linux."""
+    before = _resident_bytes()
+    cache = Cache(bytes_max=bytes_max)
+    for start in range(0, 2 * bytes_max // ENTRY_BYTES, RECORDS_MAX):
+        asked = [_message(cache.name(str(number))) for number in range(start, start + RECORDS_MAX)]
+        cache.learn(asked, list(np.zeros((RECORDS_MAX, 12), np.float32)))
+    return _resident_bytes() - before
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _message(name: bytes) -> Message:
+    return Message(
+        message_id="",
+        channel_id=None,
+        user_id=None,
+        sent_at=None,
+        characters=1,
+        text_name=name,
+        tokens=(1,),
+        truncated=False,
+    )
+
+
+def _fetched(offset: int, text: str) -> Fetched:
+    return Fetched(
+        partition=Partition("chat", 0),
+        epoch=1,
+        previous_next_offset=offset,
+        offset=offset,
+        timestamp_ms=None,
+        key=None,
+        value=orjson.dumps({"text": text}),
+        headers=(),
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--tokenizer", type=Path, required=True)
+    options = parser.parse_args()
+    memory_bytes = full_cache_bytes(SIZES_BYTES[-1])
+    opened = gzip.open if options.log.suffix == ".gz" else open
+    with opened(options.log, "rb") as lines:
+        texts = [text for line in lines if (text := orjson.loads(line)["text"]).strip()]
+    sources = [_fetched(offset, text) for offset, text in enumerate(texts)]
+    chunks = [sources[start : start + RECORDS_MAX] for start in range(0, len(sources), RECORDS_MAX)]
+    encoder = TextEncoder(
+        Tokenizer.from_file(str(options.tokenizer)), tokens_max=TOKENS_MAX, truncation_side="right"
+    )
+    report = {
+        "log": options.log.name,
+        "texts": len(texts),
+        "records_max": RECORDS_MAX,
+        "batches_ahead": BATCHES_IN_MEMORY,
+        "entry_bytes": ENTRY_BYTES,
+        "resident_bytes_of_a_full_cache": {SIZES_BYTES[-1]: memory_bytes},
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
+        "rows": [asdict(row(size, chunks, encoder, texts)) for size in SIZES_BYTES],
+    }
+    json.dump(report, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+import tracemalloc
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from worker.cache import ENTRY_BYTES, Cache
+from worker.loop import score
+from worker.records import Fault, Fetched, Message, Partition, Record, Scores
+
+POISON = Fault(reason="model_failed", message="A sentence.")
+SOURCE = Fetched(
+    partition=Partition("chat", 0),
+    epoch=1,
+    previous_next_offset=0,
+    offset=0,
+    timestamp_ms=None,
+    key=None,
+    value=b"",
+    headers=(),
+)
+
+
+def message(cache: Cache, text: str, *, looked_up: bool = False) -> Message:
+    """Each letter is a token; an empty text is blank. With ``looked_up`` as the preparer does it."""
+    name = cache.name(text) if text else b""
+    known = cache.find([name]).get(name) if looked_up else None
+    return Message(
+        message_id="",
+        channel_id=None,
+        user_id=None,
+        sent_at=None,
+        characters=len(text),
+        text_name=name,
+        tokens=[ord(letter) for letter in text] if known is None else (),
+        truncated=False,
+        known=known,
+    )
+
+
+def learn(cache: Cache, *texts: str) -> None:
+    cache.learn([message(cache, text) for text in texts], [np.full(12, len(text), np.float32) for text in texts])
+
+
+def knows(cache: Cache, text: str) -> bool:
+    return bool(cache.find([cache.name(text)]))
+
+
+class Model:
+    """Scores a text by its letters; the letter x breaks it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | Fault]:
+        texts = ["".join(map(chr, tokens)) for tokens in token_lists]
+        self.asked += texts
+        return [POISON if "x" in text else np.full(12, ord(text[0]) / 7, np.float32) for text in texts]
+
+
+def scored(model: Model, cache: Cache, *contents: Message | Fault | None) -> list[bytes | Fault | None]:
+    results = score(model, [Record(source=SOURCE, content=content) for content in contents], cache)
+    assert [result.record.content for result in results] == list(contents)
+    return [one.scores.tobytes() if isinstance(one.scores, np.ndarray) else one.scores for one in results]
+
+
+# What is kept
+
+
+def test_what_is_known_is_what_the_model_gave_bit_for_bit() -> None:
+    cache = Cache(bytes_max=100_000)
+    scores = np.random.default_rng(1).random((3, 12), np.float32)
+    asked = [message(cache, text) for text in ("a", "bb", "ccc")]
+    cache.learn(asked, list(scores))
+    found = cache.find([cache.name("bb"), cache.name("d")])
+    assert list(found) == [cache.name("bb")]
+    known = found[cache.name("bb")]
+    assert (known.scores.tobytes(), known.tokens, known.truncated) == (scores[1].tobytes(), 2, False)
+
+
+def test_a_batch_that_is_overwritten_afterwards_changes_nothing() -> None:
+    cache = Cache(bytes_max=100_000)
+    scores = np.ones((1, 12), np.float32)
+    cache.learn([message(cache, "a")], list(scores))
+    scores[:] = 0
+    assert cache.find([cache.name("a")])[cache.name("a")].scores.tolist() == [1.0] * 12
+
+
+def test_a_name_tells_texts_apart_and_is_of_this_process_alone() -> None:
+    cache = Cache(bytes_max=100_000)
+    texts = ["a", "A", "a ", "á", "a\u0301", "\0", "a" * 10_000, "a" * 10_001]
+    names = [cache.name(text) for text in texts]
+    assert len({*names}) == len(texts)
+    assert {len(name) for name in names} == {16}
+    assert cache.name("a") == names[0]
+    assert Cache(bytes_max=0).name("a") != names[0]
+
+
+# Its bound
+
+
+def test_the_least_recent_text_makes_room() -> None:
+    cache = Cache(bytes_max=3 * ENTRY_BYTES)
+    learn(cache, "a", "b", "c")
+    assert knows(cache, "a")
+    learn(cache, "d")
+    assert [knows(cache, text) for text in "abcd"] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("entries", [2_000, 10_923, 15_000])
+def test_the_bound_in_bytes_holds_while_it_fills_and_when_it_is_full(entries: int) -> None:
+    tracemalloc.start()
+    cache = Cache(bytes_max=entries * ENTRY_BYTES)
+    for start in range(0, 2 * entries, 1000):
+        learn(cache, *(f"text {number}" for number in range(start, start + 1000)))
+    lasting_bytes, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    a_batch_bytes = 1_000_000
+    assert peak_bytes < entries * ENTRY_BYTES + a_batch_bytes
+    assert 0.4 * entries * ENTRY_BYTES < lasting_bytes < entries * ENTRY_BYTES
+
+
+@pytest.mark.parametrize("bytes_max", [0, ENTRY_BYTES - 1])
+def test_a_cache_without_room_knows_nothing(bytes_max: int) -> None:
+    cache = Cache(bytes_max=bytes_max)
+    learn(cache, "a")
+    assert not knows(cache, "a")
+
+
+# On the device's thread
+
+
+def test_equal_texts_of_a_batch_are_scored_once_and_answered_each() -> None:
+    model, cache = Model(), Cache(bytes_max=0)
+    a, b, blank = (message(cache, text) for text in ("a", "b", ""))
+    answers = scored(model, cache, a, b, blank, None, a, POISON, b, a)
+    assert model.asked == ["a", "b"]
+    assert answers[0] == answers[4] == answers[7] != answers[1] == answers[6] != None  # noqa: E711 - one chain
+    assert answers[2] is answers[3] is answers[5] is None
+    assert (cache.hits, cache.misses) == (3, 2)
+
+
+def test_a_text_that_was_scored_since_it_was_prepared_is_not_scored_again() -> None:
+    model, cache = Model(), Cache(bytes_max=100_000)
+    first, second = message(cache, "a"), message(cache, "a")
+    assert scored(model, cache, first) == scored(model, cache, second)
+    assert model.asked == ["a"]
+    assert (cache.hits, cache.misses) == (1, 1)
+
+
+def test_what_the_preparer_found_needs_no_second_look() -> None:
+    model, cache = Model(), Cache(bytes_max=ENTRY_BYTES)
+    fresh = scored(model, cache, message(cache, "a"))
+    found = message(cache, "a", looked_up=True)
+    learn(cache, "b")
+    assert not knows(cache, "a")
+    assert (found.tokens, found.token_count) == ((), 1)
+    assert scored(model, cache, found) == fresh
+    assert model.asked == ["a"]
+
+
+def test_a_text_that_breaks_the_model_is_never_learned() -> None:
+    model, cache = Model(), Cache(bytes_max=100_000)
+    bad, good = message(cache, "bax"), message(cache, "a")
+    for _ in range(2):
+        assert scored(model, cache, bad, good, bad)[::2] == [POISON, POISON]
+    assert model.asked == ["bax", "a", "bax"]
+    assert (cache.hits, cache.misses) == (3, 3)
