@@ -113,7 +113,7 @@ def test_a_signal_finishes_what_is_on_the_device_and_a_second_one_ends_it_at_onc
     scenes = [Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1) for _ in range(2)]
     for scene in scenes:
         scene.create()
-        scene.send([chat("word " * 700)] * 400)
+        scene.send([chat(f"{number} " + "word " * 700) for number in range(400)])  # equal ones are scored once
     # A batch is seconds of work.
     slow = {"BATCH__RECORDS_MAX": "50", "BATCH__TOKENS_MAX": "30000"}
     once, twice = (start(scene.environ(**slow)) for scene in scenes)
