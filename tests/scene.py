@@ -4,6 +4,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count, islice
 from typing import Any, cast
 
 import orjson
@@ -106,8 +107,9 @@ class Scene:
         ended = threading.Event()
 
         def feed() -> None:
-            while not ended.wait(0.02):
-                self.send([chat(text)] * (per_second // 50))
+            numbers = count()
+            while not ended.wait(0.02):  # no two alike: equal texts are scored once
+                self.send([chat(f"{text} {number}") for number in islice(numbers, per_second // 50)])
 
         feeder = threading.Thread(target=feed)
         feeder.start()
