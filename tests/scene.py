@@ -25,8 +25,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 )
 
 from tests.worker_process import WorkerProcess, eventually
-from worker.demo.reading import open_reader, read_topics
+from worker.demo.reading import read_topics
 from worker.ledger import Ledger, audit
+from worker.reading import open_reader
 from worker.records import Partition, Topic
 from worker.topics import TopicSpec, create_topics
 

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicParti
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
 from worker.errors import Protected
+from worker.ownership import Ownership
 from worker.records import Partition
 from worker.standstill import Stalls, Standing, passed
 
@@ -68,17 +69,17 @@ class Quiet:
         """Nothing is read, on purpose, or from a new client: whatever stands still is no stall yet."""
         self._stalls.forget()
 
-    def look(self, now_ms: int, consumer: Consumer, progress: Progress) -> Findings | None:
+    def look(self, now_ms: int, consumer: Consumer, owned: Ownership) -> Findings | None:
         """What follows from new answers of the brokers; None: there are none at the moment. Never waits.
 
         Raises:
             Protected: A partition does not move, and joining anew was no remedy.
         """
-        ends = self._survey.ends(now_ms, sorted(progress))
+        ends = self._survey.ends(now_ms, owned)
         if ends is None:
             return None
         self._ends = ends
-        standings = _standings(consumer, progress, ends)
+        standings = _standings(consumer, owned.progress, ends)
         stalled = self._stalls.find(now_ms, self._turnovers, standings)
         again = {one for one, position in stalled.items() if self._rejoined_at.get(one) == position}
         # When a fetch of the new client has come as far, there was nothing in it: compaction left nothing.
@@ -107,12 +108,12 @@ class Survey:
         self._asked: dict[Partition, Future[Any]] = {}
         self._asked_at_ms: int | None = None
 
-    def ends(self, now_ms: int, partitions: Sequence[Partition]) -> dict[Partition, int] | None:
+    def ends(self, now_ms: int, owned: Ownership) -> dict[Partition, int] | None:
         """New answers, each given once; None: there are none at the moment. Never waits.
 
         Args:
             now_ms: The time.
-            partitions: What to ask about next.
+            owned: What to ask about next; looked at only when it is time to ask, for each poll comes by here.
         """
         if self._asked:
             if not all(answer.done() for answer in self._asked.values()):
@@ -123,7 +124,8 @@ class Survey:
                 for partition, answer in asked.items()
                 if answer.exception() is None
             }
-        if partitions and (self._asked_at_ms is None or now_ms - self._asked_at_ms >= self._every_ms):
+        due = self._asked_at_ms is None or now_ms - self._asked_at_ms >= self._every_ms
+        if due and (partitions := owned.partitions):
             self._asked_at_ms = now_ms
             self._ask(partitions)
         return None

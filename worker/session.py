@@ -202,7 +202,7 @@ class Session:
         """Commits the places of those that are idle, and joins the group anew when one is stalled."""
         if self._paused:
             self._quiet.excuse()
-        findings = self._quiet.look(now_ms, self._consumer, self._owned.progress)
+        findings = self._quiet.look(now_ms, self._consumer, self._owned)
         if findings is None or self._paused:
             return
         if findings.stalled:

@@ -46,7 +46,7 @@ MAP: dict[str, set[str]] = {
     },
     "worker.complaints": {"worker.errors", "worker.login", "worker.transaction"},
     "worker.standstill": {"worker.records"},
-    "worker.quiet": {"worker.errors", "worker.records", "worker.standstill"},
+    "worker.quiet": {"worker.errors", "worker.ownership", "worker.records", "worker.standstill"},
     "worker.starts": {"worker.errors", "worker.ownership", "worker.records"},
     "worker.session": {
         "worker.clients",

@@ -15,8 +15,6 @@ from worker.ledger import Input, Place, Seen
 from worker.reading import SLICE_S, open_reader, place_of, to_the_end
 from worker.records import Partition, Topic
 
-__all__ = ["as_seen", "open_reader", "read_topics"]
-
 
 def read_topics(
     client_config: Mapping[str, Any],

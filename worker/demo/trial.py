@@ -23,11 +23,12 @@ from rich.console import Console
 
 from worker.demo.broker import running_broker
 from worker.demo.play import Kill, Names, Play
-from worker.demo.reading import open_reader, read_topics
+from worker.demo.reading import read_topics
 from worker.demo.view import Screen, screen, seconds
 from worker.demo.workers import Worker
 from worker.errors import ExitCode
 from worker.ledger import Ledger, audit
+from worker.reading import open_reader
 from worker.records import Topic
 from worker.topics import contract_topics, create_topics
 

@@ -17,13 +17,14 @@ import orjson
 from confluent_kafka import KafkaError, Producer
 
 from worker.demo.broker import Broker
-from worker.demo.reading import open_reader, read_topics
+from worker.demo.reading import read_topics
 from worker.errors import KafkaRefused
 from worker.ledger import audit
 from worker.prove.account import Offsets, Reading, rebalances
 from worker.prove.crew import Crew
 from worker.prove.plan import Do, Fault, faults
 from worker.prove.proof import Beat, Happening, Proof, Stage
+from worker.reading import open_reader
 from worker.records import Partition
 
 BEAT_MS = 500
