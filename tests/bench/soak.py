@@ -20,7 +20,6 @@ from worker.prove.account import Offsets
 from worker.prove.course import Feed
 from worker.prove.kit import stage
 from worker.prove.picture import curve
-from worker.records import Partition
 
 BACKLOG_MAX = 100_000
 LOOK_EVERY_MS = 5_000
@@ -56,9 +55,9 @@ def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) 
     looks: list[Look] = []
     with stage(environ, say) as place:
         worker = place.make(0, 1)
-        offsets = Offsets(place.client, place.group, [Partition(place.input, n) for n in range(place.partitions)])
+        offsets = Offsets(place.client, place.names.group, place.inputs)
         producer = Producer({"log_level": 0, **place.client, "linger.ms": 20, "compression.type": "lz4"})
-        feed = Feed(producer=producer, topic=place.input, partitions=place.partitions, per_second=50_000)
+        feed = Feed(producer=producer, inputs=place.inputs, per_second=50_000)
         began_ns = time.monotonic_ns()
         looked_ms = 0
         judged = 0

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.labels import NAMES, SLUGS
+from worker.demo.names import Names
 from worker.demo.reading import as_seen
 from worker.demo.view import ALERTS_SHOWN, Alarm, Scene, Screen, listed, seconds
 from worker.demo.workers import Worker
@@ -37,19 +38,6 @@ ASK_S_MAX = 1.0
 
 class TrialFailed(Stop):
     """The trial can't go on: a worker ended that should not have, or the group does not form."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """What the trial's topics and group are called."""
-
-    input: str
-    outputs: Mapping[Topic, str]
-    group: str
-
-    def kind(self, message: Message) -> Topic:
-        """Which of our topics a record stands in."""
-        return next(topic for topic, name in self.outputs.items() if name == message.topic())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

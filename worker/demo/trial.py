@@ -22,15 +22,15 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from worker.demo.broker import running_broker
-from worker.demo.play import Kill, Names, Play
+from worker.demo.names import Names
+from worker.demo.play import Kill, Play
 from worker.demo.reading import read_topics
 from worker.demo.view import Screen, screen, seconds
 from worker.demo.workers import Worker
 from worker.errors import ExitCode
 from worker.ledger import Ledger, audit
 from worker.reading import open_reader
-from worker.records import Topic
-from worker.topics import contract_topics, create_topics
+from worker.topics import create_topics
 
 MESSAGES = Path(__file__).with_name("messages.jsonl")
 ELSEWHERE = "TEST_KAFKA_BOOTSTRAP_SERVERS"
@@ -94,35 +94,22 @@ def cluster(step: Callable[[str], None]) -> Iterator[Cluster]:
         with running_broker(extra_properties=BROKER, progress=step) as broker:
             # A heartbeat comes five times in it: enough for a busy machine, and the takeover can be watched.
             place = Cluster(
-                bootstrap_servers=broker.bootstrap_servers, session_timeout_ms=1500, names=names_with(prefix="")
+                bootstrap_servers=broker.bootstrap_servers, session_timeout_ms=1500, names=Names.after("")
             )
             _make_topics(place, step)
             yield place
         return
     step(f"Using the Kafka at {elsewhere}, as {ELSEWHERE} says.")
     # Source of 6000: Kafka's default of group.min.session.timeout.ms.
-    names = names_with(prefix=f"demo-{secrets.token_hex(4)}.")
+    names = Names.after(f"demo-{secrets.token_hex(4)}.")
     place = Cluster(bootstrap_servers=elsewhere, session_timeout_ms=6000, names=names)
     _make_topics(place, step)
     try:
         yield place
     finally:
         admin = AdminClient({"log_level": 0, "bootstrap.servers": elsewhere})
-        for answer in admin.delete_topics([names.input, *names.outputs.values()]).values():
+        for answer in admin.delete_topics(names.topics).values():
             answer.exception()
-
-
-def names_with(*, prefix: str) -> Names:
-    """The contract's names; on a Kafka that others use too they must be new."""
-    return Names(
-        input=f"{prefix}chat.messages",
-        outputs={
-            Topic.VERDICT: f"{prefix}moderation.verdicts",
-            Topic.ALERT: f"{prefix}moderation.alerts",
-            Topic.DEAD_LETTER: f"{prefix}moderation.dead-letters",
-        },
-        group=f"{prefix}moderation",
-    )
 
 
 @contextmanager
@@ -144,15 +131,11 @@ def two_workers(place: Cluster, folder: Path, settings: Mapping[str, str]) -> It
     try:
         for name in ("worker-1", "worker-2"):
             own = {
+                **place.names.settings,
                 "WORKER_KAFKA__BOOTSTRAP_SERVERS": place.bootstrap_servers,
                 "WORKER_KAFKA__CLIENT_ID": name,
-                "WORKER_KAFKA__GROUP_ID": place.names.group,
                 "WORKER_KAFKA__TRANSACTIONAL_ID": f"{place.names.group}.{name}",
                 "WORKER_KAFKA__SESSION_TIMEOUT_MS": str(place.session_timeout_ms),
-                "WORKER_KAFKA__INPUT_TOPICS": place.names.input,
-                "WORKER_KAFKA__VERDICT_TOPIC": place.names.outputs[Topic.VERDICT],
-                "WORKER_KAFKA__ALERT_TOPIC": place.names.outputs[Topic.ALERT],
-                "WORKER_KAFKA__DEAD_LETTER_TOPIC": place.names.outputs[Topic.DEAD_LETTER],
             }
             workers.append(Worker(name=name, folder=folder / name, environ={**environ, **settings, **own}))
         yield workers
@@ -227,12 +210,5 @@ README.md goes on from there."""
 
 
 def _make_topics(place: Cluster, step: Callable[[str], None]) -> None:
-    names = place.names
-    specs = contract_topics(
-        inputs=[names.input],
-        verdicts=names.outputs[Topic.VERDICT],
-        alerts=names.outputs[Topic.ALERT],
-        dead_letters=names.outputs[Topic.DEAD_LETTER],
-    )
-    states = create_topics({"bootstrap.servers": place.bootstrap_servers}, specs)
+    states = create_topics({"bootstrap.servers": place.bootstrap_servers}, place.names.specs)
     step(f"Created {len(states)} topics of {states[0].partitions} partitions.")

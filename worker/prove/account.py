@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from worker.demo.names import Names
 from worker.demo.reading import as_seen
 from worker.records import Partition, Topic
 
@@ -32,11 +33,11 @@ class Pause:
 class Reading:
     """The concurrent reader."""
 
-    def __init__(self, reader: Consumer, outputs: Mapping[Topic, str]) -> None:
+    def __init__(self, reader: Consumer, names: Names) -> None:
         self.seen: list[Seen] = []
         self.answers = 0
         self._reader = reader
-        self._kinds = {name: topic for topic, name in outputs.items()}
+        self._names = names
         self._latest_ms: dict[Partition, int] = {}
         self.pauses: dict[Partition, Pause] = {}
 
@@ -45,7 +46,7 @@ class Reading:
         for message in self._reader.consume(CHUNK_RECORDS, SLICE_S):
             if message.error() is not None:
                 continue  # the end of a partition, for now; a broker that went away comes back
-            seen = as_seen(message, self._kinds[message.topic() or ""])
+            seen = as_seen(message, self._names.kind(message))
             self.seen.append(seen)
             if seen.topic is not Topic.ALERT:
                 self.answers += 1

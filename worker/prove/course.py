@@ -7,7 +7,7 @@ what a reader finds at the end.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,8 +58,7 @@ class Feed:
     """Messages at an even rate, over the partitions in turn."""
 
     producer: Producer
-    topic: str
-    partitions: int
+    inputs: Sequence[Partition]
     per_second: int
     owing: int = 0  # that Kafka has, without the tombstones
     ends: Counter[Partition] = field(default_factory=Counter)
@@ -74,7 +73,8 @@ class Feed:
         for number in range(self._given, total):
             value = message(number)
             try:
-                self.producer.produce(self.topic, value, partition=number % self.partitions, on_delivery=self._note)
+                topic, partition = self.inputs[number % len(self.inputs)]
+                self.producer.produce(topic, value, partition=partition, on_delivery=self._note)
             except BufferError:  # a broker is away, or slow
                 break
             self._given = number + 1
@@ -82,7 +82,7 @@ class Feed:
 
     def _note(self, error: KafkaError | None, told: Any) -> None:
         if error is None:
-            at = Partition(self.topic, told.partition())
+            at = self.inputs[told.partition()]
             self.ends[at] = max(self.ends[at], told.offset() + 1)
             self.owing += told.value() is not None
 
@@ -229,7 +229,7 @@ def prove(
         course.suffer(faults(seed, stage.times, with_broker=stage.broker is not None), seconds * 1000)
         course.finish()
     say("Reading all topics again, from the first record, at read_committed ...")
-    inputs, outputs = read_topics(stage.client, inputs=[stage.input], outputs=stage.outputs)
+    inputs, outputs = read_topics(stage.client, inputs=[stage.names.input], outputs=stage.names.outputs)
     return Proof(
         seed=seed,
         ledger=audit(inputs, outputs),
@@ -249,15 +249,13 @@ def prove(
 def _course(stage: Stage, workers: int, per_second: int, say: Callable[[str], None]) -> Iterator[Course]:
     quiet = {"log_level": 0, **stage.client}
     producer = Producer({**quiet, "enable.idempotence": True, "linger.ms": 20})
-    with open_reader(stage.client, list(stage.outputs.values())) as reader:
+    with open_reader(stage.client, list(stage.names.outputs.values())) as reader:
         course = Course(
             stage=stage,
             crew=Crew(stage.make, workers, say),
-            feed=Feed(producer=producer, topic=stage.input, partitions=stage.partitions, per_second=per_second),
-            reading=Reading(reader, stage.outputs),
-            offsets=Offsets(
-                stage.client, stage.group, [Partition(stage.input, number) for number in range(stage.partitions)]
-            ),
+            feed=Feed(producer=producer, inputs=stage.inputs, per_second=per_second),
+            reading=Reading(reader, stage.names),
+            offsets=Offsets(stage.client, stage.names.group, stage.inputs),
             say=say,
         )
         try:

@@ -16,17 +16,16 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from worker.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.demo.names import Names
 from worker.demo.workers import Worker
 from worker.errors import KafkaRefused
 from worker.prove.plan import Times
 from worker.prove.proof import Stage
-from worker.records import Topic
 from worker.settings import Config, Settings, admin_config, load_settings
-from worker.topics import contract_topics, create_topics
+from worker.topics import create_topics
 
 COMMAND = (sys.executable, "-m", "worker.prove.stand_in")
 SERVERS = "WORKER_KAFKA__BOOTSTRAP_SERVERS"
-PARTITIONS = 6
 KAFKA_S_MAX = 30
 IMPATIENT: Mapping[str, str] = {
     "WORKER_KAFKA__SESSION_TIMEOUT_MS": "3000",
@@ -79,15 +78,10 @@ def stage_on(
     Raises:
         KafkaRefused: It won't let us.
     """
-    kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}"
-    input_topic = f"{prefix}.messages"
-    outputs = {topic: f"{prefix}.{topic.value.replace(' ', '-')}s" for topic in Topic}
+    kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}."
+    names = Names.after(prefix)
     own = {
-        "WORKER_KAFKA__GROUP_ID": prefix,
-        "WORKER_KAFKA__INPUT_TOPICS": input_topic,
-        "WORKER_KAFKA__VERDICT_TOPIC": outputs[Topic.VERDICT],
-        "WORKER_KAFKA__ALERT_TOPIC": outputs[Topic.ALERT],
-        "WORKER_KAFKA__DEAD_LETTER_TOPIC": outputs[Topic.DEAD_LETTER],
+        **names.settings,
         "WORKER_LOG__FORMAT": "text",
         "WORKER_LOG__LEVEL": "info",
     }
@@ -95,9 +89,9 @@ def stage_on(
 
     def make(place: int, birth: int) -> Worker:
         """Ids by place: a new process takes over what the dead one left."""
-        ids = {"WORKER_KAFKA__TRANSACTIONAL_ID": f"{prefix}.{place}"}
+        ids = {"WORKER_KAFKA__TRANSACTIONAL_ID": f"{names.group}.{place}"}
         if kafka.group_instance_id is not None:
-            ids["WORKER_KAFKA__GROUP_INSTANCE_ID"] = f"{prefix}.{place}"
+            ids["WORKER_KAFKA__GROUP_INSTANCE_ID"] = f"{names.group}.{place}"
         return Worker(
             name=f"worker {place}",
             folder=folder / f"{birth}",
@@ -108,18 +102,16 @@ def stage_on(
 
     consumer_protocol = kafka.group_protocol == "consumer"
     client = admin_config(kafka)
-    _make_topics(client, input_topic, outputs)
-    say(f"Made topics and a group of its own: {prefix}.*")
+    if strangers := [state.spec.name for state in create_topics(client, names.specs) if not state.created]:
+        raise KafkaRefused(f"Somebody else's topics have our names: {', '.join(strangers)}. Start the proof again.")
+    say(f"Made topics and a group of its own: {prefix}*")
     try:
         yield Stage(
             what=f"{'the embedded Kafka' if broker else 'your Kafka'}, "
             f"{'consumer protocol' if consumer_protocol else kafka.assignment_strategy}"
             f"{', static members' if kafka.group_instance_id else ''}",
             client=client,
-            input=input_topic,
-            partitions=PARTITIONS,
-            outputs=outputs,
-            group=prefix,
+            names=names,
             make=make,
             logs=lambda: [path.read_text(errors="replace") for path in sorted(folder.glob("*/log.txt"))],
             times=Times(
@@ -132,27 +124,15 @@ def stage_on(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if broker is None:
-            _remove(client, [input_topic, *outputs.values()], prefix)
+            _remove(client, names)
 
 
-def _make_topics(client: Config, input_topic: str, outputs: Mapping[Topic, str]) -> None:
-    specs = contract_topics(
-        inputs=[input_topic],
-        verdicts=outputs[Topic.VERDICT],
-        alerts=outputs[Topic.ALERT],
-        dead_letters=outputs[Topic.DEAD_LETTER],
-        partitions=PARTITIONS,
-    )
-    if strangers := [state.spec.name for state in create_topics(client, specs) if not state.created]:
-        raise KafkaRefused(f"Somebody else's topics have our names: {', '.join(strangers)}. Start the proof again.")
-
-
-def _remove(client: Config, topics: list[str], group: str) -> None:
+def _remove(client: Config, names: Names) -> None:
     """What we made; what can't be removed is no reason to hide the result."""
     admin = AdminClient({"log_level": 0, **client})
     answers = [
-        *admin.delete_topics(topics, request_timeout=KAFKA_S_MAX).values(),
-        *admin.delete_consumer_groups([group], request_timeout=KAFKA_S_MAX).values(),
+        *admin.delete_topics(names.topics, request_timeout=KAFKA_S_MAX).values(),
+        *admin.delete_consumer_groups([names.group], request_timeout=KAFKA_S_MAX).values(),
     ]
     for answer in answers:
         with suppress(KafkaException):

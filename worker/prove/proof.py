@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.demo.broker import Broker
+from worker.demo.names import Names
 from worker.ledger import Ledger
 from worker.prove.account import Pause
 from worker.prove.crew import Make
 from worker.prove.plan import Fault, Times
-from worker.records import Topic
+from worker.records import Partition
+from worker.topics import PARTITIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +21,7 @@ class Stage:
     Attributes:
         what: For people: where, and how the group shares its partitions.
         client: librdkafka's properties: servers and security.
-        input: The input topic.
-        partitions: How many it has.
-        outputs: The names of the output topics.
-        group: The workers' group.
+        names: Of the topics and the workers' group.
         make: Starts a worker.
         logs: The workers' logs, the dead ones' too: what each process said.
         times: The workers' time-outs.
@@ -31,14 +30,16 @@ class Stage:
 
     what: str
     client: Mapping[str, Any]
-    input: str
-    partitions: int
-    outputs: Mapping[Topic, str]
-    group: str
+    names: Names
     make: Make
     logs: Callable[[], Sequence[str]]
     times: Times
     broker: Broker | None
+
+    @property
+    def inputs(self) -> Sequence[Partition]:
+        """The partitions of the input topic, in order."""
+        return [Partition(self.names.input, number) for number in range(PARTITIONS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
