@@ -2,17 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from worker.demo import guard
+from worker.demo.workers import Worker
 
 LOOK_AGAIN_S = 0.02
-GUARD = (sys.executable, "-I", "-S", guard.__file__, "")
 
 
 def eventually(done: Callable[[], bool], why: Callable[[], str], *, seconds_max: float) -> None:
@@ -24,41 +21,30 @@ def eventually(done: Callable[[], bool], why: Callable[[], str], *, seconds_max:
 
 
 class WorkerProcess:
-    """One worker. Its working directory holds no ``.env``, and it sees none of our ``WORKER_*``.
-
-    A guard between us passes signals on, and kills it when we die without a farewell.
-    """
+    """One worker. Its working directory holds no ``.env``, and it sees none of our ``WORKER_*``."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        folder.mkdir()
-        self._log = folder / "log.txt"
         ours = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
-        with self._log.open("wb") as log:
-            self._guard = subprocess.Popen(
-                [*GUARD, sys.executable, "-m", "worker", "run"],
-                cwd=folder,
-                env={**ours, "WORKER_LOG__FORMAT": "text", **environ},
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-            )
+        self._worker = Worker(
+            name=folder.name, folder=folder, environ={**ours, "WORKER_LOG__FORMAT": "text", **environ}
+        )
+        self.send = self._worker.send
+        self.kill = self._worker.kill
 
     @property
     def pid(self) -> int | None:
         """The worker's own, on Linux; None: not yet."""
-        children = Path(f"/proc/{self._guard.pid}/task/{self._guard.pid}/children").read_text().split()
-        return int(children[0]) if children else None
+        return self._worker.pid
 
     @property
     def exit_code(self) -> int | None:
         """As a shell counts it; None while it runs."""
-        return self._guard.poll()
+        return self._worker.exit_code
 
     @property
     def said(self) -> str:
         """Its log."""
-        return self._log.read_text(errors="replace")
+        return self._worker.log.read_text(errors="replace")
 
     def wait_until(self, done: Callable[[], bool], *, seconds_max: float = 60) -> None:
         """Returns once it is so; the worker must not end before."""
@@ -76,33 +62,18 @@ class WorkerProcess:
         """Returns once the log holds the words."""
         self.wait_until(lambda: words in self.said, seconds_max=seconds_max)
 
-    def send(self, number: signal.Signals) -> None:
-        """Sends a signal, and doesn't wait."""
-        assert self._guard.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended
-            self._guard.stdin.write(bytes([number]))
-
     def end(self, *, seconds_max: float = 60) -> int:
         """Waits for its end; gives the exit code."""
         eventually(lambda: self.exit_code is not None, lambda: self.said, seconds_max=seconds_max)
-        return self._guard.wait()
+        code = self.exit_code
+        assert code is not None
+        return code
 
     def drain(self) -> None:
         """SIGTERM, and the end that follows from it."""
         self.send(signal.SIGTERM)
         assert self.end() == 0, self.said
         assert ": drained: " in self.said, self.said
-
-    def kill(self) -> None:
-        """SIGKILL, also of one that is stopped; it is gone afterwards."""
-        self.send(signal.SIGKILL)
-        self._guard.wait()
-
-    def close(self) -> None:
-        """As ``kill``, and lets go of the guard."""
-        self.kill()
-        if self._guard.stdin is not None:
-            self._guard.stdin.close()
 
 
 Start = Callable[[Mapping[str, str]], WorkerProcess]
@@ -121,4 +92,4 @@ def workers(folder: Path) -> Iterator[Start]:
         yield start
     finally:
         for worker in started:
-            worker.close()
+            worker.kill()

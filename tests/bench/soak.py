@@ -15,7 +15,6 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from worker.demo.workers import Worker
 from worker.prove.account import Offsets
 from worker.prove.course import Feed
 from worker.prove.kit import stage
@@ -37,17 +36,11 @@ class Look:
     files: int
 
 
-def look(pid: int, at_ms: int, judged: int) -> Look:
+def look(pid: int | None, at_ms: int, judged: int) -> Look:
     """Reads /proc."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return Look(at_ms=at_ms, judged=judged, rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"), files=files)
-
-
-def child_of(worker: Worker) -> int:
-    """The worker's own process, behind its guard."""
-    guard = worker.guard_pid
-    return int(Path(f"/proc/{guard}/task/{guard}/children").read_text().split()[0])
 
 
 def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) -> list[Look]:
@@ -71,7 +64,7 @@ def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) 
                     raise SystemExit(worker.log_tail())
                 if now_ms - looked_ms >= LOOK_EVERY_MS and judged:
                     looked_ms = now_ms
-                    looks.append(look(child_of(worker), now_ms, judged))
+                    looks.append(look(worker.pid, now_ms, judged))
                     say(str(looks[-1]))
                 time.sleep(0.02)
         finally:

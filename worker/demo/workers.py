@@ -35,7 +35,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self._guard = subprocess.Popen(  # noqa: S603 - our own command
                 [*GUARD, str(self.folder.parent), *self.command],
                 cwd=self.directory or self.folder,
@@ -52,9 +52,10 @@ class Worker:
         return self._guard.poll()
 
     @property
-    def guard_pid(self) -> int:
-        """Of the process between us; the worker is its child."""
-        return self._guard.pid
+    def pid(self) -> int | None:
+        """The worker's own, on Linux; None: not yet. Ours is the guard's, whose child it is."""
+        children = Path(f"/proc/{self._guard.pid}/task/{self._guard.pid}/children").read_text().split()
+        return int(children[0]) if children else None
 
     def kill(self) -> None:
         """SIGKILL: returns once it is gone."""
@@ -73,7 +74,7 @@ class Worker:
 
     def log_tail(self) -> str:
         """The last lines of what it said."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
     def last_words(self) -> str:
         """Why it ended, or the last line of what it said."""
@@ -81,7 +82,8 @@ class Worker:
         return next((line for line in lines if " CRITICAL " in line), next(reversed(lines), "nothing"))
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
+        """What it says goes there."""
         return self.folder / "log.txt"
 
     def send(self, number: signal.Signals) -> None:
