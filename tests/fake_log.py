@@ -160,19 +160,21 @@ class FakeLog:
                     found.append(fetched)
                 offset += 1
             self._next[partition] = offset
+            if offset == len(values):
+                self._owned.reached_end(partition, offset)
         return found
 
     def _pass_what_is_skipped(self) -> None:
         """Commits the places behind control records of partitions that are idle."""
         if not self._cluster.skipped:
             return
-        standings = {}
-        for partition, (committed, delivered) in self._owned.progress.items():
-            end = len(self._cluster.inputs[partition])
-            standings[partition] = Standing(
-                committed=committed, delivered=delivered, position=self._next[partition], end=end, fetched_end=end
-            )
-        idle = passed(standings)
+        ends = {partition: len(values) for partition, values in self._cluster.inputs.items()}
+        idle = passed(
+            {
+                partition: Standing(progress=at, end=ends[partition], fetched_end=ends[partition])
+                for partition, at in self._owned.progress.items()
+            }
+        )
         if idle and self._is_ready():
             if self._transact((), idle):
                 self._owned.committed(idle)

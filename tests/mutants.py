@@ -152,8 +152,8 @@ MUTANTS = (
     Mutant(
         fault="places committed past what is in memory",
         file="worker/standstill.py",
-        old="if not standing.in_hand and standing.committed < standing.position >= standing.end",
-        new="if standing.committed < standing.position >= standing.end",
+        old="if not (at := standing.progress).in_hand and at.committed <",
+        new="if (at := standing.progress).committed <",
         suites=["simulation", "standstill"],
     ),
     Mutant(
@@ -210,7 +210,7 @@ MUTANTS = (
         fault="position from what we remember, not from what the group has committed",
         file="worker/session.py",
         old="        self._waiting.update(self._owned.partitions)\n        self._owned.remove(self._waiting)\n",
-        new="        known = {partition: committed for partition, (committed, _) in self._owned.progress.items()}\n"
+        new="        known = {partition: at.committed for partition, at in self._owned.progress.items()}\n"
         "        self._owned.place(known)\n"
         "        self._consumer.assign([TopicPartition(*partition, at) for partition, at in known.items()])\n",
         suites=["error injection"],

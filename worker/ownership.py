@@ -20,6 +20,28 @@ from worker.records import Fetched, Output, Partition, Topic
 from worker.transaction import Event
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one of our partitions has come.
+
+    Attributes:
+        committed: The next offset that the group has committed.
+        delivered: The next offset after what was handed out: above ``committed`` while some of it is in memory, or
+            was dropped.
+        position: Where the next record can stand: above ``delivered`` once the end was reached behind records that
+            nobody is handed (the control records of transactions).
+    """
+
+    committed: int
+    delivered: int
+    position: int
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether records of it are in memory, or were dropped: these must be read again, and not passed over."""
+        return self.committed < self.delivered
+
+
 class OutOfOrder(Exception):  # noqa: N818 - weather, not a bug of ours
     """The log delivered an offset before the position: everything must be read again."""
 
@@ -29,10 +51,15 @@ class _Position:
     epoch: int
     committed: int
     delivered: int
+    end: int  # the last that was reached
 
 
 class Ownership:
-    """The partitions that are ours, each with its epoch, its committed and its delivered next offset."""
+    """The partitions that are ours, each with its epoch and its progress.
+
+    The consumer's own ``position`` is not asked: for a moment after a new assignment it is still the old one's, and
+    whoever committed that as the place of an idle partition would lose what is about to be read again.
+    """
 
     def __init__(self) -> None:
         self._positions: dict[Partition, _Position] = {}
@@ -44,15 +71,26 @@ class Ownership:
         return sorted(self._positions)
 
     @property
-    def progress(self) -> dict[Partition, tuple[int, int]]:
-        """Of each the next offset after what is committed, and after what was delivered."""
-        return {partition: (at.committed, at.delivered) for partition, at in self._positions.items()}
+    def progress(self) -> dict[Partition, Progress]:
+        """How far each has come."""
+        return {
+            partition: Progress(at.committed, at.delivered, max(at.delivered, at.end))
+            for partition, at in self._positions.items()
+        }
 
     def place(self, next_offsets: Mapping[Partition, int]) -> None:
         """Gives partitions a position, under a new epoch: at an assignment, and after a rewind."""
         for partition, next_offset in next_offsets.items():
             self._epoch += 1
-            self._positions[partition] = _Position(self._epoch, next_offset, next_offset)
+            self._positions[partition] = _Position(self._epoch, next_offset, next_offset, next_offset)
+
+    def reached_end(self, partition: Partition, offset: int) -> None:
+        """Notes that everything before the offset was delivered, or is for nobody.
+
+        librdkafka queues this among the records, and drops it with them at a new assignment.
+        """
+        if (position := self._positions.get(partition)) is not None:
+            position.end = offset
 
     def remove(self, partitions: Iterable[Partition]) -> None:
         """Takes partitions away: their records are stale from here on."""

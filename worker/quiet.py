@@ -12,15 +12,12 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicParti
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
 from worker.errors import Protected
-from worker.ownership import Ownership
+from worker.ownership import Ownership, Progress
 from worker.records import Partition
 from worker.standstill import Stalls, Standing, passed
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-
-Progress = Mapping[Partition, tuple[int, int]]
-"""Of our partitions the next offset after what is committed, and after what was delivered."""
 
 _QUEUED_RECORDS_MAX = 10_000  # of a partition, as the consumer's configuration says
 _ANSWER_S_MAX = 5.0
@@ -55,11 +52,11 @@ class Quiet:
         self._rejoined_at: dict[Partition, int] = {}  # stalled partitions, where they stood
         self._turnovers = 0.0
 
-    def backlog(self, progress: Progress) -> int | None:
+    def backlog(self, progress: Mapping[Partition, Progress]) -> int | None:
         """Messages that could be read and are not committed, as of some seconds ago; None: not known."""
         if self._ends.keys() != progress.keys():
             return None
-        return sum(max(0, self._ends[one] - committed) for one, (committed, _) in progress.items())
+        return sum(max(0, self._ends[one] - at.committed) for one, at in progress.items())
 
     def note(self, records: int, partitions: int) -> None:
         """A poll gave so many records, of so many partitions that are fetched."""
@@ -145,26 +142,16 @@ class Survey:
         self._asked = {Partition(at.topic, at.partition): answer for at, answer in answers.items()}
 
 
-def _standings(consumer: Consumer, progress: Progress, ends: Mapping[Partition, int]) -> dict[Partition, Standing]:
-    """Where the partitions stand whose ends are known; asks no broker.
-
-    Args:
-        consumer: What fetches them.
-        progress: Of our partitions.
-        ends: As a survey gave them.
-    """
-    known = {partition: at for partition, at in progress.items() if partition in ends}
-    positions = {
-        Partition(at.topic, at.partition): at.offset
-        for at in consumer.position([TopicPartition(*partition) for partition in known])
-    }
+def _standings(
+    consumer: Consumer, progress: Mapping[Partition, Progress], ends: Mapping[Partition, int]
+) -> dict[Partition, Standing]:
+    """Where the partitions stand whose ends are known; asks no broker."""
     return {
         partition: Standing(
-            committed=committed,
-            delivered=delivered,
-            position=max(delivered, positions[partition]),
+            progress=at,
             end=ends[partition],
             fetched_end=consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1],
         )
-        for partition, (committed, delivered) in known.items()
+        for partition, at in progress.items()
+        if partition in ends
     }

@@ -301,7 +301,7 @@ class Session:
             error = message.error()
             partition = Partition(message.topic() or "", message.partition() or 0)
             if error is not None:
-                self._on_message_error(partition, error)
+                self._on_message_error(partition, message.offset() or 0, error)
                 continue
             kind, timestamp_ms = message.timestamp()
             fetched = self._owned.fetched(
@@ -326,8 +326,10 @@ class Session:
             )
         return headers or ()
 
-    def _on_message_error(self, partition: Partition, error: KafkaError) -> None:
-        if CONSUMER_ERRORS.get(error.name()) is Refusal.REPLACE:
+    def _on_message_error(self, partition: Partition, offset: int, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so
+            self._owned.reached_end(partition, offset)
+        elif CONSUMER_ERRORS.get(error.name()) is Refusal.REPLACE:
             log.warning("%s: %s", partition, error.str())
             self.rewind()
             self._overtaken.add(partition)

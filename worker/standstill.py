@@ -1,7 +1,7 @@
 """Partitions that do not move: which of them are stalled, and which places may be committed without a record. Pure.
 
 librdkafka can leave an assigned partition unfetched for ever (its issue 5586), while the member's heartbeats go on,
-so that nobody takes the partition over. Progress is the consumer's position, which also passes what is never
+so that nobody takes the partition over. Progress is the position, which also passes what is never
 delivered (the control records of transactions), against the end that a read_committed reader can reach: the high
 watermark would also count what stands behind another producer's open transaction, and call the healthy stalled.
 """
@@ -9,6 +9,7 @@ watermark would also count what stands behind another producer's open transactio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from worker.ownership import Progress
 from worker.records import Partition
 
 _TURNOVERS_MIN = 2  # the first may have begun before the suspicion
@@ -19,24 +20,14 @@ class Standing:
     """Where one of our partitions stands.
 
     Attributes:
-        committed: The next offset that the group has committed.
-        delivered: The next offset after what was handed to the loop: above ``committed`` while some of it is in
-            memory, or was dropped.
-        position: The consumer's: at least ``delivered``.
+        progress: How far it has come.
         end: The next offset that a read_committed reader can't reach yet, as a broker said when it was asked.
         fetched_end: The high watermark, as the last fetch brought it; negative: none did.
     """
 
-    committed: int
-    delivered: int
-    position: int
+    progress: Progress
     end: int
     fetched_end: int
-
-    @property
-    def in_hand(self) -> bool:
-        """Whether records of it are in memory, or were dropped: these must be read again, and not passed over."""
-        return self.committed < self.delivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +43,9 @@ def passed(standings: Mapping[Partition, Standing]) -> dict[Partition, int]:
     Without it their lag stays at 1, and an autoscaler that goes by lag never reaches zero.
     """
     return {
-        partition: standing.position
+        partition: at.position
         for partition, standing in standings.items()
-        if not standing.in_hand and standing.committed < standing.position >= standing.end
+        if not (at := standing.progress).in_hand and at.committed < at.position >= standing.end
     }
 
 
@@ -79,9 +70,9 @@ class Stalls:
             standings: Of all partitions that are ours now.
         """
         fresh = {
-            partition: _Suspicion(position=standing.position, since_ms=now_ms, turnovers=turnovers)
+            partition: _Suspicion(position=standing.progress.position, since_ms=now_ms, turnovers=turnovers)
             for partition, standing in standings.items()
-            if not standing.in_hand and standing.position < standing.end
+            if not standing.progress.in_hand and standing.progress.position < standing.end
         }
         known = self._suspicions
         self._suspicions = {

@@ -45,7 +45,7 @@ MAP: dict[str, set[str]] = {
         "worker.transaction",
     },
     "worker.complaints": {"worker.errors", "worker.login", "worker.transaction"},
-    "worker.standstill": {"worker.records"},
+    "worker.standstill": {"worker.ownership", "worker.records"},
     "worker.quiet": {"worker.errors", "worker.ownership", "worker.records", "worker.standstill"},
     "worker.starts": {"worker.errors", "worker.ownership", "worker.records"},
     "worker.session": {

@@ -1,6 +1,7 @@
 """Which work may be committed."""
 
-from worker.ownership import Reset, group_member, is_member, next_offsets, start
+from worker.ownership import Ownership, Progress, Reset, group_member, is_member, next_offsets, start
+from worker.records import Partition
 
 
 def test_the_group_metadata_of_a_member_is_read() -> None:
@@ -44,3 +45,17 @@ def test_a_position_that_retention_has_overtaken_goes_to_the_first_there_is() ->
 
 def test_nothing_is_committed_for_no_records() -> None:
     assert next_offsets([]) == {}
+
+
+def test_the_end_that_was_reached_holds_until_the_next_assignment() -> None:
+    """Otherwise the place of an idle partition would be committed behind what is about to be read again."""
+    partition, owned = Partition("messages", 0), Ownership()
+    owned.place({partition: 3})
+    owned.fetched(partition, 3, timestamp_ms=None, key=None, value=b"", headers=())
+    assert owned.progress == {partition: Progress(committed=3, delivered=4, position=4)}
+    owned.reached_end(partition, 6)
+    assert owned.progress == {partition: Progress(committed=3, delivered=4, position=6)}
+    owned.remove([partition])
+    owned.reached_end(partition, 6)
+    owned.place({partition: 3})
+    assert owned.progress == {partition: Progress(committed=3, delivered=3, position=3)}

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from worker.ownership import Progress
 from worker.records import Partition
 from worker.standstill import Stalls, Standing, passed
 
 ONE = Partition("messages", 0)
-CAUGHT_UP = Standing(committed=10, delivered=10, position=10, end=10, fetched_end=10)
-BEHIND_A_CONTROL_RECORD = replace(CAUGHT_UP, position=11, end=11, fetched_end=11)
+DONE = Progress(committed=10, delivered=10, position=10)
+CAUGHT_UP = Standing(progress=DONE, end=10, fetched_end=10)
+BEHIND_A_CONTROL_RECORD = Standing(progress=replace(DONE, position=11), end=11, fetched_end=11)
+IN_HAND = replace(DONE, committed=8)
 STILL = replace(CAUGHT_UP, end=15)
 PATIENCE_MS = 1000
 
@@ -22,7 +25,10 @@ def test_a_control_record_that_was_passed_is_committed() -> None:
     "standing",
     [
         pytest.param(CAUGHT_UP, id="nothing to pass"),
-        pytest.param(replace(BEHIND_A_CONTROL_RECORD, committed=8), id="a record is in memory, or was dropped"),
+        pytest.param(
+            replace(BEHIND_A_CONTROL_RECORD, progress=replace(IN_HAND, position=11)),
+            id="a record is in memory, or was dropped",
+        ),
         pytest.param(replace(BEHIND_A_CONTROL_RECORD, end=12), id="more is to come"),
     ],
 )
@@ -41,8 +47,8 @@ def test_a_partition_that_stands_still_for_long_enough_is_stalled() -> None:
     "standing",
     [
         pytest.param(CAUGHT_UP, id="nothing to read"),
-        pytest.param(replace(STILL, committed=8), id="its records are in memory"),
-        pytest.param(replace(STILL, position=12), id="it moves"),
+        pytest.param(replace(STILL, progress=IN_HAND), id="its records are in memory"),
+        pytest.param(replace(STILL, progress=replace(DONE, position=12)), id="it moves"),
     ],
 )
 def test_a_partition_that_was_well_in_between_is_not_stalled(standing: Standing) -> None:

@@ -86,6 +86,8 @@ def consumer_config(kafka: KafkaSettings) -> Config:
         "enable.auto.offset.store": False,
         # No records of aborted transactions; it also makes OffsetFetch wait for a dead worker's pending ones.
         "isolation.level": "read_committed",
+        # Says how far there is nothing more to read, past the control records of transactions.
+        "enable.partition.eof": True,
         # The session decides where a partition starts: librdkafka's own resets skip records and say nothing.
         "auto.offset.reset": "error",
         "group.protocol": kafka.group_protocol,
