@@ -1,10 +1,13 @@
 """The classifier against the model card's own loop, on random models of both architectures and the bundled one."""
 
+import inspect
 import random
 import shutil
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,9 +18,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
 
 from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options
-from worker.classifier import Classifier, load
+from worker.classifier import Classifier, load, packed
+from worker.classifier.graphs import Bucket, blank, fill
+from worker.classifier.packed import (
+    ATTENTION,
+    BY_LENGTH,
+    PADDED,
+    VARLEN,
+    adapted,
+    attend_varlen,
+    distance,
+    logits_of,
+    pack,
+    row_of,
+)
 from worker.classifier.scoring import chunks
 from worker.classifier.shape import load_weights, read_config
 from worker.classifier.source import DEMO
@@ -101,15 +119,17 @@ def test_a_text_scores_the_same_whoever_its_neighbours_are(pair: Pair, chosen: l
     assert_same(stacked(answers), pair.expected[chosen], 1e-5)
 
 
-def by_hand(folder: Path, *, padding_max: int, change: Callable[[Any], None] = lambda _: None) -> Classifier:
-    """A classifier as on a GPU, padding included, or with a model that something has happened to."""
+def by_hand(
+    folder: Path, *, attention: str = BY_LENGTH, change: Callable[[Any], None] = lambda _: None
+) -> Classifier:
+    """A classifier as on another device, or with a model that something has happened to."""
     loaded = load(options(folder), quiet)
     config = read_config(folder)
     model = load_weights(folder, config, torch.float32)
+    pack(model, attention)
     classifier = Classifier(
         identity=loaded.identity,
         batch_tokens_max=4096,
-        padding_max=padding_max,
         fallbacks=(),
         model=model,
         encoder=open_tokenizer(
@@ -121,11 +141,107 @@ def by_hand(folder: Path, *, padding_max: int, change: Callable[[Any], None] = l
     return classifier
 
 
-def test_padding_on_the_right_changes_nothing(pair: Pair) -> None:
-    padded = by_hand(pair.folder, padding_max=512)
-    lengths = [len(tokens) for tokens in pair.tokens]
-    assert len(list(chunks(lengths, tokens_max=4096, padding_max=512))) < len(set(lengths))
-    assert_same(stacked(padded.score(pair.tokens)), pair.expected, 1e-5)
+def reference(qkv: Sequence[torch.Tensor], offsets: Any, length_max: int, scale: float) -> torch.Tensor:
+    """What torch's kernel for texts of unequal length computes, on the CPU: one text after the other."""
+    out = torch.full_like(qkv[0], torch.nan)  # what belongs to no text is not written
+    for start, end in pairwise(offsets.tolist()):
+        assert end - start <= length_max
+        if end > start:
+            q, k, v = (tensor[start:end].transpose(0, 1) for tensor in qkv)
+            attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+            out[start:end] = attended.transpose(0, 1)
+    return out
+
+
+def varlen_2_10(*args: Any, is_causal: Any) -> Any:
+    q, k, v, offsets, _, length_max, _ = args
+    assert is_causal
+    assert q.shape == k.shape == v.shape
+    return reference((q, k, v), offsets, length_max, q.shape[2] ** -0.5)
+
+
+def varlen_2_11(*args: Any, scale: Any, window_size: Any) -> Any:
+    q, k, v, offsets, _, length_max, _ = args
+    assert window_size == (-1, 0)
+    assert q.shape == k.shape == v.shape
+    return reference((q, k, v), offsets, length_max, scale)
+
+
+def varlen_2_12(*args: Any, scale: Any, window_size: Any, enable_gqa: Any, num_splits: Any) -> Any:
+    q, k, v, offsets, _, length_max, _ = args
+    assert (window_size, enable_gqa, num_splits) == ((-1, 0), True, 1)
+    return reference((q, k, v), offsets, length_max, scale)
+
+
+def varlen_by(kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Has the way of a GPU go through a stand-in for its kernel."""
+    monkeypatch.setitem(ATTENTION, VARLEN, lambda: partial(attend_varlen, adapted(kernel)))
+    return VARLEN
+
+
+@pytest.mark.parametrize("kernel", [varlen_2_10, varlen_2_11, varlen_2_12])
+def test_every_signature_of_torchs_kernel_gives_the_cards_scores(
+    pair: Pair, kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = by_hand(pair.folder, attention=varlen_by(kernel, monkeypatch))
+    assert_same(stacked(ours.score(pair.tokens)), pair.expected, 1e-5)
+
+
+def test_torchs_own_kernel_has_a_signature_that_we_know() -> None:
+    known = inspect.signature(varlen_attn).parameters
+    assert "is_causal" in known or {"scale", "window_size"} <= known.keys()
+
+
+def test_padding_in_attention_alone_gives_the_cards_scores(pair: Pair) -> None:
+    ours = by_hand(pair.folder, attention=PADDED)
+    assert_same(stacked(ours.score(pair.tokens)), pair.expected, 1e-5)
+
+
+@pytest.mark.parametrize("attention", [BY_LENGTH, PADDED, VARLEN])
+def test_nothing_of_a_text_leaks_into_the_others(
+    attention: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    varlen_by(varlen_2_12, monkeypatch)
+    ours = by_hand(folder, attention=attention)
+    texts = [[5 + length] * length for length in (1, 3, 3, 3, 7, 20)]
+    before = stacked(ours.score(texts))
+    for marked in range(len(texts)):
+        changed = [[600] * len(text) if at == marked else text for at, text in enumerate(texts)]
+        after = stacked(ours.score(changed))
+        others = np.arange(len(texts)) != marked
+        assert (after[others] == before[others]).all()
+        assert (after[marked] != before[marked]).any()
+
+
+def test_a_batch_in_the_bucket_of_a_graph_gives_what_it_gives_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_weights(folder, read_config(folder), torch.float32)
+    pack(model, varlen_by(varlen_2_12, monkeypatch))
+    bucket = blank(Bucket(tokens=256, texts=64, length_max=32), torch.device("cpu"))
+    with torch.inference_mode():
+        for lengths in ([32] * 8, [1, 2, 2, 9], [1] * 64, [3]):
+            row = row_of([[5 + length] * length for length in lengths], vocabulary=700, device=torch.device("cpu"))
+            fill(bucket, row)
+            answers = logits_of(model, bucket)[: len(lengths)]
+            assert distance(answers, logits_of(model, row)) < 1e-6
+
+
+def test_an_attention_that_lets_texts_see_each_other_is_not_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaking(_module: object, q: Any, k: Any, v: Any, _mask: object, *, scaling: float, **_: object) -> Any:
+        attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
+        return attended.transpose(1, 2), None
+
+    monkeypatch.setitem(ATTENTION, "leaking", lambda: leaking)
+    monkeypatch.setattr(packed, "candidates", lambda *_: ("leaking", BY_LENGTH))
+    ours = load(options(folder), quiet)
+    assert ours.identity.attention == BY_LENGTH
+    assert any("leaking" in remark and "away from the model alone" in remark for remark in ours.fallbacks)
+    monkeypatch.setattr(packed, "candidates", lambda *_: ("leaking",))
+    with pytest.raises(ModelBroken, match="other scores than alone"):
+        load(options(folder), quiet)
 
 
 def test_bfloat16_stays_within_its_noise(folder: Path) -> None:
@@ -187,7 +303,7 @@ def test_a_broken_device_blames_no_text(folder: Path) -> None:
         with torch.no_grad():
             model.score.weight.fill_(torch.nan)
 
-    broken = by_hand(folder, padding_max=0, change=break_it)
+    broken = by_hand(folder, change=break_it)
     with pytest.raises(ModelBroken, match="harmless text"):
         broken.score([[5, 6], [7]])
 
@@ -198,7 +314,7 @@ def test_a_device_that_scores_otherwise_than_when_it_was_warm_blames_no_text(fol
             model.score.weight.mul_(2)
 
     with pytest.raises(ModelBroken, match="harmless text"):
-        by_hand(folder, padding_max=0, change=shift).score([[5, 700]])
+        by_hand(folder, change=shift).score([[5, 700]])
 
 
 NO_MEMORY: dict[str, Exception] = {
@@ -234,17 +350,17 @@ def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_i
     told_by: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = Memory(NO_MEMORY[told_by])
-    ours = by_hand(folder, padding_max=512, change=memory.enter)
+    ours = by_hand(folder, change=memory.enter)
     tokens = [[5 + number] * (20 + number) for number in range(60)]
     expected = stacked(ours.score(tokens))
     whole = max(memory.passes)
-    assert whole > 3000
-    memory.tokens_max = 600
+    assert whole == sum(map(len, tokens))
+    memory.tokens_max = 800
     assert_same(stacked(ours.score(tokens)), expected, 1e-5)
     memory.tokens_max = 4096
     memory.passes.clear()
     assert_same(stacked(ours.score(tokens)), expected, 1e-5)
-    assert 400 < max(memory.passes) <= 600  # it remembers, and was not halved for the same want twice
+    assert 600 < max(memory.passes) <= 800  # it remembers, and was not halved for the same want twice
     monkeypatch.setattr("worker.classifier.poison.STEADY_BATCHES", 2)
     for _ in range(8):
         assert_same(stacked(ours.score(tokens)), expected, 1e-5)
@@ -255,7 +371,7 @@ def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_i
 
 def test_a_text_alone_that_finds_no_memory_is_not_to_blame(folder: Path) -> None:
     memory = Memory(NO_MEMORY["CUDA"])
-    ours = by_hand(folder, padding_max=0, change=memory.enter)
+    ours = by_hand(folder, change=memory.enter)
     memory.tokens_max = 2
     with pytest.raises(ModelBroken, match="no memory left for one text of 3 tokens"):
         ours.score([[5], [5, 6], [5, 6, 7], [5, 6, 8]])
@@ -292,17 +408,10 @@ def test_a_tokenizer_may_lie_elsewhere_and_the_revision_is_the_same(folder: Path
     assert apart.encode(["hello"]) == together.encode(["hello"])
 
 
-@given(
-    lengths=st.lists(st.integers(1, 600), max_size=60),
-    tokens_max=st.integers(1, 3000),
-    padding_max=st.sampled_from([0, 7, 512]),
-)
-def test_chunks_hold_every_text_once_within_their_bounds(
-    lengths: list[int], tokens_max: int, padding_max: int
-) -> None:
-    cut = list(chunks(lengths, tokens_max=tokens_max, padding_max=padding_max))
+@given(lengths=st.lists(st.integers(1, 600), max_size=60), tokens_max=st.integers(1, 3000))
+def test_chunks_hold_every_text_once_within_their_bound(lengths: list[int], tokens_max: int) -> None:
+    cut = list(chunks(lengths, tokens_max=tokens_max))
     assert sorted(index for chunk in cut for index in chunk) == list(range(len(lengths)))
-    for chunk in cut:
-        inside = [lengths[index] for index in chunk]
-        assert len(chunk) == 1 or len(chunk) * max(inside) <= tokens_max
-        assert max(inside) - min(inside) <= padding_max
+    inside = [[lengths[index] for index in chunk] for chunk in cut]
+    assert all(len(chunk) == 1 or sum(chunk) <= tokens_max for chunk in inside)
+    assert [length for chunk in inside for length in chunk] == sorted(lengths)

@@ -1,5 +1,6 @@
 """CPUs by affinity and cgroup, and the sentences about the choice of a device."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ GROUPS = {
 @pytest.mark.parametrize(("files", "wanted"), GROUPS.values(), ids=GROUPS.keys())
 def test_threads_follow_what_the_cgroup_allows(tmp_path: Path, files: dict[str, str], wanted: int) -> None:
     assert cpus(set(range(8)), tree(tmp_path, files)) == wanted
+
+
+def test_a_cpu_is_left_to_the_other_threads_where_there_is_one() -> None:
+    here = cpus(os.sched_getaffinity(0))
+    assert place(device="cpu", dtype="float32", threads=None).threads == (here - 1 or 1)
 
 
 def test_the_number_of_threads_that_is_asked_for_is_taken() -> None:

@@ -240,4 +240,3 @@ def test_a_batch_is_never_smaller_than_a_text(models: dict[str, Path]) -> None:
         load(options(models["qwen2"], tokens_max=900, batch_tokens_max=600), lambda _: None).batch_tokens_max == 900
     )
     assert load(options(models["qwen2"], batch_tokens_max=600), lambda _: None).batch_tokens_max == 600
-    assert load(options(models["qwen2"]), lambda _: None).batch_tokens_max == 4096

@@ -53,7 +53,8 @@ def place(*, device: str, dtype: str, threads: int | None) -> Placement:
     return Placement(
         device=chosen,
         dtype=precision,
-        threads=threads or cpus(os.sched_getaffinity(0)),
+        # Fetching, preparing and publishing need a CPU too, where there is one.
+        threads=threads or max(1, cpus(os.sched_getaffinity(0)) - 1),
         fallbacks=fallbacks,
     )
 

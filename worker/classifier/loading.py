@@ -8,7 +8,8 @@ import torch
 import transformers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from worker.classifier.device import Placement, place
+from worker.classifier.device import place
+from worker.classifier.packed import settle
 from worker.classifier.scoring import Classifier
 from worker.classifier.shape import check_bound, load_weights, read_config
 from worker.classifier.source import (
@@ -20,18 +21,9 @@ from worker.classifier.source import (
     revision_of,
     tokenizer_digests,
 )
-from worker.classifier.tokenizer import open_tokenizer
+from worker.classifier.tokenizer import PROBE, open_tokenizer
 from worker.errors import ModelBroken
 from worker.records import ModelIdentity
-
-# Tokens of a batch, by device. A GPU spends about 20 ms on launches whatever the batch holds, which 8,000
-# tokens and more hide (simulated at 16k: 5.8 ms in the median at 2,000 messages a second). A CPU has nothing to
-# hide: 4,096 tokens of chat are several hundred messages, enough for one transaction.
-BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
-
-# Padding that a text may get, by device. A GPU is fastest with few large launches; a CPU pays for every token of
-# padding: batches of one length ran 1.3 to 2.2 times as fast there as padded ones.
-PADDING_TOKENS = {"cpu": 0, "cuda": 1 << 20}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +39,7 @@ class ModelOptions:
         dtype: ``auto``, ``float32`` or ``bfloat16``.
         tokens_max: Tokens of a text, special ones included; what is beyond is cut.
         threads: Compute threads on the CPU; None is what the cgroup allows.
-        batch_tokens_max: Tokens of a batch; None is by device.
+        batch_tokens_max: Tokens of a batch; None: what the warm-up finds.
     """
 
     path: str
@@ -91,6 +83,7 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
     commit = _commit(source, files, options.revision)
     with blaming(f"The model can't be moved to {placement.device}: free its memory, or set WORKER_MODEL__DEVICE"):
         model.to(placement.device)
+    attention, remarks = settle(model, encoder.encode([PROBE])[0].tokens)
     classifier = Classifier(
         identity=ModelIdentity(
             name=source.name,
@@ -98,12 +91,11 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
             commit=commit,
             dtype=str(placement.dtype).removeprefix("torch."),
             device=str(placement.device),
-            attention=model.config._attn_implementation,  # noqa: SLF001 - transformers tells it nowhere else
+            attention=attention,
             threads=placement.threads,
         ),
-        batch_tokens_max=_batch_tokens(options, placement),
-        padding_max=PADDING_TOKENS[placement.device.type],
-        fallbacks=placement.fallbacks + _borrowed(source, tokens_from, options.tokenizer),
+        batch_tokens_max=options.batch_tokens_max and max(options.batch_tokens_max, options.tokens_max),
+        fallbacks=placement.fallbacks + remarks + _borrowed(source, tokens_from, options.tokenizer),
         model=model,
         encoder=encoder,
     )
@@ -135,11 +127,6 @@ def _commit(source: Source, files: Mapping[str, str], revision: str | None) -> s
             f"unset it, or fetch that one: moderation-worker model fetch --revision {revision} {source.name} FOLDER"
         )
     return commit
-
-
-def _batch_tokens(options: ModelOptions, placement: Placement) -> int:
-    wanted = options.batch_tokens_max or BATCH_TOKENS[placement.device.type]
-    return max(wanted, options.tokens_max)
 
 
 def _borrowed(model: Source, tokenizer: Source, named: str | None) -> tuple[str, ...]:

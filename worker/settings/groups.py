@@ -137,7 +137,7 @@ class ModelSettings(Group):
     tokens_max: Annotated[int, whole(2, 1_000_000)] = 512
     """A text is cut to this many tokens, special ones included."""
     threads: Annotated[int | None, whole(1, 1024)] = None
-    """Threads on the CPU; by default as many as the cgroup's CPUs."""
+    """Threads on the CPU; by default the cgroup's CPUs but one."""
 
 
 class BatchSettings(Group):

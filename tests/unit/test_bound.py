@@ -1,0 +1,47 @@
+"""The bound on a batch's tokens that the warm-up finds."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from worker.classifier.bound import SMALLEST, find_bound
+from worker.classifier.graphs import Bucket, bucket_for, buckets
+
+
+def device(*, launch_s: float, tokens_a_second: float, room: float = math.inf) -> Callable[[int], float]:
+    """A batch costs a launch and its tokens, and those that do not fit are refused."""
+    return lambda tokens: launch_s + tokens / tokens_a_second if tokens <= room else math.inf
+
+
+@pytest.mark.parametrize(
+    ("seconds_of", "bound"),
+    [
+        pytest.param(device(launch_s=0.0001, tokens_a_second=1_000_000), 2048, id="nothing to hide: small is full"),
+        pytest.param(device(launch_s=0.02, tokens_a_second=300_000), 32_768, id="a GPU hides its launches"),
+        pytest.param(device(launch_s=0.02, tokens_a_second=4_000), 1024, id="a second ends it"),
+        pytest.param(device(launch_s=0.02, tokens_a_second=300_000, room=5000), 4096, id="memory ends it"),
+        pytest.param(device(launch_s=0.0, tokens_a_second=100), 64, id="two of the smallest take over a second"),
+        pytest.param(device(launch_s=5.0, tokens_a_second=100), SMALLEST, id="slower than all"),
+    ],
+)
+def test_the_bound_fills_the_device_and_keeps_a_batch_under_a_second(
+    seconds_of: Callable[[int], float], bound: int
+) -> None:
+    assert find_bound(seconds_of, largest=32_768) == bound
+
+
+def test_a_batch_goes_into_the_smallest_bucket_that_holds_it() -> None:
+    among = dict.fromkeys(buckets(tokens_max=4096, text_tokens_max=256))
+    assert bucket_for(200, 100, 20, among) == Bucket(256, 256, 32)
+    assert bucket_for(257, 100, 20, among) == Bucket(512, 512, 32)
+    assert bucket_for(200, 100, 33, among) == Bucket(256, 256, 128)
+    assert bucket_for(3000, 1024, 256, among) == Bucket(3072, 1024, 256)
+    for beyond in ((4097, 1, 1), (3000, 1025, 3), (300, 1, 257)):
+        assert bucket_for(*beyond, among) is None
+
+
+def test_the_largest_bucket_is_recorded_first() -> None:
+    wanted = buckets(tokens_max=512, text_tokens_max=512)
+    assert wanted[0] == Bucket(512, 512, 512)
+    assert wanted == sorted(wanted, reverse=True)
