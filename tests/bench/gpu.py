@@ -77,14 +77,12 @@ def model_of(name: str, layers: int | None, device: torch.device) -> Any:
 def flops_a_token(packed_model: PreTrainedModel) -> int:
     """What ours does: two for each weight of the layers' matrices, but for what the last layer leaves out.
 
-    Embeddings are looked up; attention, and what is done for last tokens alone, are nearly nothing at these lengths.
+    Embeddings are looked up; attention, and the work for last tokens alone, are nearly nothing at these lengths.
     """
     *layers, last = cast("Any", packed_model.base_model.layers)
-    matrices: list[torch.Tensor] = [
-        *(weight for layer in layers for weight in layer.parameters()),
-        *last.layer.self_attn.parameters(),
-    ]
-    return 2 * sum(weight.numel() for weight in matrices if weight.dim() > 1)
+    matrices = [weight for layer in layers for weight in layer.parameters()]
+    matrices += last.layer.self_attn.parameters()
+    return int(2 * sum(weight.numel() for weight in matrices if weight.dim() > 1))
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
@@ -102,6 +100,11 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
         wait()
         runs += 1
     return (time.perf_counter() - began) / runs
+
+
+def tell(what: str, line: str) -> None:
+    """Progress, with what it is about."""
+    say(f"{what}: {line}")
 
 
 def rate_of(run: Callable[[], object], tokens: int, device: torch.device) -> float:
@@ -166,7 +169,7 @@ def measure(name: str, options: argparse.Namespace, peak: float) -> list[dict[st
             rates = medians(
                 {which: partial(rate_of, run, total, device) for which, run in contenders.items()},
                 rounds=options.rounds,
-                tell=lambda line, kind=kind, tokens=tokens: say(f"{name}, {tokens} tokens, {kind}: {line}"),
+                tell=partial(tell, f"{name}, {tokens} tokens, {kind}"),
             )
             rows.append(
                 {
