@@ -4,6 +4,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -16,6 +17,8 @@ from schemas.dead_letter import REASONS
 from worker.errors import ExitCode
 from worker.settings import Loaded, Need, load_settings, variables_for
 from worker.watchdog import Watchdog, end
+
+SECONDS_MAX = 3600
 
 Command = Callable[[argparse.Namespace], ExitCode]
 
@@ -143,6 +146,24 @@ def check(_options: argparse.Namespace) -> ExitCode:
     return code
 
 
+def bench(options: argparse.Namespace) -> ExitCode:
+    """Measures what this machine does with this model, and says what limits it; needs no Kafka."""
+    from rich.console import Console
+
+    from worker.bench import run as measure
+
+    settings = _load({Need.MODEL}).settings
+    measure(
+        settings,
+        Console(highlight=False),
+        _progress,
+        texts_from=options.texts,
+        seconds=options.seconds,
+        json_to=options.json,
+    )
+    return ExitCode.DONE
+
+
 def dead_letters(options: argparse.Namespace) -> ExitCode:
     """What could not be judged: counts by reason and hour, and where examples stand; only reads."""
     from rich.console import Console
@@ -197,6 +218,12 @@ def prove(options: argparse.Namespace) -> ExitCode:
     )
     end(code)  # its clients have met brokers that went away: one may not let itself be closed
     return code
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}; wants a whole number from 1 to {SECONDS_MAX}")
+    return int(text)
 
 
 def _progress(line: str) -> None:
@@ -264,6 +291,14 @@ def _parser() -> argparse.ArgumentParser:
     classified.add_argument("--model", help="instead of WORKER_MODEL__PATH")
     classified.add_argument("--threshold", help="instead of WORKER_POLICY__THRESHOLD")
     add("check", check, "kafka", "model")
+    measured = add("bench", bench, "model", "input", "batch")
+    measured.add_argument(
+        "--texts", type=Path, metavar="FILE", help="a text a line, or a message a line as JSON; gzipped or not"
+    )
+    measured.add_argument(
+        "--seconds", type=_seconds, default=20, metavar="S", help="how long to measure (default: 20)"
+    )
+    measured.add_argument("--json", type=Path, metavar="FILE", help="takes the figures as JSON too")
     letters = add("dead-letters", dead_letters, "kafka")
     letters.add_argument("--since", default="24h", help="90m, 24h, 7d, or an RFC 3339 time (default: 24h)")
     letters.add_argument("--reason", choices=[*REASONS, "foreign"], metavar="SLUG", help="only this one")

