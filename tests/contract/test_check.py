@@ -6,10 +6,10 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -19,9 +19,7 @@ from rich.console import Console
 from tests.acls import binding, documented, grant
 from tests.conftest import SecuredKafka, Topics, login, nowhere
 from worker.check import check
-from worker.check.speed import SAMPLES, messages_per_second
 from worker.errors import ExitCode
-from worker.records import Fault, Scores
 from worker.settings import Need, load_settings
 
 pytestmark = pytest.mark.kafka
@@ -351,34 +349,3 @@ def test_a_property_that_librdkafka_refuses_is_a_wrong_setting_and_its_value_a_s
     assert seen.code is ExitCode.CONFIGURATION
     assert "compression" in seen.line("settings")
     assert "hunter2" not in seen.screen
-
-
-class Token(NamedTuple):
-    """A text of one token."""
-
-    tokens: Sequence[int] = (1,)
-    truncated: bool = False
-
-
-class Slow:
-    """A clock and a model in one: each text takes so many milliseconds, and the first round another second."""
-
-    def __init__(self, text_ms: int) -> None:
-        self.now_ms = 0
-        self.rounds: list[int] = []
-        self._text_ms = text_ms
-
-    def encode(self, texts: Sequence[str]) -> list[Token]:
-        return [Token() for _ in texts]
-
-    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | Fault]:
-        self.now_ms += len(token_lists) * self._text_ms + (0 if self.rounds else 1000)
-        self.rounds.append(len(token_lists))
-        return []
-
-
-@pytest.mark.parametrize(("text_ms", "rate"), [(1, 1000), (200, 5)])
-def test_the_speed_is_that_of_a_warm_model(text_ms: int, rate: float) -> None:
-    model = Slow(text_ms)
-    assert messages_per_second(model, lambda: model.now_ms) == rate
-    assert model.rounds[0] == len(SAMPLES)

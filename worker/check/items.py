@@ -8,9 +8,9 @@ from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
 from worker import wiring
+from worker.bench import samples, whole
 from worker.check.probe import MISSING, Probe
 from worker.check.report import Postponed, Report, Wrong
-from worker.check.speed import messages_per_second
 from worker.errors import ConfigurationRefused, ExitCode, ModelBroken
 from worker.login import settings_to_look_at
 from worker.settings import Loaded, Settings
@@ -27,6 +27,7 @@ _DENIED = frozenset(
     }
 )
 LEAST_HOURS = 0.01
+MEASURE_S = 2
 _CONNECTION_HINT = (
     "WORKER_KAFKA__BOOTSTRAP_SERVERS and WORKER_KAFKA__SECURITY_PROTOCOL must be the broker's, and the network "
     "must let us through; for a Kafka to try things out with: moderation-worker broker"
@@ -215,7 +216,7 @@ class _Check:
     def _measure(self) -> str:
         try:
             model = wiring.open_classifier(self._settings, self._progress)
-            self._rate = messages_per_second(model, wiring.monotonic_ms)
+            self._rate = whole(self._settings, model, samples(), seconds=MEASURE_S)
         except ModelBroken as error:
             raise Wrong(str(error)) from error
         identity = model.identity
