@@ -20,7 +20,7 @@ from worker.batching import Bounds, Intake
 from worker.cache import Cache
 from worker.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.errors import ExitCode, Stop
-from worker.loop import Judge, Loop, Pace, Prepare, Scorer
+from worker.loop import Judge, Log, Loop, Pace, Prepare, Scorer
 from worker.outputs import Outputs
 from worker.ownership import Reset
 from worker.policy import Policy
@@ -182,12 +182,12 @@ def session_options(settings: Settings) -> SessionOptions:
     )
 
 
-def open_loop(settings: Settings, model: Model, session: Session) -> Loop:
-    """The owner and its two threads."""
+def open_loop(settings: Settings, model: Model, source: Log) -> Loop:
+    """The owner and its two threads, over the session or another log."""
     batch, dead_letter = settings.batch, settings.dead_letter
     cache = Cache(bytes_max=settings.cache.bytes_max)
     return Loop(
-        log=session,
+        log=source,
         prepare=preparing(settings, model.encode, cache),
         scorer=model,
         cache=cache,

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from statistics import median
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import numpy as np
 import orjson
@@ -18,9 +18,6 @@ from worker.cache import Cache
 from worker.records import Fetched, Output, Partition, Result
 from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
-
-if TYPE_CHECKING:
-    from worker.session import Session
 
 RECORDS = (1, 8, 64, 256, 1024)
 TOKENS = (256, 1024, 4096, 16_384, 65_536)
@@ -156,7 +153,7 @@ def whole(
         ModelBroken: The device is broken.
     """
     log = _Memory(_fetched(texts))
-    loop = wiring.open_loop(_of_our_own(settings), model, cast("Session", log))  # it asks no more than a Log
+    loop = wiring.open_loop(_of_our_own(settings), model, log)
     rates: list[float] = []
     messages = FIRST_ROUND
     while True:
