@@ -1,0 +1,95 @@
+"""The worker with a model that answers at once: ``python -m tests.bench.pipeline_ours TOKENIZER``.
+
+Everything but the model's arithmetic is the worker that production runs: the session, the loop, its threads, and
+the classifier's tokenizer. On standard output a line of JSON when it is ready, and from then on one for each chunk
+that was tokenised, for whoever shares out the process's CPU time among its threads.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from schemas.labels import SLUGS
+from worker.classifier.tokenizer import Encoded, TextEncoder
+from worker.errors import Stop
+from worker.logs import setup_logging
+from worker.records import ModelIdentity, Scores
+from worker.settings import Need, Settings, load_settings
+from worker.watchdog import Watchdog
+from worker.wiring import run
+
+TOKENS_MAX = 512
+PROBABILITY = 0.1
+IDENTITY = ModelIdentity(
+    name="none",
+    revision="0" * 64,
+    commit=None,
+    dtype="float32",
+    device="none",
+    attention="none",
+    threads=0,
+)
+
+
+class NullModel:
+    """Tokenises as the classifier does; finds nothing and everything a little unsafe, at once."""
+
+    identity = IDENTITY
+    batch_tokens_max = 16_384
+    fallbacks = ("no model: every probability is the same, to measure all the rest",)
+
+    def __init__(self, tokenizer: Path) -> None:
+        self._encoder = TextEncoder(
+            Tokenizer.from_file(str(tokenizer)), tokens_max=TOKENS_MAX, truncation_side="right"
+        )
+        self._tokenising_ns = 0
+        self._device = 0
+
+    def encode(self, texts: Sequence[str]) -> Sequence[Encoded]:
+        """Tokens of each text."""
+        began_ns = time.thread_time_ns()
+        encoded = self._encoder.encode(texts)
+        self._tokenising_ns += time.thread_time_ns() - began_ns
+        tell({"preparer": threading.get_native_id(), "device": self._device, "tokenising_ns": self._tokenising_ns})
+        return encoded
+
+    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
+        """All alike."""
+        self._device = threading.get_native_id()
+        return list(np.full((len(token_lists), len(SLUGS)), PROBABILITY, np.float32))
+
+
+def tell(line: dict[str, object]) -> None:
+    """To whoever started us."""
+    os.write(1, json.dumps(line).encode() + b"\n")
+
+
+def main() -> None:
+    """As the command ``run``."""
+    watchdog = Watchdog()
+    watchdog.start()
+    try:
+        settings = load_settings(os.environ, {Need.KAFKA}).settings
+        setup_logging(settings.log.level, settings.log.format, sys.stderr)
+        run(settings, watchdog, partial(_open, Path(sys.argv[1])))
+    except Stop as stop:
+        print(stop, file=sys.stderr)  # noqa: T201 - to people
+        sys.exit(stop.exit_code)
+
+
+def _open(tokenizer: Path, _settings: Settings, _say: Callable[[str], None]) -> NullModel:
+    model = NullModel(tokenizer)
+    tell({"ready_cpu_s": time.process_time(), "ready_owner_cpu_s": time.thread_time()})
+    return model
+
+
+if __name__ == "__main__":
+    main()
