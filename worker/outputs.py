@@ -20,6 +20,7 @@ STUB_KEY_BYTES_MAX = 1024
 
 _CALM = orjson.Fragment(verdict.encode(dict.fromkeys(SLUGS, False)))
 _CONTENT_TYPE = ("content-type", b"application/json")
+_OURS = (_CONTENT_TYPE,)
 
 
 class _Row(NamedTuple):
@@ -87,7 +88,7 @@ class Outputs:
             source, owed = result.record.source, _owed(result)
             if owed is None:
                 continue
-            if (source.partition, source.offset) in rejected:
+            if rejected and (source.partition, source.offset) in rejected:
                 outputs.append(self._stub(source, owed))
             elif isinstance(owed, Fault):
                 outputs.append(self._dead_letter(source, owed))
@@ -116,21 +117,21 @@ class Outputs:
 
     def _verdict_and_alert(self, source: Fetched, message: Message, row: _Row, judged_at: str) -> list[Output]:
         """Both, or one dead letter when either would be too large."""
-        headers = [*_passed_on(source.headers, without="content-type"), _CONTENT_TYPE]
+        headers = [*_passed_on(source.headers, without="content-type"), _CONTENT_TYPE] if source.headers else _OURS
         beside_bytes = _size_bytes(source.key, None, headers)
         document = self._verdict(source, message, row, judged_at)
-        values = [(Topic.VERDICT, verdict.encode(document))]
+        value = verdict.encode(document)
+        size_bytes = beside_bytes + len(value)
+        outputs = [Output(topic=Topic.VERDICT, source=source, key=source.key, value=value, headers=headers)]
         if row.judgement.flagged:
             alert = self._alert(source, document, row)
-            values.append((Topic.ALERT, self._with_text(alert, source, self._record_bytes_max - beside_bytes)))
-        size_bytes = beside_bytes + max(len(value) for _, value in values)
+            value = self._with_text(alert, source, self._record_bytes_max - beside_bytes)
+            size_bytes = max(size_bytes, beside_bytes + len(value))
+            outputs.append(Output(topic=Topic.ALERT, source=source, key=source.key, value=value, headers=headers))
         if size_bytes > self._record_bytes_max:
             sentence = f"An output would have {size_bytes} bytes; the limit is {self._record_bytes_max}."
             return [self._dead_letter(source, Fault(reason="output_too_large", message=sentence))]
-        return [
-            Output(topic=topic, source=source, key=source.key, value=value, headers=headers)
-            for topic, value in values
-        ]
+        return outputs
 
     def _verdict(self, source: Fetched | None, message: Message, row: _Row, judged_at: str) -> verdict.Verdict:
         where = None if source is None else _where(source)
@@ -272,4 +273,4 @@ def _passed_on(headers: Headers, *, without: str = "") -> list[tuple[str, bytes 
 
 
 def _size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    return len(key or b"") + len(value or b"") + sum(len(n.encode()) + len(v or b"") for n, v in headers)
+    return len(key or b"") + len(value or b"") + sum([len(n.encode()) + len(v or b"") for n, v in headers])

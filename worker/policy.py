@@ -82,9 +82,5 @@ class Policy:
     def judge(self, scores: NDArray[np.float32]) -> list[Judgement]:
         """A judgement per row of ``[B, L]`` probabilities, by array operations over the whole batch."""
         flags = scores > self.values
-        return [
-            Judgement(flags=row, flagged=any(row), max_score=max_score, top=top)
-            for row, max_score, top in zip(
-                flags.tolist(), scores.max(axis=1), scores.argmax(axis=1).tolist(), strict=True
-            )
-        ]
+        columns = (flags.tolist(), flags.max(axis=1).tolist(), scores.max(axis=1), scores.argmax(axis=1).tolist())
+        return [Judgement(*row) for row in zip(*columns, strict=True)]

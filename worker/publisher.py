@@ -221,7 +221,7 @@ class Publisher:
         pass, which is careful, finds out whose it is.
         """
         for output in self._outputs[self._sent :]:
-            if name_of(output) in self._apart and self._producer.flush(SLICE_S):
+            if self._apart and name_of(output) in self._apart and self._producer.flush(SLICE_S):
                 return self._late()
             options: dict[str, Any] = {"on_delivery": partial(self._delivered, output)} if self._careful else {}
             topic, partition = self._target(output)
