@@ -20,7 +20,7 @@ from worker.logs import setup_logging
 from worker.records import ModelIdentity, Scores
 from worker.settings import Need, Settings, load_settings
 from worker.watchdog import Watchdog
-from worker.wiring import run
+from worker.wiring import OpenModel, run
 
 TOKENS_MAX = 64
 BATCH_TOKENS_MAX = 16_384
@@ -68,12 +68,16 @@ def flagged(text: bytes) -> bool:
 
 def main() -> None:
     """As the command ``run``."""
-    watchdog = Watchdog()
+    serve(Watchdog(), _open)
+
+
+def serve(watchdog: Watchdog, open_model: OpenModel) -> None:
+    """As the command ``run``, with another model in the classifier's place."""
     watchdog.start()
     try:
         settings = load_settings(os.environ, {Need.KAFKA}).settings
         setup_logging(settings.log.level, settings.log.format, sys.stderr)
-        run(settings, watchdog, _open)
+        run(settings, watchdog, open_model)
     except Stop as stop:
         print(stop, file=sys.stderr)  # noqa: T201 - to people
         sys.exit(stop.exit_code)

@@ -1,0 +1,215 @@
+"""A worker that is bound by its device: ``python -m tests.bench.device_bound --launch-ms 20 ... --log FILE``.
+
+It is the very worker, but for the model: in its place stands one that sleeps for as long as a device would be busy
+with a batch, a launch and then so many tokens a second. Sleeping costs no processor, so that what is measured is
+the worker and not this machine's arithmetic, and several workers fit beside each other as if each had a device.
+
+What the device and the transactions took goes to FILE, a line each, by the clock that all processes share.
+"""
+
+import argparse
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from schemas.labels import SLUGS
+from worker.demo.names import Names
+from worker.demo.workers import Worker
+from worker.prove.stand_in import Bytes, flagged, serve
+from worker.records import ModelIdentity, Scores
+from worker.settings import Settings
+from worker.watchdog import Watchdog
+
+ROOT = Path(__file__).parents[2]
+TOKENS_MAX = 512
+BATCH, COMMIT = "batch", "commit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """How fast it is.
+
+    Attributes:
+        launch_ms: What a batch costs, whatever is in it.
+        tokens_per_second: Beyond that.
+        batch_tokens_max: Tokens in a batch.
+    """
+
+    launch_ms: float
+    tokens_per_second: int
+    batch_tokens_max: int
+
+    @property
+    def arguments(self) -> list[str]:
+        """For the command line."""
+        return [
+            f"--launch-ms={self.launch_ms}",
+            f"--tokens-per-second={self.tokens_per_second}",
+            f"--batch-tokens-max={self.batch_tokens_max}",
+        ]
+
+    def seconds(self, tokens: int) -> float:
+        """How long it is busy with a batch."""
+        return self.launch_ms / 1000 + tokens / self.tokens_per_second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """A line of the log.
+
+    Attributes:
+        what: A batch on the device, or a transaction from its begin to its commit.
+        began_s: By ``time.monotonic``.
+        seconds: How long it took.
+        records: In the batch; 0 for a commit.
+    """
+
+    what: str
+    began_s: float
+    seconds: float
+    records: int
+
+
+class Log:
+    """Written by two threads: each line is one call."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def note(self, what: str, began_s: float, records: int = 0) -> None:
+        """Something that ends now."""
+        os.write(self._file, orjson.dumps([what, began_s, time.monotonic() - began_s, records]) + b"\n")
+
+
+def read_log(path: Path) -> list[Took]:
+    """All that is whole."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    rows = [orjson.loads(line) for line in lines if line.endswith(b"\n")]
+    return [Took(what=row[0], began_s=row[1], seconds=row[2], records=row[3]) for row in rows]
+
+
+class DeviceBound:
+    """The model's place: a word is a token, and a checksum judges."""
+
+    identity = ModelIdentity(
+        name="device-bound",
+        revision="0" * 64,
+        commit=None,
+        dtype="float32",
+        device="asleep",
+        attention="none",
+        threads=0,
+    )
+    fallbacks = ("no model: a stand-in sleeps as long as a device would be busy, for a benchmark of the worker",)
+
+    def __init__(self, device: Device, log: Log) -> None:
+        self.batch_tokens_max = device.batch_tokens_max
+        self._device = device
+        self._log = log
+
+    def encode(self, texts: Sequence[str]) -> Sequence[Bytes]:
+        """A byte for each word."""
+        words = [text.encode().split() for text in texts]
+        return [Bytes([zlib.crc32(w) & 255 for w in ws[:TOKENS_MAX]], len(ws) > TOKENS_MAX) for ws in words]
+
+    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
+        """Asleep while the device would be busy."""
+        began_s = time.monotonic()
+        time.sleep(self._device.seconds(sum(map(len, token_lists))))
+        scores = [np.full(len(SLUGS), flagged(bytes(tokens)), np.float32) for tokens in token_lists]
+        self._log.note(BATCH, began_s, len(token_lists))
+        return scores
+
+
+class TimingWatchdog(Watchdog):
+    """Every call of a transaction passes by the watchdog, so here they are timed."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+        self._began_s = 0.0
+
+    @contextmanager
+    def watch(self, call: str) -> Iterator[None]:
+        """As the watchdog does."""
+        if call == "begin_transaction":
+            self._began_s = time.monotonic()
+        with super().watch(call):
+            yield
+        if call == "commit_transaction":
+            self._log.note(COMMIT, self._began_s)
+
+
+def start(
+    folder: Path,
+    names: Names,
+    *,
+    bootstrap_servers: str,
+    number: int,
+    device: Device,
+    settings: Mapping[str, str],
+) -> tuple[Worker, Path]:
+    """A worker of the group, as a process, and its log of what took how long.
+
+    Args:
+        folder: For all workers; each gets one in it.
+        names: Of the topics and the group.
+        bootstrap_servers: Kafka.
+        number: Of the worker in its group.
+        device: Its device.
+        settings: Further variables.
+    """
+    name = f"{names.group}.{number}"
+    log = folder / f"{name}.jsonl"
+    # Nobody's own settings count: the benchmark is the same for everyone.
+    environ = {key: value for key, value in os.environ.items() if not key.upper().startswith("WORKER_")}
+    worker = Worker(
+        name=name,
+        folder=folder / name,
+        environ={
+            **environ,
+            **names.settings,
+            "PYTHONPATH": str(ROOT),
+            "WORKER_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
+            "WORKER_KAFKA__TRANSACTIONAL_ID": name,
+            "WORKER_CACHE__BYTES_MAX": "0",
+            "WORKER_LOG__FORMAT": "text",
+            **settings,
+        },
+        command=(sys.executable, "-m", "tests.bench.device_bound", *device.arguments, f"--log={log}"),
+    )
+    return worker, log
+
+
+def opening(device: Device, log: Log) -> Callable[[Settings, Callable[[str], None]], DeviceBound]:
+    """What the wiring asks for."""
+    return lambda _settings, _say: DeviceBound(device, log)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--launch-ms", type=float, required=True)
+    parser.add_argument("--tokens-per-second", type=int, required=True)
+    parser.add_argument("--batch-tokens-max", type=int, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    given = parser.parse_args()
+    device = Device(
+        launch_ms=given.launch_ms,
+        tokens_per_second=given.tokens_per_second,
+        batch_tokens_max=given.batch_tokens_max,
+    )
+    log = Log(given.log)
+    serve(TimingWatchdog(log), opening(device, log))
+
+
+if __name__ == "__main__":
+    main()

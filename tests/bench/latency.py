@@ -1,0 +1,301 @@
+"""From the sending of a message to its verdict in sight: ``python -m tests.bench.latency``.
+
+A worker with a device-bound stand-in for the model (``device_bound``), on the embedded Kafka. First a saturated run
+says how many messages a second it judges; then it is sent shares of that, and bursts. Sending is open-loop: each
+message has its time beforehand, whether or not the worker keeps up, and its latency counts from then until a
+read_committed reader has the verdict. Beside it stands twice what one batch on the device and one transaction took
+in the same seconds: the delay that no design without partial batches avoids. At the end every message is accounted
+for.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import orjson
+from confluent_kafka import Consumer, Producer
+
+from tests.bench import side_by_side
+from tests.bench.device_bound import BATCH, COMMIT, Device, Took, read_log, start
+from worker.demo.broker import running_broker
+from worker.demo.names import Names
+from worker.demo.reading import read_topics
+from worker.demo.workers import Worker
+from worker.ledger import audit
+from worker.reading import open_reader
+from worker.records import Topic
+from worker.topics import PARTITIONS, create_topics
+
+Segment = tuple[float, float]
+"""Seconds, and messages a second."""
+
+DEVICE = Device(launch_ms=20, tokens_per_second=35_000, batch_tokens_max=16_384)
+WORDS_MEAN = 10
+SHARES = (0.1, 0.5, 0.9)
+BURST_EVERY_S = 10
+BURST_TIMES = 15
+WARM_UP: Segment = (10, 1000)
+"""Until then the broker's JVM is still compiling itself."""
+SATURATED_MESSAGES = 25_000
+SILENCE_S_MAX = 30
+LOOK_S = 0.001
+READ_RECORDS = 1000
+SEED = 11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A load, in one round; latencies and durations in milliseconds.
+
+    Attributes:
+        load: Its name.
+        messages: Sent.
+        per_second: On average.
+        p50: Of the latency, as the next three.
+        p90: As above.
+        p99: As above.
+        longest: As above.
+        batch: The device's mean time for a batch.
+        batch_records: Records in a batch, on average.
+        commit: The mean time of a transaction, from its begin to its commit.
+        commit_p99: Its 99th percentile.
+        commits_per_second: How many.
+        bound: Twice a batch and a commit.
+    """
+
+    load: str
+    messages: int
+    per_second: float
+    p50: float
+    p90: float
+    p99: float
+    longest: float
+    batch: float
+    batch_records: float
+    commit: float
+    commit_p99: float
+    commits_per_second: float
+    bound: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Driver:
+    """Sends and reads, on one thread: neither ever waits for the other for more than a moment."""
+
+    worker: Worker
+    log: Path
+    topic: str
+    verdicts: str
+    producer: Producer
+    reader: Consumer
+    chance: Random
+    sent: int = 0
+
+    def play(self, due_s: Sequence[float]) -> tuple[list[float], list[Took]]:
+        """Sends each message when it is due, and waits for all verdicts.
+
+        Args:
+            due_s: When, in seconds from now, in order.
+
+        Returns:
+            Of each message the latency in seconds, and what batches and transactions took meanwhile.
+        """
+        first, given = self.sent, 0
+        seen_s: dict[int, float] = {}
+        values = [self._value(first + number) for number in range(len(due_s))]
+        began_s = heard_s = time.monotonic()
+        while len(seen_s) < len(due_s):
+            now_s = time.monotonic()
+            while given < len(due_s) and began_s + due_s[given] <= now_s:
+                number = first + given
+                self.producer.produce(self.topic, values[given], key=str(number), partition=number % PARTITIONS)
+                given += 1
+            self.producer.poll(0)
+            if self._read(seen_s):
+                heard_s = time.monotonic()
+            elif now_s - max(heard_s, began_s + due_s[given - 1]) > SILENCE_S_MAX:
+                raise SystemExit(
+                    f"no verdict for {SILENCE_S_MAX} s; the worker's log ends:\n{self.worker.log_tail()}"
+                )
+        self.sent += given
+        latencies = [seen_s[first + number] - began_s - due for number, due in enumerate(due_s)]
+        return latencies, [took for took in read_log(self.log) if took.began_s >= began_s]
+
+    def _read(self, seen_s: dict[int, float]) -> int:
+        """Notes when each verdict came in sight."""
+        message = self.reader.poll(LOOK_S)
+        if message is None:
+            return 0
+        messages = [message, *self.reader.consume(READ_RECORDS, 0)]
+        now_s = time.monotonic()
+        before = len(seen_s)
+        for one in messages:
+            if one.error() is None and one.topic() == self.verdicts:
+                seen_s.setdefault(int(one.key() or b""), now_s)
+        return len(seen_s) - before
+
+    def _value(self, number: int) -> bytes:
+        """A text that no other message has, of as many words as its tokens are to be: most are short, some long."""
+        words = min(1 + int(self.chance.expovariate(1 / (WORDS_MEAN - 1))), 100)
+        return orjson.dumps({"text": f"{number} " + "word " * (words - 1), "message_id": str(number)})
+
+
+@contextmanager
+def driver(wait_ms_max: int | None, commit_ms_max: int | None) -> Iterator[tuple[Driver, dict[str, str], Names]]:
+    """A Kafka, a worker that has begun, and whoever sends to it."""
+    names = Names.after("")
+    settings = {
+        name: str(value)
+        for name, value in (
+            ("WORKER_BATCH__WAIT_MS_MAX", wait_ms_max),
+            ("WORKER_BATCH__COMMIT_MS_MAX", commit_ms_max),
+        )
+        if value is not None
+    }
+    with running_broker(progress=side_by_side.say) as broker, tempfile.TemporaryDirectory() as folder:
+        client = {"bootstrap.servers": broker.bootstrap_servers}
+        create_topics(client, names.specs)
+        worker, log = start(
+            Path(folder),
+            names,
+            bootstrap_servers=broker.bootstrap_servers,
+            number=1,
+            device=DEVICE,
+            settings=settings,
+        )
+        try:
+            with open_reader(client, list(names.outputs.values())) as reader:
+                yield (
+                    Driver(
+                        worker=worker,
+                        log=log,
+                        topic=names.input,
+                        verdicts=names.outputs[Topic.VERDICT],
+                        producer=Producer({"log_level": 0, **client, "linger.ms": 1}),
+                        reader=reader,
+                        chance=Random(SEED),  # noqa: S311 - no secret
+                    ),
+                    client,
+                    names,
+                )
+        finally:
+            worker.kill()
+
+
+def schedule(segments: Sequence[Segment], chance: Random) -> list[float]:
+    """When each message is due: as independent people send, so many in each segment."""
+    due_s: list[float] = []
+    begins_s = 0.0
+    for seconds, per_second in segments:
+        due_s += sorted(begins_s + chance.random() * seconds for _ in range(round(seconds * per_second)))
+        begins_s += seconds
+    return due_s
+
+
+def loads(capacity: float, seconds: float) -> dict[str, list[Segment]]:
+    """Each load's name and course."""
+    steady = {f"{share:.0%} of the capacity": [(seconds, share * capacity)] for share in SHARES}
+    quiet = SHARES[0] * capacity
+    bursts = max(1, round(seconds / BURST_EVERY_S))
+    course = [(BURST_EVERY_S - 4.0, quiet), (1.0, BURST_TIMES * quiet), (3.0, quiet)] * bursts
+    return {**steady, f"{SHARES[0]:.0%}, a second of {BURST_TIMES * SHARES[0]:.0%} every {BURST_EVERY_S} s": course}
+
+
+def capacity_of(took: Sequence[Took]) -> float:
+    """Messages a second, from the first batch with the most records to the last one."""
+    batches = [one for one in took if one.what == BATCH]
+    most = max(one.records for one in batches)
+    full = [number for number, one in enumerate(batches) if one.records >= most // 2]
+    between = batches[full[0] : full[-1]]
+    return sum(one.records for one in between) / (batches[full[-1]].began_s - batches[full[0]].began_s)
+
+
+def row(load: str, latencies_s: Sequence[float], took: Sequence[Took], seconds: float) -> Row:
+    """The figures of one load."""
+    batches = [one for one in took if one.what == BATCH]
+    commits = [one.seconds for one in took if one.what == COMMIT]
+    batch_s, commit_s = statistics.mean(one.seconds for one in batches), statistics.mean(commits)
+    p50, p90, p99, longest = (
+        round(1000 * side_by_side.percentile(latencies_s, share), 1) for share in (0.5, 0.9, 0.99, 1)
+    )
+    return Row(
+        load=load,
+        messages=len(latencies_s),
+        per_second=round(len(latencies_s) / seconds, 1),
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        longest=longest,
+        batch=round(1000 * batch_s, 1),
+        batch_records=round(statistics.mean(one.records for one in batches), 1),
+        commit=round(1000 * commit_s, 1),
+        commit_p99=round(1000 * side_by_side.percentile(commits, 0.99), 1),
+        commits_per_second=round(len(commits) / seconds, 1),
+        bound=round(2000 * (batch_s + commit_s), 1),
+    )
+
+
+def median_row(rows: Sequence[Row]) -> Row:
+    """Figure by figure."""
+    figures = [asdict(one) for one in rows]
+    names = [name for name in figures[0] if name != "load"]
+    return Row(load=rows[0].load, **{name: statistics.median(one[name] for one in figures) for name in names})
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--saturated-messages", type=int, default=SATURATED_MESSAGES)
+    parser.add_argument("--wait-ms-max", type=int, help="the worker's WORKER_BATCH__WAIT_MS_MAX")
+    parser.add_argument("--commit-ms-max", type=int, help="the worker's WORKER_BATCH__COMMIT_MS_MAX")
+    given = parser.parse_args()
+    chance = Random(SEED)  # noqa: S311 - no secret
+    rows: dict[str, list[Row]] = {}
+    with driver(given.wait_ms_max, given.commit_ms_max) as (drive, client, names):
+        drive.play(schedule([WARM_UP], chance))
+        capacity = capacity_of(drive.play([0.0] * given.saturated_messages)[1])
+        side_by_side.say(f"capacity: {capacity:,.0f} messages/s")
+        for number in range(1, given.rounds + 1):
+            for load, course in loads(capacity, given.seconds).items():
+                played = drive.play(schedule(course, chance))
+                rows.setdefault(load, []).append(row(load, *played, sum(seconds for seconds, _ in course)))
+                side_by_side.say(f"round {number} of {given.rounds}: {rows[load][-1]}")
+        ledger = audit(*read_topics(client, inputs=[names.input], outputs=names.outputs))
+    side_by_side.say(str(ledger))
+    if not ledger.clean:
+        raise SystemExit("; ".join(ledger.examples))
+    medians = [median_row(same) for same in rows.values()]
+    side_by_side.write(
+        "latency",
+        {
+            "what": "milliseconds from a message's scheduled sending to its verdict in sight at read_committed",
+            "device": asdict(DEVICE),
+            "tokens_a_message": WORDS_MEAN,
+            "seconds_of_a_load": given.seconds,
+            "rounds": given.rounds,
+            "capacity_messages_per_second": round(capacity),
+            "loads": [asdict(one) for one in medians],
+            "ledger": str(ledger),
+        },
+    )
+    side_by_side.draw(
+        "bench-latency",
+        f"From sent to visible at read_committed, one worker of {capacity:,.0f} messages/s",
+        {
+            one.load: {"p50": one.p50, "p90": one.p90, "p99": one.p99, "twice a batch and a commit": one.bound}
+            for one in medians
+        },
+        unit="ms",
+    )
+
+
+if __name__ == "__main__":
+    main()
