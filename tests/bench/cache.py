@@ -3,16 +3,12 @@
 LOG has a JSON object with ``text`` a line, and may be gzipped. It goes through the worker's own preparing and
 scoring (by a model that answers at once), with as many batches prepared ahead of the device as the worker has in
 memory. Beside it stands an ideal: an LRU of as many texts, asked about one message after the other, that has
-learned each before the next comes. (Ours may be better when it is small: a batch knows all of its own texts.) JSON
-on standard output.
+learned each before the next comes. (Ours may be better when it is small: a batch knows all of its own texts.)
 """
 
 import argparse
 import gzip
-import json
 import os
-import platform
-import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
@@ -24,6 +20,7 @@ import orjson
 from tokenizers import Tokenizer
 
 from schemas.chat import InputShape
+from tests.bench import side_by_side
 from worker.cache import ENTRY_BYTES, Cache
 from worker.classifier.tokenizer import TextEncoder
 from worker.loop import score
@@ -167,18 +164,41 @@ def main() -> None:
     encoder = TextEncoder(
         Tokenizer.from_file(str(options.tokenizer)), tokens_max=TOKENS_MAX, truncation_side="right"
     )
-    report = {
-        "log": options.log.name,
-        "texts": len(texts),
-        "records_max": RECORDS_MAX,
-        "batches_ahead": BATCHES_IN_MEMORY,
-        "entry_bytes": ENTRY_BYTES,
-        "resident_bytes_of_a_full_cache": {SIZES_BYTES[-1]: memory_bytes},
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
-        "rows": [asdict(row(size, chunks, encoder, texts)) for size in SIZES_BYTES],
-    }
-    json.dump(report, sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    rows = [row(size, chunks, encoder, texts) for size in SIZES_BYTES]
+    side_by_side.write(
+        "cache",
+        {
+            "log": options.log.name,
+            "texts": len(texts),
+            "records_max": RECORDS_MAX,
+            "batches_ahead": BATCHES_IN_MEMORY,
+            "entry_bytes": ENTRY_BYTES,
+            "resident_bytes_of_a_full_cache": {SIZES_BYTES[-1]: memory_bytes},
+            "rows": [asdict(one) for one in rows],
+        },
+    )
+    side_by_side.draw(
+        "bench-cache",
+        f"What the verdict cache saves on {len(texts):,} messages of a chat, by its size",
+        {
+            _size(one): {
+                "texts known": 100 * one.hit_share,
+                "texts known to the ideal": 100 * one.ideal_hit_share,
+                "tokens saved": 100 * one.tokens_saved_share,
+                "tokens saved by the ideal": 100 * one.ideal_tokens_saved_share,
+            }
+            for one in rows
+        },
+        unit="%",
+    )
+
+
+def _size(one: Row) -> str:
+    """A size's name in the picture."""
+    if not one.entries_max:
+        return "off (within a batch)"
+    mib = one.bytes_max / 1024**2
+    return f"{mib:g} MiB, {one.entries_max:,} texts"
 
 
 if __name__ == "__main__":
