@@ -71,11 +71,14 @@ class Pace:
         commit_ms_max: How long a result waits for a transaction at most.
         idle_ms: How long a poll waits when there is nothing to do.
         busy_ms: How long the owner rests between polls while the other threads work.
+        commit_pause_ms: How long after a transaction the next one waits for more results at least: so long, or as
+            long as that one took, so that commits take no more than half of the owner's time.
     """
 
     commit_ms_max: int
     idle_ms: int = 100
     busy_ms: int = 5
+    commit_pause_ms: int = 10
 
 
 @dataclass(slots=True)
@@ -122,6 +125,7 @@ class Loop:
         self._device: Stage[Record, Result] = Stage(lambda batch: score(scorer, batch, cache), device)
         self._results: list[Result] = []
         self._oldest_result_ms = 0
+        self._next_commit_ms = 0
         self._changes = log.changes
 
     def turn(self) -> None:
@@ -133,8 +137,8 @@ class Loop:
         now_ms = self._clock()
         self._poll(now_ms)
         self._admit(now_ms)
-        self._take(now_ms)
         self._collect(now_ms)
+        self._take(now_ms)  # before a commit, so that the device has work meanwhile
         if self._commit_due(now_ms):
             self._publish()
         else:
@@ -202,7 +206,8 @@ class Loop:
         if not self._results:
             return False
         idle = self._intake.records == len(self._results)
-        return idle or now_ms - self._oldest_result_ms >= self._pace.commit_ms_max
+        waited = now_ms - self._oldest_result_ms >= self._pace.commit_ms_max
+        return idle or waited or now_ms >= self._next_commit_ms
 
     def _publish(self) -> None:
         if not self._log.ready():
@@ -211,7 +216,11 @@ class Loop:
         self._share.check(self._results)
         outputs = self._judge(self._results, self._log.rejected)
         records = [result.record.source for result in self._results]
-        if self._log.publish(records, outputs):
+        began_ms = self._clock()
+        committed = self._log.publish(records, outputs)
+        ended_ms = self._clock()
+        self._next_commit_ms = ended_ms + max(ended_ms - began_ms, self._pace.commit_pause_ms)
+        if committed:
             self._share.observe(self._results)
             self._results = []
             self._intake.release(records)

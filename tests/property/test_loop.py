@@ -12,7 +12,8 @@ import pytest
 from tests.fake_log import FakeLog
 from tests.simulation.parts import Kind
 from tests.simulation.schedule import Step, report, schedule, shrink, wrong
-from tests.simulation.world import BOUNDS, PARTITIONS, World
+from tests.simulation.world import BOUNDS, PARTITIONS, Process, World
+from worker.loop import Pace
 from worker.ownership import Ownership
 from worker.records import Partition
 
@@ -46,6 +47,39 @@ def test_a_worker_that_is_told_to_end_finishes_what_is_on_its_device_and_leaves_
     assert len(world.cluster.outputs) == BOUNDS.records_max
     assert world.cluster.committed[PARTITIONS[0]] == BOUNDS.records_max
     assert not world.cluster.members
+
+
+def committing(world: World) -> Process:
+    """A worker that has just committed its first batch, with two messages left for the next one."""
+    for step in (
+        *[Step(World.produce, 0, Kind.HARMLESS)] * (BOUNDS.records_max + 2),
+        Step(World.begin),
+        *[Step(World.turn), Step(World.prepared)] * 3,
+        Step(World.turn),
+        Step(World.scored),
+        Step(World.turn),
+    ):
+        step.do(world, step.who, step.how)
+    assert len(world.cluster.outputs) == BOUNDS.records_max
+    return world.process(0)
+
+
+def test_the_device_has_its_next_batch_while_the_last_one_is_committed() -> None:
+    assert committing(World()).device.is_busy
+
+
+def test_results_wait_for_a_while_after_a_commit_and_no_longer() -> None:
+    world = World()
+    process = committing(world)
+    world.produce(0, Kind.HARMLESS)  # more is to come, or the next commit would be due at once
+    process.device.step()
+    pause_ms = Pace(commit_ms_max=0).commit_pause_ms
+    outputs = []
+    for _ in range(pause_ms + 1):
+        world.turn(0, None)
+        outputs.append(len(world.cluster.outputs))
+        world.wait(0, 1)
+    assert outputs == [BOUNDS.records_max] * pause_ms + [BOUNDS.records_max + 2]
 
 
 def first_failing() -> int:

@@ -60,6 +60,11 @@ class Deferred(Executor):
         self._begin()
         return future
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is begun."""
+        return self._begun is not None
+
     def step(self) -> None:
         """Finishes what is begun, if anything."""
         if self._begun is not None:

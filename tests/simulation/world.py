@@ -56,6 +56,10 @@ class World:
             output.source.value == Kind.LARGE.value and output.topic is not Topic.DEAD_LETTER
         )
 
+    def process(self, worker: int) -> Process:
+        """One that is alive, for a look inside."""
+        return self._alive[worker]
+
     # ---- steps -----------------------------------------------------------------------------------------------
 
     def produce(self, partition: int, kind: Kind) -> None:
