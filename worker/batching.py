@@ -39,6 +39,7 @@ class Line:
         self._bounds = bounds
         self._waiting: deque[tuple[Record, int]] = deque()
         self._tokens = 0
+        self._taken_since_ms = 0  # how long the oldest of the last batch has been waiting
 
     def __len__(self) -> int:
         """Records in the line."""
@@ -72,6 +73,7 @@ class Line:
             return []
         batch: list[Record] = []
         tokens = 0
+        self._taken_since_ms = self._waiting[0][1]
         while self._waiting and len(batch) < self._bounds.records_max:
             record = self._waiting[0][0]
             if batch and tokens + len(record.tokens) > self._bounds.tokens_max:
@@ -81,6 +83,11 @@ class Line:
             self._waiting.popleft()
         self._tokens -= tokens
         return batch
+
+    def put_back(self, batch: Sequence[Record]) -> None:
+        """Puts what is left of the batch that was taken last in front again, due as before."""
+        self._waiting.extendleft((record, self._taken_since_ms) for record in reversed(batch))
+        self._tokens += sum(len(record.tokens) for record in batch)
 
     def keep(self, wanted: Callable[[Record], bool]) -> None:
         """Drops what is not wanted any more, asking once about each; the order of the rest stays."""

@@ -123,6 +123,7 @@ class Loop:
         self._preparer: Stage[Fetched, Record] = Stage(prepare, preparer)
         self._line = Line(bounds)
         self._device: Stage[Record, Result] = Stage(lambda batch: score(scorer, batch, cache), device)
+        self._may_grow = False
         self._results: list[Result] = []
         self._oldest_result_ms = 0
         self._next_commit_ms = 0
@@ -155,7 +156,8 @@ class Loop:
         self._log.pause()
         self._inbox = []
         self._line.keep(lambda _: False)
-        self._device.abandon_waiting()
+        while self._device.take_back():
+            pass
         while self._device.pending or self._results:
             now_ms = self._clock()
             if now_ms >= until_ms:
@@ -189,12 +191,17 @@ class Loop:
             self._line.admit([record for record in records if self._keeps(record.source)], now_ms)
 
     def _take(self, now_ms: int) -> None:
+        if self._may_grow and self._line:
+            # The batch that waits for the device was closed by time. Whoever has come since would wait for two.
+            waiting = self._device.take_back()
+            self._line.put_back([record for record in waiting if self._keeps(record.source)])
         while self._device.has_room:
             wait_ms = self._bounds.wait_ms_max if self._device.pending else 0
             batch = self._line.take(now_ms, wait_ms)
             if not batch:
                 return
             self._device.give(batch)
+            self._may_grow = not self._line
 
     def _collect(self, now_ms: int) -> None:
         for results in self._device.finished():

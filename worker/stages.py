@@ -21,6 +21,7 @@ class Stage(Generic[Given, Made]):
         self._work = work
         self._executor = executor
         self._pending: deque[Future[list[Made]]] = deque()
+        self._given: deque[Sequence[Given]] = deque()
 
     @property
     def pending(self) -> Sequence[Future[list[Made]]]:
@@ -35,17 +36,21 @@ class Stage(Generic[Given, Made]):
     def give(self, items: Sequence[Given]) -> None:
         """Fills the free slot."""
         assert self.has_room  # noqa: S101 - a bug of ours
+        self._given.append(items)
         self._pending.append(self._executor.submit(self._work, items))
 
     def finished(self) -> Iterator[list[Made]]:
         """What is done, oldest first; an error of the work is raised here."""
         while self._pending and self._pending[0].done():
+            self._given.popleft()
             yield self._pending.popleft().result()
 
-    def abandon_waiting(self) -> None:
-        """Drops what has not been begun."""
-        while self._pending and self._pending[-1].cancel():
-            self._pending.pop()
+    def take_back(self) -> Sequence[Given]:
+        """Empties the waiting slot, unless what is in it has been begun; gives what was in it."""
+        if not self._pending or not self._pending[-1].cancel():
+            return ()
+        self._pending.pop()
+        return self._given.pop()
 
 
 def rest(pending: Sequence[Future[Any]], wait_ms: int) -> None:

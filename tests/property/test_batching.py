@@ -41,6 +41,7 @@ class LineMachine(RuleBasedStateMachine):
         super().__init__()
         self.line = Line(BOUNDS)
         self.model: list[tuple[Record, int]] = []
+        self.taken: list[tuple[Record, int]] = []
         self.now_ms = 0
         self.count = 0
 
@@ -68,7 +69,16 @@ class LineMachine(RuleBasedStateMachine):
         if batch and rest and len(batch) < 5:
             # It was the longest prefix.
             assert sum(len(one.tokens) for one in batch) + len(rest[0][0].tokens) > 20
+        if batch:
+            self.taken = [(one, self.model[0][1]) for one in batch]
         self.model = rest
+
+    @rule(stale=st.integers(0, 2))
+    def put_back(self, stale: int) -> None:
+        left = [entry for entry in self.taken if entry[0].source.partition.number != stale]
+        self.line.put_back([one for one, _ in left])
+        self.model = left + self.model
+        self.taken = []
 
     @rule(number=st.integers(0, 2))
     def drop_a_partition(self, number: int) -> None:

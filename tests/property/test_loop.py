@@ -68,6 +68,22 @@ def test_the_device_has_its_next_batch_while_the_last_one_is_committed() -> None
     assert committing(World()).device.is_busy
 
 
+def test_a_batch_that_waits_for_the_device_grows_until_it_is_begun() -> None:
+    world = World()
+    world.begin(0, None)
+    for _ in range(3):  # the first is on the device, the second waits for it, the third comes to the second
+        world.produce(0, Kind.HARMLESS)
+        world.turn(0, None)
+        world.prepared(0, None)
+        world.turn(0, None)
+        world.wait(0, BOUNDS.wait_ms_max)
+        world.turn(0, None)
+    for _ in range(2):
+        world.scored(0, None)
+    world.turn(0, None)
+    assert len(world.cluster.outputs) == 3
+
+
 def test_results_wait_for_a_while_after_a_commit_and_no_longer() -> None:
     world = World()
     process = committing(world)
