@@ -77,8 +77,8 @@ class Pace:
 
     commit_ms_max: int
     idle_ms: int = 100
-    busy_ms: int = 5
-    commit_pause_ms: int = 10
+    busy_ms: int = 2
+    commit_pause_ms: int = 5
 
 
 @dataclass(slots=True)
