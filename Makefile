@@ -14,7 +14,7 @@ SEED ?= 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test simulate chaos hostile mutants lint format types lock install clean
+.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types lock install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ hostile: install ## Judge CASES hostile messages of seed SEED; up to ten minutes
 
 mutants: install ## Show which suite catches each of many deliberate faults; some minutes
 	$(BIN)/python -m tests.mutants
+
+bench: install ## Measure against what users would pick instead (LOGS, TOKENIZER, QUIX); a quarter of an hour
+	$(BIN)/python -m tests.bench $(LOGS) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(if $(QUIX),--quix $(QUIX))
 
 lint: install ## Check format and style
 	$(BIN)/ruff format --check .

@@ -64,17 +64,17 @@ class DeadLetterShare:
 
 def _outcomes(results: Sequence[Result]) -> list[tuple[str, str] | None]:
     """Of each record that owes something the reason why it is a dead letter, and where it stands."""
-    return [
-        (fault.reason, f"{source.partition} at offset {source.offset}")
-        if isinstance(fault := _fault(result), Fault)
-        else None
-        for result in results
-        if (source := result.record.source).value is not None
-    ]
-
-
-def _fault(result: Result) -> object:
-    return result.record.content if isinstance(result.record.content, Fault) else result.scores
+    outcomes: list[tuple[str, str] | None] = []
+    for result in results:
+        record = result.record
+        if record.source.value is None:
+            continue
+        fault = record.content if isinstance(record.content, Fault) else result.scores
+        if isinstance(fault, Fault):
+            outcomes.append((fault.reason, f"{record.source.partition} at offset {record.source.offset}"))
+        else:
+            outcomes.append(None)
+    return outcomes
 
 
 def _sentence(dead: Sequence[tuple[str, str]], window_records: int, name: str, share_max: float) -> str:

@@ -117,8 +117,11 @@ class Outputs:
 
     def _verdict_and_alert(self, source: Fetched, message: Message, row: _Row, judged_at: str) -> list[Output]:
         """Both, or one dead letter when either would be too large."""
-        headers = [*_passed_on(source.headers, without="content-type"), _CONTENT_TYPE] if source.headers else _OURS
-        beside_bytes = _size_bytes(source.key, None, headers)
+        headers: Headers = _OURS
+        beside_bytes = _OURS_BYTES + len(source.key or b"")
+        if source.headers:
+            headers = [*_passed_on(source.headers, without="content-type"), _CONTENT_TYPE]
+            beside_bytes = _size_bytes(source.key, None, headers)
         document = self._verdict(source, message, row, judged_at)
         value = verdict.encode(document)
         size_bytes = beside_bytes + len(value)
@@ -273,4 +276,7 @@ def _passed_on(headers: Headers, *, without: str = "") -> list[tuple[str, bytes 
 
 
 def _size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    return len(key or b"") + len(value or b"") + sum([len(n.encode()) + len(v or b"") for n, v in headers])
+    return len(key or b"") + len(value or b"") + sum(len(n.encode()) + len(v or b"") for n, v in headers)
+
+
+_OURS_BYTES = _size_bytes(None, None, _OURS)

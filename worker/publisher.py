@@ -220,20 +220,14 @@ class Publisher:
         Without delivery callbacks, which cost more than all the rest: the commit reports a failure, and the next
         pass, which is careful, finds out whose it is.
         """
+        produce = self._producer.produce
         for output in self._outputs[self._sent :]:
             if self._apart and name_of(output) in self._apart and self._producer.flush(SLICE_S):
                 return self._late()
-            options: dict[str, Any] = {"on_delivery": partial(self._delivered, output)} if self._careful else {}
             topic, partition = self._target(output)
+            told = partial(self._delivered, output) if self._careful else None
             try:
-                self._producer.produce(
-                    topic,
-                    value=output.value,
-                    key=output.key,
-                    headers=list(output.headers),
-                    partition=partition,
-                    **options,
-                )
+                produce(topic, output.value, output.key, partition, on_delivery=told, headers=list(output.headers))
             except BufferError:
                 self._producer.poll(SLICE_S)
                 return self._late()

@@ -61,8 +61,10 @@ class Fetched:
     @property
     def size_bytes(self) -> int:
         """Bytes it holds in memory, without the object itself."""
-        headers = sum(HEADER_BYTES + len(name) + len(value or b"") for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        bare = len(self.key or b"") + len(self.value or b"")
+        if not self.headers:
+            return bare
+        return bare + sum(HEADER_BYTES + len(name) + len(value or b"") for name, value in self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,59 @@
+"""All benchmarks but the GPU's, one after the other: ``make bench``; a quarter of an hour, alone on the machine.
+
+Without LOGS and TOKENIZER they run on a made-up chat and the bundled model's tokenizer. The committed results come
+from public logs and Qwen2's tokenizer (docs/performance.md); without these, compare ratios and nothing else.
+"""
+
+import argparse
+import gzip
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import orjson
+
+from tests.bench.side_by_side import say
+from worker.bench import samples
+from worker.classifier.source import DEMO
+
+MADE_UP_MESSAGES = 50_000
+
+
+def made_up(path: Path) -> Path:
+    """A log of samples that come again as chat does: the second half as often as the first, and so on."""
+    chance = random.Random(0)  # noqa: S311 - the same log every time
+    texts = samples()
+    chance.shuffle(texts)
+    weights = [1 / rank for rank in range(1, len(texts) + 1)]
+    with gzip.open(path, "wb") as lines:
+        for text in chance.choices(texts, weights, k=MADE_UP_MESSAGES):
+            lines.write(orjson.dumps({"text": text}) + b"\n")
+    return path
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("logs", type=Path, nargs="*", help="JSON lines with text, gzipped or not")
+    parser.add_argument("--tokenizer", type=Path, default=DEMO, help="a folder with tokenizer.json")
+    parser.add_argument("--quix", help="a Python that has quixstreams 3.28, orjson and tokenizers")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        logs = options.logs or [made_up(Path(folder) / "made-up.jsonl.gz")]
+        tokenizer = str(options.tokenizer / "tokenizer.json")
+        first = str(logs[0])
+        for name, *arguments in (
+            ("classifier", str(options.tokenizer), *map(str, logs)),
+            ("pipeline", first, "--tokenizer", tokenizer, *(["--quix", options.quix] if options.quix else [])),
+            ("latency",),
+            ("scale",),
+            ("cache", first, "--tokenizer", tokenizer),
+        ):
+            say(f"---- {name}")
+            subprocess.run([sys.executable, "-m", f"tests.bench.{name}", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()
