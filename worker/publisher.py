@@ -224,8 +224,8 @@ class Publisher:
         for output in self._outputs[self._sent :]:
             if self._apart and name_of(output) in self._apart and self._producer.flush(SLICE_S):
                 return self._late()
-            topic, partition = self._target(output)
             told = partial(self._delivered, output) if self._careful else None
+            topic, partition = self._target(output)
             try:
                 produce(topic, output.value, output.key, partition, on_delivery=told, headers=list(output.headers))
             except BufferError:
