@@ -18,7 +18,7 @@ they never run at the same time, and an answer is copied before the next begins.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -119,18 +119,21 @@ class Graphs:
         """
         pool = torch.cuda.graph_pool_handle()
         for bucket in wanted:
-            row = blank(bucket, self._device)
-            beside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call] # theirs to type
-            beside.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(beside):
-                for _ in range(RUNS_BEFORE):
-                    self._run(row)
-            torch.cuda.current_stream(self._device).wait_stream(beside)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
-                answer = self._run(row)
-            self._recorded[bucket] = _Recorded(graph=graph, row=row, answer=answer)
+            with torch.cuda.device(self._device):
+                self._recorded[bucket] = self._record(blank(bucket, self._device), pool)
             yield bucket
+
+    def _record(self, row: Row, pool: Any) -> _Recorded:
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call] # theirs to type
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(RUNS_BEFORE):
+                self._run(row)
+        torch.cuda.current_stream().wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            answer = self._run(row)
+        return _Recorded(graph=graph, row=row, answer=answer)
 
     def run(self, row: Row) -> torch.Tensor:
         """As the model without graphs; the answer holds until the next call."""
