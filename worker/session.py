@@ -249,6 +249,9 @@ class Session:
         self._waiting -= gone
         self._overtaken -= gone
         self.changes += 1
+        if self._paused:
+            # librdkafka remembers a pause beyond the assignment: a partition that came back would stay silent.
+            consumer.resume(_plain(self._assigned & gone))
         if self._options.incremental:
             consumer.incremental_unassign(_plain(self._assigned & gone))
         else:

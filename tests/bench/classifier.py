@@ -237,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("logs", type=Path, nargs="+")
-    parser.add_argument("--messages", type=int, default=1024)
+    parser.add_argument("--messages", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     results: dict[str, list[dict[str, Any]]] = {}

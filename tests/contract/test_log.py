@@ -322,6 +322,46 @@ def test_a_paused_log_gives_nothing_until_it_resumes(cluster: Cluster) -> None:
     assert [one.value for one in polled(log, 1)] == [b"a1"]
 
 
+def test_what_was_paused_when_it_was_taken_away_is_read_when_it_comes_back(cluster: Cluster) -> None:
+    log = cluster.join()
+    cluster.produce(0, [b"a0"])
+    cluster.produce(1, [b"b0"])
+    polled(log, 2)
+    log.pause()
+    other = cluster.join()
+    changes, deadline = log.changes, time.monotonic() + 60
+    while log.changes == changes:
+        assert time.monotonic() < deadline
+        log.poll(records_max=1, wait_ms=20)
+        other.poll(records_max=1, wait_ms=20)
+    log.resume()  # what is left, which may be nothing
+    cluster.produce(0, [b"a1"])
+    cluster.produce(1, [b"b1"])
+    polled(other, 1, log)
+    cluster.leave(other)
+    cluster.produce(0, [b"a2"])
+    cluster.produce(1, [b"b2"])
+    seen: set[bytes | None] = set()
+    deadline = time.monotonic() + 25  # a session that stood still would join anew after 30 s, and read
+    while not seen >= {b"a2", b"b2"}:
+        assert time.monotonic() < deadline, seen
+        seen |= {one.value for one in log.poll(records_max=10, wait_ms=20)}
+
+
+def test_a_rewind_while_paused_reads_on_from_what_is_committed_after_it(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", b"a1", b"a2"])
+    log = cluster.join()
+    records = polled(log, 3)
+    assert publish(log, records[:1], verdicts(records[:1]))
+    for _ in range(10):  # a position that is still the old one's would skip, now and then
+        log.pause()
+        log.rewind()
+        for _ in range(3):
+            assert not log.poll(records_max=10, wait_ms=20)
+        log.resume()
+        assert [one.value for one in polled(log, 2)] == [b"a1", b"a2"]
+
+
 @pytest.mark.kafka
 def test_a_session_outside_the_group_commits_nothing(
     bootstrap_servers: str, fresh_topics: Callable[..., Topics]
