@@ -21,7 +21,7 @@ PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 PACKAGES = ("confluent-kafka", "numpy", "orjson", "tokenizers", "torch", "transformers")
 
 _WIDTH, _LEFT, _RIGHT, _BAR, _GAP = 1000, 330, 110, 18, 6
-_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b")
+_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#bcbd22", "#d62728", "#e377c2")
 
 
 def say(line: str) -> None:
@@ -83,7 +83,7 @@ def draw(name: str, title: str, groups: Mapping[str, Mapping[str, float]], *, un
             colour = _COLOURS[names.index(bar) % len(_COLOURS)]
             lines.append(_text(_LEFT - 8, y + 14, bar, anchor="end"))
             lines.append(f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="{colour}"/>')
-            lines.append(_text(_LEFT + width + 6, y + 14, f"{value:,.4g} {unit}"))
+            lines.append(_text(_LEFT + width + 6, y + 14, f"{figure(value)} {unit}"))
             y += _BAR + _GAP
         y += 10
     head = [
@@ -93,6 +93,11 @@ def draw(name: str, title: str, groups: Mapping[str, Mapping[str, float]], *, un
     ]
     (PICTURES / f"{name}.svg").write_text("\n".join([*head, *lines, "</svg>"]) + "\n", encoding="utf-8")
     say(f"drawn: {PICTURES / name}.svg")
+
+
+def figure(value: float) -> str:
+    """Three digits at least, where there are any."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def ratios(figures: Mapping[str, float], *, to: str) -> dict[str, float]:
