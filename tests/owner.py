@@ -75,7 +75,7 @@ def owner(
 
 @contextmanager
 def forward_of(classifier: Classifier, hook: Callable[[torch.Tensor, torch.Tensor], object]) -> Iterator[None]:
-    """Lets a hook look at the ids and change the hidden states of each forward pass, or raise."""
+    """Lets a hook see the ids ``[1, T]`` and change the hidden states ``[1, B, hidden]`` of a pass, or raise."""
 
     def hooked(_module: object, _args: object, kwargs: dict[str, Any], output: Any) -> None:
         hook(kwargs["input_ids"], output.last_hidden_state)

@@ -211,13 +211,15 @@ def test_a_batch_that_outlasts_every_time_out_costs_neither_the_group_nor_a_rewi
 def test_only_the_text_that_breaks_the_model_is_a_dead_letter(
     how: str, scene: Scene, classifier: Classifier
 ) -> None:
-    bad = torch.tensor(classifier.encode(["the bad one"])[0].tokens)
+    bad = list(classifier.encode(["the bad one"])[0].tokens)
 
     def break_on_it(ids: torch.Tensor, hidden: torch.Tensor) -> None:
-        hit = (ids[:, : len(bad)] == bad).all(1) if ids.shape[1] >= len(bad) else torch.zeros(len(ids)).bool()
-        if how == "an exception" and hit.any():
+        row = ids[0].tolist()
+        if not any(row[at : at + len(bad)] == bad for at in range(len(row))):
+            return
+        if how == "an exception":
             raise RuntimeError("a kernel")
-        hidden[hit] = torch.nan
+        hidden.fill_(torch.nan)
 
     scene.send([chat("good one"), chat("the bad one"), chat("another good one"), chat("the sad one")])
     with forward_of(classifier, break_on_it), owner(scene.environ(), classifier) as worker:
