@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,8 @@ import orjson
 from schemas.labels import SLUGS
 from worker.demo.names import Names
 from worker.demo.workers import Worker
-from worker.prove.stand_in import Bytes, flagged, serve
-from worker.records import ModelIdentity, Scores
+from worker.prove.stand_in import Bytes, StandIn, flagged, serve
+from worker.records import Scores
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 
@@ -99,15 +99,7 @@ def read_log(path: Path) -> list[Took]:
 class DeviceBound:
     """The model's place: a word is a token, and a checksum judges."""
 
-    identity = ModelIdentity(
-        name="device-bound",
-        revision="0" * 64,
-        commit=None,
-        dtype="float32",
-        device="asleep",
-        attention="none",
-        threads=0,
-    )
+    identity = replace(StandIn.identity, name="device-bound", device="asleep")
     fallbacks = ("no model: a stand-in sleeps as long as a device would be busy, for a benchmark of the worker",)
 
     def __init__(self, device: Device, log: Log) -> None:

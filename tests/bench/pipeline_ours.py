@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,24 +20,14 @@ from tokenizers import Tokenizer
 
 from schemas.labels import SLUGS
 from worker.classifier.tokenizer import Encoded, TextEncoder
-from worker.errors import Stop
-from worker.logs import setup_logging
-from worker.records import ModelIdentity, Scores
-from worker.settings import Need, Settings, load_settings
+from worker.prove.stand_in import StandIn, serve
+from worker.records import Scores
+from worker.settings import Settings
 from worker.watchdog import Watchdog
-from worker.wiring import run
 
 TOKENS_MAX = 512
 PROBABILITY = 0.1
-IDENTITY = ModelIdentity(
-    name="none",
-    revision="0" * 64,
-    commit=None,
-    dtype="float32",
-    device="none",
-    attention="none",
-    threads=0,
-)
+IDENTITY = replace(StandIn.identity, name="none")
 
 
 class NullModel:
@@ -74,15 +65,7 @@ def tell(line: dict[str, object]) -> None:
 
 def main() -> None:
     """As the command ``run``."""
-    watchdog = Watchdog()
-    watchdog.start()
-    try:
-        settings = load_settings(os.environ, {Need.KAFKA}).settings
-        setup_logging(settings.log.level, settings.log.format, sys.stderr)
-        run(settings, watchdog, partial(_open, Path(sys.argv[1])))
-    except Stop as stop:
-        print(stop, file=sys.stderr)  # noqa: T201 - to people
-        sys.exit(stop.exit_code)
+    serve(Watchdog(), partial(_open, Path(sys.argv[1])))
 
 
 def _open(tokenizer: Path, _settings: Settings, _say: Callable[[str], None]) -> NullModel:

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from worker.bench.limits import figure
+from worker.bench.report import processor
+
 RESULTS = Path(__file__).parent / "results"
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 PACKAGES = ("confluent-kafka", "numpy", "orjson", "tokenizers", "torch", "transformers")
@@ -45,7 +48,7 @@ def medians(
 def machine() -> dict[str, Any]:
     """What the figures were measured on, and with."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
         "system": platform.system(),
@@ -95,11 +98,6 @@ def draw(name: str, title: str, groups: Mapping[str, Mapping[str, float]], *, un
     say(f"drawn: {PICTURES / name}.svg")
 
 
-def figure(value: float) -> str:
-    """Three digits at least, where there are any."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def ratios(figures: Mapping[str, float], *, to: str) -> dict[str, float]:
     """Each figure by that of one of them."""
     return {name: round(value / figures[to], 3) for name, value in figures.items()}
@@ -109,12 +107,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least such a share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:

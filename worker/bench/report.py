@@ -144,11 +144,8 @@ def machine(device: str, cpus: int) -> dict[str, Any]:
     """What the figures were measured on, and with; the device as the model's identity names it."""
     import torch  # noqa: PLC0415 - there by now, with the model
 
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return {
-        "processor": next(named, platform.processor() or platform.machine()),
+        "processor": processor(),
         "cpus": cpus,
         "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
@@ -156,3 +153,11 @@ def machine(device: str, cpus: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def processor() -> str:
+    """Its name, as Linux tells it; elsewhere what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
