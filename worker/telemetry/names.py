@@ -1,0 +1,285 @@
+"""Every name that telemetry uses, in one place: dashboards, alert rules and docs are written against them.
+
+Those that begin with ``messaging.`` are OpenTelemetry's, as of the pinned schema; the others are ours. A rename is an
+entry in the changelog. No attribute names a channel, a user or a message, so the number of series is bounded by topics,
+partitions and the fixed sets of values below.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+"""The semantic conventions that the names are taken from, version and all."""
+
+SCOPE = "moderation_worker"
+"""The instrumentation scope."""
+
+SYSTEM = "messaging.system"
+OPERATION = "messaging.operation.name"
+OPERATION_TYPE = "messaging.operation.type"
+GROUP = "messaging.consumer.group.name"
+DESTINATION = "messaging.destination.name"
+PARTITION = "messaging.destination.partition.id"
+BATCH_COUNT = "messaging.batch.message_count"
+ERROR = "error.type"
+CATEGORY = "moderation.category"
+CHANGE = "moderation.change"
+EVENT = "moderation.event"
+FLAGGED = "moderation.flagged"
+LINKS_DROPPED = "moderation.links.dropped"
+LOOKUP = "moderation.lookup"
+OUTCOME = "moderation.outcome"
+REASON = "moderation.reason"
+TOKENS = "moderation.tokens"
+MODEL = ("moderation.model.name", "moderation.model.revision", "moderation.model.dtype", "moderation.model.device")
+
+
+class Kind(Enum):
+    """How a metric is collected."""
+
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+    OBSERVED_COUNTER = "observed counter"
+    OBSERVED_GAUGE = "observed gauge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One instrument.
+
+    Attributes:
+        name: OpenTelemetry's.
+        kind: How it is collected.
+        unit: UCUM; braces hold what is counted.
+        about: One sentence, for the docs and the exporters.
+        attributes: Those that its points may have.
+        buckets: The upper bounds of a histogram.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    about: str
+    attributes: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def prometheus(self) -> str:
+        """The name in PromQL; of a histogram, ``_bucket``, ``_sum`` or ``_count`` follows."""
+        name = self.name.replace(".", "_")
+        unit = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
+        counts = self.kind in {Kind.COUNTER, Kind.OBSERVED_COUNTER}
+        return name + unit + ("_total" if counts else "")
+
+
+# Source: the advice on buckets in the semantic conventions for messaging metrics.
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+# A message may wait out a broker's restart, or a backlog of an hour.
+_LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
+_RECORDS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
+_TOKENS = (16.0, 64.0, 256.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0)
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+CONSUMED = Metric(
+    name="messaging.client.consumed.messages",
+    kind=Kind.COUNTER,
+    unit="{message}",
+    about="Messages that were polled; again, if they are read again after an aborted transaction.",
+    attributes=(SYSTEM, OPERATION, GROUP, DESTINATION),
+)
+SENT = Metric(
+    name="messaging.client.sent.messages",
+    kind=Kind.COUNTER,
+    unit="{message}",
+    about="Outputs of committed transactions.",
+    attributes=(SYSTEM, OPERATION, DESTINATION),
+)
+OPERATION_DURATION = Metric(
+    name="messaging.client.operation.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="Calls to Kafka: a poll that brought messages, send (all outputs of a transaction), commit, and the other "
+    "calls of a transaction. A call gets slices of a second: one that takes longer counts again, with error.type.",
+    attributes=(SYSTEM, OPERATION, OPERATION_TYPE, GROUP, ERROR),
+    buckets=_SECONDS,
+)
+PROCESS_DURATION = Metric(
+    name="messaging.process.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="From the poll of a transaction's oldest message to the end of the transaction.",
+    attributes=(SYSTEM, OPERATION, OPERATION_TYPE, GROUP, ERROR),
+    buckets=_SECONDS,
+)
+ABORTED = Metric(
+    name="moderation.aborted.messages",
+    kind=Kind.COUNTER,
+    unit="{message}",
+    about="Outputs of transactions that were not committed, or whose outcome nobody told us.",
+    attributes=(DESTINATION,),
+)
+TRANSACTIONS = Metric(
+    name="moderation.transactions",
+    kind=Kind.COUNTER,
+    unit="{transaction}",
+    about="Transactions with messages: committed, or aborted (forgotten and read again).",
+    attributes=(OUTCOME,),
+)
+TRANSACTION_EVENTS = Metric(
+    name="moderation.transaction.events",
+    kind=Kind.OBSERVED_COUNTER,
+    unit="{event}",
+    about="What went wrong in a transaction, or was refused before one, by its name in the table of transactions.",
+    attributes=(EVENT,),
+)
+REBALANCES = Metric(
+    name="moderation.rebalances",
+    kind=Kind.OBSERVED_COUNTER,
+    unit="{rebalance}",
+    about="Changes of the assignment: assigned, revoked, or lost (the group had gone on without us).",
+    attributes=(CHANGE,),
+)
+PARTITIONS = Metric(
+    name="moderation.partitions",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="{partition}",
+    about="Partitions that this worker has now.",
+)
+IN_FLIGHT = Metric(
+    name="moderation.records.in_flight",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="{record}",
+    about="Records in memory, from the poll to the commit.",
+)
+BACKLOG = Metric(
+    name="moderation.backlog",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="{message}",
+    about="What a read_committed reader could read and no committed verdict covers; no point while it is not known.",
+    attributes=(DESTINATION, PARTITION),
+)
+BACKLOG_UNKNOWN = Metric(
+    name="moderation.backlog.unknown",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="{partition}",
+    about="Partitions of this worker whose backlog is not known: a sum over the others would be too small.",
+)
+END_TO_END = Metric(
+    name="moderation.end_to_end.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="From the message's own timestamp to the commit of its verdict: of the oldest in each 64 messages of a "
+    "transaction, so never better than it is.",
+    buckets=_LONG,
+)
+BATCH_RECORDS = Metric(
+    name="moderation.batch.records",
+    kind=Kind.HISTOGRAM,
+    unit="{record}",
+    about="Records of a batch, those with nothing to score included.",
+    buckets=_RECORDS,
+)
+BATCH_TOKENS = Metric(
+    name="moderation.batch.tokens",
+    kind=Kind.HISTOGRAM,
+    unit="{token}",
+    about="Tokens of a batch, before what is known by now and what comes twice is left out.",
+    buckets=_TOKENS,
+)
+BATCH_FILL = Metric(
+    name="moderation.batch.fill",
+    kind=Kind.HISTOGRAM,
+    unit="1",
+    about="How full a batch was: its share of the bound on records or on tokens, whichever is greater.",
+    buckets=_SHARES,
+)
+BATCH_WAIT = Metric(
+    name="moderation.batch.wait",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="From the poll of a batch's oldest message until the device began it.",
+    buckets=_SECONDS,
+)
+PREPARE_DURATION = Metric(
+    name="moderation.prepare.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="Decoding and tokenising a chunk of messages.",
+    buckets=_SECONDS,
+)
+SCORE_DURATION = Metric(
+    name="moderation.score.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    about="Scoring a batch.",
+    buckets=_SECONDS,
+)
+DEVICE_BUSY = Metric(
+    name="moderation.device.busy",
+    kind=Kind.COUNTER,
+    unit="s",
+    about="Time in which the device scored: its rate is the share in which it was busy.",
+)
+DEVICE_TOKENS = Metric(
+    name="moderation.device.tokens",
+    kind=Kind.OBSERVED_COUNTER,
+    unit="{token}",
+    about="Tokens that the device scored.",
+)
+DEVICE_PADDING = Metric(
+    name="moderation.device.padding",
+    kind=Kind.OBSERVED_COUNTER,
+    unit="{token}",
+    about="Tokens that the device computed besides, to fill up a shape: texts share a row without padding, so only "
+    "the CUDA graphs of small batches have any.",
+)
+DEVICE_MEMORY = Metric(
+    name="moderation.device.memory",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="By",
+    about="Memory of the GPU that the worker has reserved; no point on a CPU.",
+)
+CACHE_LOOKUPS = Metric(
+    name="moderation.cache.lookups",
+    kind=Kind.OBSERVED_COUNTER,
+    unit="{text}",
+    about="Texts to score: hit (known from before, or equal to another of the batch), or miss (the model was asked).",
+    attributes=(LOOKUP,),
+)
+VERDICTS = Metric(
+    name="moderation.verdicts",
+    kind=Kind.COUNTER,
+    unit="{verdict}",
+    about="Committed verdicts, flagged or not.",
+    attributes=(FLAGGED,),
+)
+FLAGS = Metric(
+    name="moderation.flags",
+    kind=Kind.COUNTER,
+    unit="{flag}",
+    about="Categories that committed verdicts flag; a verdict may flag several.",
+    attributes=(CATEGORY,),
+)
+ALERTS = Metric(
+    name="moderation.alerts",
+    kind=Kind.COUNTER,
+    unit="{alert}",
+    about="Committed alerts.",
+)
+DEAD_LETTERS = Metric(
+    name="moderation.dead_letters",
+    kind=Kind.COUNTER,
+    unit="{message}",
+    about="Committed dead letters, by their reason.",
+    attributes=(REASON,),
+)
+MODEL_INFO = Metric(
+    name="moderation.model.info",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="",
+    about="Always 1: which model this worker judges by.",
+    attributes=MODEL,
+)
+
+METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+"""All of them, in the order in which they stand here."""
