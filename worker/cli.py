@@ -44,9 +44,9 @@ def run(_options: argparse.Namespace) -> ExitCode:
     watchdog = Watchdog()
     watchdog.start()
     loaded = _load({Need.KAFKA, Need.MODEL})
-    from worker import wiring
+    from worker import running, wiring
 
-    wiring.run(loaded.settings, watchdog, wiring.open_classifier)
+    running.run(loaded, watchdog, wiring.open_classifier)
     return ExitCode.DONE
 
 
@@ -268,7 +268,19 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         return made
 
-    of_run = "kafka", "input", "model", "batch", "policy", "alert", "cache", "dead_letter", "shutdown", "log"
+    of_run = (
+        "kafka",
+        "input",
+        "model",
+        "batch",
+        "policy",
+        "alert",
+        "cache",
+        "dead_letter",
+        "shutdown",
+        "health",
+        "log",
+    )
     add("run", run, *of_run)
     add("config", config, *of_run)
     topics = commands.add_parser("topics", help="Creates the topics.").add_subparsers(

@@ -129,6 +129,11 @@ class Loop:
         self._next_commit_ms = 0
         self._changes = log.changes
 
+    @property
+    def records_in_memory(self) -> int:
+        """From the poll to the commit."""
+        return self._intake.records
+
     def turn(self) -> None:
         """Once around.
 

@@ -130,7 +130,10 @@ class Outputs:
             alert = self._alert(source, document, row)
             value = self._with_text(alert, source, self._record_bytes_max - beside_bytes)
             size_bytes = max(size_bytes, beside_bytes + len(value))
-            outputs.append(Output(topic=Topic.ALERT, source=source, key=source.key, value=value, headers=headers))
+            why = [category["category"] for category in alert["categories"]]
+            outputs.append(
+                Output(topic=Topic.ALERT, source=source, key=source.key, value=value, headers=headers, why=why)
+            )
         if size_bytes > self._record_bytes_max:
             sentence = f"An output would have {size_bytes} bytes; the limit is {self._record_bytes_max}."
             return [self._dead_letter(source, Fault(reason="output_too_large", message=sentence))]
@@ -234,6 +237,7 @@ class Outputs:
                 *([] if "headers" in missing else _passed_on(source.headers)),
                 *((dead_letter.PREFIX + name, str(v).encode()) for name, v in ours.items() if v is not None),
             ],
+            why=(fault.reason,),
         )
 
 

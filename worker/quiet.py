@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _QUEUED_RECORDS_MAX = 10_000  # of a partition, as the consumer's configuration says
 _ANSWER_S_MAX = 5.0
+_KNOWN_MS_MAX = 30_000  # an answer that is older says nothing about now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +48,19 @@ class Quiet:
 
     def __init__(self, config: Mapping[str, Any], *, survey_ms: int, stall_ms: int) -> None:
         self._survey = Survey(config, every_ms=survey_ms)
-        self._ends: dict[Partition, int] = {}
+        self._backlog: dict[Partition, int] = {}
+        self._answered_ms = 0
         self._stalls = Stalls(stall_ms)
         self._rejoined_at: dict[Partition, int] = {}  # stalled partitions, where they stood
         self._turnovers = 0.0
 
-    def backlog(self, progress: Mapping[Partition, Progress]) -> int | None:
-        """Messages that could be read and are not committed, as of some seconds ago; None: not known."""
-        if self._ends.keys() != progress.keys():
-            return None
-        return sum(max(0, self._ends[one] - at.committed) for one, at in progress.items())
+    def backlog(self, now_ms: int) -> Mapping[Partition, int]:
+        """Messages that could be read and were not committed when the brokers answered last, by partition.
+
+        Without those whose leader did not answer; empty when the last answers are too old to say anything. Both
+        counts are of one moment: the place of now against an end of then would make a backlog too small.
+        """
+        return self._backlog if now_ms - self._answered_ms <= _KNOWN_MS_MAX else {}
 
     def note(self, records: int, partitions: int) -> None:
         """A poll gave so many records, of so many partitions that are fetched."""
@@ -75,8 +79,9 @@ class Quiet:
         ends = self._survey.ends(now_ms, owned)
         if ends is None:
             return None
-        self._ends = ends
         standings = _standings(consumer, owned.progress, ends)
+        self._answered_ms = now_ms
+        self._backlog = {one: max(0, at.end - at.progress.committed) for one, at in standings.items()}
         stalled = self._stalls.find(now_ms, self._turnovers, standings)
         again = {one for one, position in stalled.items() if self._rejoined_at.get(one) == position}
         # When a fetch of the new client has come as far, there was nothing in it: compaction left nothing.

@@ -1,7 +1,8 @@
 """The nouns: what travels through the worker. No clocks, no sockets, no decoding.
 
-Nobody assigns to any of them. Those of which each message makes one are not ``frozen`` all the same: it would take
-a microsecond more for each, five of them for a message that otherwise takes some twenty.
+Nobody assigns to any of them, but for who measures (``Fetched.polled_ns``). Those of which each message makes one
+are not ``frozen`` all the same: it would take a microsecond more for each, five of them for a message that
+otherwise takes some twenty.
 """
 
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ class Fetched:
         key: The team's key.
         value: The body; None is a tombstone.
         headers: In the order of the message.
+        polled_ns: When it was handed over, by the monotonic clock; 0: nobody measures.
     """
 
     partition: Partition
@@ -52,6 +54,7 @@ class Fetched:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    polled_ns: int = 0
 
     @property
     def next_offset(self) -> int:
@@ -180,6 +183,7 @@ class Output:
         key: The input's.
         value: The body.
         headers: In order.
+        why: For who counts: the categories of an alert, the reason of a dead letter.
     """
 
     topic: Topic
@@ -187,6 +191,22 @@ class Output:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    why: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a device has done and holds, for who measures.
+
+    Attributes:
+        tokens: Scored so far.
+        padding: Computed so far besides, to fill up a shape.
+        memory_bytes: Reserved on a GPU now; None on a CPU.
+    """
+
+    tokens: int = 0
+    padding: int = 0
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

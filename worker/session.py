@@ -13,6 +13,7 @@ librdkafka (``earliest`` skips a lost range without a word, ``latest`` loses mes
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class Session:
         watch: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self.changes = 0
+        self.rebalances: Counter[str] = Counter()  # by what the group did: assigned, revoked, lost
         self._options = options
         self._clock = clock
         self._watch = watch
@@ -106,6 +108,11 @@ class Session:
     def partitions(self) -> Sequence[Partition]:
         """Those that are read."""
         return self._owned.partitions
+
+    @property
+    def assigned(self) -> Collection[Partition]:
+        """Those that are ours, with a position or still without."""
+        return self._waiting.union(self._owned.partitions)
 
     @property
     def is_member(self) -> bool:
@@ -188,9 +195,10 @@ class Session:
             self._paused = False
             self._consumer.resume(_plain(self._assigned))
 
-    def backlog(self) -> int | None:
-        """Messages that could be read and are not judged, as of some seconds ago; None: not known."""
-        return self._quiet.backlog(self._owned.progress)
+    def backlog(self) -> Mapping[Partition, int]:
+        """Messages that could be read and are not judged, as of some seconds ago; without what is not known."""
+        known = self._quiet.backlog(self._clock())
+        return {partition: known[partition] for partition in self._owned.partitions if partition in known}
 
     def close(self) -> None:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
@@ -230,6 +238,7 @@ class Session:
     # ---- the group -------------------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self.rebalances["assigned"] += 1
         self._waiting.update(_names(partitions))
         if self._options.incremental:
             consumer.incremental_assign([])
@@ -244,6 +253,7 @@ class Session:
 
     def _give_up(self, consumer: Consumer, partitions: Sequence[TopicPartition], how: str) -> None:
         gone = _names(partitions)
+        self.rebalances[how] += 1
         log.info("%s: %s", how, _listed(gone))
         self._owned.remove(gone)
         self._waiting -= gone

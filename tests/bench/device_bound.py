@@ -24,7 +24,7 @@ from schemas.labels import SLUGS
 from worker.demo.names import Names
 from worker.demo.workers import Worker
 from worker.prove.stand_in import Bytes, StandIn, flagged, serve
-from worker.records import Scores
+from worker.records import Scores, Usage
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 
@@ -100,6 +100,7 @@ class DeviceBound:
     """The model's place: a word is a token, and a checksum judges."""
 
     identity = replace(StandIn.identity, name="device-bound", device="asleep")
+    usage = Usage()
     fallbacks = ("no model: a stand-in sleeps as long as a device would be busy, for a benchmark of the worker",)
 
     def __init__(self, device: Device, log: Log) -> None:

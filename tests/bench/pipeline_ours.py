@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from schemas.labels import SLUGS
 from worker.classifier.tokenizer import Encoded, TextEncoder
 from worker.prove.stand_in import StandIn, serve
-from worker.records import Scores
+from worker.records import Scores, Usage
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 
@@ -35,6 +35,7 @@ class NullModel:
 
     identity = IDENTITY
     batch_tokens_max = 16_384
+    usage = Usage()
     fallbacks = ("no model: every probability is the same, to measure all the rest",)
 
     def __init__(self, tokenizer: Path) -> None:

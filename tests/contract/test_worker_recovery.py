@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 RECOVERY_S_MAX = 3
 QUICK = {"KAFKA__SESSION_TIMEOUT_MS": "6000"}  # and so a heartbeat, which tells of a rebalance, each 1.2 s
-UP = "worker.wiring: moderation-worker "
+UP = "worker.running: moderation-worker "
 
 
 def assert_clean(scene: Scene) -> None:

@@ -61,12 +61,14 @@ MAP: dict[str, set[str]] = {
         "worker.transaction",
     },
     "worker.topics": {"worker.errors", "worker.login"},
+    "worker.vitals": {"worker.records"},
+    "worker.health": {"worker.errors", "worker.vitals"},
 }
 FOLDERS: dict[str, set[str]] = {
     "schemas": {"schemas"},
     "worker.classifier": {"worker.classifier", "worker.errors", "worker.records", "schemas.labels"},
     "worker.settings": {"worker.settings", "worker.errors", "schemas"},
-    "worker.telemetry": {"worker.telemetry", "worker.errors", "worker.loop", "worker.records"},
+    "worker.telemetry": {"worker.telemetry", "worker.batching", "worker.loop", "worker.records", "worker.vitals"},
 }
 # Theirs: who may import them. `only` holds prefixes.
 ONLY: dict[str, set[str]] = {
@@ -143,6 +145,7 @@ COMMANDS = {
     "worker.demo",
     "worker.prove",
     "worker.reading",
+    "worker.running",
 }
 """What wires the parts, and what only a command needs: it may know everything, and nothing may know it."""
 

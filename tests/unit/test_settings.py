@@ -8,7 +8,6 @@ import pytest
 from worker.errors import ConfigurationRefused, ExitCode
 from worker.settings import Loaded, Settings, describe, load_settings, variables_for
 
-# The contract's list. HEALTH__* becomes known with the part that obeys it.
 NAMES = {
     "KAFKA": "BOOTSTRAP_SERVERS GROUP_ID CLIENT_ID CLIENT_RACK INPUT_TOPICS VERDICT_TOPIC ALERT_TOPIC "
     "DEAD_LETTER_TOPIC TRANSACTIONAL_ID GROUP_INSTANCE_ID AUTO_OFFSET_RESET RECORD_BYTES_MAX "
@@ -23,6 +22,7 @@ NAMES = {
     "ALERT": "TEXT",
     "CACHE": "BYTES_MAX",
     "DEAD_LETTER": "MODEL_SHARE_MAX INPUT_SHARE_MAX WINDOW_RECORDS",
+    "HEALTH": "PORT",
     "LOG": "LEVEL FORMAT",
     "SHUTDOWN": "GRACE_MS_MAX",
 }
@@ -108,6 +108,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "DEAD_LETTER__MODEL_SHARE_MAX": "0.1",
         "DEAD_LETTER__INPUT_SHARE_MAX": "0.5",
         "DEAD_LETTER__WINDOW_RECORDS": "1000",
+        "HEALTH__PORT": "0",
         "LOG__LEVEL": "info",
         "SHUTDOWN__GRACE_MS_MAX": "20000",
     }
@@ -258,7 +259,7 @@ def test_a_combination_with_a_value_that_is_itself_wrong_is_no_second_fault() ->
 
 def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
     everything = variables_for(
-        "kafka", "input", "model", "batch", "policy", "alert", "cache", "dead_letter", "log", "shutdown"
+        "kafka", "input", "model", "batch", "policy", "alert", "cache", "dead_letter", "health", "log", "shutdown"
     )
     assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
     assert all(len(line.split()) > 3 for line in everything.splitlines())

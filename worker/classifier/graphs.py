@@ -104,9 +104,13 @@ class Graphs:
     Args:
         run: What is recorded.
         device: A GPU.
+
+    Attributes:
+        padding: Tokens that were computed so far only to fill up a bucket.
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
+        self.padding = 0
         self._run = run
         self._device = device
         self._recorded: dict[Bucket, _Recorded] = {}
@@ -143,6 +147,7 @@ class Graphs:
             return self._run(row)
         recorded = self._recorded[bucket]
         fill(recorded.row, row)
+        self.padding += bucket.tokens - tokens
         recorded.graph.replay()
         return recorded.answer[:texts]
 

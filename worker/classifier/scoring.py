@@ -23,7 +23,7 @@ from worker.classifier.packed import VARLEN, Row, logits_of, row_of, vocabulary_
 from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, Encoded, TextEncoder
 from worker.errors import ModelBroken
-from worker.records import Fault, ModelIdentity, Scores
+from worker.records import Fault, ModelIdentity, Scores, Usage
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +94,21 @@ class Classifier:
         self._encoder = encoder
         self._vocabulary = vocabulary_of(model)
         self._run: Run = partial(logits_of, model)
+        self._graphs: Graphs | None = None
+        self._tokens_scored = 0
         self._bound = TokenBound(whole=self.batch_tokens_max, tokens=self.batch_tokens_max)
         self._probe = encoder.encode([PROBE])[0].tokens
         self._probe_scores: NDArray[np.float32] | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the device has done and holds, from any thread."""
+        device = self._model.device
+        return Usage(
+            tokens=self._tokens_scored,
+            padding=0 if self._graphs is None else self._graphs.padding,
+            memory_bytes=torch.cuda.memory_reserved(device) if device.type == "cuda" else None,
+        )
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Tokens of each text, in order: cut at the bound, special tokens that a user typed read as text."""
@@ -163,6 +175,7 @@ class Classifier:
             self._bound = TokenBound(whole=self.batch_tokens_max, tokens=self.batch_tokens_max)
         if self._model.device.type == "cuda":
             self._try_the_bound()
+        self._tokens_scored = 0  # those were nobody's
 
     def _record_graphs(self) -> None:
         """Has small batches run as graphs, if these answer as the model does without them."""
@@ -175,7 +188,7 @@ class Classifier:
         except RuntimeError as error:
             self.fallbacks += (f"no CUDA graphs, so small batches take longer to start ({error})",)
             return
-        self._run = graphs.run
+        self._graphs, self._run = graphs, graphs.run
 
     def _seconds_of(self, tokens: int) -> float:
         """What a batch of about so many tokens of chat takes; the second time, unless the first was long."""
@@ -241,6 +254,7 @@ class Classifier:
                 f"{self.identity.device} has no memory left for one text of {len(token_lists[0])} tokens, though "
                 "it had at the start: something else uses it, or WORKER_BATCH__TOKENS_MAX is too high."
             ) from error
+        self._tokens_scored += sum(map(len, token_lists))
         probabilities: NDArray[np.float32] = torch.sigmoid(logits).numpy()
         return probabilities
 

@@ -17,10 +17,11 @@ import numpy as np
 from schemas.labels import SLUGS
 from worker.errors import Stop
 from worker.logs import setup_logging
-from worker.records import ModelIdentity, Scores
+from worker.records import ModelIdentity, Scores, Usage
+from worker.running import run
 from worker.settings import Need, Settings, load_settings
 from worker.watchdog import Watchdog
-from worker.wiring import OpenModel, run
+from worker.wiring import OpenModel
 
 TOKENS_MAX = 64
 BATCH_TOKENS_MAX = 16_384
@@ -49,6 +50,7 @@ class StandIn:
         threads=0,
     )
     batch_tokens_max = BATCH_TOKENS_MAX
+    usage = Usage()
     fallbacks = ("no model: a stand-in judges by a checksum, for a proof of the delivery alone",)
 
     def encode(self, texts: Sequence[str]) -> Sequence[Bytes]:
@@ -75,9 +77,9 @@ def serve(watchdog: Watchdog, open_model: OpenModel) -> None:
     """As the command ``run``, with another model in the classifier's place."""
     watchdog.start()
     try:
-        settings = load_settings(os.environ, {Need.KAFKA}).settings
-        setup_logging(settings.log.level, settings.log.format, sys.stderr)
-        run(settings, watchdog, open_model)
+        loaded = load_settings(os.environ, {Need.KAFKA})
+        setup_logging(loaded.settings.log.level, loaded.settings.log.format, sys.stderr)
+        run(loaded, watchdog, open_model)
     except Stop as stop:
         print(stop, file=sys.stderr)  # noqa: T201 - to people
         sys.exit(stop.exit_code)

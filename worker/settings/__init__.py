@@ -3,6 +3,7 @@
 Nothing here travels: the wirer hands each part its own small dataclass.
 """
 
+from worker.settings.exporters import Exporters
 from worker.settings.groups import Settings
 from worker.settings.kafka import Config, admin_config, consumer_config, producer_config
 from worker.settings.load import Loaded, Need, Origin, load_settings
@@ -10,6 +11,7 @@ from worker.settings.view import Row, describe, render, variables_for
 
 __all__ = [
     "Config",
+    "Exporters",
     "Loaded",
     "Need",
     "Origin",

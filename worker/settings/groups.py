@@ -190,6 +190,13 @@ class DeadLetterSettings(Group):
     """Over how many records the shares are counted."""
 
 
+class HealthSettings(Group):
+    """``WORKER_HEALTH__*``."""
+
+    port: Annotated[int, whole(0, 65_535)] = 0
+    """The port of /livez, /readyz and /metrics; 0: none."""
+
+
 class LogSettings(Group):
     """``WORKER_LOG__*``."""
 
@@ -217,6 +224,7 @@ class Settings(Group):
     alert: AlertSettings = AlertSettings()
     cache: CacheSettings = CacheSettings()
     dead_letter: DeadLetterSettings = DeadLetterSettings()
+    health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 

@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from worker.errors import ConfigurationRefused
 from worker.settings.combinations import clashes
+from worker.settings.exporters import Exporters, exporters_of
 from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, SECRETS, VARIABLES, Settings, shown
 
 SECRETS_DIR = "WORKER_SECRETS_DIR"
@@ -62,11 +63,13 @@ class Loaded:
 
     Attributes:
         settings: The values.
+        exporters: Who gets the telemetry.
         origins: Where each variable that was given came from.
         warnings: What to tell the log once there is one.
     """
 
     settings: Settings
+    exporters: Exporters
     origins: Mapping[str, Origin]
     warnings: tuple[str, ...]
 
@@ -104,9 +107,13 @@ def load_settings(
         for clash in clashes(settings)
         if not wrong.keys() & {clash.variable, *clash.beside}
     ]
+    exporters, amiss = exporters_of(environ, health_port=settings.health.port)
+    faults += [_fault(one.variable, shown(environ.get(one.variable)), one.wants) for one in amiss]
     if faults:
         raise ConfigurationRefused("\n".join(faults))
-    return Loaded(settings=_completed(settings), origins=given.origins, warnings=given.warnings)
+    return Loaded(
+        settings=_completed(settings), exporters=exporters, origins=given.origins, warnings=given.warnings
+    )
 
 
 def _read(environ: Mapping[str, str], directory: Path) -> _Given:

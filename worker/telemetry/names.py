@@ -1,8 +1,8 @@
 """Every name that telemetry uses, in one place: dashboards, alert rules and docs are written against them.
 
-Those that begin with ``messaging.`` are OpenTelemetry's, as of the pinned schema; the others are ours. A rename is an
-entry in the changelog. No attribute names a channel, a user or a message, so the number of series is bounded by topics,
-partitions and the fixed sets of values below.
+Those that begin with ``messaging.`` are OpenTelemetry's, as of the pinned schema; the others are ours. A rename is
+an entry in the changelog. No attribute names a channel, a user or a message, so the number of series is bounded by
+topics, partitions and the fixed sets of values below.
 """
 
 from dataclasses import dataclass
@@ -98,8 +98,9 @@ OPERATION_DURATION = Metric(
     name="messaging.client.operation.duration",
     kind=Kind.HISTOGRAM,
     unit="s",
-    about="Calls to Kafka: a poll that brought messages, send (all outputs of a transaction), commit, and the other "
-    "calls of a transaction. A call gets slices of a second: one that takes longer counts again, with error.type.",
+    about="Calls to Kafka: a poll that brought messages, send (all outputs of a transaction), commit, and the "
+    "other calls of a transaction. A call gets slices of a second: one that takes longer counts again, with "
+    "error.type.",
     attributes=(SYSTEM, OPERATION, OPERATION_TYPE, GROUP, ERROR),
     buckets=_SECONDS,
 )
@@ -155,7 +156,8 @@ BACKLOG = Metric(
     name="moderation.backlog",
     kind=Kind.OBSERVED_GAUGE,
     unit="{message}",
-    about="What a read_committed reader could read and no committed verdict covers; no point while it is not known.",
+    about="What a read_committed reader could read and no committed verdict covers; no point while that is not "
+    "known.",
     attributes=(DESTINATION, PARTITION),
 )
 BACKLOG_UNKNOWN = Metric(
@@ -243,7 +245,8 @@ CACHE_LOOKUPS = Metric(
     name="moderation.cache.lookups",
     kind=Kind.OBSERVED_COUNTER,
     unit="{text}",
-    about="Texts to score: hit (known from before, or equal to another of the batch), or miss (the model was asked).",
+    about="Texts to score: hit (known from before, or equal to another of the batch), or miss (the model was "
+    "asked).",
     attributes=(LOOKUP,),
 )
 VERDICTS = Metric(

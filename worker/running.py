@@ -1,0 +1,156 @@
+"""The process that runs the worker: from the settings to its end."""
+
+import gc
+import logging
+import os
+import platform
+from dataclasses import dataclass
+
+from worker import health
+from worker.errors import ExitCode, Stop
+from worker.loop import Loop
+from worker.session import Session
+from worker.settings import Loaded, Settings
+from worker.vitals import Phase, Pulse, Vitals
+from worker.watchdog import Watchdog, end
+from worker.wiring import VERSION, Model, OpenModel, monotonic_ms, open_loop, session_options, telemetry_of
+
+log = logging.getLogger(__name__)
+
+PROGRESS_MS = 10_000
+VITALS_MS = 1_000
+CLOSE_MS_MAX = 3_000
+OBJECTS_IN_MEMORY = 100_000  # more than the records in memory are made of
+# The loop stands still in a transaction's call at most, which the watchdog ends some seconds before.
+LIVE_MS_MAX, LIVE_BEYOND_TRANSACTION_MS = 30_000, 15_000
+
+
+def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
+    """The worker, until a signal drains it; ends the process.
+
+    Raises:
+        Stop: The process must end; nothing is committed that should not be.
+    """
+    settings, pulse = loaded.settings, Pulse()
+    opened = telemetry_of(settings, loaded.exporters, lambda: pulse.vitals)
+    if settings.health.port:
+        bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
+        scrape = opened.scrape if opened else None
+        health.serve(settings.health.port, pulse, clock=monotonic_ms, bound_ms=bound_ms, scrape=scrape)
+    model = open_model(settings, log.info)
+    telemetry = opened.telemetry if opened else None
+    watch = telemetry.watch(watchdog.watch) if telemetry else watchdog.watch
+    session = Session(session_options(settings), clock=monotonic_ms, watch=watch)
+    loop = open_loop(settings, model, session, telemetry)
+    for line in start_up_lines(settings, model):
+        log.info("%s", line)
+    watchdog.begun(settings.kafka.transaction_timeout_ms)
+    spare_the_collector()
+    try:
+        session.subscribe()
+        progress = Progress(session, loop)
+        beat(pulse, model, session, loop)
+        pulse.phase = Phase.RUNNING
+        while not watchdog.stopping:
+            loop.turn()
+            beat(pulse, model, session, loop)
+            progress.tell(pulse.beat_ms)
+    except Stop as stop:
+        # Leaving the group lets the others go on at once; it must not keep this process alive.
+        watchdog.end_after(CLOSE_MS_MAX, stop.exit_code)
+        log.critical("%s", stop)
+        session.close()
+        if opened:
+            opened.close()
+        end(stop.exit_code)
+    pulse.phase = Phase.STOPPING
+    grace_ms = settings.shutdown.grace_ms_max
+    watchdog.end_after(grace_ms, ExitCode.DONE)
+    drained = loop.drain(monotonic_ms() + grace_ms)
+    session.close()
+    log.info("%s: %s", "drained" if drained else "not drained in time; nothing is lost", progress.summary())
+    if opened:
+        opened.close()
+    end(ExitCode.DONE)
+
+
+def beat(pulse: Pulse, model: Model, session: Session, loop: Loop) -> None:
+    """The loop has gone round; once a second it says how it is."""
+    now_ms = monotonic_ms()
+    if now_ms // VITALS_MS != pulse.beat_ms // VITALS_MS:
+        pulse.vitals = Vitals(
+            model=model.identity,
+            is_member=session.is_member,
+            partitions=len(session.assigned),
+            in_flight=loop.records_in_memory,
+            backlog=session.backlog(),
+            events={event.value: count for event, count in session.events.items()},
+            rebalances=dict(session.rebalances),
+            cache_hits=loop.cache.hits,
+            cache_misses=loop.cache.misses,
+            usage=model.usage,
+        )
+    pulse.beat_ms = now_ms
+
+
+def spare_the_collector() -> None:
+    """Keeps the cyclic garbage collector from what is no garbage.
+
+    Records in memory look like a heap that grows, and for every few thousand of them it walked through all of the
+    model's library, for 0.1 s: more time than all else together. What travels is freed by its reference counts.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_IN_MEMORY, *gc.get_threshold()[1:])
+
+
+def start_up_lines(settings: Settings, model: Model) -> list[str]:
+    """What runs, and every fall-back that was taken."""
+    identity, kafka = model.identity, settings.kafka
+    what = (
+        f"moderation-worker {VERSION}: model {identity.name} (revision {identity.revision[:12]}) on "
+        f"{identity.device}, {identity.dtype}, attention {identity.attention}, {identity.threads} threads, batches "
+        f"of {model.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} -> {kafka.verdict_topic}, "
+        f"{kafka.alert_topic}, {kafka.dead_letter_topic} as {kafka.group_id} / {kafka.transactional_id}; Python "
+        f"{platform.python_version()}, process {os.getpid()}"
+    )
+    return [what, *model.fallbacks]
+
+
+@dataclass(slots=True)
+class Progress:
+    """A line now and then about what the loop has done."""
+
+    session: Session
+    loop: Loop
+    _told_ms: int | None = None
+    _told_records: int = 0
+    _waited: bool = False
+
+    def tell(self, now_ms: int) -> None:
+        """Logs a line, when it is time for one and there is something to say."""
+        if self._told_ms is None:
+            self._told_ms = now_ms
+        took_ms = now_ms - self._told_ms
+        if took_ms < PROGRESS_MS:
+            return
+        records = self.loop.tally.records - self._told_records
+        self._told_ms, self._told_records = now_ms, self.loop.tally.records
+        if records:
+            behind = self.session.backlog()
+            is_known = behind.keys() == self.session.assigned
+            backlog = sum(behind.values()) if is_known else "not known"
+            rate = f"{records * 1000 // took_ms} messages/s, backlog {backlog}"
+            log.info("%s; %s", self.summary(), rate)
+        elif not self.session.assigned and self.session.is_member and not self._waited:
+            self._waited = True
+            log.info("no partitions: the group has more workers than partitions; ready to help")
+
+    def summary(self) -> str:
+        """In all."""
+        tally, cache, events = self.loop.tally, self.loop.cache, self.session.events
+        told = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
+        known = f"{cache.hits} of {cache.hits + cache.misses} texts known"
+        return (
+            f"{tally.records} messages in {tally.transactions} transactions, {known}, {tally.rewinds} rewinds{told}"
+        )
