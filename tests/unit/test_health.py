@@ -1,0 +1,85 @@
+"""The health port: each answer, over HTTP."""
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from worker.errors import ConfigurationRefused
+from worker.health import serve
+from worker.vitals import Phase, Pulse, Vitals
+
+BOUND_MS = 30_000
+
+
+@dataclass(slots=True)
+class Port:
+    """A port that is served, and what stands behind it."""
+
+    number: int
+    pulse: Pulse
+    now_ms: int = 0
+
+    def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
+        asked = urllib.request.Request(f"http://localhost:{self.number}{path}", method=method)
+        try:
+            with urllib.request.urlopen(asked) as answer:  # noqa: S310 - our own
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture
+def opened() -> Callable[..., Port]:
+    def opens(scrape: Callable[[str], tuple[bytes, str]] | None = None) -> Port:
+        port = Port(0, Pulse())
+        port.number = serve(0, port.pulse, clock=lambda: port.now_ms, bound_ms=BOUND_MS, scrape=scrape)
+        return port
+
+    return opens
+
+
+def test_it_is_alive_while_it_loads_and_while_the_loop_goes_round(opened: Callable[..., Port]) -> None:
+    port = opened()
+    port.now_ms = 10 * BOUND_MS
+    assert port.ask("/livez") == (200, "loading the model\n")
+    port.pulse.phase, port.pulse.beat_ms = Phase.RUNNING, port.now_ms - BOUND_MS
+    assert port.ask("/livez") == (200, "running\n")
+    port.now_ms += 1
+    assert port.ask("/livez") == (503, f"the loop has stood still for {BOUND_MS + 1} ms\n")
+    port.pulse.phase = Phase.STOPPING
+    assert port.ask("/livez")[0] == 200  # a drain has a bound of its own
+
+
+def test_it_is_ready_with_a_warm_model_and_a_place_in_the_group(opened: Callable[..., Port]) -> None:
+    port = opened()
+    assert port.ask("/readyz") == (503, "loading the model\n")
+    port.pulse.phase = Phase.RUNNING
+    assert port.ask("/readyz") == (503, "not a member of the consumer group yet\n")
+    port.pulse.vitals = Vitals(is_member=True)
+    assert port.ask("/readyz") == (200, "0 partitions\n")  # it waits for its turn
+    port.pulse.phase = Phase.STOPPING
+    assert port.ask("/readyz")[0] == 503
+
+
+def test_the_metrics_are_there_when_they_are_wanted(opened: Callable[..., Port]) -> None:
+    assert opened().ask("/metrics") == (404, "no metrics here: set OTEL_METRICS_EXPORTER=prometheus\n")
+    assert opened(lambda _: (b"up 1\n", "text/plain")).ask("/metrics?name=up") == (200, "up 1\n")
+
+
+def test_other_paths_are_told_what_there_is_and_a_head_has_no_body(opened: Callable[..., Port]) -> None:
+    port = opened()
+    assert port.ask("/") == (404, "here are /livez, /readyz and /metrics\n")
+    assert port.ask("/livez", "HEAD") == (200, "")
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("", 0)) as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(
+            ConfigurationRefused, match=f"WORKER_HEALTH__PORT: got {number}; wants a port that is free"
+        ):
+            serve(number, Pulse(), clock=lambda: 0, bound_ms=1, scrape=None)
