@@ -50,6 +50,7 @@ def main() -> None:
             ("latency",),
             ("scale",),
             ("cache", first, "--tokenizer", tokenizer),
+            ("telemetry", first, "--tokenizer", tokenizer),
         ):
             say(f"---- {name}")
             subprocess.run([sys.executable, "-m", f"tests.bench.{name}", *arguments], check=True)

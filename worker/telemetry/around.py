@@ -91,6 +91,8 @@ class Telemetry:
 
     def publish(self, log: Log, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
         """Publishes, and tells what became of it."""
+        if not records:
+            return log.publish(records, outputs)
         self._error = ""
         with self._tracing.transaction(records) if self._tracing else nullcontext() as span:
             committed = log.publish(records, outputs)
