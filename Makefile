@@ -14,7 +14,7 @@ SEED ?= 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types lock install clean
+.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types lock sbom install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,17 @@ types: install ## Check the types
 
 lock: install ## Write deploy/requirements.lock anew from pyproject.toml
 	$(BIN)/python deploy/lock.py $(if $(UPGRADE),--upgrade)
+
+# An environment of its own, as in the image, with the build of PyTorch that is in .venv: the tests' tools are no part
+# of what runs.
+sbom: install ## Write dist/sbom.cdx.json (CycloneDX): each package that the worker runs on, with its licence
+	$(BIN)/uv venv --quiet --clear build/sbom
+	$(BIN)/uv pip install --quiet --python build/sbom --constraints deploy/requirements.lock \
+		--requirements pyproject.toml $$(! grep -q ' cpu$$' .venv/installed || echo --torch-backend=cpu)
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment build/sbom --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.cdx.json
+	rm -rf build/sbom
 
 install: ## Make .venv with all of it, if it isn't there (the others call this)
 	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { \
