@@ -1,4 +1,4 @@
-"""``make sbom`` names what the worker runs on: all of it, and none of the tests' tools."""
+"""``make sbom`` names what the worker runs on: all of it, and none of the tests' tools; the docs name its CUDA."""
 
 import json
 import os
@@ -96,3 +96,10 @@ def test_each_package_can_be_looked_up_and_followed_to_what_it_needs(written: st
 def test_the_sbom_names_no_path_of_the_machine_that_wrote_it(written: str) -> None:
     assert str(ROOT) not in written
     assert "file:" not in written
+
+
+def test_the_driver_in_the_docs_is_for_the_cuda_of_the_locked_torch() -> None:
+    lock = LOCK.read_text()
+    torch, cuda = (re.findall(rf"^{name}==([\d.]+)", lock, re.MULTILINE) for name in ("torch", "cuda-toolkit"))
+    minor = ".".join(cuda[0].split(".")[:2])
+    assert f"torch {torch[0]} bring CUDA {minor}" in (ROOT / "docs" / "images.md").read_text()
