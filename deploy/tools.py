@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Installs what validates the manifests and rules into .tools, with the standard library alone: `make tools`.
+
+The programs come in .tools/bin: kustomize (the same as in `kubectl kustomize`), kubeconform, promtool and
+prometheus; the JSON schemas that kubeconform reads in .tools/schemas. A stamp says what was installed, so a second
+run does nothing. Needed: Go, npm, and Debian's apt-get for the two of Prometheus (elsewhere those on the PATH are
+taken).
+"""
+# ruff: noqa: T201, S603 - a person reads what this prints; the commands that it runs are its own words
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+BIN = TOOLS / "bin"
+SCHEMAS = TOOLS / "schemas"
+STAMP = TOOLS / "installed"
+
+GO_PROGRAMS = {
+    "kustomize": "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1",
+    "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
+}
+PROMETHEUS = ("prometheus", "promtool")  # Debian's: each release has its one version
+
+# Strict schemas of Kubernetes itself: the oldest version that has image volumes on by default.
+KUBERNETES = "1.35.0"
+KUBERNETES_SCHEMAS = "kubernetes-validate==1.37.0"
+
+# The custom resources that deploy/ uses, as types; the generator makes strict schemas of them.
+NPM_PACKAGES = {
+    "@kubernetes-models/keda": "2.0.0",
+    "@kubernetes-models/prometheus-operator": "6.0.0",
+    "@kubernetes-models/strimzi-kafka-operator": "1.0.1",
+    "ts-json-schema-generator": "2.4.0",
+}
+CUSTOM_RESOURCES = {
+    "@kubernetes-models/keda/keda.sh/v1alpha1": ["ScaledObject", "TriggerAuthentication"],
+    "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1": ["PodMonitor", "PrometheusRule"],
+    "@kubernetes-models/strimzi-kafka-operator/kafka.strimzi.io/v1": ["KafkaTopic", "KafkaUser"],
+}
+
+
+class RefusalError(Exception):
+    """A person must act first; the sentence says how."""
+
+
+def run(*command: str, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Runs one command and gives what it said.
+
+    Raises:
+        RefusalError: It isn't there or failed, with the end of what it said.
+    """
+    if shutil.which(command[0]) is None:
+        raise RefusalError(f"{command[0]} is not here: install it, then run this again.")
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[-15:]
+        raise RefusalError("\n".join([f"`{' '.join(command)}` failed:", *said]))
+    return done.stdout
+
+
+def install_go_programs(scratch: Path) -> None:
+    """Builds kustomize and kubeconform; without cgo, so that no C compiler is needed."""
+    for package in GO_PROGRAMS.values():
+        run("go", "install", package, cwd=scratch, environment={"GOBIN": str(BIN), "CGO_ENABLED": "0"})
+
+
+def install_prometheus(scratch: Path) -> None:
+    """Takes the two programs out of Debian's package, which installed would start a service.
+
+    Raises:
+        RefusalError: There is no apt-get, or it has no package, and the PATH has no such programs either.
+    """
+    if shutil.which("apt-get") is None:
+        for program in PROMETHEUS:
+            found = shutil.which(program)
+            if found is None:
+                raise RefusalError(f"{program} is not here, and no apt-get to get it: put it on the PATH.")
+            (BIN / program).unlink(missing_ok=True)
+            (BIN / program).symlink_to(found)
+        return
+    try:
+        run("apt-get", "download", "prometheus", cwd=scratch)
+    except RefusalError:
+        if os.geteuid() != 0:
+            raise RefusalError("apt-get knows no package prometheus: run `apt-get update` as root first.") from None
+        run("apt-get", "update", cwd=scratch)
+        run("apt-get", "download", "prometheus", cwd=scratch)
+    (package,) = scratch.glob("prometheus_*.deb")
+    run("dpkg", "-x", package.name, "unpacked", cwd=scratch)
+    for program in PROMETHEUS:
+        shutil.copy2(scratch / "unpacked" / "usr" / "bin" / program, BIN / program)
+
+
+def install_kubernetes_schemas(scratch: Path) -> None:
+    """Takes one version's strict schemas out of the wheel that carries them for all versions."""
+    run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", KUBERNETES_SCHEMAS, cwd=scratch)
+    (wheel,) = scratch.glob("*.whl")
+    folder = f"kubernetes_validate/kubernetes-json-schema/v{KUBERNETES}-local-strict/"
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name.startswith(folder) and name.endswith(".json"):
+                # They give themselves addresses on a server, and refer to their neighbour by its path there.
+                schema = json.loads(archive.read(name).replace(b'"/api/_definitions.json', b'"_definitions.json'))
+                schema.pop("$id", None)
+                (SCHEMAS / name.removeprefix(folder)).write_text(json.dumps(schema))
+
+
+def install_custom_resource_schemas(scratch: Path) -> None:
+    """Makes JSON schemas of the types in the npm packages: a field that no type has is refused."""
+    (scratch / "package.json").write_text(json.dumps({"private": True, "dependencies": NPM_PACKAGES}))
+    run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", cwd=scratch)
+    exports = [
+        f'export type {{ I{kind} }} from "{module}/{kind}";'
+        for module, kinds in CUSTOM_RESOURCES.items()
+        for kind in kinds
+    ]
+    (scratch / "resources.ts").write_text("\n".join(exports))
+    options = {"module": "nodenext", "moduleResolution": "nodenext", "strict": True, "types": []}
+    (scratch / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["resources.ts"]}))
+    generator = str(scratch / "node_modules" / ".bin" / "ts-json-schema-generator")
+    made = run(generator, "--tsconfig", "tsconfig.json", "--path", "resources.ts", "--no-type-check", cwd=scratch)
+    definitions = json.loads(made)["definitions"]
+    open_where_nothing_is_known(definitions)
+    for module, kinds in CUSTOM_RESOURCES.items():
+        group, version = module.split("/")[-2:]
+        for kind in kinds:
+            schema = {"$ref": f"#/definitions/I{kind}", "definitions": definitions}
+            (SCHEMAS / f"{kind.lower()}-{group.split('.')[0]}-{version}.json").write_text(json.dumps(schema))
+
+
+def open_where_nothing_is_known(schema: Any) -> None:
+    """An object without a single known field, such as a topic's `config`, takes any."""
+    if isinstance(schema, dict):
+        if schema.get("additionalProperties") is False and not schema.get("properties"):
+            del schema["additionalProperties"]
+        for part in schema.values():
+            open_where_nothing_is_known(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            open_where_nothing_is_known(part)
+
+
+STEPS: Sequence[tuple[str, Callable[[Path], None]]] = (
+    ("kustomize and kubeconform, built by Go", install_go_programs),
+    ("prometheus and promtool, from Debian's package", install_prometheus),
+    (f"Schemas of Kubernetes {KUBERNETES}", install_kubernetes_schemas),
+    ("Schemas of KEDA's, Strimzi's and the Prometheus operator's resources", install_custom_resource_schemas),
+)
+
+
+def install() -> list[str]:
+    """Does every step that can be done; gives a sentence for each that can't."""
+    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    if STAMP.exists() and STAMP.read_text() == digest:
+        return []
+    for folder in (BIN, SCHEMAS):
+        folder.mkdir(parents=True, exist_ok=True)
+    refusals: list[str] = []
+    for title, step in STEPS:
+        started_s = time.monotonic()
+        print(f"{title} ...", end="", flush=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                step(Path(scratch))
+            except RefusalError as refusal:
+                refusals.append(str(refusal))
+        print(f" {time.monotonic() - started_s:.1f} s", flush=True)
+    if not refusals:
+        STAMP.write_text(digest)
+    return refusals
+
+
+def main() -> int:
+    """Installs; the exit code is 1 when something is missing."""
+    refusals = install()
+    for refusal in refusals:
+        print(refusal, file=sys.stderr)
+    return 1 if refusals else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
