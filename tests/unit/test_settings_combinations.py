@@ -88,6 +88,7 @@ def test_a_combination_that_cant_work_is_refused(values: str, name: str, wants: 
         "KAFKA__POLL_INTERVAL_MS_MAX=15000",
         "BATCH__TOKENS_MAX=512",
         "MODEL__PATH=DuoGuard/DuoGuard-0.5B MODEL__REVISION=main MODEL__TOKENIZER_REVISION=main",
+        "MODEL__REVISION=main MODEL__TOKENIZER_REVISION=main",
         "KAFKA__BOOTSTRAP_SERVERS=a:9092,[::1]:9093,SASL_SSL://c.example:9094,d",
     ],
 )

@@ -125,7 +125,9 @@ def _input(settings: Settings) -> Iterator[Clash]:
 
 def _model(settings: Settings) -> Iterator[Clash]:
     model, path = settings.model, "WORKER_MODEL__PATH"
-    if model.revision is not None and (model.path == "demo" or Path(model.path).is_dir()):
+    # Without a path, which `model fetch` needs none of, there is no folder: Path("") would be this one.
+    is_local = model.path == "demo" or (model.path != "" and Path(model.path).is_dir())
+    if model.revision is not None and is_local:
         yield Clash("WORKER_MODEL__REVISION", f"nothing beside a local {path}: a folder has no revisions", (path,))
     if model.tokenizer_revision is not None and model.tokenizer is not None and Path(model.tokenizer).is_dir():
         other = "WORKER_MODEL__TOKENIZER"
