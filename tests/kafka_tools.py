@@ -1,0 +1,47 @@
+"""Apache Kafka's own command-line tools beside the bundled broker: its jars, and one more for the tools."""
+
+import importlib
+import os
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+
+from worker.demo.broker import JVM
+from worker.demo.jars import KAFKA_VERSION, jars, java
+
+TOOLS = {
+    "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
+    "kafka-configs.sh": "kafka.admin.ConfigCommand",
+    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-console-producer.sh": "org.apache.kafka.tools.ConsoleProducer",
+    "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "kafka-get-offsets.sh": "org.apache.kafka.tools.GetOffsetShell",
+    "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
+    "kafka-transactions.sh": "org.apache.kafka.tools.TransactionsCommand",
+}
+
+
+def install_tools(folder: Path) -> None:
+    """Writes a script for each tool, as Kafka's distribution has them in ``bin``."""
+    class_path = os.pathsep.join(str(jar) for jar in [*jars(lambda _: None), _tools_jar()])
+    quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
+    for name, main in TOOLS.items():
+        command = shlex.join([str(java()), *JVM, quiet, "-cp", class_path, main])
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        script.chmod(0o755)
+
+
+def _tools_jar() -> Path:
+    """Downloaded once (0.7 MB), beside the broker's."""
+    jar = jars(lambda _: None)[0].parent.parent / f"kafka-tools-{KAFKA_VERSION}.jar"
+    if not jar.exists():
+        maven = importlib.import_module("jgo.maven")
+        parse = importlib.import_module("jgo.parse")
+        with tempfile.TemporaryDirectory(dir=jar.parent) as staging:
+            context = maven.MavenContext(repo_cache=Path(staging))
+            [coordinate] = parse.Endpoint.parse(f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}").coordinates
+            fetched = shutil.move(context.create_dependency(coordinate).artifact.resolve(), staging)
+            Path(fetched).rename(jar)  # whole, or not there
+    return jar
