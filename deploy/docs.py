@@ -5,6 +5,7 @@ The examples are made by the worker's own parts; a test makes the pages again an
 """
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from worker.settings import Settings
 from worker.settings.groups import GROUPS, VARIABLES, shown
 
 ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = 120
 MADE = "<!-- Made by deploy/docs.py; a test compares. -->\n"
 
 JUDGED_AT = "2026-01-31T09:30:00.250Z"
@@ -107,7 +109,7 @@ def _message(name: str, example: Mapping[str, Any], after: str) -> str:
     shown_as = json.dumps(example, indent=2)
     rows = _fields(schema, schema.get("$defs", {}))
     return (
-        f"{MADE}# {schema['title']}\n\n{schema['description']}\n\n"
+        f"{MADE}# {schema['title']}\n\n{textwrap.fill(schema['description'], COLUMNS)}\n\n"
         f"As JSON Schema: [{name}.schema.json](../../schemas/v1/{name}.schema.json).\n\n"
         f"```json\n{shown_as}\n```\n\n" + _table(("field", "type", "what"), rows) + f"\n{after}\n"
     )
