@@ -75,7 +75,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
     changed = load_file(weights)
     changed["score.weight"] = -changed["score.weight"]  # so that the two disagree
     save_file(changed, weights, {"format": "pt"})
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("WORKER_", "MAKE", "MFLAGS"))}
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WORKER_", "OTEL_", "MAKE", "MFLAGS"))
+    }
     with running_broker() as broker:
         environ = {
             "WORKER_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap_servers,
