@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _SLOW_COMMIT_MS = 5_000
 _SLOWNESS_COUNTS_AGAIN_MS = 30_000
+_TELL_AGAIN_MS = 30_000
 _TOPIC_MISSING_MS_MAX = 5_000  # a broker that has just started may not know it yet
 _TRANSPORT = frozenset({"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE", "_TIMED_OUT"})
 _NEVER_TAKEN = frozenset({"MSG_SIZE_TOO_LARGE", "INVALID_RECORD"})  # of one output; others may be weather
@@ -91,6 +92,7 @@ class Publisher:
         self._started_ms = 0
         self._began_ms: int | None = None
         self._failure = Failure(code="")
+        self._told_ms = 0
         self._state = State.NEW
         self._producer = self._new_producer()
 
@@ -118,8 +120,12 @@ class Publisher:
                 self._producer = self._new_producer()
         if self._state is State.NEW:
             self._started_ms = self._clock()
-            self._step(self._call())
+            event = self._call()
+            self._step(event)
             self._suspect = ""
+            if event is Event.RETRY and self._started_ms - self._told_ms >= _TELL_AGAIN_MS:
+                self._told_ms = self._started_ms
+                log.warning("waiting for Kafka to settle the last transaction: %s", self._failure.text)
         return self._state is State.READY and self._knows_topics()
 
     def publish(
@@ -169,6 +175,7 @@ class Publisher:
     def _new_producer(self) -> Producer:
         self._state = State.NEW
         self._began_ms = None
+        self._told_ms = self._clock()
         return client(Producer, {**self._options.config, "error_cb": self._on_error}, Overheard(self._on_cut))
 
     def _call(self) -> Event:

@@ -44,7 +44,7 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
     loop = open_loop(settings, model, session, telemetry)
     for line in start_up_lines(settings, model):
         log.info("%s", line)
-    watchdog.begun(settings.kafka.transaction_timeout_ms)
+    watchdog.begun(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max)
     spare_the_collector()
     try:
         session.subscribe()
@@ -64,9 +64,7 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
             opened.close()
         end(stop.exit_code)
     pulse.phase = Phase.STOPPING
-    grace_ms = settings.shutdown.grace_ms_max
-    watchdog.end_after(grace_ms, ExitCode.DONE)
-    drained = loop.drain(monotonic_ms() + grace_ms)
+    drained = loop.drain(monotonic_ms() + watchdog.grace_left_ms)
     session.close()
     log.info("%s: %s", "drained" if drained else "not drained in time; nothing is lost", progress.summary())
     if opened:

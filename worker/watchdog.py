@@ -45,6 +45,7 @@ class Watchdog:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._begun = False
+        self._grace_ms = 0
         self._grace_ticks: int | None = None
         self._grace_code = ExitCode.DONE
 
@@ -52,6 +53,11 @@ class Watchdog:
     def stopping(self) -> bool:
         """Whether a signal has come."""
         return self._stopping.is_set()
+
+    @property
+    def grace_left_ms(self) -> int:
+        """How long the process has to end by itself; 0: it was not asked to."""
+        return int((self._grace_ticks or 0) * _TICK_S * 1000)
 
     def start(self) -> None:
         """Takes the signals over, from the main thread; before anything slow is imported."""
@@ -71,12 +77,14 @@ class Watchdog:
         finally:
             self._call = None
 
-    def begun(self, transaction_timeout_ms: int) -> None:
+    def begun(self, transaction_timeout_ms: int, grace_ms: int) -> None:
         """From now on there is something to drain, and calls may take as long as a transaction may.
 
-        Before, a signal ends the process at once.
+        Before, a signal ends the process at once. Now it has so long from the signal: also when that comes in a
+        transaction that takes its time, for the orchestrator counts from the signal as well.
         """
         self._overstay_ms = max(self._overstay_ms, transaction_timeout_ms + _TO_SPARE_MS)
+        self._grace_ms = grace_ms
         self._begun = True
 
     def end_after(self, grace_ms: int, code: ExitCode) -> None:
@@ -92,6 +100,7 @@ class Watchdog:
                 if not self._begun:
                     end(ExitCode.DONE)
                 log.info("asked to stop: finishing what is on the device; a second signal ends at once")
+                self.end_after(self._grace_ms, ExitCode.DONE)
                 self._stopping.set()
 
     def _watch_calls(self) -> None:

@@ -22,12 +22,14 @@ with watchdog.watch("send_offsets_to_transaction"):
     sys.stdin.readline()
 print("returned")
 """
+# The same, of a worker that has begun and may take a tenth of a second to end.
+BEGUN = PROCESS.replace("with ", "watchdog.begun(transaction_timeout_ms=60_000, grace_ms=100)\nwith ")
 
 
-def watched_call() -> subprocess.Popen[str]:
+def watched_call(code: str = PROCESS) -> subprocess.Popen[str]:
     """A process that is inside the call."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS],
+        [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,3 +54,11 @@ def test_time_that_the_process_was_stopped_is_not_the_calls() -> None:
     process.send_signal(signal.SIGCONT)
     out, log = process.communicate("\n", timeout=30)
     assert (out, process.returncode) == ("returned\n", ExitCode.DONE), log
+
+
+def test_the_time_to_end_begins_with_the_signal_also_inside_a_call() -> None:
+    process = watched_call(BEGUN)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == ExitCode.DONE  # a call that is taken for one that hangs ends it as Kafka's
+    _, log = process.communicate()
+    assert "the time to stop is over" in log

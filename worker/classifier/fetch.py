@@ -48,7 +48,7 @@ def fetch(
     tokenizer = tokenizer or (name if has_tokenizer else BASE_TOKENIZERS.get(name.rsplit("/", 1)[-1]))
     if tokenizer is None:
         raise ModelBroken(
-            f"{name} comes without a tokenizer, and its base model is not known: name one (--tokenizer)."
+            f"{name} comes without a tokenizer, and its base model is not known: set WORKER_MODEL__TOKENIZER."
         )
     tokens_commit = commit
     if tokenizer != name or tokenizer_revision is not None:
@@ -76,7 +76,7 @@ def _resolve(name: str, revision: str | None) -> tuple[str, bool]:
     with asking_the_hub(name, revision, "model fetch"):
         info = HfApi().model_info(name, revision=revision)
     if info.sha is None:
-        raise ModelBroken(f"The hub doesn't say at which commit {name} is: try again, with --revision.")
+        raise ModelBroken(f"The hub doesn't say at which commit {name} is: set WORKER_MODEL__REVISION.")
     return info.sha, any(file.rfilename == TOKENIZER_FILE for file in info.siblings or ())
 
 

@@ -124,7 +124,8 @@ def _commit(source: Source, files: Mapping[str, str], revision: str | None) -> s
     if revision is not None and revision != commit:
         raise ModelBroken(
             f"WORKER_MODEL__REVISION is {revision}, but {source.folder} holds commit {commit or 'unknown'}: "
-            f"unset it, or fetch that one: moderation-worker model fetch --revision {revision} {source.name} FOLDER"
+            f"unset it, or fetch that one: WORKER_MODEL__REVISION={revision} moderation-worker model fetch "
+            f"{source.name} FOLDER"
         )
     return commit
 

@@ -210,7 +210,7 @@ class ShutdownSettings(Group):
     """``WORKER_SHUTDOWN__*``."""
 
     grace_ms_max: Annotated[int, whole(0, 3_600_000)] = 20_000
-    """How long draining may take after SIGTERM."""
+    """How long the process may take to end after SIGTERM."""
 
 
 class Settings(Group):
