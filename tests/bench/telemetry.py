@@ -10,7 +10,6 @@ import gzip
 import statistics
 import sys
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +65,7 @@ def scraped(port: int) -> Iterator[None]:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                     answer.read()
-            except urllib.error.URLError:
+            except OSError:  # no worker, or one that has just ended
                 continue
 
     thread = threading.Thread(target=scrape)
