@@ -1,6 +1,7 @@
 """A real Prometheus for tests: it scrapes workers each second, evaluates the rules, and is asked over HTTP."""
 
 import json
+import math
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +21,6 @@ from worker.demo.node import HOST, free_ports
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "deploy" / "prometheus"
 JOB = "moderation-worker"
-WINDOW = "10s"
-"""For Grafana's ``$__rate_interval``, which is four scrapes at least."""
-
 Labels = Mapping[str, str]
 
 
@@ -42,14 +40,19 @@ class Prometheus:
     address: str
 
     def ask(self, query: str) -> list[tuple[Labels, float]]:
-        """What it says now."""
-        return [(one["metric"], float(one["value"][1])) for one in self._get("query", query=query)["result"]]
+        """What it says now; a quantile or a share of nothing is no answer."""
+        found = [(one["metric"], float(one["value"][1])) for one in self._get("query", query=query)["result"]]
+        return [(labels, value) for labels, value in found if not math.isnan(value)]
 
-    def ask_range(self, query: str, *, start_s: float, end_s: float, step_s: int) -> list[tuple[Labels, list[Any]]]:
+    def ask_range(
+        self, query: str, *, start_s: float, end_s: float, step_s: int
+    ) -> list[tuple[Labels, list[tuple[float, float]]]]:
         """What it says of a while: for each series pairs of seconds and value."""
         asked = {"query": query, "start": start_s, "end": end_s, "step": step_s}
         found = self._get("query_range", **asked)["result"]
-        return [(one["metric"], [(at, float(value)) for at, value in one["values"]]) for one in found]
+        return [
+            (one["metric"], [(at, float(value)) for at, value in one["values"] if value != "NaN"]) for one in found
+        ]
 
     def value(self, query: str) -> float:
         """The only figure that it gives; 0: there is none."""
@@ -114,9 +117,14 @@ def running_prometheus(program: Path, folder: Path, ports: Sequence[int]) -> Ite
             process.terminate()
 
 
-def as_asked(query: str) -> str:
-    """A panel's query, with what Grafana would put into it."""
-    values = {"$job": JOB, "$namespace": ".*", "$instance": ".*", "$__rate_interval": WINDOW}
+def as_asked(query: str, *, window: str) -> str:
+    """A panel's query, with what Grafana would put into it.
+
+    Args:
+        query: With Grafana's variables.
+        window: For rates; Grafana's is four scrapes at least.
+    """
+    values = {"$job": JOB, "$namespace": ".*", "$instance": ".*", "$__rate_interval": window}
     for name, value in values.items():
         query = query.replace(name, value)
     return query

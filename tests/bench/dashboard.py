@@ -32,6 +32,7 @@ SECOND_WORKER_S = 25
 UNREADABLE_EVERY = 500
 AFTER_S = 10
 STEP_S = 2
+WINDOW = "10s"
 MINUTES_MAX = 6
 SHOWN = (
     *("Messages a second, read and written", "Backlog", "From message to verdict"),
@@ -148,10 +149,10 @@ def curves(prometheus: Prometheus, panel: Panel, began_s: float) -> Curves:
     """A panel's, by legend; seconds count from the beginning."""
     found: Curves = {}
     for legend, query in panel.queries.items():
-        asked = as_asked(promql(query))
+        asked = as_asked(promql(query), window=WINDOW)
         answers = prometheus.ask_range(asked, start_s=began_s, end_s=prometheus.now_s, step_s=STEP_S)
         for labels, points in answers:
-            found[named(legend, labels)] = [(at - began_s, value) for at, value in points if value == value]  # noqa: PLR0124 - not NaN
+            found[named(legend, labels)] = [(at - began_s, value) for at, value in points]
     return found
 
 

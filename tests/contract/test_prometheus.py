@@ -16,6 +16,7 @@ from worker.demo.node import free_ports
 from worker.demo.trial import MESSAGES
 
 PORTIONS = 5
+WINDOW = "30s"
 EMPTY = {
     "moderation_device_memory_bytes": "there is no GPU here",
     "moderation_aborted_messages_total": "no transaction was aborted",
@@ -31,7 +32,7 @@ def panels() -> Iterator[str]:
     """The queries of all of them."""
     for file in sorted((ROOT / "deploy" / "dashboards").glob("*.json")):
         for panel in json.loads(file.read_text())["panels"]:
-            yield from (as_asked(target["expr"]) for target in panel.get("targets", []))
+            yield from (as_asked(target["expr"], window=WINDOW) for target in panel.get("targets", []))
 
 
 def runbook() -> Iterator[str]:
