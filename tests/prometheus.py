@@ -85,12 +85,14 @@ class Prometheus:
 @contextmanager
 def running_prometheus(program: Path, folder: Path, ports: Sequence[int]) -> Iterator[Prometheus]:
     """Scrapes the workers with these health ports and evaluates the rules in deploy/, while the block lasts."""
+    targets = [
+        {"targets": [f"{HOST}:{port}"], "labels": {"instance": f"worker-{number}"}}  # named, as pods are
+        for number, port in enumerate(ports)
+    ]
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES / "alerts.yaml")],
-        "scrape_configs": [
-            {"job_name": JOB, "static_configs": [{"targets": [f"{HOST}:{port}" for port in ports]}]}
-        ],
+        "scrape_configs": [{"job_name": JOB, "static_configs": targets}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # which is YAML, too
     prometheus = Prometheus(address=f"{HOST}:{free_ports(1)[0]}")

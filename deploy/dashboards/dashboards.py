@@ -166,8 +166,8 @@ OVERVIEW = Dashboard(
             Panel(
                 title="Backlog",
                 queries={
-                    f"{{{{{TOPIC}}}}}, as far as known": f"sum by ({TOPIC}) ({BACKLOG})",
-                    "partitions whose backlog is unknown": UNKNOWN,
+                    f"{{{{{TOPIC}}}}} (known)": f"sum by ({TOPIC}) ({BACKLOG})",
+                    "partitions unknown": UNKNOWN,
                 },
             ),
             Panel(

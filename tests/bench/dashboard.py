@@ -42,9 +42,21 @@ SHOWN = (
     *("Transactions a second", "Calls to Kafka, p99", "CPUs in use"),
 )
 
-COLUMNS, WIDTH, HEIGHT, GAP, LEFT, HEAD = 3, 340, 130, 20, 44, 50
-LEGEND_LINE, LEGEND_LINES = 13, 7
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#17becf", "#bcbd22", "#e377c2")
+COLUMNS, WIDTH, HEIGHT, GAP, LEFT, HEAD = 3, 340, 130, 20, 44, 60
+PICTURE = COLUMNS * (WIDTH + GAP) + GAP
+LEGEND_LINE = 13
+COLOURS = (
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#17becf",
+    "#bcbd22",
+    "#e377c2",
+    "#7f7f7f",
+)
 
 Curves = dict[str, list[tuple[float, float]]]
 
@@ -161,26 +173,23 @@ def named(legend: str, labels: Labels) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend)
 
 
-def draw(log: str, panels: Mapping[str, Curves]) -> str:
-    """The picture."""
+def draw(title: str, panels: Mapping[str, Curves]) -> str:
+    """The picture: rows of panels, each as high as its longest legend wants."""
     end_s = max(at for one in panels.values() for points in one.values() for at, _ in points)
-    cell = HEIGHT + 40 + LEGEND_LINE * LEGEND_LINES
-    width = COLUMNS * (WIDTH + GAP) + GAP
-    height = HEAD + -(-len(panels) // COLUMNS) * cell
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        text(GAP, 28, f"What Prometheus says of {log}; seconds from the first message", size=16),
-    ]
     units = {panel.title: panel.unit for panel in shown()}
-    for number, (title, found) in enumerate(panels.items()):
-        x, y = GAP + number % COLUMNS * (WIDTH + GAP), HEAD + number // COLUMNS * cell
-        lines += [text(x, y + 10, title, size=13), *chart(found, x + LEFT, y + 20, end_s=end_s, unit=units[title])]
-    return "\n".join([*lines, "</svg>"]) + "\n"
+    lines, y = [text(GAP, 28, title, size=16)], HEAD
+    names = list(panels)
+    for row in (names[first : first + COLUMNS] for first in range(0, len(names), COLUMNS)):
+        for x, name in zip(range(GAP, PICTURE, WIDTH + GAP), row, strict=False):
+            lines += [text(x, y, name, size=13)]
+            lines += chart(panels[name], x + LEFT, y + 8, end_s=end_s, unit=units[name])
+        y += HEIGHT + 50 + LEGEND_LINE * max(-(-len(panels[name]) // 2) for name in row)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PICTURE} {y}" font-family="sans-serif">'
+    return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *lines, "</svg>"]) + "\n"
 
 
 def chart(found: Curves, x: int, y: int, *, end_s: float, unit: str) -> Iterator[str]:
-    """One panel's curves, from 0, and their legend."""
+    """One panel's curves, from 0, and their legend in two columns."""
     width, bottom = WIDTH - LEFT, y + HEIGHT
     top = max((value for points in found.values() for _, value in points), default=0) or 1
     yield f'<rect x="{x}" y="{y}" width="{width}" height="{HEIGHT}" fill="#f6f6f6"/>'
@@ -191,9 +200,8 @@ def chart(found: Curves, x: int, y: int, *, end_s: float, unit: str) -> Iterator
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{x + width * at / end_s:.0f},{bottom - HEIGHT * value / top:.1f}" for at, value in points)
         yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.3"/>'
-        if number < 2 * LEGEND_LINES:
-            column, line = divmod(number, LEGEND_LINES)
-            yield text(x + column * width // 2, bottom + 14 + LEGEND_LINE * line, name, colour=colour)
+        line, column = divmod(number, 2)
+        yield text(x + column * width // 2, bottom + 26 + LEGEND_LINE * line, name, colour=colour)
 
 
 def scale(value: float, unit: str) -> str:
@@ -223,7 +231,7 @@ def main() -> None:
         found = run(values, Path(folder))
     for title, one in found.items():
         say(f"{title}: {', '.join(one) or 'nothing'}")
-    title = f"{len(values):,} messages of {log.name.partition('.')[0]}"
+    title = f"{len(values):,} messages of {log.name.partition('.')[0]}, as Prometheus saw them"
     (PICTURES / "dashboard.svg").write_text(draw(title, found), encoding="utf-8")
 
 
