@@ -1,8 +1,8 @@
 """The dashboards' panels of a real run, as a picture: ``python -m tests.bench.dashboard LOG``.
 
-A worker with the bundled model moderates the messages of a log on the embedded Kafka, scraped by a real Prometheus:
-first at an even rate, then all that are left at once, so that a backlog stands and is worked off; halfway a second
-worker joins. Prometheus is then asked what the panels ask. The curves are its answers; Grafana has no part in it.
+A worker with the bundled model moderates the messages of a log on the embedded Kafka, scraped by a real Prometheus.
+A backlog stands before it starts; then messages come at an even rate, with waves of many at once, and a second worker
+joins. Prometheus is then asked what the panels ask. The curves are its answers; Grafana has no part in it.
 """
 
 import argparse
@@ -24,15 +24,16 @@ from worker.demo.broker import running_broker
 from worker.demo.names import Names
 from worker.demo.node import free_ports
 from worker.demo.workers import Worker
-from worker.topics import create_topics
+from worker.topics import PARTITIONS, create_topics
 
-PER_SECOND = 600
-EVEN_S = 45
-SECOND_WORKER_S = 25
+BACKLOG = 25_000
+PER_SECOND = 500
+WAVE, WAVE_EVERY_S = 5_000, 15
+SECOND_WORKER_S = 5
 UNREADABLE_EVERY = 500
 AFTER_S = 10
-STEP_S = 2
-WINDOW = "10s"
+STEP_S = 1
+WINDOW = "5s"
 MINUTES_MAX = 6
 SHOWN = (
     *("Messages a second, read and written", "Backlog", "From message to verdict"),
@@ -68,21 +69,31 @@ def messages(log: Path) -> list[bytes]:
     return [b"no JSON" if number % UNREADABLE_EVERY == 0 else value for number, value in enumerate(values, 1)]
 
 
-def feed(servers: str, topic: str, values: Sequence[bytes]) -> Iterator[float]:
-    """Sends them, at an even rate and then all that are left; yields how many seconds have passed."""
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "log_level": 0})
-    began_s = time.monotonic()
-    sent = 0
-    while sent < len(values):
-        passed_s = time.monotonic() - began_s
-        due = int(passed_s * PER_SECOND) if passed_s < EVEN_S else len(values)
-        for value in values[sent:due]:
-            producer.produce(topic, value)
-            producer.poll(0)
-        sent = due
-        yield passed_s
-        time.sleep(0.02)
-    producer.flush()
+class Feed:
+    """What is sent, over the partitions in turn."""
+
+    def __init__(self, servers: str, topic: str, values: Sequence[bytes]) -> None:
+        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "log_level": 0})
+        self._topic = topic
+        self._values = values
+        self._sent = 0
+
+    def up_to(self, total: int) -> None:
+        """Sends until it is so many."""
+        for number in range(self._sent, min(total, len(self._values))):
+            self._producer.produce(self._topic, self._values[number], partition=number % PARTITIONS)
+            self._producer.poll(0)
+            self._sent = number + 1
+        self._producer.flush()
+
+    def course(self) -> Iterator[float]:
+        """Sends what is left, at an even rate and in waves; yields how many seconds have passed."""
+        began, began_s = self._sent, time.monotonic()
+        while self._sent < len(self._values):
+            passed_s = time.monotonic() - began_s
+            self.up_to(began + int(passed_s * PER_SECOND) + WAVE * int(passed_s // WAVE_EVERY_S))
+            yield passed_s
+            time.sleep(0.02)
 
 
 def start(folder: Path, names: Names, servers: str, port: int) -> Worker:
@@ -113,11 +124,13 @@ def run(values: Sequence[bytes], folder: Path) -> dict[str, Curves]:
     ):
         servers = broker.bootstrap_servers
         create_topics({"bootstrap.servers": servers}, names.specs)
+        feed = Feed(servers, names.input, values)
+        feed.up_to(BACKLOG)
         crew = [start(folder, names, servers, ports[0])]
         try:
             wait(lambda: prometheus.value("moderation_partitions") > 0, crew)
             began_s = prometheus.now_s
-            for passed_s in feed(servers, names.input, values):
+            for passed_s in feed.course():
                 if passed_s > SECOND_WORKER_S and len(crew) == 1:
                     crew.append(start(folder, names, servers, ports[1]))
             wait(lambda: judged(prometheus) == len(values), crew)
