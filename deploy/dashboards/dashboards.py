@@ -8,7 +8,7 @@ partition until one of them is scraped again, it takes the greater figure. What 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,7 +21,6 @@ SCHEMA_VERSION = 39  # Grafana 11's; later ones read it
 COLUMNS = 24
 CHOSEN = 'job="$job", namespace=~"$namespace", instance=~"$instance"'
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
-TOPIC, PARTITION = "messaging_destination_name", "messaging_destination_partition_id"
 
 
 class Kind(Enum):
@@ -32,7 +31,7 @@ class Kind(Enum):
     HEAT = "heatmap"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Panel:
     """What stands in one rectangle.
 
@@ -41,7 +40,6 @@ class Panel:
         queries: PromQL by the legend of its curves.
         unit: Grafana's name of it.
         kind: How it is drawn.
-        width: Of the 24 columns.
         stacked: The curves are parts of a whole.
         nothing: What a single figure says when there is no data.
     """
@@ -50,7 +48,6 @@ class Panel:
     queries: Mapping[str, str]
     unit: str = "short"
     kind: Kind = Kind.CURVES
-    width: int = 8
     stacked: bool = False
     nothing: str = "no data"
 
@@ -63,13 +60,13 @@ class Panel:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Dashboard:
-    """One of Grafana's; its panels by the heading above them."""
+    """One of Grafana's: its rows of panels, by the heading above them."""
 
     name: str
     title: str
-    rows: Mapping[str, tuple[Panel, ...]]
+    rows: Mapping[str, Sequence[Panel]]
 
 
 def rate(metric: str, by: str = "", where: str = "") -> str:
@@ -77,24 +74,40 @@ def rate(metric: str, by: str = "", where: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} (rate({metric}{{@{where}}}[@]))"
 
 
-def quantiles(histogram: str, by: str = "") -> dict[str, str]:
+def rates(metric: str, by: str, where: str = "") -> dict[str, str]:
+    """How much a second, a curve for each value of the labels."""
+    return {legend(by): rate(metric, by, where)}
+
+
+def states(metric: str, by: str) -> dict[str, str]:
+    """How much there is, a curve for each value of the label."""
+    return {legend(by): f"sum by ({by}) ({metric}{{@}})"}
+
+
+def legend(by: str) -> str:
+    """The values of the labels."""
+    return " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
+
+
+def quantile(of: float, histogram: str, by: str = "") -> str:
+    """One of them, from the buckets of all workers."""
+    buckets = rate(f"{histogram}_bucket", f"{by}, le" if by else "le")
+    return f"histogram_quantile({of}, {buckets})"
+
+
+def quantiles(histogram: str) -> dict[str, str]:
     """The median, the 90th and the 99th percentile."""
-    name = f"{{{{{by}}}}} " if by else ""
-    return {
-        f"{name}p{share * 100:.0f}": f"histogram_quantile({share}, {rate(histogram + '_bucket', by=by_le(by))})"
-        for share in (0.5, 0.9, 0.99)
-    }
-
-
-def by_le(by: str) -> str:
-    """The buckets apart, and what is asked besides."""
-    return f"{by}, le" if by else "le"
+    return {f"p{of * 100:.0f}": quantile(of, histogram) for of in (0.5, 0.9, 0.99)}
 
 
 def heat(title: str, histogram: str) -> Panel:
     """How often each bucket, over time."""
-    asked = f"sum by (le) (increase({histogram}_bucket{{@}}[@]))"
-    return Panel(title=title, queries={"{{le}}": asked}, kind=Kind.HEAT)
+    return Panel(title, {"{{le}}": f"sum by (le) (increase({histogram}_bucket{{@}}[@]))"}, kind=Kind.HEAT)
+
+
+def stat(title: str, query: str, unit: str = "short", nothing: str = "no data") -> Panel:
+    """A single figure."""
+    return Panel(title, {"now": query}, unit, Kind.STAT, nothing=nothing)
 
 
 def share(part: str, whole: str) -> str:
@@ -102,249 +115,125 @@ def share(part: str, whole: str) -> str:
     return f"({part} or 0 * {whole}) / {whole}"
 
 
-BACKLOG = f"max by (namespace, {TOPIC}, {PARTITION}) (moderation_backlog{{@}})"
+TOPIC, OPERATION = "messaging_destination_name", "messaging_operation_name"
+BACKLOG = f"max by (namespace, {TOPIC}, messaging_destination_partition_id) (moderation_backlog{{@}})"
 UNKNOWN = "sum(moderation_backlog_unknown{@})"
-VERDICTS = "moderation_verdicts_total"
+VERDICTS, LOOKUPS = "moderation_verdicts_total", "moderation_cache_lookups_total"
 FLAGGED = share(rate(VERDICTS, where=', moderation_flagged="true"'), rate(VERDICTS))
-LOOKUPS = "moderation_cache_lookups_total"
 KNOWN = share(rate(LOOKUPS, where=', moderation_lookup="hit"'), rate(LOOKUPS))
-OPERATION = "messaging_operation_name"
-OPERATIONS = "messaging_client_operation_duration_seconds"
-
-MODEL = ("moderation_model_name", "moderation_model_revision", "moderation_model_dtype")
+END_TO_END = "moderation_end_to_end_duration_seconds"
+CALLS = "messaging_client_operation_duration_seconds"
+MODEL = "moderation_model_name, moderation_model_revision, moderation_model_dtype"
 
 OVERVIEW = Dashboard(
-    name="overview",
-    title="Moderation overview",
-    rows={
+    "overview",
+    "Moderation overview",
+    {
         "Now": (
-            Panel(
-                title="Workers that answer",
-                queries={"workers": "sum(up{@})"},
-                kind=Kind.STAT,
-                width=4,
-                nothing="none",
-            ),
-            Panel(
-                title="Verdicts a second",
-                queries={"verdicts": rate(VERDICTS)},
-                kind=Kind.STAT,
-                width=4,
-                nothing="none",
-            ),
-            Panel(title="Flagged", queries={"flagged": FLAGGED}, unit="percentunit", kind=Kind.STAT, width=4),
-            Panel(
-                title="Backlog",
-                queries={"messages": f"sum({BACKLOG}) unless {UNKNOWN} > 0"},
-                kind=Kind.STAT,
-                width=4,
-                nothing="unknown",
-            ),
-            Panel(
-                title="End to end, p99",
-                queries={"p99": quantiles("moderation_end_to_end_duration_seconds")["p99"]},
-                unit="s",
-                kind=Kind.STAT,
-                width=4,
-            ),
-            Panel(
-                title="Dead letters in the last hour",
-                queries={"dead letters": "sum(increase(moderation_dead_letters_total{@}[1h]))"},
-                kind=Kind.STAT,
-                width=4,
-                nothing="none",
-            ),
+            stat("Workers that answer", "sum(up{@})", nothing="none"),
+            stat("Verdicts a second", rate(VERDICTS), nothing="none"),
+            stat("Flagged", FLAGGED, "percentunit"),
+            stat("Backlog", f"sum({BACKLOG}) unless {UNKNOWN} > 0", nothing="unknown"),
+            stat("End to end, p99", quantile(0.99, END_TO_END), "s"),
+            stat("Dead letters of an hour", "sum(increase(moderation_dead_letters_total{@}[1h]))", nothing="none"),
         ),
         "Flow": (
             Panel(
-                title="Messages a second, read and written",
-                queries={
-                    f"from {{{{{TOPIC}}}}}": rate("messaging_client_consumed_messages_total", by=TOPIC),
-                    f"to {{{{{TOPIC}}}}}": rate("messaging_client_sent_messages_total", by=TOPIC),
+                "Messages a second, read and written",
+                {
+                    f"from {legend(TOPIC)}": rate("messaging_client_consumed_messages_total", TOPIC),
+                    f"to {legend(TOPIC)}": rate("messaging_client_sent_messages_total", TOPIC),
                 },
             ),
             Panel(
-                title="Backlog",
-                queries={
-                    f"{{{{{TOPIC}}}}} (known)": f"sum by ({TOPIC}) ({BACKLOG})",
-                    "partitions unknown": UNKNOWN,
-                },
+                "Backlog",
+                {f"{legend(TOPIC)} (known)": f"sum by ({TOPIC}) ({BACKLOG})", "partitions unknown": UNKNOWN},
             ),
-            Panel(
-                title="From message to verdict",
-                queries=quantiles("moderation_end_to_end_duration_seconds"),
-                unit="s",
-            ),
+            Panel("From message to verdict", quantiles(END_TO_END), "s"),
         ),
         "Judgement": (
             Panel(
-                title="Verdicts and alerts a second",
-                queries={
-                    "flagged: {{moderation_flagged}}": rate(VERDICTS, by="moderation_flagged"),
+                "Verdicts and alerts a second",
+                {
+                    f"flagged: {legend('moderation_flagged')}": rate(VERDICTS, "moderation_flagged"),
                     "alerts": rate("moderation_alerts_total"),
                 },
             ),
             Panel(
-                title="Flags a second, by category",
-                queries={"{{moderation_category}}": rate("moderation_flags_total", by="moderation_category")},
-                stacked=True,
+                "Flags a second, by category", rates("moderation_flags_total", "moderation_category"), stacked=True
             ),
             Panel(
-                title="Dead letters a second, by reason",
-                queries={"{{moderation_reason}}": rate("moderation_dead_letters_total", by="moderation_reason")},
+                "Dead letters a second, by reason",
+                rates("moderation_dead_letters_total", "moderation_reason"),
                 stacked=True,
             ),
         ),
         "Workers": (
             Panel(
-                title="Workers",
-                queries={
+                "Workers",
+                {
                     "answer": "sum(up{@})",
                     "have loaded the model": "count(moderation_model_info{@})",
                     "have partitions": "count(moderation_partitions{@} > 0)",
                 },
             ),
-            Panel(
-                title="Partitions of each worker",
-                queries={"{{instance}}": "sum by (instance) (moderation_partitions{@})"},
-                stacked=True,
-            ),
-            Panel(
-                title="Workers by model revision",
-                queries={
-                    " ".join(f"{{{{{label}}}}}" for label in MODEL): f"count by ({', '.join(MODEL)}) "
-                    "(moderation_model_info{@})"
-                },
-                stacked=True,
-            ),
+            Panel("Partitions of each worker", states("moderation_partitions", "instance"), stacked=True),
+            Panel("Workers by model revision", states("moderation_model_info", MODEL), stacked=True),
         ),
     },
 )
 
 INTERNALS = Dashboard(
-    name="internals",
-    title="Worker internals",
-    rows={
+    "internals",
+    "Worker internals",
+    {
         "Batches": (
             heat("Records of a batch", "moderation_batch_records"),
             heat("Tokens of a batch", "moderation_batch_tokens"),
-            Panel(title="Fill of a batch", queries=quantiles("moderation_batch_fill"), unit="percentunit"),
+            Panel("Fill of a batch", quantiles("moderation_batch_fill"), "percentunit"),
         ),
         "Time": (
-            Panel(
-                title="The oldest message waits for the device",
-                queries=quantiles("moderation_batch_wait_seconds"),
-                unit="s",
-                width=6,
-            ),
-            Panel(
-                title="Preparing a chunk",
-                queries=quantiles("moderation_prepare_duration_seconds"),
-                unit="s",
-                width=6,
-            ),
-            Panel(
-                title="Scoring a batch",
-                queries=quantiles("moderation_score_duration_seconds"),
-                unit="s",
-                width=6,
-            ),
-            Panel(
-                title="From poll to the end of the transaction",
-                queries=quantiles("messaging_process_duration_seconds"),
-                unit="s",
-                width=6,
-            ),
+            Panel("The oldest message waits for the device", quantiles("moderation_batch_wait_seconds"), "s"),
+            Panel("Preparing a chunk", quantiles("moderation_prepare_duration_seconds"), "s"),
+            Panel("Scoring a batch", quantiles("moderation_score_duration_seconds"), "s"),
+            Panel("From poll to the end of the transaction", quantiles("messaging_process_duration_seconds"), "s"),
         ),
         "Device": (
+            Panel("The device is busy", rates("moderation_device_busy_seconds_total", "instance"), "percentunit"),
             Panel(
-                title="The device is busy",
-                queries={"{{instance}}": rate("moderation_device_busy_seconds_total", by="instance")},
-                unit="percentunit",
-                width=6,
-            ),
-            Panel(
-                title="Tokens a second",
-                queries={
+                "Tokens a second",
+                {
                     "scored": rate("moderation_device_tokens_total"),
                     "padding": rate("moderation_device_padding_total"),
                 },
-                width=6,
                 stacked=True,
             ),
-            Panel(
-                title="Texts known before",
-                queries={"of the texts to score": KNOWN},
-                unit="percentunit",
-                width=6,
-            ),
-            Panel(
-                title="GPU memory",
-                queries={"{{instance}}": "sum by (instance) (moderation_device_memory_bytes{@})"},
-                unit="bytes",
-                width=6,
-            ),
+            Panel("Texts known before", {"of the texts to score": KNOWN}, "percentunit"),
+            Panel("GPU memory", states("moderation_device_memory_bytes", "instance"), "bytes"),
         ),
         "Transactions": (
+            Panel("Transactions a second", rates("moderation_transactions_total", "moderation_outcome")),
+            Panel("Outputs not committed, a second", rates("moderation_aborted_messages_total", TOPIC)),
             Panel(
-                title="Transactions a second",
-                queries={"{{moderation_outcome}}": rate("moderation_transactions_total", by="moderation_outcome")},
-            ),
-            Panel(
-                title="Outputs that were not committed, a second",
-                queries={f"to {{{{{TOPIC}}}}}": rate("moderation_aborted_messages_total", by=TOPIC)},
-            ),
-            Panel(
-                title="What went wrong in transactions, since the workers started",
-                queries={
-                    "{{moderation_event}}": "sum by (moderation_event) (moderation_transaction_events_total{@})"
-                },
+                "What went wrong, since the workers started",
+                states("moderation_transaction_events_total", "moderation_event"),
             ),
         ),
         "Kafka": (
+            Panel("Calls to Kafka, p99", {legend(OPERATION): quantile(0.99, CALLS, OPERATION)}, "s"),
             Panel(
-                title="Calls to Kafka, p99",
-                queries={
-                    f"{{{{{OPERATION}}}}}": quantiles(OPERATIONS, by=OPERATION)[f"{{{{{OPERATION}}}}} p99"],
-                },
-                unit="s",
-                width=6,
+                "Calls that failed or went on, a second",
+                rates(f"{CALLS}_count", f"{OPERATION}, error_type", ', error_type!=""'),
             ),
             Panel(
-                title="Calls that failed or took another slice, a second",
-                queries={
-                    f"{{{{{OPERATION}}}}} {{{{error_type}}}}": rate(
-                        f"{OPERATIONS}_count", by=f"{OPERATION}, error_type", where=', error_type!=""'
-                    )
-                },
-                width=6,
+                "Assignments, since the workers started", states("moderation_rebalances_total", "moderation_change")
             ),
-            Panel(
-                title="Changes of the assignment, since the workers started",
-                queries={"{{moderation_change}}": "sum by (moderation_change) (moderation_rebalances_total{@})"},
-                width=6,
-            ),
-            Panel(
-                title="Records in memory",
-                queries={"{{instance}}": "sum by (instance) (moderation_records_in_flight{@})"},
-                width=6,
-                stacked=True,
-            ),
+            Panel("Records in memory", states("moderation_records_in_flight", "instance"), stacked=True),
         ),
         "Processes": (
-            Panel(
-                title="Memory",
-                queries={"{{instance}}": "sum by (instance) (process_resident_memory_bytes{@})"},
-                unit="bytes",
-            ),
-            Panel(
-                title="CPUs in use",
-                queries={"{{instance}}": rate("process_cpu_seconds_total", by="instance")},
-            ),
-            Panel(
-                title="Open files",
-                queries={"{{instance}}": "sum by (instance) (process_open_fds{@})"},
-            ),
+            Panel("Memory", states("process_resident_memory_bytes", "instance"), "bytes"),
+            Panel("CPUs in use", rates("process_cpu_seconds_total", "instance")),
+            Panel("Open files", states("process_open_fds", "instance")),
         ),
     },
 )
@@ -424,9 +313,9 @@ def _panels(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
         height, x = 4 if panels[0].kind is Kind.STAT else 8, 0
         for panel in panels:
             number += 1
-            place = {"x": x, "y": y + 1, "w": panel.width, "h": height}
+            place = {"x": x, "y": y + 1, "w": COLUMNS // len(panels), "h": height}
             yield {"id": number, "gridPos": place, **_panel(panel)}
-            x += panel.width
+            x += place["w"]
         y += 1 + height
 
 
@@ -456,12 +345,12 @@ def _panel(panel: Panel) -> dict[str, Any]:
                 "refId": chr(ord("A") + number),
                 "datasource": DATASOURCE,
                 "expr": promql(query),
-                "legendFormat": legend,
+                "legendFormat": words,
                 "range": panel.kind is not Kind.STAT,
                 "instant": panel.kind is Kind.STAT,
                 "format": "heatmap" if panel.kind is Kind.HEAT else "time_series",
             }
-            for number, (legend, query) in enumerate(panel.queries.items())
+            for number, (words, query) in enumerate(panel.queries.items())
         ],
     }
 

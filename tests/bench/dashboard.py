@@ -1,8 +1,8 @@
 """The dashboards' panels of a real run, as a picture: ``python -m tests.bench.dashboard LOG``.
 
 A worker with the bundled model moderates the messages of a log on the embedded Kafka, scraped by a real Prometheus.
-A backlog stands before it starts; then messages come at an even rate, with waves of many at once, and a second worker
-joins. Prometheus is then asked what the panels ask. The curves are its answers; Grafana has no part in it.
+A backlog stands before it starts; then messages come at an even rate, with waves of many at once, and a second
+worker joins. Prometheus is then asked what the panels ask. The curves are its answers; Grafana has no part in it.
 """
 
 import argparse
