@@ -82,8 +82,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="the model's tokenizer.json")
-    parser.add_argument("--messages", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--messages", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     opened = gzip.open if options.log.suffix == ".gz" else open
     with opened(options.log, "rb") as lines:

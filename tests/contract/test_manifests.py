@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import authority
 from tests.contract.test_model_hub import BASE, SMALL, commit_of, hub
+from tests.prometheus import tool
 from worker.settings.groups import SECRETS, VARIABLES, Settings
 from worker.settings.load import SECRETS_DIR, Need, load_settings
 from worker.topics import PARTITIONS
@@ -39,13 +40,7 @@ autoscaled = pytest.mark.parametrize("overlay", AUTOSCALED, ids=lambda overlay: 
 
 
 def run_tool(name: str, *arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
-    program = ROOT / ".tools" / "bin" / name
-    if not program.exists():
-        missing = f"{name} is not in .tools: `make tools` installs it"
-        if os.environ.get("TOOLS") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return subprocess.run([program, *arguments], input=given, capture_output=True, text=True, check=False)
+    return subprocess.run([tool(name), *arguments], input=given, capture_output=True, text=True, check=False)
 
 
 @cache

@@ -220,7 +220,8 @@ def test_a_fetched_folder_works_offline_and_is_what_the_name_loads(hub: dict[str
 
 @pytest.mark.slow
 def test_what_the_hub_refuses_is_said_with_its_remedy(hub: dict[str, str], tmp_path: Path) -> None:
-    gated, gated_fetch, unknown, revision, no_config, away = visit(
+    (tmp_path / "file").touch()
+    gated, gated_fetch, unknown, revision, no_config, away, nowhere = visit(
         hub,
         {"name": LLAMA},
         {"name": LLAMA, "folder": str(tmp_path / "llama")},
@@ -228,6 +229,7 @@ def test_what_the_hub_refuses_is_said_with_its_remedy(hub: dict[str, str], tmp_p
         {"name": SMALL, "revision": "v9"},
         {"name": "someone/headless", "folder": str(tmp_path / "headless")},
         {"name": "someone/whole"},
+        {"name": SMALL, "folder": str(tmp_path / "file" / "folder")},
     )
     for refusal in (gated, gated_fetch):
         assert "meta-llama/Llama-3.2-1B is gated: accept its licence at http" in refusal["refused"]
@@ -238,3 +240,6 @@ def test_what_the_hub_refuses_is_said_with_its_remedy(hub: dict[str, str], tmp_p
     assert "no revision v9" in revision["refused"]
     assert "no config.json" in no_config["refused"]
     assert away["tokens"] > 0
+    assert (
+        f"{tmp_path / 'file' / 'folder'} can't be used: name an empty one that can be written" in nowhere["refused"]
+    )

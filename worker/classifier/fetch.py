@@ -16,6 +16,7 @@ from worker.classifier.source import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
     asking_the_hub,
+    blaming,
     download,
     model_digests,
 )
@@ -57,7 +58,8 @@ def fetch(
         "model": {"name": name, "commit": commit},
         "tokenizer": {"name": tokenizer, "commit": tokens_commit},
     }
-    _claim(folder, pinned)
+    with blaming(f"{folder} can't be used: name an empty one that can be written"):
+        _claim(folder, pinned)
     # What is small and may be refused comes first, the gigabytes last.
     say(f"tokenizer  {tokenizer} at commit {tokens_commit}")
     download(tokenizer, tokens_commit, TOKENIZER_FILES, "tokenizer", into=folder)

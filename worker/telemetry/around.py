@@ -74,10 +74,10 @@ class Telemetry:
         """Around the device's thread."""
 
         def told(batch: Sequence[Record], began_ns: int, ended_ns: int) -> None:
-            self._meters.scored(batch, bounds, began_ns, ended_ns - began_ns)
+            tokens, first_ns = sum(len(record.tokens) for record in batch), batch[0].source.polled_ns
+            fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
+            self._meters.scored(len(batch), tokens, fill, began_ns - first_ns, ended_ns - began_ns)
             if self._tracing:
-                tokens = sum(len(record.tokens) for record in batch)
-                first_ns = batch[0].source.polled_ns
                 self._tracing.note(Part("score", first_ns, began_ns, ended_ns, len(batch), tokens))
 
         return _Executor(executor, told)

@@ -12,8 +12,7 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from worker.batching import Bounds
-from worker.records import Fetched, Output, Record, Topic
+from worker.records import Fetched, Output, Topic
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, Kind, Metric
 from worker.vitals import Vitals
@@ -87,14 +86,12 @@ class Meters:
         """A chunk was decoded and tokenised."""
         self._instruments[names.PREPARE_DURATION].record(took_ns * NS)
 
-    def scored(self, batch: Sequence[Record], bounds: Bounds, began_ns: int, took_ns: int) -> None:
+    def scored(self, records: int, tokens: int, fill: float, waited_ns: int, took_ns: int) -> None:
         """The device has done a batch; on its thread."""
-        tokens = sum(len(record.tokens) for record in batch)
-        fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
-        self._instruments[names.BATCH_RECORDS].record(len(batch))
+        self._instruments[names.BATCH_RECORDS].record(records)
         self._instruments[names.BATCH_TOKENS].record(tokens)
         self._instruments[names.BATCH_FILL].record(fill)
-        self._instruments[names.BATCH_WAIT].record((began_ns - batch[0].source.polled_ns) * NS)
+        self._instruments[names.BATCH_WAIT].record(waited_ns * NS)
         self._instruments[names.SCORE_DURATION].record(took_ns * NS)
         self._instruments[names.DEVICE_BUSY].add(took_ns * NS)
 
