@@ -51,6 +51,7 @@ def owner(
     classifier: Classifier,
     *,
     watch: Watch = nullcontext,
+    clock: Callable[[], int] = monotonic_ms,
     survey_ms: int = 5_000,
     stall_ms: int = 30_000,
 ) -> Iterator[Owner]:
@@ -60,12 +61,13 @@ def owner(
         environ: As a process would have it.
         classifier: Loaded by the test.
         watch: Stands around each transaction call.
+        clock: The session's, in milliseconds.
         survey_ms: As the session's option.
         stall_ms: The same.
     """
     settings = load_settings(environ, {Need.KAFKA, Need.MODEL}).settings
     options = replace(session_options(settings), survey_ms=survey_ms, stall_ms=stall_ms)
-    session = Session(options, clock=monotonic_ms, watch=watch)
+    session = Session(options, clock=clock, watch=watch)
     try:
         session.subscribe()
         yield Owner(session=session, loop=open_loop(settings, classifier, session))

@@ -6,6 +6,7 @@ from confluent_kafka import Producer, TopicPartition
 from tests.owner import Owner, owner
 from tests.scene import Scene, chat
 from worker.classifier import Classifier
+from worker.wiring import monotonic_ms
 
 pytestmark = pytest.mark.kafka
 
@@ -80,3 +81,16 @@ def test_a_partition_that_is_not_fetched_is_read_after_joining_the_group_again(
         scene.send([chat("after")] * 4)
         worker.turn_until_judged(6)
     assert scene.ledger().clean
+
+
+def test_a_backlog_that_nobody_has_told_of_for_long_is_unknown_and_not_none(
+    scene: Scene, classifier: Classifier
+) -> None:
+    ahead_ms = 0  # read by the clock below
+    with owner(scene.environ(), classifier, clock=lambda: monotonic_ms() + ahead_ms, survey_ms=SURVEY_MS) as worker:
+        worker.turn_until(lambda: len(worker.session.partitions) == 2)
+        assert worker.session.backlog() == {}  # nobody has been asked yet
+        worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.partitions, 0))
+        ahead_ms = 60_000  # as if no broker had answered since
+        assert worker.session.backlog() == {}
+        worker.turn_until(lambda: len(worker.session.backlog()) == 2)
