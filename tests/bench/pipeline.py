@@ -235,6 +235,13 @@ class Course:
         assert list(document.items()) == list(self._samples.setdefault(document["message_id"], document).items())
 
 
+def texts_of(log: Path) -> list[str]:
+    """Those of its lines that are not blank."""
+    opened = gzip.open if log.suffix == ".gz" else open
+    with opened(log, "rb") as lines:
+        return [text for line in lines if (text := orjson.loads(line)["text"]).strip()]
+
+
 def message(number: int, text: str) -> bytes:
     """As the contract wants it."""
     return orjson.dumps(
@@ -400,9 +407,7 @@ def main() -> None:
     parser.add_argument("--per-message", type=int, default=4_000, help="messages of the slow contender")
     parser.add_argument("--quix", type=Path, help="a Python that has quixstreams 3.28, orjson and tokenizers")
     options = parser.parse_args()
-    opened = gzip.open if options.log.suffix == ".gz" else open
-    with opened(options.log, "rb") as lines:
-        texts = [text for line in lines if (text := orjson.loads(line)["text"]).strip()]
+    texts = texts_of(options.log)
     with course_on_broker() as course:
         entered = contenders(options, texts)
         for messages in {contender.messages for contender in entered.values()}:

@@ -6,7 +6,6 @@ second too. Beside the throughput stands the CPU time of the worker's process by
 """
 
 import argparse
-import gzip
 import statistics
 import sys
 import threading
@@ -17,9 +16,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import orjson
-
-from tests.bench.pipeline import Contender, course_on_broker
+from tests.bench.pipeline import Contender, course_on_broker, texts_of
 from tests.bench.side_by_side import medians, ratios, write
 from worker.demo.node import free_ports
 
@@ -85,9 +82,6 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    opened = gzip.open if options.log.suffix == ".gz" else open
-    with opened(options.log, "rb") as lines:
-        texts = [text for line in lines if (text := orjson.loads(line)["text"]).strip()]
     command = (sys.executable, "-m", "tests.bench.pipeline_ours", str(options.tokenizer.absolute()))
     [port] = free_ports(1)
     bare = {"WORKER_CACHE__BYTES_MAX": "0"}
@@ -101,7 +95,7 @@ def main() -> None:
             },
             "metrics and traces, pushed": {**bare, **PUSHED, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
         }
-        course.feed(texts, options.messages)
+        course.feed(texts_of(options.log), options.messages)
         entered = {
             name: Contender(command=command, messages=options.messages, settings=settings)
             for name, settings in ways.items()
