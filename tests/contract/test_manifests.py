@@ -9,130 +9,39 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from tests.conftest import authority
 from tests.contract.test_model_hub import BASE, SMALL, commit_of, hub
-from tests.prometheus import tool
-from worker.settings.groups import SECRETS, VARIABLES, Settings
-from worker.settings.load import SECRETS_DIR, Need, load_settings
+from tests.manifests import (
+    OVERLAYS,
+    ROOT,
+    built,
+    containers,
+    environment,
+    faults,
+    of_kind,
+    parsed,
+    pod,
+    run_tool,
+    settings,
+    stateful_set,
+    worker,
+)
+from worker.settings.groups import SECRETS, VARIABLES
+from worker.settings.load import SECRETS_DIR, load_settings
 from worker.topics import PARTITIONS
 
 __all__ = ["hub"]  # a fixture
 
-Document = dict[str, Any]
-
-ROOT = Path(__file__).parents[2]
-OVERLAYS = sorted((ROOT / "deploy" / "kubernetes" / "overlays").iterdir())
 AUTOSCALED = [overlay for overlay in OVERLAYS if overlay.name.startswith("autoscaled")]
-SCHEMAS = str(ROOT / ".tools" / "schemas" / "{{.ResourceKind}}{{.KindSuffix}}.json")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 OTHERS = sorted(path for folder in ("strimzi", "prometheus") for path in (ROOT / "deploy" / folder).glob("*.yaml"))
 SPARE_S = 10  # docs/kubernetes.md does the sum
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda overlay: overlay.name)
 autoscaled = pytest.mark.parametrize("overlay", AUTOSCALED, ids=lambda overlay: overlay.name)
-
-
-def run_tool(name: str, *arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([tool(name), *arguments], input=given, capture_output=True, text=True, check=False)
-
-
-@cache
-def built(overlay: Path) -> str:
-    done = run_tool("kustomize", "build", overlay)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def parsed(text: str) -> list[Document]:
-    return list(YAML(typ="safe").load_all(text))
-
-
-def of_kind(overlay: Path, kind: str) -> list[Document]:
-    return [document for document in parsed(built(overlay)) if document["kind"] == kind]
-
-
-def stateful_set(overlay: Path) -> Document:
-    (found,) = of_kind(overlay, "StatefulSet")
-    spec: Document = found["spec"]
-    return spec
-
-
-def pod(overlay: Path) -> Document:
-    spec: Document = stateful_set(overlay)["template"]["spec"]
-    return spec
-
-
-def worker(overlay: Path) -> Document:
-    (container,) = pod(overlay)["containers"]
-    assert container["name"] == "worker"
-    return dict(container)
-
-
-def containers(overlay: Path) -> list[Document]:
-    return [*pod(overlay).get("initContainers", []), worker(overlay)]
-
-
-def environment(overlay: Path, container: Document, pod_name: str = "moderation-worker-0") -> dict[str, str]:
-    """What the kubelet hands to a container: ``$(NAME)`` sees only what stands in ``env`` above it."""
-    maps = {found["metadata"]["name"]: found["data"] for found in of_kind(overlay, "ConfigMap")}
-    fields = {"metadata.name": pod_name, "metadata.namespace": "moderation", "spec.nodeName": "node-1"}
-    own: dict[str, str] = {}
-    for entry in container.get("env", []):
-        match entry.get("valueFrom", {}):
-            case {"fieldRef": {"fieldPath": path}}:
-                own[entry["name"]] = fields[path]
-            case {"configMapKeyRef": {"name": name, "key": key}}:
-                own[entry["name"]] = maps[name][key]
-            case {"secretKeyRef": {"optional": True}}:
-                pass
-            case nothing:
-                assert nothing == {}
-                expanded = re.sub(r"\$\((\w+)\)", lambda named: own[named[1]], entry["value"])
-                own[entry["name"]] = expanded
-    shared = [maps[source["configMapRef"]["name"]] for source in container.get("envFrom", [])]
-    return {name: text for known in [*shared, own] for name, text in known.items()}
-
-
-def mounted(overlay: Path, container: Document, root: Path, pod_name: str) -> dict[str, str]:
-    """The container's environment with its paths below ``root``, where its volumes are laid out."""
-    volumes = {volume["name"]: volume for volume in pod(overlay)["volumes"]}
-    for mount in container["volumeMounts"]:
-        place = root / mount["mountPath"].lstrip("/")
-        # As the kubelet does it: links to files in a hidden folder, which a new version replaces in one step.
-        (place / "..data").mkdir(parents=True)
-        for item in volumes.get(mount["name"], {}).get("secret", {}).get("items", []):
-            content = authority().cert_pem.bytes() if item["path"].endswith(".crt") else b"a password"
-            (place / "..data" / item["path"]).write_bytes(content)
-            (place / item["path"]).symlink_to(f"..data/{item['path']}")
-    within = tuple(mount["mountPath"] for mount in container["volumeMounts"])
-    environ = environment(overlay, container, pod_name)
-    return {name: f"{root}{text}" if text.startswith(within) else text for name, text in environ.items()}
-
-
-def settings(overlay: Path, root: Path, pod_name: str = "moderation-worker-0") -> Settings:
-    """The worker's, as they come out of the manifests; nothing may be warned of."""
-    environ = mounted(overlay, worker(overlay), root, pod_name)
-    if environ["WORKER_MODEL__PATH"].startswith("/"):
-        Path(environ["WORKER_MODEL__PATH"]).mkdir(parents=True)
-    loaded = load_settings(environ, {Need.KAFKA, Need.MODEL}, directory=root / "none")
-    assert loaded.warnings == ()
-    return loaded.settings
-
-
-def faults(text: str) -> list[str]:
-    """What kubeconform finds wrong; a document without a schema is a fault too."""
-    options = ("-strict", "-output", "json", "-summary", "-schema-location", SCHEMAS)
-    told = json.loads(run_tool("kubeconform", *options, "-", given=text).stdout)
-    assert sum(told["summary"].values()) == len([document for document in parsed(text) if document])
-    assert told["summary"]["skipped"] == 0
-    return [f"{found['kind']} {found['name']}: {found['msg']}" for found in told["resources"] or []]
 
 
 def test_a_second_install_of_the_tools_does_nothing(tmp_path: Path) -> None:
