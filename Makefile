@@ -44,7 +44,7 @@ hostile: install ## Judge CASES hostile messages of seed SEED; up to ten minutes
 mutants: install ## Show which suite catches each of many deliberate faults; some minutes
 	$(BIN)/python -m tests.mutants
 
-bench: install ## Measure against what users would pick instead (LOGS, TOKENIZER, QUIX); a quarter of an hour
+bench: install ## Measure against what users would pick instead (LOGS, TOKENIZER, QUIX); twenty minutes
 	$(BIN)/python -m tests.bench $(LOGS) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(if $(QUIX),--quix $(QUIX))
 
 lint: install ## Check format and style

@@ -1,4 +1,4 @@
-"""All benchmarks but the GPU's, one after the other: ``make bench``; a quarter of an hour, alone on the machine.
+"""All benchmarks but the GPU's, one after the other: ``make bench``; twenty minutes, alone on the machine.
 
 Without LOGS and TOKENIZER they run on a made-up chat and the bundled model's tokenizer. The committed results come
 from public logs and Qwen2's tokenizer (docs/performance.md); without these, compare ratios and nothing else.
