@@ -46,7 +46,7 @@ class Telemetry:
                 try:
                     with watch(call):
                         yield
-                except Exception as failure:
+                except Exception as failure:  # goes on to whom it concerns: only its name is taken
                     error = self._error = error_type(failure)
                     if span is not None:
                         failed(span, error)

@@ -68,9 +68,7 @@ class Meters:
         counts = (
             {topics[0]: len(fetched)} if len(topics) == 1 else Counter(map(attrgetter("partition.topic"), fetched))
         )
-        for topic, count in counts.items():
-            at = self._group | {names.OPERATION: "poll", names.DESTINATION: topic}
-            self._instruments[names.CONSUMED].add(count, at)
+        self._add(names.CONSUMED, names.DESTINATION, counts, self._group | {names.OPERATION: "poll"})
         self.called("poll", "receive", took_ns, "")
 
     def called(self, operation: str, kind: str | None, took_ns: int, error: str) -> None:
@@ -107,7 +105,9 @@ class Meters:
         alerts = [output for output in outputs if output.topic is Topic.ALERT]
         letters = [output for output in outputs if output.topic is Topic.DEAD_LETTER]
         verdicts = len(outputs) - len(alerts) - len(letters)
-        self._sent({Topic.VERDICT: verdicts, Topic.ALERT: len(alerts), Topic.DEAD_LETTER: len(letters)})
+        counts = {Topic.VERDICT: verdicts, Topic.ALERT: len(alerts), Topic.DEAD_LETTER: len(letters)}
+        sent = {self._where.topics[topic]: count for topic, count in counts.items()}
+        self._add(names.SENT, names.DESTINATION, sent, self._kafka | {names.OPERATION: "send"})
         self._add(names.VERDICTS, names.FLAGGED, {True: len(alerts), False: verdicts - len(alerts)})
         self._add(names.FLAGS, names.CATEGORY, Counter(slug for alert in alerts for slug in alert.why))
         self._add(names.DEAD_LETTERS, names.REASON, Counter(letter.why[0] for letter in letters))
@@ -128,16 +128,13 @@ class Meters:
         at = self._group | {names.OPERATION: "process", names.OPERATION_TYPE: "process"}
         self._instruments[names.PROCESS_DURATION].record(took_ns * NS, at | {names.ERROR: error} if error else at)
 
-    def _sent(self, counts: Mapping[Topic, int]) -> None:
-        for topic, count in counts.items():
-            if count:
-                at = {names.OPERATION: "send", names.DESTINATION: self._where.topics[topic]}
-                self._instruments[names.SENT].add(count, self._kafka | at)
-
-    def _add(self, metric: Metric, attribute: str, counts: Mapping[Any, int]) -> None:
+    def _add(
+        self, metric: Metric, attribute: str, counts: Mapping[Any, int], beside: Mapping[str, str] | None = None
+    ) -> None:
+        """Adds a count for each value of the attribute, and none for nought."""
         for value, count in counts.items():
             if count:
-                self._instruments[metric].add(count, {attribute: value})
+                self._instruments[metric].add(count, {**(beside or {}), attribute: value})
 
 
 def oldest(records: Sequence[Fetched]) -> list[int]:
