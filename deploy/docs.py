@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from schemas.dead_letter import REASONS
 from schemas.labels import SLUGS
@@ -56,7 +55,7 @@ def outputs_of(value: bytes, offset: int) -> list[Output]:
         headers=[("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")],
     )
     shape, cache = wiring.input_shape(Settings()), Cache(bytes_max=0)
-    tokenizer = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
+    tokenizer = (DEMO / "tokenizer.json").read_text(encoding="utf-8")
     encode = TextEncoder(tokenizer, tokens_max=512, truncation_side="right").encode
     [record] = prepare([source], shape=shape, characters_max=1000, encode=encode, cache=cache)
     scores: Scores = np.array([SCORES.get(slug, 0.01) for slug in SLUGS], np.float32)

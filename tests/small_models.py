@@ -140,12 +140,15 @@ def make_tokenizer(folder: Path, architecture: str) -> Path:
 class Card:
     """The model card's loop: one text at a time, through transformers' own forward.
 
-    Two lines differ, as the contract says: special tokens in a text are text, and the sigmoid is float32.
+    Two lines differ, as the contract says: every added token in a text is text, and the sigmoid is float32.
     """
 
     def __init__(self, folder: Path, *, dtype: torch.dtype) -> None:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._tokenizer.pad_token = self._tokenizer.eos_token
+        # ``split_special_tokens`` below holds for special tokens, so all of them are called special here.
+        backend = self._tokenizer.backend_tokenizer
+        backend.add_special_tokens([token.content for token in backend.get_added_tokens_decoder().values()])
         self._model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
 
     def tokens(self, text: str) -> list[int]:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-from tokenizers import Tokenizer
 
 from schemas.chat import InputShape
 from tests.bench import side_by_side
@@ -162,7 +161,7 @@ def main() -> None:
     sources = [_fetched(offset, text) for offset, text in enumerate(texts)]
     chunks = [sources[start : start + RECORDS_MAX] for start in range(0, len(sources), RECORDS_MAX)]
     encoder = TextEncoder(
-        Tokenizer.from_file(str(options.tokenizer)), tokens_max=TOKENS_MAX, truncation_side="right"
+        options.tokenizer.read_text(encoding="utf-8"), tokens_max=TOKENS_MAX, truncation_side="right"
     )
     rows = [row(size, chunks, encoder, texts) for size in SIZES_BYTES]
     side_by_side.write(

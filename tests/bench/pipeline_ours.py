@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from schemas.labels import SLUGS
 from worker.classifier.tokenizer import Encoded, TextEncoder
@@ -40,7 +39,7 @@ class NullModel:
 
     def __init__(self, tokenizer: Path) -> None:
         self._encoder = TextEncoder(
-            Tokenizer.from_file(str(tokenizer)), tokens_max=TOKENS_MAX, truncation_side="right"
+            tokenizer.read_text(encoding="utf-8"), tokens_max=TOKENS_MAX, truncation_side="right"
         )
         self._tokenising_ns = 0
         self._device = 0

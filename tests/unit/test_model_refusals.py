@@ -151,7 +151,7 @@ ROWS = {
     "a tokenizer that is no JSON": Row(change=write("tokenizer.json", "{"), says=("tokenizer", "can't be read")),
     "a tokenizer that is empty": Row(change=write("tokenizer.json", "{}"), says=("tokenizer", "can't be read")),
     "a tokenizer of a larger model": Row(
-        change=configure(vocab_size=500), says=("ids up to 600", "ends at 499", "WORKER_MODEL__TOKENIZER")
+        change=configure(vocab_size=500), says=("ids up to 599", "ends at 499", "WORKER_MODEL__TOKENIZER")
     ),
     "a Llama without its BOS": Row(
         change=without_bos, architecture="llama", says=("BOS", "WORKER_MODEL__TOKENIZER")
