@@ -166,14 +166,16 @@ Environment variables, upper case; also from `.env` in the working directory, an
 environment wins over the secrets, the secrets over `.env`. An empty value is no value. A wrong value, an unknown
 `WORKER_*` name or a combination that can't work stops the start with a line for each fault, exit code 2.
 
-What is in effect, and where each value came from, with secrets masked:
+What is in effect, and where each value came from, with secrets masked (of `WORKER_KAFKA__PROPERTIES` the values
+that may be a secret):
 
 ```sh
 moderation-worker config
 ```
 
-In `WORKER_KAFKA__PROPERTIES` any property of librdkafka can be set, but for those that a setting below owns and
-those that the guarantee rests on; a refusal says which. Telemetry has OpenTelemetry's own variables
+In `WORKER_KAFKA__PROPERTIES` any property of librdkafka can be set, except those that a setting below owns, those
+that the guarantee rests on and those that run code ([security.md](security.md#properties-that-are-refused)); a
+refusal says which. Telemetry has OpenTelemetry's own variables
 ([telemetry.md](telemetry.md)); the model hub's library reads `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE`.
 """
     return head + "".join(

@@ -349,3 +349,18 @@ def test_a_property_that_librdkafka_refuses_is_a_wrong_setting_and_its_value_a_s
     assert seen.code is ExitCode.CONFIGURATION
     assert "compression" in seen.line("settings")
     assert "hunter2" not in seen.screen
+
+
+def test_settings_that_give_a_login_away_are_said(tmp_path: Path) -> None:
+    login_by_plain = {
+        "WORKER_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "WORKER_KAFKA__SASL_MECHANISM": "PLAIN",
+        "WORKER_KAFKA__SASL_USERNAME": "worker",
+        "WORKER_KAFKA__SASL_PASSWORD": "hunter2",
+    }
+    seen = look(settings_for("127.0.0.1:1", nowhere(), **login_by_plain), tmp_path)
+    assert seen.line("settings") == "✓ settings: valid"
+    assert (
+        "    WORKER_KAFKA__SECURITY_PROTOCOL=SASL_PLAINTEXT with WORKER_KAFKA__SASL_MECHANISM=PLAIN" in seen.screen
+    )
+    assert "hunter2" not in seen.screen

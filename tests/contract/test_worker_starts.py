@@ -53,6 +53,20 @@ def refusals(scene: Scene, servers: str) -> dict[str, Refusal]:
         "four faults": Refusal(
             scene.environ() | faults, ExitCode.CONFIGURATION, [f"{name}: got" for name in faults]
         ),
+        "a login that would wait for ever": Refusal(
+            scene.environ(
+                KAFKA__SECURITY_PROTOCOL="SASL_PLAINTEXT",
+                KAFKA__SASL_MECHANISM="OAUTHBEARER",
+                KAFKA__PROPERTIES='{"sasl.oauthbearer.method": "default"}',
+            ),
+            ExitCode.CONFIGURATION,
+            ["WORKER_KAFKA__PROPERTIES: got sasl.oauthbearer.method=default", "unsecure.jwt=false"],
+        ),
+        "a port that does not exist": Refusal(
+            scene.environ(KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:70000"),
+            ExitCode.CONFIGURATION,
+            ["WORKER_KAFKA__BOOTSTRAP_SERVERS: got '127.0.0.1:70000'", "has the port '70000'"],
+        ),
         "no model": Refusal(
             scene.environ(MODEL__PATH="/nowhere"), ExitCode.MODEL, ["/nowhere", "WORKER_MODEL__PATH"]
         ),
@@ -89,6 +103,17 @@ def test_a_start_that_cannot_go_well_says_what_to_do(
             assert "Traceback" not in started[what].said
     assert scene.committed() == {}
     assert scene.readable() == 0
+
+
+def test_each_start_warns_of_a_setting_that_gives_the_login_away(scene: Scene, start: Start) -> None:
+    properties = '{"enable.ssl.certificate.verification": false, "ssl.endpoint.identification.algorithm": "none"}'
+    environ = scene.environ(KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__PROPERTIES=properties)
+    for _ in range(2):
+        worker = start(environ)
+        worker.wait_for("WORKER_KAFKA__PROPERTIES: enable.ssl.certificate.verification=false")
+        worker.wait_for("WORKER_KAFKA__PROPERTIES: ssl.endpoint.identification.algorithm=none")
+        assert "WARNING" in worker.said
+        worker.kill()
 
 
 def test_a_time_to_start_at_leaves_the_backlog_alone_and_is_committed_before_any_record(

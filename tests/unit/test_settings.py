@@ -174,7 +174,8 @@ WRONG = [
     ("KAFKA__POLL_INTERVAL_MS_MAX", "1e5", "a whole number"),
     ("KAFKA__TRANSACTION_TIMEOUT_MS", "900001", "from 1000 to 900000"),
     ("KAFKA__SECURITY_PROTOCOL", "TLS", "'PLAINTEXT'"),
-    ("KAFKA__SASL_MECHANISM", "AWS_MSK_IAM", "'SCRAM-SHA-512'"),
+    ("KAFKA__SASL_MECHANISM", "SCRAM", "'SCRAM-SHA-512'"),
+    ("KAFKA__SASL_MECHANISM", "AWS_MSK_IAM", "IAM of Amazon MSK is not supported"),
     ("KAFKA__SSL_CA_LOCATION", "no-such-file.pem", "a file or folder that can be read"),
     ("KAFKA__SSL_CERTIFICATE_LOCATION", "no-such-file.pem", "a file that can be read"),
     ("KAFKA__SSL_KEY_LOCATION", ".", "a file that can be read"),
@@ -252,6 +253,58 @@ def test_a_combination_with_a_value_that_is_itself_wrong_is_no_second_fault() ->
     assert the_fault(KAFKA__SESSION_TIMEOUT_MS="6s", KAFKA__POLL_INTERVAL_MS_MAX="10000").startswith(
         "WORKER_KAFKA__SESSION_TIMEOUT_MS"
     )
+
+
+# Brokers
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ("kafka:0", "has the port '0': it must be a number from 1 to 65535"),
+        ("kafka:65536", "has the port '65536'"),
+        ("kafka:", "has the port ''"),
+        ("kafka:https", "has the port 'https'"),
+        ("[::1]:0", "has the port '0'"),
+        (":9092", "has no host"),
+        ("", "is an empty part"),
+        ("SASL_SSL://kafka:9092", "begins with SASL_SSL://"),
+        ("kafka 1:9092", "holds a space"),
+        ("kafka1:9092;kafka2:9092", "more than one colon"),
+        ("kafka:9092/topic", "holds '/'"),
+        ("user@kafka:9092", "holds '@'"),
+        ("::1", "is an IPv6 address without brackets: write [::1]:9092"),
+        ("[kafka]:9092", "has no IPv6 address in its brackets"),
+        ("[::1", "more than one colon"),
+        ("kafka]:9092", "has a bracket"),
+    ],
+)
+def test_a_part_of_the_brokers_that_cannot_work_is_named_with_what_is_wrong(part: str, fault: str) -> None:
+    line = the_fault(KAFKA__BOOTSTRAP_SERVERS=f"good:9092,{part}")
+    assert "WORKER_KAFKA__BOOTSTRAP_SERVERS: got 'good:9092," in line
+    assert f"{part!r} {fault}" in line or f"{part!r} has {fault}" in line
+    assert "'good:9092' " not in line.partition("; wants ")[2]
+
+
+def test_all_parts_of_the_brokers_that_are_wrong_come_together() -> None:
+    line = the_fault(KAFKA__BOOTSTRAP_SERVERS="a:0,b:9092,:1,SSL://c")
+    assert line.endswith(
+        "wants host:port, several separated by commas: 'a:0' has the port '0': it must be a number from 1 to 65535"
+        "; ':1' has no host; 'SSL://c' begins with SSL://: remove it; WORKER_KAFKA__SECURITY_PROTOCOL sets the "
+        "protocol"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("kafka-1:1, kafka_2:65535 ", "kafka-1:1,kafka_2:65535"),
+        ("[2001:db8::1]:9093,[::1]", "[2001:db8::1]:9093,[::1]"),
+        ("kafka", "kafka"),  # librdkafka takes 9092
+    ],
+)
+def test_brokers_that_work_are_taken_without_their_spaces(text: str, taken: str) -> None:
+    assert loaded(KAFKA__BOOTSTRAP_SERVERS=text).kafka.bootstrap_servers == taken
 
 
 # Help

@@ -2,9 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from worker.errors import ConfigurationRefused
-from worker.settings import load_settings
+from worker.settings import load_settings, producer_config
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,6 @@ GSSAPI = "KAFKA__SECURITY_PROTOCOL=SASL_SSL KAFKA__SASL_MECHANISM=GSSAPI"
         (f"{SASL} {USER}", "KAFKA__SASL_PASSWORD", "something beside"),
         (f"{SASL} {PASSWORD}", "KAFKA__SASL_USERNAME", "something beside"),
         (f"{GSSAPI} {PASSWORD}", "KAFKA__SASL_PASSWORD", "nothing beside"),
-        (OAUTH, "KAFKA__SASL_MECHANISM", "sasl.oauthbearer.method"),
         (KEY_PASSWORD, "KAFKA__SSL_KEY_PASSWORD", "SSL or SASL_SSL"),
         ("KAFKA__SSL_CA_LOCATION=probe", "KAFKA__SSL_CA_LOCATION", "SSL or SASL_SSL"),
         (f"{SSL} {KEY_PASSWORD}", "KAFKA__SSL_KEY_PASSWORD", "WORKER_KAFKA__SSL_KEY_LOCATION"),
@@ -80,7 +80,6 @@ def test_a_combination_that_cant_work_is_refused(values: str, name: str, wants: 
     [
         f"{SASL} {USER} {PASSWORD}",
         f"KAFKA__SECURITY_PROTOCOL=SASL_PLAINTEXT KAFKA__SASL_MECHANISM=SCRAM-SHA-512 {USER} {PASSWORD}",
-        f'{OAUTH} KAFKA__PROPERTIES={{"sasl.oauthbearer.method":"oidc"}}',
         GSSAPI,
         f"{SSL} {CERTIFICATE} {KEY} {KEY_PASSWORD} KAFKA__SSL_CA_LOCATION={__file__}",
         f'{SSL} KAFKA__PROPERTIES={{"ssl.certificate.pem":"x","ssl.key.pem":"x"}} {KEY_PASSWORD}',
@@ -89,7 +88,7 @@ def test_a_combination_that_cant_work_is_refused(values: str, name: str, wants: 
         "BATCH__TOKENS_MAX=512",
         "MODEL__PATH=DuoGuard/DuoGuard-0.5B MODEL__REVISION=main MODEL__TOKENIZER_REVISION=main",
         "MODEL__REVISION=main MODEL__TOKENIZER_REVISION=main",
-        "KAFKA__BOOTSTRAP_SERVERS=a:9092,[::1]:9093,SASL_SSL://c.example:9094,d",
+        "KAFKA__BOOTSTRAP_SERVERS=a:9092,[::1]:9093,d",
     ],
 )
 def test_a_combination_that_works_is_taken(values: str) -> None:
@@ -130,6 +129,19 @@ def test_a_combination_that_works_is_taken(values: str) -> None:
         ("retries", "exactly once"),
         ("partitioner", "partition"),
         ("enable.partition.eof", "exactly once"),
+        ("offset.store.method", "exactly once"),
+        ("topic.blacklist", "topic"),
+        # These would run code.
+        ("plugin.library.paths", "would run other code"),
+        ("sasl.kerberos.kinit.cmd", "would run other code"),
+        ("ssl.engine.location", "would run other code"),
+        ("ssl.engine.id", "would run other code"),
+        ("internal.termination.signal", "signals"),
+        ("interceptors", "only code"),
+        ("opaque", "only code"),
+        # With these the worker would talk to nobody, or to nothing real.
+        ("test.mock.num.brokers", "real broker"),
+        ("test.mock.broker.rtt", "real broker"),
         # The same under librdkafka's other names.
         ("metadata.broker.list", "WORKER_KAFKA__BOOTSTRAP_SERVERS"),
         ("request.required.acks", "exactly once"),
@@ -145,6 +157,20 @@ def test_a_property_that_is_ours_is_refused_by_name(prefix: str, name: str, reas
     assert reason in wants
 
 
+@pytest.mark.parametrize("name", ["Plugin.Library.Paths", "Consumer.SASL.kerberos.kinit.cmd", "ACKS"])
+def test_a_refused_property_is_refused_in_any_letter_case(name: str) -> None:
+    line = the_fault({"WORKER_KAFKA__PROPERTIES": json.dumps({name: "x"})})
+    assert line.startswith(f"WORKER_KAFKA__PROPERTIES: got the property {name}; wants no ")
+
+
+@pytest.mark.parametrize("prefix", ["", "consumer."])
+def test_openssl_providers_are_names_and_no_paths(prefix: str) -> None:
+    name = f"{prefix}ssl.providers"
+    line = the_fault({"WORKER_KAFKA__PROPERTIES": json.dumps({name: "default,/tmp/evil"})})
+    assert line.startswith(f"WORKER_KAFKA__PROPERTIES: got a path in {name}; wants names")
+    assert load_settings({"WORKER_KAFKA__PROPERTIES": json.dumps({name: "default, legacy"})}).origins
+
+
 @pytest.mark.parametrize("name", ["error_cb", "enabled_events", "Linger.ms", "linger ms", ""])
 def test_what_only_code_can_set_is_no_property(name: str) -> None:
     assert repr(name) in the_fault({"WORKER_KAFKA__PROPERTIES": json.dumps({name: "x"})})
@@ -156,3 +182,133 @@ def test_what_only_code_can_set_is_no_property(name: str) -> None:
 def test_properties_are_a_json_object_of_plain_values(text: str) -> None:
     line = the_fault({"WORKER_KAFKA__PROPERTIES": text})
     assert line.startswith("WORKER_KAFKA__PROPERTIES: got a value that is not shown; wants ")
+
+
+# OAUTHBEARER
+
+
+def with_properties(login: str, **properties: object) -> dict[str, str]:
+    """Write each name with underscores for its dots."""
+    named = {name.replace("_", "."): value for name, value in properties.items()}
+    return {**environment(login), "WORKER_KAFKA__PROPERTIES": json.dumps(named)}
+
+
+OIDC = {
+    "sasl_oauthbearer_method": "oidc",
+    "sasl_oauthbearer_token_endpoint_url": "https://login.example/token",
+    "sasl_oauthbearer_client_id": "moderation",
+    "sasl_oauthbearer_client_secret": "hunter2",
+}
+
+
+def without(name: str) -> dict[str, object]:
+    return {one: value for one, value in OIDC.items() if one != name}
+
+
+@pytest.mark.parametrize(
+    ("properties", "got"),
+    [
+        ({}, "sasl.oauthbearer.method=default and enable.sasl.oauthbearer.unsecure.jwt=false"),
+        (
+            {"sasl_oauthbearer_method": "Default", "enable_sasl_oauthbearer_unsecure_jwt": False},
+            "sasl.oauthbearer.method=default and enable.sasl.oauthbearer.unsecure.jwt=false",
+        ),
+        ({"enable_sasl_oauthbearer_unsecure_jwt": "f"}, "enable.sasl.oauthbearer.unsecure.jwt=f"),
+        ({"sasl_oauthbearer_metadata_authentication_type": "azure_imds"}, "sasl.oauthbearer.method=default"),
+        (without("sasl_oauthbearer_client_id"), "oidc without sasl.oauthbearer.client.id or"),
+        (without("sasl_oauthbearer_client_secret"), "oidc without sasl.oauthbearer.client.secret or"),
+        (without("sasl_oauthbearer_token_endpoint_url"), "oidc without sasl.oauthbearer.token.endpoint.url"),
+        (OIDC | {"sasl_oauthbearer_client_id": ""}, "oidc without sasl.oauthbearer.client.id or"),
+        (
+            {"sasl_oauthbearer_method": "oidc"},
+            "oidc without sasl.oauthbearer.token.endpoint.url, sasl.oauthbearer.client.id or",
+        ),
+        (
+            OIDC | {"sasl_oauthbearer_grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"},
+            "oidc without sasl.oauthbearer.assertion.private.key.file or",
+        ),
+        (
+            OIDC | {"sasl_oauthbearer_metadata_authentication_type": "aws_iam"},
+            "sasl.oauthbearer.metadata.authentication.type=aws_iam",
+        ),
+        (OIDC | {"enable_sasl_oauthbearer_unsecure_jwt": True}, "enable.sasl.oauthbearer.unsecure.jwt=true"),
+    ],
+)
+def test_a_login_without_a_token_source_is_refused_with_the_values_that_it_got(
+    properties: dict[str, object], got: str
+) -> None:
+    line = the_fault(with_properties(OAUTH, **properties))
+    assert line.startswith("WORKER_KAFKA__PROPERTIES: got sasl.oauthbearer.")
+    assert got in line.partition("; wants ")[0]
+    assert "hunter2" not in line
+
+
+def test_every_client_needs_a_token_source() -> None:
+    line = the_fault(with_properties(OAUTH, **{f"consumer_{name}": value for name, value in OIDC.items()}))
+    assert "unsecure.jwt=false for the producer and the admin client; wants a token source" in line
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        OIDC,
+        OIDC | {"sasl_oauthbearer_method": "OIDC"},
+        without("sasl_oauthbearer_client_secret")
+        | {"sasl_oauthbearer_client_credentials_client_secret": "hunter2"},
+        {"enable_sasl_oauthbearer_unsecure_jwt": True},
+        {"enable_sasl_oauthbearer_unsecure_jwt": "1"},
+        {
+            "sasl_oauthbearer_method": "oidc",
+            "sasl_oauthbearer_metadata_authentication_type": "azure_imds",
+            "sasl_oauthbearer_config": "query=resource=https://kafka.example&api-version=2018-02-01",
+        },
+    ],
+)
+def test_a_token_source_that_librdkafka_has_is_taken(properties: dict[str, object]) -> None:
+    settings = load_settings(with_properties(OAUTH, **properties)).settings
+    Producer({"log_level": 0, **producer_config(settings.kafka), "bootstrap.servers": "127.0.0.1:1"})
+
+
+def test_iam_of_amazon_msk_is_refused_with_what_to_use_there() -> None:
+    line = the_fault(environment("KAFKA__SECURITY_PROTOCOL=SASL_SSL KAFKA__SASL_MECHANISM=AWS_MSK_IAM"))
+    assert "'SCRAM-SHA-512'" in line
+    assert "client certificate" in line
+
+
+# What is allowed and gives something away
+
+
+@pytest.mark.parametrize(
+    ("login", "properties", "words"),
+    [
+        (
+            f"KAFKA__SECURITY_PROTOCOL=SASL_PLAINTEXT KAFKA__SASL_MECHANISM=PLAIN {USER} {PASSWORD}",
+            {},
+            ["SASL_PLAINTEXT", "PLAIN", "the password in clear text", "use SASL_SSL"],
+        ),
+        (SSL, {"enable_ssl_certificate_verification": False}, ["certificates", "WORKER_KAFKA__SSL_CA_LOCATION"]),
+        (SSL, {"producer_enable_ssl_certificate_verification": "F"}, ["enable.ssl.certificate.verification=false"]),
+        (SSL, {"ssl_endpoint_identification_algorithm": "NONE"}, ["host name"]),
+        (OAUTH, {"enable_sasl_oauthbearer_unsecure_jwt": True}, ["not signed"]),
+        (OAUTH, OIDC | {"sasl_oauthbearer_token_endpoint_url": "HTTP://login.example"}, ["secret", "https://"]),
+    ],
+)
+def test_what_gives_a_login_away_is_a_warning(login: str, properties: dict[str, object], words: list[str]) -> None:
+    [warning] = load_settings(with_properties(login, **properties)).warnings
+    assert warning.startswith("WORKER_KAFKA__")
+    assert [word for word in words if word not in warning] == []
+    assert "hunter2" not in warning
+
+
+@pytest.mark.parametrize(
+    ("login", "properties"),
+    [
+        ("", {"enable_ssl_certificate_verification": False}),  # without TLS it says nothing
+        (SSL, {"enable_ssl_certificate_verification": True, "ssl_endpoint_identification_algorithm": "https"}),
+        (f"KAFKA__SECURITY_PROTOCOL=SASL_PLAINTEXT KAFKA__SASL_MECHANISM=SCRAM-SHA-512 {USER} {PASSWORD}", {}),
+        (f"{SASL} {USER} {PASSWORD}", {}),
+        (OAUTH, OIDC),
+    ],
+)
+def test_what_gives_no_login_away_is_no_warning(login: str, properties: dict[str, object]) -> None:
+    assert load_settings(with_properties(login, **properties)).warnings == ()

@@ -205,10 +205,58 @@ def test_a_secret_is_never_shown_be_the_settings_right_or_wrong(text: str) -> No
     assert "s3cr3t" not in shown
 
 
-def test_a_propertys_name_is_shown_and_its_value_masked() -> None:
-    result = load_settings({"WORKER_KAFKA__PROPERTIES": '{"ssl.keystore.password": "hunter2", "linger.ms": 7}'})
+def shown_properties(**properties: object) -> dict[str, object]:
+    named = {name.replace("_", "."): value for name, value in properties.items()}
+    result = load_settings({"WORKER_KAFKA__PROPERTIES": json.dumps(named)})
     [value] = [row.value for row in describe(result) if row.variable == "WORKER_KAFKA__PROPERTIES"]
-    assert value == '{"ssl.keystore.password":"***","linger.ms":"***"}'
+    seen: dict[str, object] = json.loads(value)
+    assert list(seen) == list(named)
+    return {name.replace(".", "_"): value for name, value in seen.items()}
+
+
+def test_properties_that_are_no_secrets_are_shown() -> None:
+    given = {
+        "linger_ms": 7,
+        "producer_linger_ms": "7",
+        "compression_type": "zstd",
+        "socket_keepalive_enable": True,
+        "consumer_enable_ssl_certificate_verification": False,
+        "ssl_endpoint_identification_algorithm": "none",
+        "ssl_keystore_location": "/etc/kafka/worker.p12",
+        "sasl_oauthbearer_method": "oidc",
+        "sasl_oauthbearer_token_endpoint_url": "https://login.example/token",
+        "sasl_oauthbearer_client_id": "moderation",
+        "debug": "broker,security",
+    }
+    assert shown_properties(**given) == given
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ssl_keystore_password", "hunter2"),
+        ("ssl_keystore_password", 1234),
+        ("producer_ssl_key_pem", "-----BEGIN PRIVATE KEY-----"),
+        ("ssl_certificate_pem", "-----BEGIN CERTIFICATE-----"),
+        ("sasl_oauthbearer_client_secret", "hunter2"),
+        ("consumer_sasl_oauthbearer_client_credentials_client_secret", "hunter2"),
+        ("sasl_oauthbearer_config", "principal=worker"),
+        ("sasl_oauthbearer_extensions", "token=hunter2"),
+        ("sasl_oauthbearer_assertion_private_key_passphrase", "hunter2"),
+        ("sasl_oauthbearer_assertion_private_key_file", "/etc/key"),
+        ("sasl_oauthbearer_token_endpoint_url", "https://me:hunter2@login.example/token"),
+        ("sasl_oauthbearer_token_endpoint_url", "https://login.example/token?secret=hunter2"),
+        ("sasl_jaas_config", "password=hunter2"),
+        # Names that librdkafka does not have, but that somebody may type.
+        ("sasl_pasword", "hunter2"),
+        ("ssl_keystore_pass", "1234"),
+        ("basic_auth_user_info", "me:hunter2"),
+        ("api_key", 1234),
+        ("something", "hunter2"),
+    ],
+)
+def test_a_property_that_may_be_a_secret_is_masked(name: str, value: object) -> None:
+    assert shown_properties(**{name: value}) == {name: "***"}
 
 
 def test_the_view_has_aligned_columns_with_the_value_last() -> None:

@@ -90,7 +90,7 @@ class _Check:
         except KafkaException as error:
             said = re.sub('value "[^"]*"', "value", error.args[0].str())  # it may be a secret
             raise Wrong(f"librdkafka refuses: {said}", "set it otherwise in WORKER_KAFKA__PROPERTIES") from error
-        return "valid"
+        return "\n".join(("valid", *loaded.warnings))
 
     # ---- Kafka -----------------------------------------------------------------------------------------------
 

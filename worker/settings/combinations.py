@@ -1,11 +1,13 @@
 """Values that are right one by one and can't work together."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from worker.settings.groups import KafkaSettings, Settings
-from worker.settings.kafka import REFUSED, bare_name, is_property_name
+from worker.settings.logins import token_faults
+from worker.settings.properties import REFUSED, bare_name, is_property_name
 
 
 class Clash(NamedTuple):
@@ -15,11 +17,13 @@ class Clash(NamedTuple):
         variable: The one to change.
         wants: Completes "wants ...".
         beside: The other variables that make it wrong; where one of them is itself wrong, this is no news.
+        got: What of the variable's value is wrong; empty: the whole value.
     """
 
     variable: str
     wants: str
     beside: tuple[str, ...] = ()
+    got: str = ""
 
 
 def clashes(settings: Settings) -> Iterator[Clash]:
@@ -65,11 +69,8 @@ def _sasl(kafka: KafkaSettings) -> Iterator[Clash]:
     elif kafka.sasl_mechanism is None:
         yield Clash(mechanism, f"one beside {protocol}={kafka.security_protocol}", (protocol,))
     elif kafka.sasl_mechanism == "OAUTHBEARER":
-        # Without either, librdkafka waits for a token that nobody fetches.
-        ways = {"sasl.oauthbearer.method", "enable.sasl.oauthbearer.unsecure.jwt"}
-        if not ways & set(map(bare_name, kafka.properties)):
-            properties = "WORKER_KAFKA__PROPERTIES"
-            yield Clash(mechanism, f"sasl.oauthbearer.method in {properties}, usually oidc", (properties,))
+        for fault in token_faults(kafka):
+            yield Clash("WORKER_KAFKA__PROPERTIES", fault.wants, (mechanism, protocol), fault.got)
     if kafka.security_protocol.startswith("SASL_") and kafka.sasl_mechanism is not None:
         takes_password = kafka.sasl_mechanism not in {"OAUTHBEARER", "GSSAPI"}
         for variable in (username, password):
@@ -105,14 +106,22 @@ def _ssl(kafka: KafkaSettings) -> Iterator[Clash]:
 
 def _properties(kafka: KafkaSettings) -> Iterator[Clash]:
     variable, protocol = "WORKER_KAFKA__PROPERTIES", "WORKER_KAFKA__GROUP_PROTOCOL"
-    for name in kafka.properties:
+    for name, value in kafka.properties.items():
         bare = bare_name(name)
-        if bare in REFUSED:
-            yield Clash(variable, f"no {bare}: {REFUSED[bare]}")
+        # librdkafka's names are lower case; another spelling still gets the reason.
+        if reason := REFUSED.get(bare_name(name.lower())):
+            yield Clash(variable, f"no {bare}: {reason}", got=f"the property {name}")
         elif not is_property_name(bare):
-            yield Clash(variable, f"the name of a librdkafka property instead of {bare!r}")
+            yield Clash(
+                variable, f"the name of a librdkafka property instead of {bare!r}", got=f"the property {name!r}"
+            )
         elif bare == "heartbeat.interval.ms" and kafka.group_protocol == "consumer":
             yield Clash(variable, f"no {bare} beside {protocol}=consumer: the broker decides it", (protocol,))
+        elif bare == "ssl.providers" and not re.fullmatch(r"[\w, -]*", str(value.get_secret_value()), re.ASCII):
+            wants = (
+                "names of OpenSSL's own providers, such as default: a path would run other code inside the worker"
+            )
+            yield Clash(variable, wants, got=f"a path in {name}")
 
 
 def _input(settings: Settings) -> Iterator[Clash]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Secret, SecretStr
 
+from worker.settings.properties import shown_value
 from worker.settings.values import (
     Brokers,
     CertificateAuthorities,
@@ -16,6 +17,7 @@ from worker.settings.values import (
     Pointer,
     Properties,
     ReadableFile,
+    SaslMechanism,
     Share,
     Start,
     Thresholds,
@@ -43,7 +45,7 @@ class KafkaSettings(Group):
     """``WORKER_KAFKA__*``."""
 
     bootstrap_servers: Brokers = ""
-    """Required: host:port of one or several brokers, separated by commas."""
+    """Required: host:port of one or several brokers, separated by commas; without a port it is 9092."""
     group_id: str = "moderation"
     """The consumer group."""
     client_id: str | None = None
@@ -80,7 +82,7 @@ class KafkaSettings(Group):
     """A transaction that is open for longer is aborted by the broker."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"] | None = None
+    sasl_mechanism: SaslMechanism | None = None
     """PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI."""
     sasl_username: str | None = None
     """For PLAIN and SCRAM."""
@@ -249,7 +251,7 @@ VARIABLES: dict[str, tuple[str, str]] = {
 """Every variable, and the group and field that it sets."""
 
 SECRETS = frozenset({"WORKER_KAFKA__SASL_PASSWORD", "WORKER_KAFKA__SSL_KEY_PASSWORD", "WORKER_KAFKA__PROPERTIES"})
-"""What is never shown, not even when it is wrong."""
+"""What is not shown when it is wrong."""
 
 
 def shown(value: object) -> str:
@@ -262,8 +264,13 @@ def shown(value: object) -> str:
         case tuple():
             return ",".join(value)
         case dict():
-            return orjson.dumps(value, default=shown).decode()
+            return orjson.dumps({name: _entry(name, entry) for name, entry in value.items()}).decode()
         case datetime():
             return value.isoformat()
         case _:
             return str(value)
+
+
+def _entry(name: str, value: object) -> object:
+    """A value of a JSON variable: of the properties, only what is no secret."""
+    return shown_value(name, value.get_secret_value()) if isinstance(value, Secret) else value

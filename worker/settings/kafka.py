@@ -3,77 +3,19 @@
 Source: librdkafka, CONFIGURATION.md.
 """
 
-import re
 from typing import Literal
 
 from pydantic import SecretStr
 
 from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX, KafkaSettings
+from worker.settings.properties import bare_name
 from worker.settings.values import Scalar
 
 Config = dict[str, Scalar]
 """Holds secrets: never for a log."""
 
-_GUARANTEE = "exactly once rests on the worker's own"
-
-_LISTENED_TO = (
-    "librdkafka's log is where the worker hears of broken connections; WORKER_LOG__LEVEL says what is shown"
-)
-
-REFUSED: dict[str, str] = {
-    "bootstrap.servers": "WORKER_KAFKA__BOOTSTRAP_SERVERS sets it",
-    "metadata.broker.list": "WORKER_KAFKA__BOOTSTRAP_SERVERS sets it",
-    "group.id": "WORKER_KAFKA__GROUP_ID sets it",
-    "client.id": "WORKER_KAFKA__CLIENT_ID sets it",
-    "client.rack": "WORKER_KAFKA__CLIENT_RACK sets it",
-    "transactional.id": "WORKER_KAFKA__TRANSACTIONAL_ID sets it",
-    "group.instance.id": "WORKER_KAFKA__GROUP_INSTANCE_ID sets it",
-    "auto.offset.reset": "WORKER_KAFKA__AUTO_OFFSET_RESET decides, and librdkafka's own would lose messages",
-    "message.max.bytes": "WORKER_KAFKA__RECORD_BYTES_MAX sets it",
-    "batch.size": "WORKER_KAFKA__RECORD_BYTES_MAX sets it",
-    "group.protocol": "WORKER_KAFKA__GROUP_PROTOCOL sets it",
-    "partition.assignment.strategy": "WORKER_KAFKA__ASSIGNMENT_STRATEGY sets it",
-    "session.timeout.ms": "WORKER_KAFKA__SESSION_TIMEOUT_MS sets it",
-    "max.poll.interval.ms": "WORKER_KAFKA__POLL_INTERVAL_MS_MAX sets it",
-    "transaction.timeout.ms": "WORKER_KAFKA__TRANSACTION_TIMEOUT_MS sets it",
-    "security.protocol": "WORKER_KAFKA__SECURITY_PROTOCOL sets it",
-    "sasl.mechanism": "WORKER_KAFKA__SASL_MECHANISM sets it",
-    "sasl.mechanisms": "WORKER_KAFKA__SASL_MECHANISM sets it",
-    "sasl.username": "WORKER_KAFKA__SASL_USERNAME sets it",
-    "sasl.password": "WORKER_KAFKA__SASL_PASSWORD sets it",
-    "ssl.ca.location": "WORKER_KAFKA__SSL_CA_LOCATION sets it",
-    "ssl.certificate.location": "WORKER_KAFKA__SSL_CERTIFICATE_LOCATION sets it",
-    "ssl.key.location": "WORKER_KAFKA__SSL_KEY_LOCATION sets it",
-    "ssl.key.password": "WORKER_KAFKA__SSL_KEY_PASSWORD sets it",
-    "enable.auto.commit": _GUARANTEE,
-    "auto.commit.enable": _GUARANTEE,
-    "enable.auto.offset.store": _GUARANTEE,
-    "isolation.level": _GUARANTEE,
-    "enable.idempotence": _GUARANTEE,
-    "acks": _GUARANTEE,
-    "request.required.acks": _GUARANTEE,
-    "max.in.flight.requests.per.connection": _GUARANTEE,
-    "max.in.flight": _GUARANTEE,
-    "retries": _GUARANTEE,
-    "message.send.max.retries": _GUARANTEE,
-    "partitioner": "an output goes to its input's partition",
-    "enable.partition.eof": _GUARANTEE,
-    "log_level": _LISTENED_TO,
-    "log.connection.close": _LISTENED_TO,
-    "log.queue": _LISTENED_TO,
-    "logger": "WORKER_LOG__LEVEL and WORKER_LOG__FORMAT decide what is logged",
-}
-"""Properties that nobody may set, librdkafka's aliases included, each with the reason."""
-
-
-def bare_name(name: str) -> str:
-    """A property's name without ``consumer.`` or ``producer.``."""
-    return re.sub("^(consumer|producer)[.]", "", name)
-
-
-def is_property_name(name: str) -> bool:
-    """Whether a text can set it: librdkafka's names with underscores are callbacks and pointers."""
-    return name == "log_level" or re.fullmatch("[a-z0-9]+([.][a-z0-9]+)*", name) is not None
+Client = Literal["consumer", "producer"] | None
+"""None: the admin client."""
 
 
 def consumer_config(kafka: KafkaSettings) -> Config:
@@ -111,7 +53,7 @@ def consumer_config(kafka: KafkaSettings) -> Config:
     if kafka.group_instance_id is not None:
         # Static membership: a restarted worker has its partitions back before the dead one's session ends.
         config["group.instance.id"] = kafka.group_instance_id
-    return config | _properties(kafka, "consumer")
+    return config | properties_of(kafka, "consumer")
 
 
 def producer_config(kafka: KafkaSettings) -> Config:
@@ -135,12 +77,12 @@ def producer_config(kafka: KafkaSettings) -> Config:
         # The topics' limit counts whole batches: one of several records is no larger than one record may be.
         "batch.size": kafka.record_bytes_max,
     }
-    return config | _properties(kafka, "producer")
+    return config | properties_of(kafka, "producer")
 
 
 def admin_config(kafka: KafkaSettings) -> Config:
     """For what only asks, or creates topics."""
-    return _connection(kafka) | _properties(kafka, None)
+    return _connection(kafka) | properties_of(kafka, None)
 
 
 def _connection(kafka: KafkaSettings) -> Config:
@@ -166,8 +108,8 @@ def _revealed(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _properties(kafka: KafkaSettings, client: Literal["consumer", "producer"] | None) -> Config:
-    """The deployment's own: those of one client win over those for both."""
+def properties_of(kafka: KafkaSettings, client: Client) -> Config:
+    """Give the properties of one client; its own win over those for all clients."""
     values = {name: value.get_secret_value() for name, value in kafka.properties.items()}
     both = {name: value for name, value in values.items() if bare_name(name) == name}
     return both | {bare_name(name): value for name, value in values.items() if name.startswith(f"{client}.")}

@@ -28,6 +28,7 @@ from worker.errors import ConfigurationRefused
 from worker.settings.combinations import clashes
 from worker.settings.exporters import Exporters, exporters_of
 from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, SECRETS, VARIABLES, Settings, shown
+from worker.settings.logins import login_warnings
 
 SECRETS_DIR = "WORKER_SECRETS_DIR"
 
@@ -103,7 +104,7 @@ def load_settings(
         _fault(need, shown(None), _WANTED[need]) for need in Need if need in needs and need not in given.texts
     ]
     faults += [
-        _fault(clash.variable, shown(settings.value(clash.variable)), clash.wants)
+        _fault(clash.variable, clash.got or shown(settings.value(clash.variable)), clash.wants)
         for clash in clashes(settings)
         if not wrong.keys() & {clash.variable, *clash.beside}
     ]
@@ -112,7 +113,10 @@ def load_settings(
     if faults:
         raise ConfigurationRefused("\n".join(faults))
     return Loaded(
-        settings=_completed(settings), exporters=exporters, origins=given.origins, warnings=given.warnings
+        settings=_completed(settings),
+        exporters=exporters,
+        origins=given.origins,
+        warnings=(*given.warnings, *login_warnings(settings.kafka)),
     )
 
 

@@ -11,10 +11,10 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Secret
 
 from schemas.chat import parse_pointer
 from schemas.labels import SLUGS
+from worker.settings.brokers import brokers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
-_BROKER = re.compile(r"([A-Z_]+://)?(\[[0-9A-Fa-f:.]+\]|[^\s:/,@\[\]]+)(:\d{1,5})?", re.ASCII)
 
 
 def whole(low: int, high: int) -> BeforeValidator:
@@ -89,12 +89,6 @@ def _topics(text: str) -> tuple[str, ...]:
     return names
 
 
-def _brokers(text: str) -> str:
-    if not all(_BROKER.fullmatch(broker.strip()) for broker in text.split(",")):
-        raise ValueError("host:port, several separated by commas")
-    return text
-
-
 def _start(text: str) -> str | datetime:
     if text in {"earliest", "error"}:
         return text
@@ -135,16 +129,28 @@ def _certificate_authorities(text: str) -> str:
     return text
 
 
+def _sasl_mechanism(text: str) -> str:
+    if text == "AWS_MSK_IAM":
+        raise ValueError(
+            "'SCRAM-SHA-512', or no mechanism, WORKER_KAFKA__SECURITY_PROTOCOL=SSL and a client certificate: IAM "
+            "of Amazon MSK is not supported, since it needs a callback in code that signs tokens"
+        )
+    return text
+
+
 Share = Annotated[float, BeforeValidator(_share)]
 Thresholds = Annotated[dict[str, float], BeforeValidator(_thresholds)]
 Scalar = str | int | float | bool
 Properties = Annotated[dict[str, Secret[Scalar]], BeforeValidator(_properties)]
-"""Any of the values may be a secret, so none is ever shown."""
+"""Any of the values may be a secret: ``properties.shown_value`` says which may be shown."""
 TopicName = Annotated[str, AfterValidator(_topic)]
 TopicNames = Annotated[tuple[TopicName, ...], BeforeValidator(_topics)]
-Brokers = Annotated[str, AfterValidator(_brokers)]
+Brokers = Annotated[str, AfterValidator(brokers)]
 Start = Annotated[Literal["earliest", "error"] | AwareDatetime, BeforeValidator(_start)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
 Device = Annotated[str, AfterValidator(_device)]
 ReadableFile = Annotated[str, AfterValidator(_readable_file)]
+SaslMechanism = Annotated[
+    Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"], BeforeValidator(_sasl_mechanism)
+]
 CertificateAuthorities = Annotated[str, AfterValidator(_certificate_authorities)]
