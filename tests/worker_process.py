@@ -3,11 +3,11 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.demo.workers import Worker
+from worker.demo.workers import COMMAND, Worker
 
 LOOK_AGAIN_S = 0.02
 
@@ -23,10 +23,13 @@ def eventually(done: Callable[[], bool], why: Callable[[], str], *, seconds_max:
 class WorkerProcess:
     """One worker. Its working directory holds no ``.env``, and it sees none of our ``WORKER_*``."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], command: Sequence[str] = COMMAND) -> None:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
         self._worker = Worker(
-            name=folder.name, folder=folder, environ={**ours, "WORKER_LOG__FORMAT": "text", **environ}
+            name=folder.name,
+            folder=folder,
+            environ={**ours, "WORKER_LOG__FORMAT": "text", **environ},
+            command=command,
         )
         self.send = self._worker.send
         self.kill = self._worker.kill

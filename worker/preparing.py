@@ -1,6 +1,6 @@
 """A fetched chunk becomes records that know what they owe. Pure, but for the tokenizer and the cache."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from schemas.chat import ChatMessage, InputShape, Undecodable, decode
@@ -22,6 +22,23 @@ class Encoded(Protocol):
 
 Encode = Callable[[Sequence[str]], Sequence[Encoded]]
 """Texts to tokens, one answer a text, in order."""
+
+
+PORTION_BYTES_MAX = 2**20
+"""Of values decoded together. A decoded text can have four times as many. A chunk of chat is one portion."""
+
+
+def portions(chunk: Sequence[Fetched]) -> Iterator[Sequence[Fetched]]:
+    """Split a chunk into parts of at most ``PORTION_BYTES_MAX`` of values; a larger value is alone in one."""
+    start = size_bytes = 0
+    for index, source in enumerate(chunk):
+        value_bytes = len(source.value or b"")
+        size_bytes += value_bytes
+        if size_bytes > PORTION_BYTES_MAX and index > start:
+            yield chunk[start:index]
+            start, size_bytes = index, value_bytes
+    if start < len(chunk):
+        yield chunk[start:]
 
 
 def by_source(source: Fetched) -> str:

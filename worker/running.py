@@ -21,7 +21,8 @@ PROGRESS_MS = 10_000
 VITALS_MS = 1_000
 CLOSE_MS_MAX = 3_000
 OBJECTS_IN_MEMORY = 100_000  # more than the records in memory are made of
-# The loop stands still in a transaction's call at most, which the watchdog ends some seconds before.
+# How long a turn of the loop may take, for /livez and for the watchdog. A transaction's call that hangs ends the
+# process some seconds before.
 LIVE_MS_MAX, LIVE_BEYOND_TRANSACTION_MS = 30_000, 15_000
 
 
@@ -33,18 +34,18 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
     """
     settings, pulse = loaded.settings, Pulse()
     opened = telemetry_of(settings, loaded.exporters, lambda: pulse.vitals)
+    bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
     if settings.health.port:
-        bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
         scrape = opened.scrape if opened else None
         health.serve(settings.health.port, pulse, clock=monotonic_ms, bound_ms=bound_ms, scrape=scrape)
     model = open_model(settings, log.info)
     telemetry = opened.telemetry if opened else None
     watch = telemetry.watch(watchdog.watch) if telemetry else watchdog.watch
     session = Session(session_options(settings), clock=monotonic_ms, watch=watch)
-    loop = open_loop(settings, model, session, telemetry)
+    loop = open_loop(settings, model, session, telemetry, watchdog.guard)
     for line in start_up_lines(settings, model):
         log.info("%s", line)
-    watchdog.begun(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max)
+    watchdog.begun(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max, bound_ms)
     spare_the_collector()
     try:
         session.subscribe()
@@ -52,7 +53,8 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
         beat(pulse, model, session, loop)
         pulse.phase = Phase.RUNNING
         while not watchdog.stopping:
-            loop.turn()
+            with watchdog.turn():
+                loop.turn()
             beat(pulse, model, session, loop)
             progress.tell(pulse.beat_ms)
     except Stop as stop:

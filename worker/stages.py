@@ -6,6 +6,7 @@ An ``Executor`` of one thread does it; the tests hand in one that runs when they
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 Given = TypeVar("Given")
@@ -51,6 +52,27 @@ class Stage(Generic[Given, Made]):
             return ()
         self._pending.pop()
         return self._given.pop()
+
+
+class WatchedExecutor(Executor):
+    """Runs what it is given in another one, under a watch.
+
+    Args:
+        executor: Runs it.
+        watch: Gives a new watch for each call.
+    """
+
+    def __init__(self, executor: Executor, watch: Callable[[], AbstractContextManager[None]]) -> None:
+        self._executor = executor
+        self._watch = watch
+
+    def submit(self, work: Callable[..., Any], /, *items: Any, **_: Any) -> Future[Any]:
+        """Run it when the thread is free."""
+        return self._executor.submit(self._watched, work, *items)
+
+    def _watched(self, work: Callable[..., Any], *items: Any) -> Any:
+        with self._watch():
+            return work(*items)
 
 
 def rest(pending: Sequence[Future[Any]], wait_ms: int) -> None:

@@ -1,7 +1,10 @@
-"""What the owner's thread can't do while it is inside a C call: hear signals, and end a call that hangs.
+"""Hear signals, and end a process of which a thread hangs.
 
-Source of the need: librdkafka's ``send_offsets_to_transaction`` can hang for ever whatever its time-out (issues
-5456 and 5511), while the consumer's heartbeats go on, so that nobody takes the partitions over.
+The owner's thread hears no signal while it is inside a C call, and no thread can end a call of its own that hangs.
+
+Sources of the need: librdkafka's ``send_offsets_to_transaction`` can hang for ever whatever its time-out (issues
+5456 and 5511), while the consumer's heartbeats go on, so that nobody takes the partitions over. A call of the
+device can hang when its driver fails: the owner polls on, so that neither the group nor ``/livez`` sees a fault.
 """
 
 import logging
@@ -9,10 +12,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from worker.errors import ExitCode
+from worker.thread_stacks import thread_stacks
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +26,44 @@ _TICK_S = 0.25
 _OVERSTAY_MS = 18_000
 _TO_SPARE_MS = 3_000
 _OVERSTAY_STOPPING_MS = 4_000  # someone waits for our end: the slice of a second, and three to spare
+_LOG_MS_MAX = 5_000
+"""How long the last lines may take: what hangs may be the log itself."""
+
+Watch = Callable[[str], AbstractContextManager[None]]
+"""Watches what a block does, by its name."""
+
+
+class _Work:
+    """What a watched thread is doing.
+
+    Attributes:
+        name: Of the work that goes on; None: none does.
+        began: The tick at which it began.
+    """
+
+    def __init__(self, ticks: Callable[[], int]) -> None:
+        self.name: str | None = None
+        self.began = 0
+        self._ticks = ticks
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Watch the block."""
+        self.began = self._ticks()  # before the name: the watchdog's thread reads the name first
+        self.name = name
+        try:
+            yield
+        finally:
+            self.name = None
+
+    def lasts_ms(self) -> tuple[str | None, int]:
+        """Return the name of what goes on, and for how long it has been going on."""
+        name = self.name
+        return name, int((self._ticks() - self.began) * _TICK_S * 1000)
 
 
 class Watchdog:
-    """A thread that waits for signals, and watches the owner's transaction calls.
+    """A thread that waits for signals, and one that watches the owner, the preparer and the device.
 
     The first SIGTERM or SIGINT asks the worker to drain, the second ends the process at once, also inside a C
     call and as PID 1: Python's own handlers run between two instructions of the main thread, which may not come.
@@ -40,8 +78,10 @@ class Watchdog:
     def __init__(self, *, overstay_ms: int = _OVERSTAY_MS) -> None:
         self._overstay_ms = overstay_ms
         self._stopping = threading.Event()
-        self._call: str | None = None
         self._ticks = 0
+        self._call = _Work(lambda: self._ticks)
+        self._turn = _Work(lambda: self._ticks)
+        self._guarded: list[tuple[_Work, str, int, ExitCode]] = []
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._begun = False
@@ -69,21 +109,37 @@ class Watchdog:
 
     @contextmanager
     def watch(self, call: str) -> Iterator[None]:
-        """Ends the process, with Kafka's exit code, if the block never returns."""
-        self._ticks = 0
-        self._call = call
+        """End the process, with Kafka's exit code, if the block, a call of the owner, never returns."""
         try:
-            yield
+            with self._call(call):
+                yield
         finally:
-            self._call = None
+            self._turn.began = self._ticks  # the bound on a turn is for what the owner does outside these calls
 
-    def begun(self, transaction_timeout_ms: int, grace_ms: int) -> None:
+    def turn(self) -> AbstractContextManager[None]:
+        """End the process if a turn of the owner's loop never ends."""
+        return self._turn("a turn of the loop")
+
+    def guard(self, thread: str, overstay_ms: int, code: ExitCode) -> Watch:
+        """Return what watches a thread: one block at a time, and each may take this long.
+
+        Args:
+            thread: For the log.
+            overstay_ms: After this long the block is taken for one that never ends.
+            code: The process ends with it.
+        """
+        work = _Work(lambda: self._ticks)
+        self._guarded.append((work, thread, overstay_ms, code))
+        return work
+
+    def begun(self, transaction_timeout_ms: int, grace_ms: int, turn_ms_max: int) -> None:
         """From now on there is something to drain, and calls may take as long as a transaction may.
 
         Before, a signal ends the process at once. Now it has so long from the signal: also when that comes in a
         transaction that takes its time, for the orchestrator counts from the signal as well.
         """
         self._overstay_ms = max(self._overstay_ms, transaction_timeout_ms + _TO_SPARE_MS)
+        self._guarded.append((self._turn, "owner", turn_ms_max, ExitCode.OTHER))
         self._grace_ms = grace_ms
         self._begun = True
 
@@ -106,21 +162,40 @@ class Watchdog:
     def _watch_calls(self) -> None:
         pause = threading.Event()
         while not pause.wait(_TICK_S):
-            call = self._call
             self._ticks += 1
-            overstay_ms = min(self._overstay_ms, _OVERSTAY_STOPPING_MS) if self.stopping else self._overstay_ms
-            if call is not None and self._ticks * _TICK_S * 1000 >= overstay_ms:
-                log.critical(
-                    "%s does not return (librdkafka issues 5456, 5511): the process ends, nothing is lost, and "
-                    "its restart settles the transaction",
-                    call,
-                )
-                end(ExitCode.KAFKA)
+            self._look_at_the_call()
+            for work, thread, overstay_ms, code in self._guarded:
+                name, lasts_ms = work.lasts_ms()
+                in_a_call = work is self._turn and self._call.name is not None
+                if name is None or lasts_ms < overstay_ms or in_a_call:
+                    continue
+                why = f"the {thread} thread has been in {name} for {lasts_ms} ms, so it hangs"
+                end_with_stacks(f"{why}: nothing is lost, what is not committed is judged after the restart", code)
             if self._grace_ticks is not None:
                 self._grace_ticks -= 1
                 if self._grace_ticks <= 0:
                     log.warning("the time to stop is over; what is not committed is judged by the next owner")
                     end(self._grace_code)
+
+    def _look_at_the_call(self) -> None:
+        call, lasts_ms = self._call.lasts_ms()
+        overstay_ms = min(self._overstay_ms, _OVERSTAY_STOPPING_MS) if self.stopping else self._overstay_ms
+        if call is not None and lasts_ms >= overstay_ms:
+            end_with_stacks(
+                f"{call} does not return (librdkafka issues 5456, 5511): nothing is lost, and the restart settles "
+                "the transaction",
+                ExitCode.KAFKA,
+            )
+
+
+def end_with_stacks(why: str, code: ExitCode) -> None:
+    """Log the stack of every thread and why the process ends, and end it."""
+    late = threading.Timer(_LOG_MS_MAX / 1000, os._exit, (code,))
+    late.daemon = True
+    late.start()
+    log.critical("the threads of this process:\n%s", thread_stacks())
+    log.critical("%s; the process ends with exit code %d", why, code)
+    end(code)
 
 
 def end(code: ExitCode) -> None:

@@ -7,6 +7,7 @@ function that needs it.
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,16 +16,19 @@ from schemas.chat import InputShape, parse_pointer
 from worker.batching import Bounds, Intake
 from worker.cache import Cache
 from worker.dead_letter_share import DeadLetterShare, ShareBounds
+from worker.errors import ExitCode
 from worker.loop import Judge, Log, Loop, Pace, Prepare, Scorer
 from worker.outputs import Outputs
 from worker.ownership import Reset
 from worker.policy import Policy
-from worker.preparing import Encode, Encoded, prepare
+from worker.preparing import Encode, Encoded, portions, prepare
 from worker.publisher import PublisherOptions
 from worker.records import Fetched, ModelIdentity, Output, Partition, Record, Result, Topic, Usage
 from worker.session import SessionOptions
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
+from worker.stages import WatchedExecutor
 from worker.vitals import Vitals
+from worker.watchdog import Watch
 
 if TYPE_CHECKING:
     from worker.classifier import Classifier
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 VERSION = version("moderation-worker")
 BATCHES_IN_MEMORY = 4  # in preparation, in the line, on the device, and as results
 BYTES_IN_MEMORY = 64 * 2**20
+PREPARE_MS_MAX, PREPARE_MS_PER_CHARACTER = 60_000, 0.1
+"""How long a portion of a chunk may take. The slowest megabyte took 5 s, the slowest text 13 us a character."""
 
 
 class Model(Scorer, Protocol):
@@ -112,12 +118,27 @@ def open_classifier(settings: Settings, say: Callable[[str], None]) -> "Classifi
     )
 
 
-def preparing(settings: Settings, encode: Encode, cache: Cache) -> Prepare:
-    """From fetched messages to records."""
-    shape = input_shape(settings)
+Guard = Callable[[str, int, ExitCode], Watch]
+"""Watches a thread, of which no block may last longer than so many milliseconds; with the exit code if one does."""
+
+
+def unguarded(*_: object) -> Watch:
+    """Watch nothing."""
+    return lambda _: nullcontext()
+
+
+def preparing(settings: Settings, encode: Encode, cache: Cache, guard: Guard = unguarded) -> Prepare:
+    """From fetched messages to records, a portion of the chunk at a time: what is decoded takes more memory."""
+    shape, characters_max = input_shape(settings), settings.input.characters_max
+    longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
+    watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
 
     def prepared(chunk: Sequence[Fetched]) -> list[Record]:
-        return prepare(chunk, shape=shape, characters_max=settings.input.characters_max, encode=encode, cache=cache)
+        records = []
+        for portion in portions(chunk):
+            with watch("decoding and tokenising messages"):
+                records += prepare(portion, shape=shape, characters_max=characters_max, encode=encode, cache=cache)
+        return records
 
     return prepared
 
@@ -204,8 +225,14 @@ def session_options(settings: Settings) -> SessionOptions:
     )
 
 
-def open_loop(settings: Settings, model: Model, source: Log, telemetry: "Telemetry | None" = None) -> Loop:
-    """The owner and its two threads, over the session or another log, and telemetry around them."""
+def open_loop(
+    settings: Settings,
+    model: Model,
+    source: Log,
+    telemetry: "Telemetry | None" = None,
+    guard: Guard = unguarded,
+) -> Loop:
+    """The owner and its two threads, over the session or another log, with telemetry and a watchdog around them."""
     batch, dead_letter = settings.batch, settings.dead_letter
     cache = Cache(bytes_max=settings.cache.bytes_max)
     bounds = Bounds(
@@ -214,13 +241,14 @@ def open_loop(settings: Settings, model: Model, source: Log, telemetry: "Telemet
         wait_ms_max=batch.wait_ms_max,
     )
     preparer: Executor = ThreadPoolExecutor(1, "preparer")
-    device: Executor = ThreadPoolExecutor(1, "device")
+    watch = guard("device", batch.score_ms_max, ExitCode.MODEL)
+    device: Executor = WatchedExecutor(ThreadPoolExecutor(1, "device"), lambda: watch("scoring a batch"))
     if telemetry is not None:
         source, preparer = telemetry.log(source), telemetry.preparer(preparer)
         device = telemetry.device(device, bounds)
     return Loop(
         log=source,
-        prepare=preparing(settings, model.encode, cache),
+        prepare=preparing(settings, model.encode, cache, guard),
         scorer=model,
         cache=cache,
         judge=judging(outputs_of(settings, model)),

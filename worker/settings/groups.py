@@ -153,6 +153,10 @@ class BatchSettings(Group):
     """How long the oldest message waits for a batch; an idle device cuts it short."""
     commit_ms_max: Annotated[int, whole(0, 60_000)] = 100
     """How long results wait for a transaction."""
+    # A batch takes about a second (TOKENS_MAX=auto). One in which every text breaks the model is halved down to
+    # single texts: 2,048 passes and 1,024 probes, each of which takes 20 ms to start on a GPU, are a minute.
+    score_ms_max: Annotated[int, whole(1000, 86_400_000)] = 180_000
+    """A batch that the model has not scored after this time ends the process: exit 4."""
 
 
 class PolicySettings(Group):

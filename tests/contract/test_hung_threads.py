@@ -1,0 +1,64 @@
+"""A worker of which a thread hangs, on a real Kafka: it ends, says where it hung, and loses nothing."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.scene import Scene, chat
+from tests.worker_process import Start, WorkerProcess
+from worker.errors import ExitCode
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+# The proof's stand-in for the model; told to, it hangs in one of its two threads.
+HANGING = """
+import os, threading
+from worker import wiring
+from worker.prove.stand_in import StandIn, serve
+from worker.watchdog import Watchdog
+
+wiring.PREPARE_MS_MAX = 1000
+
+class Hanging(StandIn):
+    def encode(self, texts):
+        if os.environ["HANGS"] == "preparer":
+            threading.Event().wait()
+        return super().encode(texts)
+
+    def score(self, token_lists):
+        if os.environ["HANGS"] == "device":
+            threading.Event().wait()
+        return super().score(token_lists)
+
+serve(Watchdog(), lambda *_: Hanging())
+"""
+
+
+HUNG = {
+    "preparer": ("decoding and tokenising messages", ExitCode.OTHER),
+    "device": ("scoring a batch", ExitCode.MODEL),
+}
+
+
+@pytest.mark.parametrize("thread", HUNG)
+def test_a_worker_of_which_a_thread_hangs_ends_and_the_next_one_judges_its_messages(
+    scene: Scene, start: Start, tmp_path: Path, thread: str
+) -> None:
+    work, code = HUNG[thread]
+    scene.send([chat(f"message {number}") for number in range(100)])
+    environ = scene.environ(BATCH__SCORE_MS_MAX="1000", INPUT__CHARACTERS_MAX="1000")
+    hung = WorkerProcess(tmp_path / "hung", {**environ, "HANGS": thread}, [sys.executable, "-c", HANGING])
+    try:
+        assert hung.end() == code, hung.said
+    finally:
+        hung.kill()
+    assert f"the {thread} thread has been in {work} for" in hung.said
+    assert f"thread {thread}_0:" in hung.said
+    assert "message 7" not in hung.said
+    worker = start(scene.environ())
+    scene.wait_until_caught_up(worker)
+    worker.drain()
+    ledger = scene.ledger()
+    assert ledger.clean, ledger
+    assert ledger.verdicts == 100
