@@ -63,6 +63,7 @@ def options(folder: Path | str, **changes: Any) -> ModelOptions:
         "revision": None,
         "tokenizer": None,
         "tokenizer_revision": None,
+        "digest": None,
         "device": "cpu",
         "dtype": "float32",
         "tokens_max": 512,

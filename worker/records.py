@@ -216,6 +216,7 @@ class ModelIdentity:
     Attributes:
         name: The hub's name, or the folder's.
         revision: A hash of weights, configuration and tokenizer: the same wherever they lie.
+        digest: That hash in full, as ``WORKER_MODEL__DIGEST`` takes it.
         commit: The hub's, when it is known.
         dtype: ``float32`` or ``bfloat16``.
         device: ``cpu`` or ``cuda:N``.
@@ -225,6 +226,7 @@ class ModelIdentity:
 
     name: str
     revision: str
+    digest: str
     commit: str | None
     dtype: str
     device: str

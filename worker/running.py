@@ -108,11 +108,11 @@ def start_up_lines(settings: Settings, model: Model) -> list[str]:
     """What runs, and every fall-back that was taken."""
     identity, kafka = model.identity, settings.kafka
     what = (
-        f"moderation-worker {VERSION}: model {identity.name} (revision {identity.revision[:12]}) on "
-        f"{identity.device}, {identity.dtype}, attention {identity.attention}, {identity.threads} threads, batches "
-        f"of {model.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} -> {kafka.verdict_topic}, "
-        f"{kafka.alert_topic}, {kafka.dead_letter_topic} as {kafka.group_id} / {kafka.transactional_id}; Python "
-        f"{platform.python_version()}, process {os.getpid()}"
+        f"moderation-worker {VERSION}: model {identity.name} (revision {identity.revision}, "
+        f"digest {identity.digest}) on {identity.device}, {identity.dtype}, attention {identity.attention}, "
+        f"{identity.threads} threads, batches of {model.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} -> "
+        f"{kafka.verdict_topic}, {kafka.alert_topic}, {kafka.dead_letter_topic} as {kafka.group_id} / "
+        f"{kafka.transactional_id}; Python {platform.python_version()}, process {os.getpid()}"
     )
     return [what, *model.fallbacks]
 

@@ -108,6 +108,7 @@ def open_classifier(settings: Settings, say: Callable[[str], None]) -> "Classifi
             revision=given.revision,
             tokenizer=given.tokenizer,
             tokenizer_revision=given.tokenizer_revision,
+            digest=given.digest,
             device=given.device,
             dtype=given.dtype,
             tokens_max=given.tokens_max,

@@ -83,6 +83,7 @@ def opened(folder: Path, dtype: str) -> Classifier:
         revision=None,
         tokenizer=None,
         tokenizer_revision=None,
+        digest=None,
         device="cpu",
         dtype=dtype,
         tokens_max=TOKENS_MAX,

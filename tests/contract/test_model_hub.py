@@ -35,12 +35,14 @@ for step in json.load(sys.stdin):
             fetch(step["name"], Path(step["folder"]), said.append, revision=step.get("revision"))
             print(json.dumps({"said": said}))
         else:
-            loaded = load(options(step["name"], revision=step.get("revision")), said.append)
+            pins = {key: step.get(key) for key in ("revision", "digest")}
+            loaded = load(options(step["name"], **pins), said.append)
             (encoded,) = loaded.encode(["hello"])
             print(json.dumps({
                 "name": loaded.identity.name,
                 "commit": loaded.identity.commit,
                 "revision": loaded.identity.revision,
+                "digest": loaded.identity.digest,
                 "fallbacks": loaded.fallbacks,
                 "tokens": len(encoded.tokens),
             }))
@@ -194,14 +196,11 @@ def test_a_fetched_folder_works_offline_and_is_what_the_name_loads(hub: dict[str
         "tokenizer.json",
         "tokenizer_config.json",
     }
-    changed = Path(shutil.copytree(folder, tmp_path / "changed"))
-    (changed / "config.json").write_text((changed / "config.json").read_text() + "\n")
-    offline, cached, absent, touched, pinned, wrong = visit(
+    offline, cached, absent, pinned, wrong = visit(
         {**hub, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"},
         {"name": str(folder)},
         {"name": SMALL},
         {"name": "DuoGuard/DuoGuard-1.5B-transfer"},
-        {"name": str(changed)},
         {"name": str(folder), "revision": commit_of(SMALL)},
         {"name": str(folder), "revision": "f" * 40},
     )
@@ -211,11 +210,44 @@ def test_a_fetched_folder_works_offline_and_is_what_the_name_loads(hub: dict[str
     assert any(BASE in line for line in by_name["fallbacks"])
     assert "not in the hub's cache" in absent["refused"]
     assert "HF_HUB_OFFLINE" in absent["refused"]
-    # A folder that was edited since is no longer that commit.
-    assert touched["commit"] is None
-    assert touched["revision"] != offline["revision"]
     assert pinned["commit"] == commit_of(SMALL)
     assert "WORKER_MODEL__REVISION" in wrong["refused"]
+
+
+@pytest.mark.slow
+def test_a_fetched_folder_is_pinned_and_a_changed_one_is_mended_by_another_fetch(
+    hub: dict[str, str], tmp_path: Path
+) -> None:
+    folder, by_hand = tmp_path / "model", tmp_path / "by-hand"
+    (fetched,) = visit(hub, {"name": SMALL, "folder": str(folder)})
+    digest = fetched["said"][-1].split("WORKER_MODEL__DIGEST=")[1].split()[0]
+    tokenizer = folder / "tokenizer.json"
+    shutil.copytree(folder, by_hand)
+    (by_hand / "provenance.json").unlink()
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    (folder / "added_tokens.json").write_text('{"kill": 5}')
+    named, wrong_name, wrong_folder, changed, planted = visit(
+        hub,
+        {"name": SMALL, "digest": digest[:16]},
+        {"name": SMALL, "digest": "0" * 64},
+        {"name": str(by_hand), "digest": "0" * 64},
+        {"name": str(folder)},
+        {"name": SMALL, "folder": str(folder)},
+    )
+    assert (named["digest"], named["revision"]) == (digest, digest[:16])
+    for refusal in (wrong_name, wrong_folder):
+        assert f"WORKER_MODEL__DIGEST is {'0' * 64}" in refusal["refused"]
+        assert digest in refusal["refused"]
+    for words in (str(tokenizer), "SHA-256", f"model fetch {SMALL} {folder}", "remove provenance.json"):
+        assert words in changed["refused"]
+    assert "holds added_tokens.json, which would be loaded and did not come from the hub" in planted["refused"]
+    (folder / "added_tokens.json").unlink()
+    unfinished, again, mended = visit(
+        hub, {"name": str(folder)}, {"name": SMALL, "folder": str(folder)}, {"name": str(folder), "digest": digest}
+    )
+    assert "lists no file: the download has not finished" in unfinished["refused"]
+    assert "refused" not in again
+    assert (mended["digest"], mended["commit"]) == (digest, commit_of(SMALL))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ NAMES = {
     "SSL_CA_LOCATION SSL_CERTIFICATE_LOCATION SSL_KEY_LOCATION SSL_KEY_PASSWORD PROPERTIES",
     "INPUT": "FORMAT TEXT_POINTER MESSAGE_ID_POINTER CHANNEL_ID_POINTER USER_ID_POINTER SENT_AT_POINTER BYTES_MAX "
     "CHARACTERS_MAX",
-    "MODEL": "PATH REVISION TOKENIZER TOKENIZER_REVISION DEVICE DTYPE TOKENS_MAX THREADS",
+    "MODEL": "PATH REVISION TOKENIZER TOKENIZER_REVISION DIGEST DEVICE DTYPE TOKENS_MAX THREADS",
     "BATCH": "RECORDS_MAX TOKENS_MAX WAIT_MS_MAX COMMIT_MS_MAX SCORE_MS_MAX",
     "POLICY": "THRESHOLD THRESHOLDS VERSION",
     "ALERT": "TEXT",
@@ -248,6 +248,17 @@ def test_all_faults_come_at_once_a_line_each() -> None:
 
 def test_a_value_of_several_lines_is_still_one_line() -> None:
     assert "\\n" in the_fault(ALERT__TEXT="none\nfull")
+
+
+@pytest.mark.parametrize("digest", ["abc", "0" * 15, "0" * 65, "sha256:" + "0" * 64, "g" * 16])
+def test_a_digest_that_pins_nothing_is_refused_in_a_sentence(digest: str) -> None:
+    line = the_fault(MODEL__DIGEST=digest)
+    assert line.startswith("WORKER_MODEL__DIGEST wants 16 to 64 hexadecimal digits")
+    assert "moderation-worker check" in line
+
+
+def test_a_digest_may_be_written_in_capitals() -> None:
+    assert loaded(MODEL__DIGEST="ABCDEF0123456789").model.digest == "abcdef0123456789"
 
 
 def test_a_combination_with_a_value_that_is_itself_wrong_is_no_second_fault() -> None:

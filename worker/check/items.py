@@ -221,8 +221,9 @@ class _Check:
             raise Wrong(str(error)) from error
         identity = model.identity
         what = (
-            f"{identity.name} (revision {identity.revision[:12]}) on {identity.device}, {identity.dtype}, threads: "
-            f"{identity.threads}; {self._rate:.3g} messages per second on this machine, measured with short chat"
+            f"{identity.name} (revision {identity.revision}, digest {identity.digest}) on {identity.device}, "
+            f"{identity.dtype}, threads: {identity.threads}; {self._rate:.3g} messages per second on this machine, "
+            "measured with short chat"
         )
         return "\n".join((what, *model.fallbacks))
 

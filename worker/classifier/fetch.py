@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -17,8 +17,10 @@ from worker.classifier.source import (
     WEIGHT_FILES,
     asking_the_hub,
     blaming,
+    content_digest,
     download,
     model_digests,
+    tokenizer_digests,
 )
 from worker.errors import ModelBroken
 
@@ -45,15 +47,17 @@ def fetch(
     Raises:
         ModelBroken: The hub or the disk refuses, the model is no DuoGuard, or the folder holds another one.
     """
-    commit, has_tokenizer = _resolve(name, revision)
-    tokenizer = tokenizer or (name if has_tokenizer else BASE_TOKENIZERS.get(name.rsplit("/", 1)[-1]))
+    commit, model_files = _resolve(name, revision)
+    tokenizer = tokenizer or (
+        name if TOKENIZER_FILE in model_files else BASE_TOKENIZERS.get(name.rsplit("/", 1)[-1])
+    )
     if tokenizer is None:
         raise ModelBroken(
             f"{name} comes without a tokenizer, and its base model is not known: set WORKER_MODEL__TOKENIZER."
         )
-    tokens_commit = commit
+    tokens_commit, tokens_files = commit, model_files
     if tokenizer != name or tokenizer_revision is not None:
-        tokens_commit, _ = _resolve(tokenizer, tokenizer_revision)
+        tokens_commit, tokens_files = _resolve(tokenizer, tokenizer_revision)
     pinned: dict[str, object] = {
         "model": {"name": name, "commit": commit},
         "tokenizer": {"name": tokenizer, "commit": tokens_commit},
@@ -67,19 +71,31 @@ def fetch(
     download(name, commit, [CONFIG_FILE], "model", into=folder)
     read_config(folder)
     download(name, commit, WEIGHT_FILES, "model", into=folder)
-    _write(folder, {**pinned, "files": model_digests(folder)})
+    weights, tokens = model_digests(folder), tokenizer_digests(folder)
+    _refuse_others(folder, [*(weights.keys() - model_files), *(tokens.keys() - tokens_files)])
+    _write(folder, {**pinned, "files": {**weights, **tokens}})
     # The hub's library keeps here what an interrupted download needs to go on.
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-    say(f"done       WORKER_MODEL__PATH={folder} needs no network now")
+    digest = content_digest({**weights, **tokens})
+    say(f"done       WORKER_MODEL__PATH={folder} needs no network now; WORKER_MODEL__DIGEST={digest} pins it")
 
 
-def _resolve(name: str, revision: str | None) -> tuple[str, bool]:
-    """The commit that a revision names today, and whether there is a tokenizer in it."""
+def _resolve(name: str, revision: str | None) -> tuple[str, frozenset[str]]:
+    """The commit that a revision names today, and the names of the files in it."""
     with asking_the_hub(name, revision, "model fetch"):
         info = HfApi().model_info(name, revision=revision)
     if info.sha is None:
         raise ModelBroken(f"The hub doesn't say at which commit {name} is: set WORKER_MODEL__REVISION.")
-    return info.sha, any(file.rfilename == TOKENIZER_FILE for file in info.siblings or ())
+    return info.sha, frozenset(file.rfilename for file in info.siblings or ())
+
+
+def _refuse_others(folder: Path, names: Sequence[str]) -> None:
+    """Refuses files that would be loaded and that did not come from the hub."""
+    if names:
+        raise ModelBroken(
+            f"{folder} holds {', '.join(sorted(names))}, which would be loaded and did not come from the hub: "
+            "remove it, then run model fetch again."
+        )
 
 
 def _claim(folder: Path, pinned: dict[str, object]) -> None:

@@ -1,6 +1,6 @@
 """A model's name to a classifier: found, verified, placed, warm."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,10 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from worker.classifier.device import place
 from worker.classifier.packed import settle
+from worker.classifier.provenance import verified_digest
 from worker.classifier.scoring import Classifier
 from worker.classifier.shape import check_bound, load_weights, read_config
-from worker.classifier.source import (
-    Source,
-    blaming,
-    find_model,
-    find_tokenizer,
-    model_digests,
-    revision_of,
-    tokenizer_digests,
-)
+from worker.classifier.source import REVISION_DIGITS, Source, blaming, find_model, find_tokenizer
 from worker.classifier.tokenizer import PROBE, open_tokenizer
 from worker.errors import ModelBroken
 from worker.records import ModelIdentity
@@ -35,6 +28,7 @@ class ModelOptions:
         revision: Of a hub name; None is its main branch.
         tokenizer: A folder or a hub name; None is the model's own.
         tokenizer_revision: Of a tokenizer on the hub.
+        digest: The first 16 to 64 hexadecimal digits that the content digest must have; None for any.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto``, ``float32`` or ``bfloat16``.
         tokens_max: Tokens of a text, special ones included; what is beyond is cut.
@@ -46,6 +40,7 @@ class ModelOptions:
     revision: str | None
     tokenizer: str | None
     tokenizer_revision: str | None
+    digest: str | None
     device: str
     dtype: str
     tokens_max: int
@@ -61,7 +56,7 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
         say: Takes a line of progress, for people.
 
     Raises:
-        ModelBroken: It is missing, damaged, of another shape, or its device is not there.
+        ModelBroken: It is missing, damaged, changed, of another shape, or its device is not there.
     """
     _silence_the_libraries()
     placement = place(device=options.device, dtype=options.dtype, threads=options.threads)
@@ -71,6 +66,9 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
     config = read_config(source.folder)
     check_bound(config, options.tokens_max)
     tokens_from = find_tokenizer(source, options.tokenizer, options.tokenizer_revision)
+    commit = _commit(source, options.revision)
+    say(f"reading {source.folder}")
+    digest = verified_digest(source, tokens_from, options.digest)
     encoder = open_tokenizer(
         tokens_from.folder,
         tokens_max=options.tokens_max,
@@ -79,15 +77,14 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
     )
     say(f"loading {source.folder}")
     model: Any = load_weights(source.folder, config, placement.dtype)
-    files = model_digests(source.folder)
-    commit = _commit(source, files, options.revision)
     with blaming(f"The model can't be moved to {placement.device}: free its memory, or set WORKER_MODEL__DEVICE"):
         model.to(placement.device)
     attention, remarks = settle(model, encoder.encode([PROBE])[0].tokens)
     classifier = Classifier(
         identity=ModelIdentity(
             name=source.name,
-            revision=revision_of({**files, **tokenizer_digests(tokens_from.folder)}),
+            revision=digest[:REVISION_DIGITS],
+            digest=digest,
             commit=commit,
             dtype=str(placement.dtype).removeprefix("torch."),
             device=str(placement.device),
@@ -112,22 +109,19 @@ def _silence_the_libraries() -> None:
     disable_progress_bars()
 
 
-def _commit(source: Source, files: Mapping[str, str], revision: str | None) -> str | None:
-    """The hub's commit, unless the files are no longer what was fetched.
+def _commit(source: Source, revision: str | None) -> str | None:
+    """The hub's commit, where it is known.
 
     Raises:
         ModelBroken: A revision is wanted that a folder does not hold.
     """
-    if source.files is None:
-        return source.commit
-    commit = source.commit if source.files == files else None
-    if revision is not None and revision != commit:
+    if source.files is not None and revision is not None and revision != source.commit:
         raise ModelBroken(
-            f"WORKER_MODEL__REVISION is {revision}, but {source.folder} holds commit {commit or 'unknown'}: "
+            f"WORKER_MODEL__REVISION is {revision}, but {source.folder} holds commit {source.commit or 'unknown'}: "
             f"unset it, or fetch that one: WORKER_MODEL__REVISION={revision} moderation-worker model fetch "
             f"{source.name} FOLDER"
         )
-    return commit
+    return source.commit
 
 
 def _borrowed(model: Source, tokenizer: Source, named: str | None) -> tuple[str, ...]:

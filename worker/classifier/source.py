@@ -26,6 +26,7 @@ WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*-of
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 PROVENANCE_FILE = "provenance.json"
+REVISION_DIGITS = 16
 DEMO = Path(__file__).parents[1] / "demo" / "model"
 
 # The DuoGuards come without tokenizer files: theirs is the base model's, which their cards' code names.
@@ -69,8 +70,8 @@ class Source:
         name: The hub's, when it is known; else the folder's.
         folder: On this machine.
         commit: The hub's, when it is known.
-        files: Digests of the model's files at that commit, by which a folder proves that it still is that
-            commit; None in the hub's cache, which is never edited.
+        files: The digests that the folder's provenance.json lists, by file; empty without such a file. None in
+            the hub's cache, which is never edited.
     """
 
     name: str
@@ -214,10 +215,15 @@ def tokenizer_digests(folder: Path) -> dict[str, str]:
     return digests([folder / name for name in TOKENIZER_FILES if (folder / name).is_file()])
 
 
-def revision_of(files: Mapping[str, str]) -> str:
-    """One short hash of many: the same wherever the files lie."""
+def content_digest(files: Mapping[str, str]) -> str:
+    """SHA-256 over the digests of many files: the same wherever the files lie."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def revision_of(files: Mapping[str, str]) -> str:
+    """The beginning of the content digest, as verdicts name it."""
+    return content_digest(files)[:REVISION_DIGITS]
 
 
 def _sha256(path: Path) -> str:
@@ -226,12 +232,22 @@ def _sha256(path: Path) -> str:
 
 
 def _described(folder: Path) -> Source:
-    """A folder, by what ``model fetch`` wrote down in it."""
+    """A folder, by what ``model fetch`` wrote down in it.
+
+    Raises:
+        ModelBroken: provenance.json can't be read, its download has not finished, or a file that it lists is gone.
+    """
     provenance = folder / PROVENANCE_FILE
     if not provenance.is_file():
         return Source(name=folder.name, folder=folder, commit=None, files={})
     with blaming(f"{provenance} can't be read: fetch the folder again"):
         known = json.loads(provenance.read_text())
-        return Source(
-            name=known["model"]["name"], folder=folder, commit=known["model"]["commit"], files=known["files"]
-        )
+        files = {str(name): str(digest) for name, digest in known["files"].items()}
+        source = Source(name=known["model"]["name"], folder=folder, commit=known["model"]["commit"], files=files)
+    remedy = f"Finish it: moderation-worker model fetch {source.name} {folder}"
+    if not files:
+        raise ModelBroken(f"{provenance} lists no file: the download has not finished. {remedy}")
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise ModelBroken(f"{folder} lacks {', '.join(missing)}, which its {PROVENANCE_FILE} lists. {remedy}")
+    return source

@@ -42,7 +42,8 @@ class StandIn:
 
     identity = ModelIdentity(
         name="stand-in",
-        revision="0" * 64,
+        revision="0" * 16,
+        digest="0" * 64,
         commit=None,
         dtype="float32",
         device="none",

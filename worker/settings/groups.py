@@ -13,6 +13,7 @@ from worker.settings.properties import shown_value
 from worker.settings.values import (
     Brokers,
     CertificateAuthorities,
+    ContentDigest,
     Device,
     Pointer,
     Properties,
@@ -132,6 +133,8 @@ class ModelSettings(Group):
     """A folder or a hub name; by default the model's own."""
     tokenizer_revision: str | None = None
     """The tokenizer's commit, tag or branch."""
+    digest: ContentDigest | None = None
+    """What the files of model and tokenizer must hold: 16 to 64 digits of the digest that check shows."""
     device: Device = "auto"
     """auto, cpu, cuda or cuda:N; a named device that isn't there is an error."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

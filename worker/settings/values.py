@@ -116,6 +116,12 @@ def _device(text: str) -> str:
     return text
 
 
+def _content_digest(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{16,64}", text):
+        raise ValueError("16 to 64 hexadecimal digits: the digest that `moderation-worker check` shows")
+    return text.lower()
+
+
 def _readable_file(text: str) -> str:
     if not (Path(text).is_file() and os.access(text, os.R_OK)):
         raise ValueError("a file that can be read")
@@ -149,6 +155,7 @@ Brokers = Annotated[str, AfterValidator(brokers)]
 Start = Annotated[Literal["earliest", "error"] | AwareDatetime, BeforeValidator(_start)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
 Device = Annotated[str, AfterValidator(_device)]
+ContentDigest = Annotated[str, AfterValidator(_content_digest)]
 ReadableFile = Annotated[str, AfterValidator(_readable_file)]
 SaslMechanism = Annotated[
     Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"], BeforeValidator(_sasl_mechanism)

@@ -1,0 +1,66 @@
+"""Whether a model's files are those that were fetched, and those that ``WORKER_MODEL__DIGEST`` names.
+
+A folder that ``model fetch`` made lists the digest of each of its files in provenance.json. That finds a file that
+was changed by accident, cut short or mixed with another model's. Somebody who may write the folder may also write
+the list, so ``WORKER_MODEL__DIGEST`` says from the outside what the files must hold.
+
+Each file is read once for all of this and for the revision in the verdicts.
+"""
+
+from collections.abc import Mapping
+
+from worker.classifier.source import (
+    PROVENANCE_FILE,
+    REVISION_DIGITS,
+    Source,
+    content_digest,
+    model_digests,
+    tokenizer_digests,
+)
+from worker.errors import ModelBroken
+
+
+def verified_digest(model: Source, tokenizer: Source, pinned: str | None) -> str:
+    """The content digest of model and tokenizer, in 64 hexadecimal digits; ``revision`` is its beginning.
+
+    Args:
+        model: Its folder's config and weights are read.
+        tokenizer: Its folder's tokenizer files are read.
+        pinned: The first 16 to 64 digits that the content digest must have; None for any.
+
+    Raises:
+        ModelBroken: A file differs from what provenance.json lists or is not listed, or the content is not the
+            pinned one.
+    """
+    weights, tokens = model_digests(model.folder), tokenizer_digests(tokenizer.folder)
+    _compare(model, weights)
+    _compare(tokenizer, tokens)
+    digest = content_digest({**weights, **tokens})
+    if pinned is not None and not digest.startswith(pinned.lower()):
+        raise ModelBroken(
+            f"WORKER_MODEL__DIGEST is {pinned}, but the files of the model in {model.folder} and of its tokenizer "
+            f"in {tokenizer.folder} have the digest {digest} (revision {digest[:REVISION_DIGITS]}): load the model "
+            "that was meant, or set WORKER_MODEL__DIGEST to this digest if the change is intended."
+        )
+    return digest
+
+
+def _compare(source: Source, found: Mapping[str, str]) -> None:
+    """Refuses a file that would be loaded and is not what the folder's provenance.json says."""
+    if not source.files:
+        return
+    again = f"moderation-worker model fetch {source.name} {source.folder}"
+    for name, digest in found.items():
+        listed = source.files.get(name)
+        if listed is None:
+            raise ModelBroken(
+                f"{source.folder / name} would be loaded, but {PROVENANCE_FILE} does not list it (SHA-256 "
+                f"{digest}): remove the file and run {again} again, or remove {PROVENANCE_FILE} if the change is "
+                "intended."
+            )
+        if listed != digest:
+            raise ModelBroken(
+                f"{source.folder / name} has the SHA-256 {digest}, but {PROVENANCE_FILE} lists {listed}: the file "
+                f"has changed since it was fetched. Run {again} again, or remove {PROVENANCE_FILE} if the change "
+                "is intended."
+            )
