@@ -110,8 +110,8 @@ def start_up_lines(settings: Settings, model: Model) -> list[str]:
     what = (
         f"moderation-worker {VERSION}: model {identity.name} (revision {identity.revision}, "
         f"digest {identity.digest}) on {identity.device}, {identity.dtype}, attention {identity.attention}, "
-        f"{identity.threads} threads, batches of {model.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} -> "
-        f"{kafka.verdict_topic}, {kafka.alert_topic}, {kafka.dead_letter_topic} as {kafka.group_id} / "
+        f"{identity.threads} threads, batches of {model.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} "
+        f"-> {kafka.verdict_topic}, {kafka.alert_topic}, {kafka.dead_letter_topic} as {kafka.group_id} / "
         f"{kafka.transactional_id}; Python {platform.python_version()}, process {os.getpid()}"
     )
     return [what, *model.fallbacks]

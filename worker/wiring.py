@@ -144,9 +144,14 @@ def preparing(settings: Settings, encode: Encode, cache: Cache, guard: Guard = u
     return prepared
 
 
+def policy_of(settings: Settings) -> Policy:
+    """The thresholds."""
+    policy = settings.policy
+    return Policy.of(policy.threshold, policy.thresholds, policy.version)
+
+
 def outputs_of(settings: Settings, model: Model) -> Outputs:
     """From results to what is published."""
-    policy = settings.policy
     return Outputs(
         model={
             "name": model.identity.name,
@@ -154,7 +159,7 @@ def outputs_of(settings: Settings, model: Model) -> Outputs:
             "commit": model.identity.commit,
             "dtype": model.identity.dtype,
         },
-        policy=Policy.of(policy.threshold, policy.thresholds, policy.version),
+        policy=policy_of(settings),
         shape=input_shape(settings),
         alert_text=settings.alert.text,
         record_bytes_max=settings.kafka.record_bytes_max,
@@ -193,7 +198,12 @@ def telemetry_of(settings: Settings, exporters: Exporters, vitals: Callable[[], 
             otlp_metrics=exporters.otlp_metrics,
             otlp_traces=exporters.otlp_traces,
             prometheus=exporters.prometheus,
-            where=Where(group_id=kafka.group_id, input_topics=kafka.input_topics, topics=topic_names(settings)),
+            where=Where(
+                group_id=kafka.group_id,
+                input_topics=kafka.input_topics,
+                topics=topic_names(settings),
+                policy=policy_of(settings).fingerprint,
+            ),
             version=VERSION,
             instance_id=kafka.transactional_id,
         ),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acls import documented
 from tests.contract.test_model_hub import BASE, SMALL, commit_of, hub
 from tests.manifests import (
     OVERLAYS,
@@ -111,6 +112,33 @@ def test_no_two_pods_share_an_id_and_each_keeps_its_own(overlay: Path, tmp_path:
     assert first.transactional_id == again.transactional_id != second.transactional_id
     assert first.group_instance_id == again.group_instance_id != second.group_instance_id
     assert first.transactional_id.startswith(first.group_id), "the grant by prefix in deploy/acls.sh covers it"
+
+
+def granted(variables: Mapping[str, str]) -> set[tuple[str, ...]]:
+    """What the grants of such a worker name: the kind of a resource, and a name or the beginning of names."""
+    known = (line.split() for line in documented({"WORKER_KAFKA__BOOTSTRAP_SERVERS": "kafka:9093", **variables}))
+    return {tuple(words[words.index("--operation") + 1 :]) for words in known}
+
+
+def test_a_trial_shares_nothing_with_a_production_but_the_input(tmp_path: Path) -> None:
+    trial, production = (ROOT / "deploy" / "kubernetes" / "overlays" / name for name in ("cpu-trial", "gpu"))
+    ours, theirs = (settings(overlay, tmp_path / overlay.name).kafka for overlay in (trial, production))
+    assert ours.input_topics == theirs.input_topics
+    for name in ("group_id", "verdict_topic", "alert_topic", "dead_letter_topic", "transactional_id"):
+        assert getattr(ours, name) != getattr(theirs, name), name
+    assert not ours.transactional_id.startswith(theirs.group_id), "the production's grant would cover it"
+    assert not theirs.transactional_id.startswith(ours.group_id), "the trial's grant would cover it"
+    chosen = {
+        name: value
+        for name, value in environment(trial, worker(trial)).items()
+        if name.startswith("WORKER_KAFKA__")
+    }
+    del chosen["WORKER_KAFKA__TRANSACTIONAL_ID"], chosen["WORKER_KAFKA__BOOTSTRAP_SERVERS"]
+    [inputs] = granted(chosen) & granted({})
+    assert inputs == ("Read", "--topic", "chat.messages")
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    shown = dict(re.findall(r"(WORKER_KAFKA__\w+)=([\w.-]+)", page[page.index("PRINCIPAL=User:trial") :]))
+    assert granted({name: shown[name] for name in shown.keys() & chosen.keys()}) == granted(chosen)
 
 
 @overlays

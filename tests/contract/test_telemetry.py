@@ -19,6 +19,7 @@ from tests.otlp_receiver import Receiver, attributes_of, otlp_receiver
 from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
 from tests.worker_process import Start, workers
 from worker.demo.node import free_ports
+from worker.policy import Policy
 from worker.records import Topic
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, Metric
@@ -134,6 +135,15 @@ def test_every_metric_is_one_of_the_table_with_its_attributes_and_buckets(run: R
             if known[name].buckets:
                 assert tuple(point.explicit_bounds) == known[name].buckets
     assert run.receiver.schema_urls == {names.SCHEMA_URL}
+
+
+def test_a_worker_says_by_which_model_and_thresholds_and_in_which_group_it_judges(run: Run) -> None:
+    [body, *_] = [orjson.loads(verdict.value() or b"") for verdict in run.scene.read(Topic.VERDICT)]
+    [point] = run.points(names.MODEL_INFO)
+    said = attributes_of(point.attributes)
+    assert said["moderation.model.revision"] == body["model"]["revision"]
+    assert said["moderation.policy.fingerprint"] == Policy.of(0.05).fingerprint == body["policy"]["version"]
+    assert said["messaging.consumer.group.name"] == run.scene.group
 
 
 def test_the_shape_of_the_batches_adds_up(run: Run) -> None:

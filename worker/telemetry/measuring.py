@@ -40,11 +40,13 @@ class Where:
         group_id: The consumer group.
         input_topics: Their names.
         topics: The names of ours.
+        policy: The fingerprint of the thresholds.
     """
 
     group_id: str
     input_topics: Sequence[str]
     topics: Mapping[Topic, str]
+    policy: str
 
 
 class Meters:
@@ -58,7 +60,7 @@ class Meters:
 
     def __init__(self, meter: Meter, where: Where, vitals: Callable[[], Vitals]) -> None:
         self._where = where
-        self._instruments: dict[Metric, Any] = {metric: _made(meter, metric, vitals) for metric in METRICS}
+        self._instruments: dict[Metric, Any] = {metric: _made(meter, metric, vitals, where) for metric in METRICS}
         self._kafka = {names.SYSTEM: "kafka"}
         self._group = self._kafka | {names.GROUP: where.group_id}
 
@@ -181,9 +183,11 @@ def _running(vitals: Vitals, value: int) -> list[Point]:
     return [] if vitals.model is None else [(value, {})]
 
 
-def _made(meter: Meter, metric: Metric, vitals: Callable[[], Vitals]) -> object:
+def _made(meter: Meter, metric: Metric, vitals: Callable[[], Vitals], where: Where) -> object:
+    constant = {names.POLICY: where.policy, names.GROUP: where.group_id} if metric is names.MODEL_INFO else {}
+
     def observe(_options: CallbackOptions) -> list[Observation]:
-        return [Observation(value, attributes) for value, attributes in OBSERVED[metric](vitals())]
+        return [Observation(value, {**attributes, **constant}) for value, attributes in OBSERVED[metric](vitals())]
 
     said = {"unit": metric.unit, "description": metric.about}
     match metric.kind:

@@ -31,6 +31,7 @@ LOOKUP = "moderation.lookup"
 OUTCOME = "moderation.outcome"
 REASON = "moderation.reason"
 TOKENS = "moderation.tokens"
+POLICY = "moderation.policy.fingerprint"
 MODEL = ("moderation.model.name", "moderation.model.revision", "moderation.model.dtype", "moderation.model.device")
 
 
@@ -280,8 +281,8 @@ MODEL_INFO = Metric(
     name="moderation.model.info",
     kind=Kind.OBSERVED_GAUGE,
     unit="",
-    about="Always 1: which model this worker judges by.",
-    attributes=MODEL,
+    about="Always 1: which model and which thresholds this worker judges by, in which group.",
+    attributes=(*MODEL, POLICY, GROUP),
 )
 
 METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
