@@ -11,7 +11,9 @@ INPUT_REASONS: dict[str, str] = {
     "no_text": "There is nothing, or null, where the text should be.",
     "wrong_type": "The text, an id or the time of sending has a type that the input schema does not allow.",
     "output_too_large": "A verdict or an alert, with the key and the headers, would be larger than "
-    "WORKER_KAFKA__RECORD_BYTES_MAX, or the broker refused it.",
+    "WORKER_KAFKA__RECORD_BYTES_MAX, or the broker refused it for its size.",
+    "output_refused": "The broker refused an output of this message with INVALID_RECORD, and accepted others like "
+    "it.",
 }
 """What a producer did wrong: slug to meaning."""
 

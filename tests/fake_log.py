@@ -57,7 +57,7 @@ class FakeLog:
 
     def __init__(self, cluster: FakeCluster, transactional_id: str) -> None:
         self.changes = 0
-        self.rejected: set[tuple[Partition, int]] = set()
+        self.rejected: dict[tuple[Partition, int], str] = {}
         self.transactional_id = transactional_id
         self.fate = Fate.COMMITTED
         self.refused = ""
@@ -207,7 +207,9 @@ class FakeLog:
             return False
         large = [output for output in outputs if self._cluster.too_large(output)]
         if large:
-            self.rejected |= {(output.source.partition, output.source.offset) for output in large}
+            self.rejected |= {
+                (output.source.partition, output.source.offset): "output_too_large" for output in large
+            }
             assert all(output.topic is not Topic.DEAD_LETTER for output in large)
             return False
         offsets = next_offsets(records)

@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         fault="suspect producer not replaced",
         file="worker/publisher.py",
-        old="if self._state is State.READY and self._suspect:",
+        old="if self._state is State.READY and self._suspicion.reason:",
         new="if False:",
         suites=["broker restart"],
     ),
@@ -267,7 +267,7 @@ MUTANTS = (
         '                plain = Producer({"bootstrap.servers": self._options.config["bootstrap.servers"]})\n'
         "                plain.produce(topic, output.value, output.key, partition, headers=list(output.headers))\n"
         "                plain.flush()\n"
-        "                self._sent += 1\n"
+        "                attempt.sent += 1\n"
         "                continue\n"
         "            try:\n",
         suites=["transaction time-out"],
@@ -275,10 +275,10 @@ MUTANTS = (
     Mutant(
         fault="outputs and offsets in two transactions",
         file="worker/publisher.py",
-        old="                self._producer.send_offsets_to_transaction(self._offsets",
-        new="                self._producer.commit_transaction()\n"
-        "                self._producer.begin_transaction()\n"
-        "                self._producer.send_offsets_to_transaction(self._offsets",
+        old="            self._producer.send_offsets_to_transaction(attempt.offsets",
+        new="            self._producer.commit_transaction()\n"
+        "            self._producer.begin_transaction()\n"
+        "            self._producer.send_offsets_to_transaction(attempt.offsets",
         suites=["error injection"],
     ),
     Mutant(

@@ -73,7 +73,11 @@ class Scene:
 
     def limit(self, topic: Topic, bytes_max: int) -> None:
         """Lowers an output topic's bound on batches."""
-        entry = ConfigEntry("max.message.bytes", str(bytes_max), incremental_operation=AlterConfigOpType.SET)
+        self.configure(topic, "max.message.bytes", str(bytes_max))
+
+    def configure(self, topic: Topic, name: str, value: str) -> None:
+        """Changes a setting of an output topic; it is in force a little later."""
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         of = ConfigResource(ConfigResource.Type.TOPIC, self.outputs[topic], incremental_configs=[entry])
         self._admin.incremental_alter_configs([of])[of].result(KAFKA_S_MAX)
 

@@ -8,7 +8,7 @@ the others go on. After anything else the log is rewound to what the group has c
 record in memory stale: the same drop, of all.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from worker.records import Fault, Fetched, Message, Output, Partition, Record, R
 from worker.stages import Stage, rest
 
 Prepare = Callable[[Sequence[Fetched]], list[Record]]
-Judge = Callable[[Sequence[Result], Collection[tuple[Partition, int]]], Sequence[Output]]
+Judge = Callable[[Sequence[Result], Mapping[tuple[Partition, int], str]], Sequence[Output]]
 
 
 class Log(Protocol):
@@ -31,8 +31,8 @@ class Log(Protocol):
         """Grows whenever a record in memory may have become stale."""
 
     @property
-    def rejected(self) -> Collection[tuple[Partition, int]]:
-        """Records (partition, offset) whose outputs a broker refused for their size."""
+    def rejected(self) -> Mapping[tuple[Partition, int], str]:
+        """Records (partition, offset) whose outputs a broker refuses, with the dead letter's reason."""
 
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
         """Serves rebalances and gives what there is; waits for the first message at most so long."""

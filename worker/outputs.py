@@ -4,7 +4,8 @@ What holds of every list that ``build`` returns: each result has exactly one ver
 tombstone: neither), an alert follows each flagged verdict, and the order is that of the results.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ STUB_KEY_BYTES_MAX = 1024
 _CALM = orjson.Fragment(verdict.encode(dict.fromkeys(SLUGS, False)))
 _CONTENT_TYPE = ("content-type", b"application/json")
 _OURS = (_CONTENT_TYPE,)
+_NONE_REJECTED: Mapping[tuple[Partition, int], str] = MappingProxyType({})
 
 
 class _Row(NamedTuple):
@@ -74,22 +76,22 @@ class Outputs:
         results: Sequence[Result],
         *,
         judged_at: str,
-        rejected: Collection[tuple[Partition, int]] = frozenset(),
+        rejected: Mapping[tuple[Partition, int], str] = _NONE_REJECTED,
     ) -> list[Output]:
         """The outputs that the results owe.
 
         Args:
             results: In the order in which each partition was read.
             judged_at: RFC 3339, UTC, milliseconds.
-            rejected: Partition and offset of the messages whose outputs a broker has refused as too large.
+            rejected: Partition and offset of the messages whose outputs a broker refuses, with the reason.
         """
         outputs: list[Output] = []
         for result, row in self._rows(results):
             source, owed = result.record.source, _owed(result)
             if owed is None:
                 continue
-            if rejected and (source.partition, source.offset) in rejected:
-                outputs.append(self._stub(source, owed))
+            if rejected and (reason := rejected.get((source.partition, source.offset))):
+                outputs.append(self._of_rejected(source, owed, reason))
             elif isinstance(owed, Fault):
                 outputs.append(self._dead_letter(source, owed))
             else:
@@ -212,9 +214,15 @@ class Outputs:
                 return letter
         return letter  # a limit below our own headers: the broker has the last word
 
-    def _stub(self, source: Fetched, owed: Message | Fault) -> Output:
-        """The dead letter of a record that a broker refused: so small that it won't be refused again."""
-        fault = owed if isinstance(owed, Fault) else _REFUSED
+    def _of_rejected(self, source: Fetched, owed: Message | Fault, reason: str) -> Output:
+        """The dead letter of a record whose output a broker refuses: a stub, unless its size was no reason."""
+        if isinstance(owed, Fault):
+            return self._stub(source, owed)
+        fault = _REFUSED[reason]
+        return self._dead_letter(source, fault) if reason == "output_refused" else self._stub(source, fault)
+
+    def _stub(self, source: Fetched, fault: Fault) -> Output:
+        """A dead letter so small that it won't be refused for its size."""
         return self._without(_MISSING[2 if len(source.key or b"") <= STUB_KEY_BYTES_MAX else 3], source, fault)
 
     def _without(self, missing: tuple[str, ...], source: Fetched, fault: Fault) -> Output:
@@ -244,10 +252,19 @@ class Outputs:
 _MISSING = ((), ("value",), ("value", "headers"), ("value", "headers", "key"))
 """What a dead letter leaves out, from the least."""
 
-_REFUSED = Fault(
-    reason="output_too_large",
-    message="The broker refused an output of this message: too large for the topic, or against its rules.",
-)
+_REFUSED = {
+    fault.reason: fault
+    for fault in (
+        Fault(
+            reason="output_too_large",
+            message="The broker refused an output of this message: it is too large for the topic.",
+        ),
+        Fault(
+            reason="output_refused",
+            message="The broker refused an output of this message (INVALID_RECORD), and accepted others like it.",
+        ),
+    )
+}
 
 
 def _owed(result: Result) -> Message | Fault | None:

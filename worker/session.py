@@ -25,7 +25,8 @@ from worker.clients import SLICE_S, client
 from worker.complaints import Complaints
 from worker.headers import headers_of
 from worker.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
-from worker.publisher import Publisher, PublisherOptions
+from worker.publisher import Publisher
+from worker.publisher_options import PublisherOptions
 from worker.quiet import Quiet
 from worker.records import Fetched, Headers, Output, Partition
 from worker.starts import find_starts
@@ -100,8 +101,8 @@ class Session:
         return self._publisher.events
 
     @property
-    def rejected(self) -> Collection[tuple[Partition, int]]:
-        """Records (partition, offset) whose outputs a broker refused for their size."""
+    def rejected(self) -> Mapping[tuple[Partition, int], str]:
+        """Records (partition, offset) whose outputs a broker refuses, with the dead letter's reason."""
         return self._publisher.rejected
 
     @property

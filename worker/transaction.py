@@ -41,6 +41,7 @@ class Event(Enum):
     ABORTABLE = "abortable"
     UNKNOWN = "unknown"  # the coordinator did not say what became of the commit
     FATAL = "fatal"  # this producer is of no use; its successor is
+    EXPIRED = "expired"  # the coordinator has forgotten our transactional.id, which was idle for too long
     DENIED = "denied"  # would fail for ever: permissions, or a time-out that brokers don't take
     RIVAL = "rival"  # another live process has our transactional.id
     INSTANCE_TAKEN = "instance taken"  # another live process has our group.instance.id
@@ -73,6 +74,7 @@ CALLS = {
 REFUSALS = (Event.NO_METADATA, Event.STALE, Event.GAP, Event.MISSING_OUTPUT)
 
 _STOPS = (Event.RIVAL, Event.INSTANCE_TAKEN)
+_IN_USE = (State.READY, State.OPEN, State.OFFSETS, State.COMMITTING, State.ABORTING)
 
 TABLE: dict[tuple[State, Event], tuple[State, Answer | None]] = {
     (State.NEW, Event.DONE): (State.READY, None),
@@ -127,6 +129,9 @@ TABLE: dict[tuple[State, Event], tuple[State, Answer | None]] = {
     (State.LEAVING, Event.FATAL): (State.SPENT, Answer.STOP),
     (State.LEAVING, Event.DENIED): (State.SPENT, Answer.STOP),
     **{(state, stop): (State.SPENT, Answer.STOP) for state in CALLS for stop in _STOPS},
+    (State.NEW, Event.EXPIRED): (State.SPENT, None),
+    (State.LEAVING, Event.EXPIRED): (State.SPENT, Answer.STOP),
+    **{(state, Event.EXPIRED): (State.SPENT, Answer.FORGET) for state in _IN_USE},
 }
 
 
@@ -193,6 +198,10 @@ def classify(  # noqa: PLR0911 - a return for each class of errors
         return Event.DENIED
     if failure.code in _FENCED:
         return Event.FATAL if age_ms >= transaction_timeout_ms else Event.RIVAL
+    if failure.code == "INVALID_PRODUCER_ID_MAPPING":
+        # After an abort the same producer would begin, and may get the same answer again and again. A new one with
+        # the same id registers it anew. Nothing is wrong with this process, so it doesn't count as fatal.
+        return Event.EXPIRED
     if failure.fatal:
         return Event.FATAL
     if failure.abortable:

@@ -5,7 +5,7 @@ function that needs it.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from worker.outputs import Outputs
 from worker.ownership import Reset
 from worker.policy import Policy
 from worker.preparing import Encode, Encoded, portions, prepare
-from worker.publisher import PublisherOptions
+from worker.publisher_options import PublisherOptions
 from worker.records import Fetched, ModelIdentity, Output, Partition, Record, Result, Topic, Usage
 from worker.session import SessionOptions
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
@@ -170,7 +170,7 @@ def outputs_of(settings: Settings, model: Model) -> Outputs:
 def judging(outputs: Outputs) -> Judge:
     """The loop's ``Judge``."""
 
-    def judged(results: Sequence[Result], rejected: Collection[tuple[Partition, int]]) -> Sequence[Output]:
+    def judged(results: Sequence[Result], rejected: Mapping[tuple[Partition, int], str]) -> Sequence[Output]:
         return outputs.build(results, judged_at=now_rfc3339(), rejected=rejected)
 
     return judged
@@ -229,9 +229,12 @@ def session_options(settings: Settings) -> SessionOptions:
         admin_config=admin_config(kafka),
         publisher=PublisherOptions(
             config=producer_config(kafka),
+            admin_config=admin_config(kafka),
             topics=topic_names(settings),
             transactional_id=kafka.transactional_id,
             transaction_timeout_ms=kafka.transaction_timeout_ms,
+            group_id=kafka.group_id,
+            group_instance_id=kafka.group_instance_id,
         ),
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy import Proxy, proxied_broker
+from tests.proxy import Network, Proxy, proxied_broker
 from tests.scene import Scene
 from tests.small_models import options
 from tests.worker_process import Start, workers
@@ -48,6 +48,7 @@ def proxy(proxied: Proxied) -> Iterator[Proxy]:
     """It passes everything on, until the test says otherwise."""
     yield proxied[1]
     proxied[1].rules = []
+    proxied[1].network = Network()
 
 
 @pytest.fixture

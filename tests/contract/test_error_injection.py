@@ -45,7 +45,12 @@ GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
     ([Event.UNKNOWN], Api.END_TXN, Fate.REFUSED, LOST_ANSWER),  # it is not
     ([Event.FATAL], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
     ([Event.FATAL], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
-    ([Event.FATAL], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_TXN_STATE INVALID_PRODUCER_ID_MAPPING"),
+    ([Event.FATAL], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_TXN_STATE"),
+    ([Event.EXPIRED], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_PRODUCER_ID_MAPPING"),
+    ([Event.EXPIRED], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_PRODUCER_ID_MAPPING"),
+    ([Event.EXPIRED], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "INVALID_PRODUCER_ID_MAPPING"),
+    ([Event.EXPIRED], Api.END_TXN, Fate.REWRITTEN, "INVALID_PRODUCER_ID_MAPPING"),
+    ([Event.EXPIRED], Api.END_TXN, Fate.REFUSED, "INVALID_PRODUCER_ID_MAPPING"),
     ([Event.FATAL], Api.END_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
     ([Event.FATAL], Api.END_TXN, Fate.REFUSED, "INVALID_TXN_STATE"),
 ]
@@ -53,10 +58,10 @@ GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
 FENCED = "PRODUCER_FENCED INVALID_PRODUCER_EPOCH"
 RIVAL = "another live process uses the transactional id"
 INSTANCE = "its own WORKER_KAFKA__GROUP_INSTANCE_ID"
-GROUP = "READ on the consumer group WORKER_KAFKA__GROUP_ID"
-TRANSACTIONAL_ID = "WRITE on the transactional id WORKER_KAFKA__TRANSACTIONAL_ID"
+GROUP = "(WORKER_KAFKA__GROUP_ID)"
+TRANSACTIONAL_ID = "(WORKER_KAFKA__TRANSACTIONAL_ID)"
 COMES_BACK = "fatal errors of the producer come back"
-TOPICS = "WRITE on the verdict, alert and dead-letter topics and READ on the input topics"
+TOPICS = "WRITE on the verdict, alert and dead-letter topics ("
 
 STOPS = [
     (RIVAL, Api.INIT_PRODUCER_ID, Fate.REWRITTEN, "PRODUCER_FENCED"),
@@ -123,7 +128,7 @@ def test_a_worker_goes_on_after(
         assert worker.session.events == Counter(events)
         assert worker.loop.tally.rewinds == bool(events)
         replaced = proxy.asked[Api.INIT_PRODUCER_ID] > producers
-        assert replaced == bool({Event.UNKNOWN, Event.FATAL}.intersection(events))
+        assert replaced == bool({Event.UNKNOWN, Event.FATAL, Event.EXPIRED}.intersection(events))
     ledger = scene.ledger()
     assert ledger.clean, ledger.examples
     assert ledger.verdicts == 3

@@ -14,7 +14,7 @@ from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
 from worker.loop import Log
 from worker.ownership import Reset
-from worker.publisher import PublisherOptions
+from worker.publisher_options import PublisherOptions
 from worker.records import Fetched, Output, Partition, Topic
 from worker.session import Session, SessionOptions
 from worker.transaction import Event
@@ -126,6 +126,8 @@ class Real:
                 },
                 transactional_id=name,
                 transaction_timeout_ms=15_000,
+                admin_config={"bootstrap.servers": self._servers},
+                group_id=group,
             ),
         )
         session = Session(options, clock=lambda: time.monotonic_ns() // 1_000_000, watch=lambda _: nullcontext())

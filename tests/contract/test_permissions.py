@@ -19,8 +19,8 @@ pytestmark = pytest.mark.kafka
 # The least that works, and what the message must name when it is missing.
 GRANTS = {
     "READ the input topic": ("READ on the input topics",),
-    "READ the group": ("READ on the ", "group WORKER_KAFKA__GROUP_ID"),
-    "WRITE the transactional id": ("WRITE on the transactional id WORKER_KAFKA__TRANSACTIONAL_ID",),
+    "READ the group": ("READ on ", "group ", "WORKER_KAFKA__GROUP_ID"),
+    "WRITE the transactional id": ("WRITE on the transactional id ", " (WORKER_KAFKA__TRANSACTIONAL_ID)"),
     "WRITE the verdict topic": ("WRITE on ", ".verdicts'"),
     "WRITE the alert topic": ("WRITE on ", ".alerts'"),
     "WRITE the dead letter topic": ("WRITE on ", ".dead-letters'"),

@@ -1,6 +1,6 @@
 """What the simulated workers are given instead of threads, a model and a chat."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from enum import Enum
@@ -125,7 +125,7 @@ def _content(source: Fetched, kind: Kind, cache: Cache) -> Message | Fault | Non
     )
 
 
-def judge(results: Sequence[Result], rejected: Collection[Place]) -> list[Output]:
+def judge(results: Sequence[Result], rejected: Mapping[Place, str]) -> list[Output]:
     """A verdict or a dead letter, and an alert when the scores say so."""
     outputs: list[Output] = []
     for result in results:

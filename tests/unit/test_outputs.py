@@ -277,7 +277,9 @@ def test_a_dead_letter_leaves_out_only_what_makes_it_too_large(
 def test_a_message_that_a_broker_refused_becomes_the_smallest_dead_letter() -> None:
     refused = result(FLAGGED, offset=1, headers=[("h", b"h")])
     other_partition = result(CALM, offset=1, partition=Partition("chat", 4))
-    built = outputs().build([refused, other_partition], judged_at=NOW, rejected={(Partition("chat", 3), 1)})
+    built = outputs().build(
+        [refused, other_partition], judged_at=NOW, rejected={(Partition("chat", 3), 1): "output_too_large"}
+    )
     assert topics(built) == [Topic.DEAD_LETTER, Topic.VERDICT]
     letter = built[0]
     assert (letter.value, letter.key) == (None, b"channel")
@@ -286,8 +288,15 @@ def test_a_message_that_a_broker_refused_becomes_the_smallest_dead_letter() -> N
     assert ours(letter)["error.truncated"] == "value,headers"
 
 
+def test_a_message_that_a_broker_refused_for_another_reason_than_its_size_is_kept_whole() -> None:
+    rejected = {(Partition("chat", 3), 42): "output_refused"}
+    (letter,) = outputs().build([result(CALM)], judged_at=NOW, rejected=rejected)
+    assert ours(letter)["error.reason"] == "output_refused"
+    assert (letter.value, letter.key) == (FETCHED.value, FETCHED.key)
+
+
 def test_a_refused_message_loses_its_key_only_when_it_is_long() -> None:
-    rejected = {(Partition("chat", 3), 42)}
+    rejected = {(Partition("chat", 3), 42): "output_too_large"}
     long, short = (
         outputs().build([result(CALM, key=b"k" * size)], judged_at=NOW, rejected=rejected)[0]
         for size in (STUB_KEY_BYTES_MAX + 1, STUB_KEY_BYTES_MAX)
@@ -297,7 +306,7 @@ def test_a_refused_message_loses_its_key_only_when_it_is_long() -> None:
 
 
 def test_a_refused_dead_letter_keeps_its_own_reason() -> None:
-    (letter,) = outputs().build([failed()], judged_at=NOW, rejected={(Partition("chat", 3), 42)})
+    (letter,) = outputs().build([failed()], judged_at=NOW, rejected={(Partition("chat", 3), 42): "output_refused"})
     assert ours(letter)["error.reason"] == "not_json"
 
 

@@ -1,56 +1,218 @@
-"""A broker refuses a crowd; the culprit is found by sending it apart."""
+"""A broker refuses a batch: the culprit is found by sending it alone, and a topic that refuses all is named."""
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.records import Fetched, Output, Partition, Topic
-from worker.refused import Name, name_of, sort_out
+from worker.refused import RefusedOutputs
 
 INPUT = Partition("messages", 0)
+Refuses = Callable[[Output], str | None]
 
 
-def output(offset: int) -> Output:
+def output(offset: int, *, topic: Topic = Topic.VERDICT, key: bytes | None = b"channel") -> Output:
     source = Fetched(
         partition=INPUT,
         epoch=1,
         previous_next_offset=offset,
         offset=offset,
         timestamp_ms=None,
-        key=None,
+        key=key,
         value=b"",
         headers=(),
     )
-    return Output(topic=Topic.VERDICT, source=source, key=None, value=b"", headers=())
+    return Output(topic=topic, source=source, key=key, value=b"", headers=())
 
 
 def target(one: Output) -> tuple[str, int]:
-    return "verdicts", one.source.offset % 2
+    return one.topic.value, one.source.offset % 2
 
 
-@given(st.integers(1, 2000), st.data())
-def test_the_culprits_are_found_in_a_few_passes_and_nobody_else_is_blamed(count: int, data: st.DataObject) -> None:
-    bad = data.draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=3))
-    outputs = [output(offset) for offset in range(count)]
-    blamed: set[int] = set()
-    apart: set[Name] = set()
-    for _ in range(12):
-        # A pass: the broker refuses each crowd with a bad one in it; what is blamed already is not sent again.
-        sent = [one for one in outputs if one.source.offset not in blamed]
-        crowds: dict[tuple[str, int], list[list[Output]]] = {}
-        for one in sent:
-            there = crowds.setdefault(target(one), [[]])
-            if name_of(one) in apart:
-                for others in crowds.values():  # a flush is one of all partitions
-                    others.append([])
-            there[-1].append(one)
-        refused = {
-            name_of(one)
-            for there in crowds.values()
-            for crowd in there
-            if any(other.source.offset in bad for other in crowd)
-            for one in crowd
-        }
-        culprits, further = sort_out([one for one in sent if name_of(one) in refused], target, apart)
-        blamed |= {one.source.offset for one in culprits}
-        apart |= further
-    assert blamed == bad
+class Broker:
+    """Answers as Kafka 4.3 does to librdkafka 2.16, and stops at the first batch that it refuses.
+
+    Attributes:
+        refuses: Gives the error that a record meets, if any.
+        names: Whether the broker names the faulty records of a batch.
+    """
+
+    def __init__(self, refuses: Refuses, *, names: bool = True) -> None:
+        self.refuses = refuses
+        self.names = names
+        self.committed: list[Output] = []
+
+    def transaction(self, outputs: Sequence[Output], refused: RefusedOutputs) -> bool:
+        """One pass; without reports for what was not sent. Returns whether the pass is good."""
+        batches: dict[tuple[str, int], list[Output]] = {}
+        for one in outputs:
+            if refused.is_apart(one):
+                if not self._flush(batches, refused):
+                    return False
+                batches = {}
+            batches.setdefault(target(one), []).append(one)
+        return self._flush(batches, refused)
+
+    def _flush(self, batches: Mapping[tuple[str, int], Sequence[Output]], refused: RefusedOutputs) -> bool:
+        good = True
+        for batch in batches.values():
+            codes = [self.refuses(one) for one in batch]
+            faults = {code for code in codes if code is not None}
+            good = good and not faults
+            for one, code in zip(batch, codes, strict=True):
+                refused.report(one, self._told(len(batch), faults, code))
+        return good
+
+    def _told(self, count: int, faults: Collection[str], code: str | None) -> str | None:
+        if not faults:
+            return None
+        if "MSG_SIZE_TOO_LARGE" in faults:
+            return "MSG_SIZE_TOO_LARGE"
+        if count == 1:
+            return code
+        return "INVALID_RECORD" if code is not None or not self.names else "_INVALID_DIFFERENT_RECORD"
+
+
+def passes(broker: Broker, outputs: Sequence[Output], refused: RefusedOutputs, count: int) -> int:
+    """Publishes as the publisher does; rejected records become dead letters. Returns how many passes it took."""
+    for number in range(1, count + 1):
+        owed = [
+            one
+            if (INPUT, one.source.offset) not in refused.rejected
+            else output(one.source.offset, topic=Topic.DEAD_LETTER, key=one.key)
+            for one in outputs
+        ]
+        trial = refused.holds_suspect(owed)
+        if broker.transaction(refused.suspects_last(owed) if trial else owed, refused) and not trial:
+            broker.committed = owed
+            refused.committed({INPUT: outputs[-1].source.next_offset})
+            return number
+        refused.settle(target, "")
+        if refused.topic_fault is not None:
+            return number
+    raise AssertionError(f"no end after {count} passes")
+
+
+@given(
+    st.integers(1, 2000),
+    st.sampled_from(["MSG_SIZE_TOO_LARGE", "INVALID_RECORD"]),
+    st.booleans(),
+    st.data(),
+)
+def test_the_culprits_are_found_in_a_few_passes_and_nobody_else_is_blamed(
+    count: int,
+    code: str,
+    names: bool,  # noqa: FBT001 - hypothesis gives by position
+    data: st.DataObject,
+) -> None:
+    bad = data.draw(st.sets(st.integers(0, count), min_size=1, max_size=3))
+    outputs = [output(offset) for offset in range(count + 2)]
+    broker = Broker(
+        lambda one: code if one.topic is Topic.VERDICT and one.source.offset in bad else None, names=names
+    )
+    refused = RefusedOutputs()
+    good = [one for one in outputs if one.source.offset not in bad]
+    passes(broker, outputs, refused, 30)
+    assert refused.topic_fault is None or not good
+    if refused.topic_fault is None:
+        dead = {one.source.offset for one in broker.committed if one.topic is Topic.DEAD_LETTER}
+        assert dead == bad
+        assert [one.source.offset for one in broker.committed] == list(range(count + 2))
+    assert not refused.rejected
+
+
+@pytest.mark.parametrize("count", [1, 2, 200])
+@pytest.mark.parametrize("names", [True, False])
+def test_a_topic_that_refuses_all_is_at_fault_and_no_record_is(count: int, *, names: bool) -> None:
+    broker = Broker(lambda one: "INVALID_RECORD" if one.key is None else None, names=names)
+    refused = RefusedOutputs()
+    assert passes(broker, [output(offset, key=None) for offset in range(count)], refused, 15) <= 15
+    assert not refused.rejected
+    assert refused.topic_fault is not None
+    assert refused.topic_fault.output.topic is Topic.VERDICT
+
+
+def test_records_with_a_key_do_not_excuse_a_topic_that_refuses_all_without() -> None:
+    broker = Broker(lambda one: "INVALID_RECORD" if one.key is None else None)
+    refused = RefusedOutputs()
+    outputs = [output(offset, key=b"channel" if offset % 3 else None) for offset in range(60)]
+    passes(broker, outputs, refused, 15)
+    assert not refused.rejected
+    assert refused.topic_fault is not None
+    assert refused.topic_fault.output.key is None
+
+
+def test_a_record_that_comes_alone_is_at_fault_once_another_was_accepted() -> None:
+    broker = Broker(lambda one: "INVALID_RECORD" if one.source.offset == 0 and one.topic is Topic.VERDICT else None)
+    refused = RefusedOutputs()
+    for outputs in ([output(0)], [output(0), output(1)]):
+        trial = refused.holds_suspect(outputs)
+        assert not broker.transaction(refused.suspects_last(outputs) if trial else outputs, refused)
+        refused.settle(target, "INVALID_RECORD")
+    assert refused.rejected == {(INPUT, 0): "output_refused"}
+
+
+def test_a_suspect_that_is_accepted_after_all_is_none() -> None:
+    refused = RefusedOutputs()
+    refused.report(output(0), "INVALID_RECORD")
+    refused.settle(target, "INVALID_RECORD")
+    assert refused.holds_suspect([output(0)])
+    refused.report(output(0), None)
+    refused.settle(target, "")
+    assert not refused.holds_suspect([output(0)])
+    assert not refused.rejected
+
+
+def test_a_wrong_clock_is_no_fault_of_a_record_or_a_topic() -> None:
+    # librdkafka reports INVALID_RECORD for the records of a batch whose timestamps the broker refuses.
+    refused = RefusedOutputs()
+    outputs = [output(offset) for offset in range(100)]
+    for _ in range(20):
+        for one in outputs:
+            refused.report(one, "INVALID_RECORD")
+        assert not refused.settle(target, "INVALID_TIMESTAMP")
+    assert not any(refused.is_apart(one) for one in outputs)
+    assert not refused.rejected
+    assert refused.topic_fault is None
+
+
+def test_a_wrong_clock_that_the_transaction_does_not_tell_is_found_by_the_search() -> None:
+    broker = Broker(lambda _: "INVALID_TIMESTAMP")
+    refused = RefusedOutputs()
+    outputs = [output(offset) for offset in range(100)]
+    narrowed = []
+    for _ in range(20):
+        assert not broker.transaction(outputs, refused)
+        narrowed.append(refused.settle(target, "_STATE"))
+    assert narrowed.index(False) < 8
+    assert not any(narrowed[8:])
+    assert not refused.rejected
+    assert refused.topic_fault is None
+
+
+def test_a_dead_letter_that_is_refused_twice_is_its_topic_s_fault() -> None:
+    refused = RefusedOutputs()
+    for _ in range(2):
+        assert refused.topic_fault is None
+        refused.report(output(0, topic=Topic.DEAD_LETTER), "MSG_SIZE_TOO_LARGE")
+        refused.settle(target, "MSG_SIZE_TOO_LARGE")
+    assert refused.topic_fault is not None
+
+
+def test_a_commit_of_others_does_not_end_the_search() -> None:
+    refused = RefusedOutputs()
+    refused.report(output(7), "MSG_SIZE_TOO_LARGE")
+    refused.settle(target, "")
+    assert refused.committed({Partition("messages", 1): 100})
+    assert refused.rejected == {(INPUT, 7): "output_too_large"}
+    assert not refused.committed({INPUT: 8})
+    assert not refused.rejected
+
+
+def test_a_search_whose_record_never_comes_again_ends() -> None:
+    refused = RefusedOutputs()
+    refused.report(output(7), "MSG_SIZE_TOO_LARGE")
+    refused.settle(target, "")
+    assert sum(refused.committed({Partition("messages", 1): 100}) for _ in range(200)) < 200

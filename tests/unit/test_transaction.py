@@ -122,7 +122,16 @@ def test_a_missing_permission_is_aborted_once_and_stops(code: str) -> None:
     assert TABLE[State.LEAVING, Event.DONE] == (State.SPENT, Answer.STOP)
 
 
-@pytest.mark.parametrize("code", ["INVALID_TXN_STATE", "INVALID_PRODUCER_ID_MAPPING"])
+def test_an_expired_transactional_id_costs_the_producer_and_never_the_process() -> None:
+    code = "INVALID_PRODUCER_ID_MAPPING"
+    for failure in (Failure(code=code, abortable=True), Failure(code=code, fatal=True), Failure(code=code)):
+        assert {event_of(state, failure) for state in CALLS} == {Event.EXPIRED}
+    for state in set(CALLS) - {State.NEW, State.LEAVING}:
+        assert TABLE[state, Event.EXPIRED] == (State.SPENT, Answer.FORGET)
+    assert TABLE[State.NEW, Event.EXPIRED] == (State.SPENT, None)
+
+
+@pytest.mark.parametrize("code", ["INVALID_TXN_STATE", "OUT_OF_ORDER_SEQUENCE_NUMBER"])
 def test_other_fatal_errors_cost_the_producer_and_the_third_in_five_minutes_the_process(code: str) -> None:
     assert event_of(State.OFFSETS, Failure(code=code, fatal=True)) is Event.FATAL
     assert not comes_back([0, 299_999], 299_999)

@@ -1,7 +1,7 @@
 """What is timed: each stage by itself, the device over shapes of batches, and the whole, without Kafka."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -89,7 +89,7 @@ def stages(settings: Settings, model: wiring.Model, texts: Sequence[str], *, sec
     results = [Result(record=record, scores=row) for record, row in zip(records, scores, strict=True)]
     judge = wiring.judging(wiring.outputs_of(settings, model))
     ready = [Batch(items=results, messages=len(results))]
-    yield timed("judge and encode", lambda items: judge(items, ()), ready, seconds=seconds / 3)
+    yield timed("judge and encode", lambda items: judge(items, {}), ready, seconds=seconds / 3)
 
 
 def device(
@@ -177,7 +177,7 @@ class _Memory:
 
     def __init__(self, messages: Sequence[Fetched]) -> None:
         self.changes = 0
-        self.rejected: Collection[tuple[Partition, int]] = ()
+        self.rejected: Mapping[tuple[Partition, int], str] = {}
         self.owed = 0
         self._messages = cycle(messages)
         self._left = 0

@@ -4,7 +4,7 @@ Each passes everything on as it is. Where no telemetry is wanted, none of them i
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -131,7 +131,7 @@ class _Log:
         return self._log.changes
 
     @property
-    def rejected(self) -> Collection[tuple[Partition, int]]:
+    def rejected(self) -> Mapping[tuple[Partition, int], str]:
         return self._log.rejected
 
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:

@@ -1,0 +1,272 @@
+"""Topics that refuse what the worker writes: the topic is named, and no good message pays for it."""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from itertools import count
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from tests.kafka_answers import Api
+from tests.owner import Owner, owner
+from tests.proxy import Fate, Network, Proxy, Rule
+from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
+from tests.worker_process import Start
+from worker.classifier import Classifier
+from worker.demo.broker import running_broker
+from worker.errors import ExitCode, KafkaRefused
+from worker.publisher import Publisher
+from worker.records import Topic
+from worker.settings import Need, load_settings
+from worker.transaction import Event
+from worker.wiring import monotonic_ms, session_options
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+NEVER_MS = 3_600_000
+CALM = {"WORKER_POLICY__THRESHOLD": "1"}  # no alerts
+COMPACTED = {"cleanup.policy": "compact"}
+INVALID_RECORD, INVALID_PRODUCER_ID_MAPPING = 87, 49
+SLOW = Network(delay_ms=600)
+# In place of a wrong clock: each record is older than the topic takes when it arrives. The broker's own markers,
+# which end transactions, must be young enough.
+OLD = Network(delay_ms=250)
+OLDEST_MS = "150"
+
+
+def made(servers: str, **configs: Mapping[str, str]) -> Scene:
+    """Topics of one partition; ``configs`` by the output topic's name in ``Topic``."""
+    scene = Scene(servers, "demo", inputs=(1,), partitions=1)
+    admin = AdminClient(scene.client)
+    for name, config in configs.items():
+        topic = scene.outputs[Topic[name]]
+        admin.create_topics([NewTopic(topic, 1, config=dict(config))])[topic].result(KAFKA_S_MAX)
+    scene.create()
+    return scene
+
+
+def ends(scene: Scene, classifier: Classifier) -> str:
+    """Turns until the worker ends; gives its last words. Nothing is committed but starts."""
+    with owner({**scene.environ(), **CALM}, classifier, survey_ms=NEVER_MS) as worker:
+        with pytest.raises(KafkaRefused) as refusal:
+            worker.turn_until_judged(1)
+        assert worker.loop.tally.rewinds < 20
+    assert refusal.value.exit_code is ExitCode.KAFKA
+    assert set(scene.committed().values()) <= {0}
+    assert not scene.read(Topic.DEAD_LETTER)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("messages", [1, 200])
+def test_a_compacted_topic_ends_the_worker_which_names_it(
+    messages: int, bootstrap_servers: str, classifier: Classifier
+) -> None:
+    scene = made(bootstrap_servers, VERDICT=COMPACTED)
+    scene.send([chat(f"message {number}") for number in range(messages)])
+    said = ends(scene, classifier)
+    assert scene.outputs[Topic.VERDICT] in said
+    for words in ("WORKER_KAFKA__VERDICT_TOPIC", "without a key", "INVALID_RECORD", "cleanup.policy=delete"):
+        assert words in said
+
+
+def test_messages_one_by_one_into_a_compacted_topic_end_the_worker_too(
+    bootstrap_servers: str, start: Start
+) -> None:
+    scene = made(bootstrap_servers, VERDICT=COMPACTED)
+    worker = start({**scene.environ(), **CALM})
+    worker.wait_for("reading from")
+    deadline = time.monotonic() + 60
+    while worker.exit_code is None:
+        assert time.monotonic() < deadline, worker.said
+        scene.send([chat("message")])
+        time.sleep(0.5)
+    assert worker.exit_code == ExitCode.KAFKA, worker.said
+    assert scene.outputs[Topic.VERDICT] in worker.said
+    assert not scene.read(Topic.DEAD_LETTER)
+
+
+def test_a_dead_letter_topic_that_refuses_ends_the_worker_which_names_it(
+    bootstrap_servers: str, classifier: Classifier
+) -> None:
+    scene = made(bootstrap_servers, DEAD_LETTER=COMPACTED)
+    scene.send([chat("good"), b"no JSON", chat("good too")])
+    assert scene.outputs[Topic.DEAD_LETTER] in ends(scene, classifier)
+
+
+def go_on_for_ever(scene: Scene, worker: Owner) -> None:
+    for number in count(1):
+        scene.send([chat(f"message {number}")])
+        worker.turn_until_judged(number + 1)
+
+
+def test_a_topic_that_is_compacted_while_the_worker_runs_costs_no_message(
+    bootstrap_servers: str, classifier: Classifier
+) -> None:
+    scene = made(bootstrap_servers)
+    environ = {**scene.environ(), **CALM}
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        scene.configure(Topic.VERDICT, "cleanup.policy", "compact")
+        with pytest.raises(KafkaRefused, match=r"cleanup\.policy=delete"):
+            go_on_for_ever(scene, worker)  # a change is in force after a while
+    scene.configure(Topic.VERDICT, "cleanup.policy", "delete")
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        worker.turn_until(lambda: scene.committed().items() >= scene.input_ends().items())
+    ledger = scene.ledger()
+    assert ledger.clean, ledger.examples
+    assert ledger.dead_letters == 0
+
+
+def test_one_record_among_accepted_ones_is_a_dead_letter(
+    proxied_scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    # The broker's answers are rewritten: Apache Kafka itself refuses no verdict for what is in it.
+    scene = proxied_scene
+    refused, accepted = (Rule(Api.PRODUCE, Fate.REWRITTEN, code) for code in (INVALID_RECORD, 0))
+    # Both together, without reports and with them; the first one alone; the second one before the first one.
+    proxy.rules = [refused, refused, refused, accepted, refused]
+    scene.send([chat("refused"), chat("accepted")])
+    environ = {**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM}
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        worker.turn_until_judged(2)
+        assert not proxy.rules
+        assert worker.loop.tally.rewinds == 4
+    ledger = scene.ledger()
+    assert ledger.clean, ledger.examples
+    [letter] = scene.read(Topic.DEAD_LETTER)
+    assert letter.value() == chat("refused")
+    assert dict(headers_of(letter))["moderation.error.reason"] == b"output_refused"
+
+
+# ---- the clock ---------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_clock_backs_off_names_topic_and_reason_and_is_over_by_itself(
+    proxied_scene: Scene, proxy: Proxy, start: Start
+) -> None:
+    scene = proxied_scene
+    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM})
+    worker.wait_for("reading from")
+    scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", OLDEST_MS)
+    proxy.network = OLD
+    scene.send([chat("message")] * 50)
+    worker.wait_for("no transaction has been committed", seconds_max=30)
+    held = time.monotonic() + 15
+    worker.wait_until(lambda: time.monotonic() >= held)
+    said = worker.said
+    assert scene.outputs[Topic.VERDICT] in said
+    assert "INVALID_TIMESTAMP" in said
+    assert "clock" in said
+    assert said.count("abortable") == 1, said
+    assert said.count("no transaction has been committed") <= 2
+    proxy.network = Network()
+    scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", str(2**63 - 1))
+    scene.wait_until_caught_up(worker)
+    worker.wait_for("committed again, after")
+    worker.drain()
+    ledger = scene.ledger()
+    assert ledger.clean, ledger.examples
+    assert ledger.dead_letters == 0
+
+
+def test_a_signal_during_the_back_off_ends_the_worker_soon(
+    proxied_scene: Scene, proxy: Proxy, start: Start
+) -> None:
+    scene = proxied_scene
+    scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", OLDEST_MS)
+    proxy.network = OLD
+    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM})
+    scene.send([chat("message")] * 50)
+    worker.wait_for("no transaction has been committed", seconds_max=60)
+    worker.send(signal.SIGTERM)
+    assert worker.end(seconds_max=10) == ExitCode.DONE, worker.said
+
+
+# ---- an expired transactional id ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[str]:
+    """A Kafka that forgets a transactional id after two seconds."""
+    properties = {
+        "transactional.id.expiration.ms": "2000",
+        "transaction.remove.expired.transaction.cleanup.interval.ms": "500",
+    }
+    with running_broker(extra_properties=properties) as broker:
+        yield broker.bootstrap_servers
+
+
+def test_the_first_message_after_the_transactional_id_has_expired_is_judged_within_seconds(
+    forgetful: str, classifier: Classifier
+) -> None:
+    scene = made(forgetful)
+    with owner(scene.environ(), classifier, survey_ms=NEVER_MS) as worker:
+        for number in range(3):
+            scene.send([chat(f"message {number}")])
+            began = time.monotonic()
+            worker.turn_until_judged(number + 1)
+            assert number == 0 or time.monotonic() - began < 5
+            expired = time.monotonic() + 5
+            worker.turn_until(lambda until=expired: time.monotonic() >= until)  # type: ignore[misc]
+        assert worker.session.events == {Event.EXPIRED: 2}
+        assert worker.loop.tally.rewinds == 2
+    ledger = scene.ledger()
+    assert ledger.clean, ledger.examples
+    assert ledger.verdicts == 3
+
+
+def test_more_expiries_than_fatal_errors_are_allowed_do_not_end_the_worker(
+    proxied_scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    scene = proxied_scene
+    with owner(scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), classifier, survey_ms=NEVER_MS) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        proxy.rules = 5 * [Rule(Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, INVALID_PRODUCER_ID_MAPPING)]
+        scene.send([chat("after")])
+        worker.turn_until_judged(2)
+        assert worker.session.events[Event.EXPIRED] == 5
+    assert scene.ledger().clean
+
+
+# ---- a slow link -------------------------------------------------------------------------------------------------
+
+
+def test_the_output_topics_are_learned_over_a_slow_link_and_the_owner_is_not_held(
+    proxied_scene: Scene, proxy: Proxy
+) -> None:
+    environ = proxied_scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address)
+    options = session_options(load_settings(environ, {Need.KAFKA}).settings).publisher
+    proxy.network = SLOW
+    publisher = Publisher(options, clock=monotonic_ms, watch=lambda _: nullcontext(), heard=lambda _: None)
+    longest_ms, deadline_ms = 0, monotonic_ms() + 60_000
+    while not publisher.ready():
+        assert monotonic_ms() < deadline_ms
+        began_ms = monotonic_ms()
+        publisher.ready()
+        longest_ms = max(longest_ms, monotonic_ms() - began_ms)
+    assert longest_ms < 5_000  # two slices, and what a busy machine adds
+
+
+def test_transactions_over_a_slow_link_cost_no_rewind_and_at_most_one_producer(
+    proxied_scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    scene = proxied_scene
+    environ = scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__SESSION_TIMEOUT_MS="30000")
+    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        proxy.network = SLOW
+        producers = proxy.asked[Api.INIT_PRODUCER_ID]
+        for number in range(3):
+            scene.send([chat(f"message {number}")])
+            worker.turn_until_judged(number + 2)
+        assert worker.loop.tally.rewinds == 0
+        # The first transaction finds out how slow the link is.
+        assert proxy.asked[Api.INIT_PRODUCER_ID] - producers <= 1
+        proxy.network = Network()
+    assert scene.ledger().clean
