@@ -9,6 +9,7 @@ import math
 import socket
 import struct
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,12 +55,15 @@ class Network:
         holds_requests: Nothing reaches the broker.
         holds_answers: Nothing comes back.
         refuses: No new connections.
+        forgets_idle_ms: Drop everything on a connection that was idle for this long, and close it for nobody, as a
+            NAT gateway does; 0: never.
     """
 
     delay_ms: int = 0
     holds_requests: bool = False
     holds_answers: bool = False
     refuses: bool = False
+    forgets_idle_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,15 @@ class _Connection:
     client: asyncio.StreamWriter
     broker: asyncio.StreamWriter
     expected: deque[_Request] = field(default_factory=deque)
+    used_s: float = field(default_factory=time.monotonic)
+    is_forgotten: bool = False
+
+    def passes(self, forgets_idle_ms: int) -> bool:
+        """Note that something comes, and say whether the network lets it through."""
+        now_s = time.monotonic()
+        self.is_forgotten |= 0 < forgets_idle_ms <= (now_s - self.used_s) * 1000
+        self.used_s = now_s
+        return not self.is_forgotten
 
     def cut(self) -> None:
         self.client.transport.abort()
@@ -106,6 +119,7 @@ class Proxy:
         rules: Those that no request has met yet; the first that fits counts.
         asked: How often each api has been asked.
         network: How it is at the moment.
+        forgotten: How many requests it has dropped on connections that were idle for too long.
     """
 
     def __init__(self, port: int, broker_port: int) -> None:
@@ -113,6 +127,7 @@ class Proxy:
         self.rules: list[Rule] = []
         self.asked: Counter[int] = Counter()
         self.network = Network()
+        self.forgotten = 0
         self._port = port
         self._broker_port = broker_port
         self._late: list[tuple[_Request, bytes]] = []
@@ -176,6 +191,9 @@ class Proxy:
         with closing(connection.broker):
             send = self._sender(connection.broker, lambda: self.network.holds_requests)
             async for frame in _frames(reader):
+                if not connection.passes(self.network.forgets_idle_ms):
+                    self.forgotten += 1
+                    continue
                 request = self._request(frame)
                 if request.fate is Fate.LATE:
                     self._late.append((request, frame))
@@ -189,6 +207,8 @@ class Proxy:
         with closing(connection.client):
             send = self._sender(connection.client, lambda: self.network.holds_answers)
             async for answer in _frames(reader):
+                if not connection.passes(self.network.forgets_idle_ms):
+                    continue
                 request = connection.expected.popleft()
                 assert answer.startswith(request.correlation), "answers come in the order of the requests"
                 if request.fate is Fate.CUT_AFTER:

@@ -28,7 +28,8 @@ class Overheard:
 
     def log(self, level: int, form: str, facility: str, *rest: str) -> None:
         """As a logger's."""
-        if facility in _CUT:
+        # At this level a connection ends on purpose: it was idle, or belongs to a client that ends.
+        if facility in _CUT and level > logging.DEBUG:
             self._cut(rest[-1])
         librdkafka_log.log(level, form, facility, *rest)
 

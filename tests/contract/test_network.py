@@ -1,7 +1,9 @@
 """A network that is slow, that is cut, and that delivers late: no message pays for it."""
 
+import json
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,6 +23,8 @@ NEVER_MS = 3_600_000
 # A rewind waits for the fetch that is under way.
 IMPATIENT = '{"consumer.fetch.wait.max.ms": "50", "reconnect.backoff.max.ms": "500"}'
 HURRIED = {"KAFKA__TRANSACTION_TIMEOUT_MS": "2000"}  # what a transaction waits for an answer that never comes
+FORGETS_IDLE_MS = 6_000
+IDLE = {"connections.max.idle.ms": "3000"}
 STALE_EPOCH = 47  # INVALID_PRODUCER_EPOCH: the broker has refused it
 
 
@@ -101,6 +105,28 @@ def test_a_worker_goes_on_after_the_network_was_away(
         scene.send([chat("after")])
         worker.turn_until(lambda: caught_up(scene))
     assert_clean(scene)
+
+
+# ---- connections that are idle -----------------------------------------------------------------------------------
+
+
+def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_connections(
+    scene: Scene, proxy: Proxy, classifier: Classifier
+) -> None:
+    """The producer alone is idle; a client that closes the connection first never writes into the void."""
+    properties = json.dumps({"consumer.fetch.wait.max.ms": "50", **IDLE})
+    environ = scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=properties)
+    with owner(environ, classifier) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        proxy.network = Network(forgets_idle_ms=FORGETS_IDLE_MS)
+        silence = time.monotonic() + FORGETS_IDLE_MS / 1000 + 2
+        worker.turn_until(lambda: time.monotonic() > silence)
+        scene.send([chat("after")])
+        worker.turn_until(lambda: worker.loop.tally.records >= 2, seconds_max=5)
+        assert worker.loop.tally.rewinds == 0
+    assert_clean(scene)
+    assert proxy.forgotten == 0
 
 
 # ---- one request -------------------------------------------------------------------------------------------------

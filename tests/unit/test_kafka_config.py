@@ -116,6 +116,17 @@ def test_all_three_clients_share_the_way_to_the_broker() -> None:
         }
 
 
+def test_idle_connections_end_before_a_gateway_forgets_them_unless_the_properties_say_otherwise() -> None:
+    azure_ms = 240_000
+    for made in (consumer_config(kafka()), producer_config(kafka()), admin_config(kafka())):
+        assert 0 < int(made["connections.max.idle.ms"]) < azure_ms
+        assert made["socket.keepalive.enable"] is True
+    own = kafka(PROPERTIES='{"connections.max.idle.ms": 60000, "socket.keepalive.enable": false}')
+    for made in (consumer_config(own), producer_config(own), admin_config(own)):
+        assert made["connections.max.idle.ms"] == 60_000
+        assert made["socket.keepalive.enable"] is False
+
+
 def test_properties_go_to_both_clients_or_to_the_one_in_front_which_wins() -> None:
     config = kafka(
         PROPERTIES=json.dumps(
