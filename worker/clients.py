@@ -1,10 +1,12 @@
 """Clients of librdkafka, what they report beside their calls, and their errors as plain data."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigurationRefused
 from worker.transaction import Failure
@@ -12,8 +14,20 @@ from worker.transaction import Failure
 librdkafka_log = logging.getLogger("librdkafka")
 
 SLICE_S = 1.0
-"""Of time, for a call that waits for a broker."""
+"""Of time, for a call that waits for a broker, and that goes on where it was when it is made again."""
 _CUT = frozenset({"FAIL", "REQTMOUT"})  # librdkafka's facilities: a connection ended, a request was given up
+
+
+def slice_s(failed: int, left_s: float) -> float:
+    """Give how long the next try of a call may wait, for a call that begins anew each time that it is made.
+
+    The slices double: 1, 2, 4 s. Slices of one second would never succeed where one answer takes longer.
+
+    Args:
+        failed: How many tries had no answer.
+        left_s: The rest of the whole time-out.
+    """
+    return max(0.0, min(SLICE_S * float(2**failed), left_s))
 
 
 class Overheard:
@@ -34,7 +48,7 @@ class Overheard:
         librdkafka_log.log(level, form, facility, *rest)
 
 
-Client = TypeVar("Client", Consumer, Producer)
+Client = TypeVar("Client", AdminClient, Consumer, Producer)
 
 
 def client(kind: type[Client], config: Mapping[str, Any], logger: object = librdkafka_log) -> Client:
@@ -46,7 +60,13 @@ def client(kind: type[Client], config: Mapping[str, Any], logger: object = librd
     try:
         return kind(dict(config), logger=logger)
     except KafkaException as error:
-        raise ConfigurationRefused(f"WORKER_KAFKA__PROPERTIES: {error.args[0].str().strip()}") from error
+        said = re.sub('value "[^"]*"', "value", error.args[0].str().strip())  # it may be a secret
+        settings = "WORKER_KAFKA__PROPERTIES"
+        if "SASL mechanism" in said:
+            settings = f"WORKER_KAFKA__SASL_MECHANISM ({config.get('sasl.mechanism')})"
+        elif "ssl." in said:
+            settings = "WORKER_KAFKA__SSL_* and WORKER_KAFKA__PROPERTIES"
+        raise ConfigurationRefused(f"{settings}: librdkafka refuses: {said}") from error
 
 
 def failure_of(error: KafkaError) -> Failure:

@@ -1,18 +1,77 @@
-"""Which settings to look at when a broker won't let us in."""
+"""How a client logs in to Kafka, and which settings to look at when a broker refuses it."""
 
-_LOGIN = "WORKER_KAFKA__SECURITY_PROTOCOL, SASL_MECHANISM, SASL_USERNAME, SASL_PASSWORD"
-_TLS = "WORKER_KAFKA__SSL_CA_LOCATION, SSL_CERTIFICATE_LOCATION, SSL_KEY_LOCATION"
-_BY_CODE = {"_AUTHENTICATION": _LOGIN, "SASL_AUTHENTICATION_FAILED": _LOGIN, "_SSL": _TLS}
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_LOGIN_CODES = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED"})
 
 
-def settings_to_look_at(code: str, text: str) -> str:
-    """Names settings; none if the error is of another kind.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A client's way to the brokers, for messages: no secret is in it. An empty value is not set.
 
-    Since TLS 1.3 a broker says only after the handshake, by an alert, that it wants another certificate than ours,
-    or one at all: librdkafka calls that a transport error, and would try for ever.
-
-    Args:
-        code: librdkafka's name of the error.
-        text: What librdkafka says.
+    Attributes:
+        servers: ``WORKER_KAFKA__BOOTSTRAP_SERVERS``.
+        protocol: ``WORKER_KAFKA__SECURITY_PROTOCOL``.
+        mechanism: ``WORKER_KAFKA__SASL_MECHANISM``.
+        username: ``WORKER_KAFKA__SASL_USERNAME``.
+        ca: ``WORKER_KAFKA__SSL_CA_LOCATION``.
+        certificate: ``WORKER_KAFKA__SSL_CERTIFICATE_LOCATION``.
+        key: ``WORKER_KAFKA__SSL_KEY_LOCATION``.
     """
-    return _TLS if code == "_TRANSPORT" and "SSL alert" in text else _BY_CODE.get(code, "")
+
+    servers: str
+    protocol: str
+    mechanism: str
+    username: str
+    ca: str
+    certificate: str
+    key: str
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Login":
+        """Read it from librdkafka's properties."""
+        return cls(
+            servers=config.get("bootstrap.servers", ""),
+            protocol=config.get("security.protocol", "PLAINTEXT"),
+            mechanism=config.get("sasl.mechanism", ""),
+            username=config.get("sasl.username", ""),
+            ca=config.get("ssl.ca.location", ""),
+            certificate=config.get("ssl.certificate.location", ""),
+            key=config.get("ssl.key.location", ""),
+        )
+
+    def settings_to_look_at(self, code: str, text: str) -> str:
+        """Name settings and their values; empty if the error is of another kind.
+
+        Since TLS 1.3 a broker says only after the handshake, by an alert, that it wants another certificate than
+        ours, or one at all: librdkafka calls that a transport error, and would try for ever.
+
+        Args:
+            code: librdkafka's name of the error.
+            text: What librdkafka says.
+        """
+        if code == "_SSL" or (code == "_TRANSPORT" and "SSL alert" in text):
+            return (
+                f"WORKER_KAFKA__SSL_CA_LOCATION ({_shown(self.ca)}), SSL_CERTIFICATE_LOCATION "
+                f"({_shown(self.certificate)}) and SSL_KEY_LOCATION ({_shown(self.key)})"
+            )
+        if code not in _LOGIN_CODES:
+            return ""
+        how = f"WORKER_KAFKA__SECURITY_PROTOCOL ({self.protocol}), SASL_MECHANISM ({_shown(self.mechanism)})"
+        if self.mechanism == "OAUTHBEARER":
+            return f"{how} and sasl.oauthbearer.* in WORKER_KAFKA__PROPERTIES"
+        return f"{how}, SASL_USERNAME ({_shown(self.username)}) and SASL_PASSWORD"
+
+    @property
+    def way(self) -> str:
+        """Name the settings that lead to a broker, with their values."""
+        return (
+            f"WORKER_KAFKA__BOOTSTRAP_SERVERS ({_shown(self.servers)}) and WORKER_KAFKA__SECURITY_PROTOCOL "
+            f"({self.protocol})"
+        )
+
+
+def _shown(value: str) -> str:
+    return value or "not set"

@@ -7,10 +7,11 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from worker.clients import client
 from worker.errors import KafkaRefused
-from worker.topics import partition_counts
+from worker.login import Login
+from worker.topics import ANSWER_MS_MAX, partition_counts
 
-ANSWER_MS_MAX = 10_000
 CHUNK_RECORDS = 20
 """Two chunks are in memory at a time; larger ones are no faster."""
 SLICE_S = 0.1
@@ -43,9 +44,9 @@ def open_reader(
         "fetch.queue.backoff.ms": 20,  # the default, 1000, stalls for a second each time that the queue was full
         "error_cb": told.append,
     }
-    reader = Consumer(config)
+    reader = client(Consumer, config)
     try:
-        counts = partition_counts(reader, told, ANSWER_MS_MAX)
+        counts = partition_counts(reader, told, Login.of(config), ANSWER_MS_MAX)
         if faults := [_why_not(reader, name) for name in topics if name not in counts]:
             raise KafkaRefused("\n".join(faults))
         places = [

@@ -22,7 +22,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.clients import SLICE_S, client
-from worker.complaints import Complaints
+from worker.complaints import Complaints, Membership
 from worker.headers import headers_of
 from worker.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
 from worker.publisher import Publisher
@@ -81,7 +81,8 @@ class Session:
         self._overtaken: set[Partition] = set()  # of these, those whose committed position is gone
         self._paused = False
         self._told_of_headers = False
-        self._complaints = Complaints(options.input_topics)
+        membership = Membership.of(options.consumer_config, options.input_topics)
+        self._complaints = Complaints(membership, options.admin_config)
         self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._complaints.hear)
         self._quiet = Quiet(options.admin_config, survey_ms=options.survey_ms, stall_ms=options.stall_ms)
         self._consumer = self._new_consumer()
@@ -155,7 +156,7 @@ class Session:
             self.rewind()
         except KafkaException as error:
             self._complaints.hear(error.args[0])
-        self._complaints.act(now_ms, self._consumer.list_topics)
+        self._complaints.act(now_ms)
         if self._waiting and self._publisher.ready():
             self._place()
         self._quiet.note(len(fetched), len(self._assigned))

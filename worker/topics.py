@@ -1,5 +1,6 @@
 """The four topics, made as the contract wants them: once, and again without harm."""
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from worker.clients import client, slice_s
 from worker.errors import KafkaRefused
-from worker.login import settings_to_look_at
+from worker.login import Login
 
 DAY_MS = 86_400_000
 RETENTION_MS = 7 * DAY_MS
@@ -20,7 +22,10 @@ MESSAGE_BYTES_MAX = 2 * 1_048_576
 PARTITIONS = 6
 REPLICATION_FACTOR_OF_BROKER = -1
 REPLICAS_TO_SPARE_ONE = 3
-SLICE_S = 1.0
+ANSWER_MS_MAX = 30_000
+"""A link of 3 s each way and back needs about 20 s for TCP, TLS, a login by SCRAM and the first answer."""
+REFUSED_MS_MAX = 10_000
+"""Brokers that refuse or can't be found are waited for until then: one may be about to start."""
 LOOK_AGAIN_S = 0.02
 
 ADVICE = {
@@ -95,7 +100,7 @@ def contract_topics(
 
 
 def create_topics(
-    admin_config: Mapping[str, Any], topics: Sequence[TopicSpec], *, timeout_ms_max: int = 10_000
+    admin_config: Mapping[str, Any], topics: Sequence[TopicSpec], *, timeout_ms_max: int = ANSWER_MS_MAX
 ) -> list[TopicState]:
     """Creates what is missing and changes nothing that exists.
 
@@ -112,16 +117,16 @@ def create_topics(
             calling again is safe.
     """
     told: list[KafkaError] = []
-    config: dict[str, Any] = {"log_level": 0, **admin_config, "error_cb": told.append}
-    admin = AdminClient(config)
-    found = partition_counts(admin, told, timeout_ms_max)
+    login = Login.of(admin_config)
+    admin = client(AdminClient, {"log_level": 0, **admin_config, "error_cb": told.append})
+    found = partition_counts(admin, told, login, timeout_ms_max)
     missing = [topic for topic in topics if topic.name not in found]
     created = _create(admin, missing, timeout_ms_max) if missing else set()
     # The controller's yes comes before the brokers know of the topic: whoever uses it next would be told "unknown".
     deadline = time.monotonic() + timeout_ms_max / 1000
     while not all(topic.name in found for topic in missing) and time.monotonic() < deadline:
         admin.poll(LOOK_AGAIN_S)
-        found = partition_counts(admin, told, timeout_ms_max)
+        found = partition_counts(admin, told, login, timeout_ms_max)
     return [
         TopicState(
             spec=topic,
@@ -133,36 +138,44 @@ def create_topics(
 
 
 def partition_counts(
-    client: AdminClient | Consumer, told: Sequence[KafkaError], timeout_ms_max: int
+    asking: AdminClient | Consumer, told: Sequence[KafkaError], login: Login, timeout_ms_max: int
 ) -> dict[str, int]:
     """The topics that we may see. In slices: only the error callback, when polled, hears of a wrong password.
 
     Args:
-        client: Asks; a consumer must have nothing assigned yet.
+        asking: The client that asks; a consumer must have nothing assigned yet.
         told: What its error callback has been told.
-        timeout_ms_max: How long to wait for a broker.
+        login: How it logs in.
+        timeout_ms_max: How long to wait for a broker that says nothing; one that refuses ends the wait before.
 
     Raises:
         KafkaRefused: None answers, or it doesn't let us in.
     """
-    deadline = time.monotonic() + timeout_ms_max / 1000
-    while True:
+    began_s = time.monotonic()
+    for failed in itertools.count():
+        left_s = began_s + wait_ms_max(bool(told), timeout_ms_max) / 1000 - time.monotonic()
         try:
-            return {
-                name: len(topic.partitions) for name, topic in client.list_topics(timeout=SLICE_S).topics.items()
-            }
+            found = asking.list_topics(timeout=slice_s(failed, left_s)).topics
+            return {name: len(topic.partitions) for name, topic in found.items()}
         except KafkaException as error:
             fault: KafkaError = error.args[0]
-        client.poll(0)
+        asking.poll(0)
         for refusal in told:
-            if settings := settings_to_look_at(refusal.name(), refusal.str()):
+            if settings := login.settings_to_look_at(refusal.name(), refusal.str()):
                 raise KafkaRefused(f"Kafka won't let us in: look at {settings} ({refusal.str()}).")
-        if time.monotonic() >= deadline:
+        waited_ms = round((time.monotonic() - began_s) * 1000)
+        if waited_ms >= wait_ms_max(bool(told), timeout_ms_max):
             why = (told[-1] if told else fault).str()
             raise KafkaRefused(
-                f"No broker answered within {timeout_ms_max} ms: see that WORKER_KAFKA__BOOTSTRAP_SERVERS and "
-                f"WORKER_KAFKA__SECURITY_PROTOCOL are right and that the network lets us through ({why})."
+                f"No broker answered within {waited_ms} ms ({why}): see that {login.way} are right, and that the "
+                "network lets us through."
             )
+    raise AssertionError("the loop ends by itself")
+
+
+def wait_ms_max(is_refused: bool, timeout_ms_max: int) -> int:  # noqa: FBT001 - a fact, and no choice
+    """Bound the wait for a first answer: silence may be a slow link, a refusal is not."""
+    return min(timeout_ms_max, REFUSED_MS_MAX) if is_refused else timeout_ms_max
 
 
 def _create(admin: AdminClient, topics: Sequence[TopicSpec], timeout_ms_max: int) -> set[str]:

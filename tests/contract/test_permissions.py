@@ -114,7 +114,7 @@ def test_a_wrong_password_ends_the_worker_which_names_the_settings_and_no_secret
     worker = start({**secured.environ, "WORKER_KAFKA__SASL_PASSWORD": WRONG_PASSWORD})
     worker.wait_for(secured.scene.group)  # the start-up line: the model is loaded
     assert worker.end(seconds_max=15) == ExitCode.KAFKA
-    assert "SASL_USERNAME, SASL_PASSWORD" in worker.said
+    assert "SASL_USERNAME (worker) and SASL_PASSWORD" in worker.said
     assert WRONG_PASSWORD not in worker.said
 
 

@@ -81,7 +81,7 @@ MAP: dict[str, set[str]] = {
         "worker.starts",
         "worker.transaction",
     },
-    "worker.topics": {"worker.errors", "worker.login"},
+    "worker.topics": {"worker.clients", "worker.errors", "worker.login"},
     "worker.vitals": {"worker.records"},
     "worker.health": {"worker.errors", "worker.vitals"},
 }

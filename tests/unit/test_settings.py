@@ -304,8 +304,8 @@ def test_all_parts_of_the_brokers_that_are_wrong_come_together() -> None:
     line = the_fault(KAFKA__BOOTSTRAP_SERVERS="a:0,b:9092,:1,SSL://c")
     assert line.endswith(
         "wants host:port, several separated by commas: 'a:0' has the port '0': it must be a number from 1 to 65535"
-        "; ':1' has no host; 'SSL://c' begins with SSL://: remove it; WORKER_KAFKA__SECURITY_PROTOCOL sets the "
-        "protocol"
+        "; ':1' has no host; 'SSL://c' begins with SSL://: remove it; WORKER_KAFKA__SECURITY_PROTOCOL (PLAINTEXT) "
+        "sets the protocol"
     )
 
 

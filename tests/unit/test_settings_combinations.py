@@ -76,6 +76,25 @@ def test_a_combination_that_cant_work_is_refused(values: str, name: str, wants: 
 
 
 @pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        (environment(USER), "WORKER_KAFKA__SECURITY_PROTOCOL (PLAINTEXT) to be"),
+        (
+            environment("KAFKA__VERDICT_TOPIC=moderation.alerts"),
+            "WORKER_KAFKA__VERDICT_TOPIC (moderation.alerts) has",
+        ),
+        (environment(f"{SSL} {CERTIFICATE}"), f"WORKER_KAFKA__SSL_CERTIFICATE_LOCATION ({__file__})"),
+        (environment(f"{SSL} {KEY_PASSWORD}"), "WORKER_KAFKA__SSL_KEY_LOCATION (unset) as well"),
+        ({"WORKER_KAFKA__PROPERTIES": '{"group.id": "x"}'}, "WORKER_KAFKA__GROUP_ID (moderation) sets it"),
+    ],
+)
+def test_another_variable_is_named_with_its_value(environ: dict[str, str], named: str) -> None:
+    line = the_fault(environ)
+    assert named in line.partition("; wants ")[2]
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
     "values",
     [
         f"{SASL} {USER} {PASSWORD}",

@@ -124,7 +124,7 @@ def test_the_exporters_are_those_of_opentelemetrys_variables(environ: dict[str, 
         (
             {ENDPOINT: "http://collector:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
             "OTEL_EXPORTER_OTLP_PROTOCOL",
-            "http/protobuf (a collector takes it at port 4318), or OTEL_METRICS_EXPORTER without otlp",
+            "http/protobuf (a collector takes it at port 4318), or OTEL_METRICS_EXPORTER (not set) without otlp",
         ),
         ({"OTEL_METRICS_EXPORTER": "prometheus"}, "WORKER_HEALTH__PORT", "a port to be scraped at, beside "),
     ],

@@ -12,8 +12,8 @@ from worker.bench import samples, whole
 from worker.check.probe import MISSING, Probe
 from worker.check.report import Postponed, Report, Wrong
 from worker.errors import ConfigurationRefused, ExitCode, ModelBroken
-from worker.login import settings_to_look_at
-from worker.settings import Loaded, Settings
+from worker.login import Login
+from worker.settings import Loaded, Settings, consumer_config
 
 SETTINGS, BROKER, BACKLOG, MODEL, HOURS = "settings", "broker", "backlog", "model", "time for the backlog"
 PRODUCER = "permission to WRITE the transactional id"
@@ -28,10 +28,7 @@ _DENIED = frozenset(
 )
 LEAST_HOURS = 0.01
 MEASURE_S = 2
-_CONNECTION_HINT = (
-    "WORKER_KAFKA__BOOTSTRAP_SERVERS and WORKER_KAFKA__SECURITY_PROTOCOL must be the broker's, and the network "
-    "must let us through; for a Kafka to try things out with: moderation-worker broker"
-)
+_TRY_OUT = "; for a Kafka to try things out with: moderation-worker broker"
 
 
 def check(load: Callable[[], Loaded], console: Console, progress: Callable[[str], None]) -> ExitCode:
@@ -130,9 +127,11 @@ class _Check:
             count = self._probe.brokers()
         except KafkaException as error:
             fault: KafkaError = error.args[0]
-            if settings := settings_to_look_at(fault.name(), fault.str()):
+            login = Login.of(consumer_config(self._settings.kafka))
+            if settings := login.settings_to_look_at(fault.name(), fault.str()):
                 raise Wrong(f"Kafka won't let us in: {fault.str()}", f"look at {settings}") from error
-            raise Wrong(f"{servers} did not answer in time: {fault.str()}", _CONNECTION_HINT) from error
+            hint = f"{login.way} must be the broker's, and the network must let us through{_TRY_OUT}"
+            raise Wrong(f"{servers} did not answer in time: {fault.str()}", hint) from error
         return f"{servers} answers; brokers: {count}"
 
     def _count(self, topic: str) -> str:

@@ -1,4 +1,4 @@
-"""Questions to a Kafka, each answered or given up within seconds; none changes anything, or joins the group.
+"""Questions to a Kafka, each answered or given up within half a minute; none changes anything, or joins the group.
 
 How each permission is proved, since no permission to describe anything is asked for:
 
@@ -11,6 +11,7 @@ How each permission is proved, since no permission to describe anything is asked
 The transactional id is one of its own, since a second producer with a worker's id would fence the worker.
 """
 
+import itertools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -27,15 +28,17 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from worker.login import settings_to_look_at
+from worker.clients import slice_s
+from worker.login import Login
 from worker.ownership import start
 from worker.records import Partition
 from worker.session import SessionOptions
+from worker.topics import ANSWER_MS_MAX, wait_ms_max
 
-BROKER_MS_MAX = 10_000
-ANSWER_S = 8.0
-SLICE_S = 1.0
-TRANSACTION_MS_MAX = 10_000
+ANSWER_S = 30.0
+"""Several answers of a link that takes 3 s for each: the coordinator is found, connected to, and asked."""
+POLL_S = 0.1
+TRANSACTION_MS_MAX = 30_000
 NO_PARTITION = 2**31 - 1
 
 MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - librdkafka's own codes begin so
@@ -98,18 +101,21 @@ class Probe:
         Raises:
             KafkaException: None answers, or it doesn't let us in.
         """
-        deadline = time.monotonic() + BROKER_MS_MAX / 1000
-        while True:
+        began_s, login = time.monotonic(), Login.of(self._options.consumer_config)
+        for failed in itertools.count():
+            left_s = began_s + wait_ms_max(bool(self._heard), ANSWER_MS_MAX) / 1000 - time.monotonic()
             try:
-                return len(self._consumer.list_topics(self._options.input_topics[0], timeout=SLICE_S).brokers)
+                topic = self._options.input_topics[0]
+                return len(self._consumer.list_topics(topic, timeout=slice_s(failed, left_s)).brokers)
             except KafkaException as error:
                 fault: KafkaError = error.args[0]
             self._consumer.poll(0)  # the error callback speaks only now
             for refusal in self._heard:
-                if settings_to_look_at(refusal.name(), refusal.str()):
+                if login.settings_to_look_at(refusal.name(), refusal.str()):
                     raise KafkaException(refusal)
-            if time.monotonic() >= deadline:
+            if (time.monotonic() - began_s) * 1000 >= wait_ms_max(bool(self._heard), ANSWER_MS_MAX):
                 raise KafkaException(self._heard[-1] if self._heard else fault)
+        raise AssertionError("the loop ends by itself")
 
     def partitions(self, topic: str) -> int:
         """How many a topic has.
@@ -138,7 +144,7 @@ class Probe:
     def _wait_for_fetch(self, topic: str) -> None:
         deadline = time.monotonic() + ANSWER_S
         while time.monotonic() < deadline:
-            message = self._poll(SLICE_S)
+            message = self._poll(POLL_S)
             if message is None or message.topic() != topic:
                 continue
             error = message.error()
@@ -164,7 +170,7 @@ class Probe:
         self._consumer.commit(offsets=[TopicPartition(self._options.input_topics[0], NO_PARTITION, 0)])
         deadline = time.monotonic() + ANSWER_S
         while time.monotonic() < deadline:
-            self._poll(SLICE_S / 10)
+            self._poll(POLL_S)
             # Without any right to the group no answer comes: the search for its coordinator has failed, and that is
             # told once, at whatever was polled for then.
             for error in self._heard:

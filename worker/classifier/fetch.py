@@ -53,7 +53,8 @@ def fetch(
     )
     if tokenizer is None:
         raise ModelBroken(
-            f"{name} comes without a tokenizer, and its base model is not known: set WORKER_MODEL__TOKENIZER."
+            f"{name} comes without a tokenizer, and its base model is not known: set "
+            "WORKER_MODEL__TOKENIZER (not set)."
         )
     tokens_commit, tokens_files = commit, model_files
     if tokenizer != name or tokenizer_revision is not None:
@@ -85,7 +86,10 @@ def _resolve(name: str, revision: str | None) -> tuple[str, frozenset[str]]:
     with asking_the_hub(name, revision, "model fetch"):
         info = HfApi().model_info(name, revision=revision)
     if info.sha is None:
-        raise ModelBroken(f"The hub doesn't say at which commit {name} is: set WORKER_MODEL__REVISION.")
+        raise ModelBroken(
+            f"The hub doesn't say at which commit {name} is: set another WORKER_MODEL__REVISION "
+            f"({revision or 'not set'})."
+        )
     return info.sha, frozenset(file.rfilename for file in info.siblings or ())
 
 

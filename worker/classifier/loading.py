@@ -77,7 +77,8 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
     )
     say(f"loading {source.folder}")
     model: Any = load_weights(source.folder, config, placement.dtype)
-    with blaming(f"The model can't be moved to {placement.device}: free its memory, or set WORKER_MODEL__DEVICE"):
+    elsewhere = f"set another WORKER_MODEL__DEVICE ({options.device})"
+    with blaming(f"The model can't be moved to {placement.device}: free its memory, or {elsewhere}"):
         model.to(placement.device)
     attention, remarks = settle(model, encoder.encode([PROBE])[0].tokens)
     classifier = Classifier(

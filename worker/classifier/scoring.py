@@ -165,7 +165,8 @@ class Classifier:
         if isinstance(answer, str):
             raise ModelBroken(
                 f"The model gave {answer} for a harmless text: its weights are damaged, or {self.identity.device} "
-                "is broken. Fetch it again, or set WORKER_MODEL__DEVICE or WORKER_MODEL__DTYPE."
+                f"is broken. Fetch it again, or set another WORKER_MODEL__DEVICE ({self.identity.device}) or "
+                f"WORKER_MODEL__DTYPE ({self.identity.dtype})."
             )
         self._probe_scores = answer
         if self.identity.attention == VARLEN:
@@ -221,7 +222,7 @@ class Classifier:
         if isinstance(full, str):
             raise ModelBroken(
                 f"A batch of {self.batch_tokens_max} tokens is too much for {self.identity.device} ({full}): "
-                "lower WORKER_BATCH__TOKENS_MAX, or free memory of the device."
+                f"lower WORKER_BATCH__TOKENS_MAX ({self.batch_tokens_max}), or free memory of the device."
             )
 
     def _probe_ok(self) -> bool:
@@ -252,7 +253,8 @@ class Classifier:
                 raise OutOfMemory from error
             raise ModelBroken(
                 f"{self.identity.device} has no memory left for one text of {len(token_lists[0])} tokens, though "
-                "it had at the start: something else uses it, or WORKER_BATCH__TOKENS_MAX is too high."
+                "it had at the start: something else uses it, or WORKER_BATCH__TOKENS_MAX "
+                f"({self.batch_tokens_max}) is too high."
             ) from error
         self._tokens_scored += sum(map(len, token_lists))
         probabilities: NDArray[np.float32] = torch.sigmoid(logits).numpy()

@@ -115,7 +115,7 @@ def find_tokenizer(model: Source, tokenizer: str | None, revision: str | None) -
     if revision is not None and (own or found.files is not None):
         raise ModelBroken(
             f"WORKER_MODEL__TOKENIZER_REVISION is {revision}, but the tokenizer is what {found.folder} holds: "
-            "unset it, or name a repository of the hub in WORKER_MODEL__TOKENIZER."
+            f"unset it, or name a repository of the hub in WORKER_MODEL__TOKENIZER ({tokenizer or 'not set'})."
         )
     return found
 
@@ -128,8 +128,9 @@ def _other_tokenizer(model: Source, tokenizer: str | None, revision: str | None)
             raise ModelBroken(f"WORKER_MODEL__TOKENIZER: {tokenizer} holds no {TOKENIZER_FILE}.")
         return found
     remedy = (
-        f"Set WORKER_MODEL__TOKENIZER to a folder with {TOKENIZER_FILE} and tokenizer_config.json, or make "
-        f"one folder with everything where there is a network: moderation-worker model fetch {model.name} FOLDER"
+        f"Set WORKER_MODEL__TOKENIZER (not set) to a folder with {TOKENIZER_FILE} and tokenizer_config.json, or "
+        "make one folder with everything where there is a network: moderation-worker model fetch "
+        f"{model.name} FOLDER"
     )
     base = BASE_TOKENIZERS.get(model.name.rsplit("/", 1)[-1])
     if base is None:

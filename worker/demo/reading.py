@@ -14,6 +14,7 @@ from worker.headers import headers_of
 from worker.ledger import Input, Place, Seen
 from worker.reading import SLICE_S, open_reader, place_of, to_the_end
 from worker.records import Partition, Topic
+from worker.topics import ANSWER_MS_MAX
 
 
 def read_topics(
@@ -89,7 +90,9 @@ def _await_no_open_transaction(
 
 def _ends(admin: AdminClient, partitions: Sequence[TopicPartition], level: IsolationLevel) -> dict[Partition, int]:
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
-    answers = admin.list_offsets(dict.fromkeys(partitions, latest), isolation_level=level, request_timeout=10)
+    answers = admin.list_offsets(
+        dict.fromkeys(partitions, latest), isolation_level=level, request_timeout=ANSWER_MS_MAX / 1000
+    )
     try:
         return {Partition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
     except KafkaException as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from worker.clients import slice_s
 from worker.demo.names import Names
 from worker.demo.reading import as_seen
 from worker.records import Partition, Topic
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 SLICE_S = 0.02
 CHUNK_RECORDS = 5000
 ASK_EVERY_MS = 500
-ASK_S_MAX = 2.0
+ASK_S_MAX = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +78,19 @@ class Offsets:
         self._thread = ThreadPoolExecutor(1, "offsets")
         self._asked: Future[list[TopicPartition]] | None = None
         self._asked_ms = -ASK_EVERY_MS
+        self._failed = 0  # questions in a row that had no answer
 
     def sample(self, now_ms: int) -> None:
         """Keeps one question under way; never waits."""
         if self._asked is not None and self._asked.done():
+            self._failed = 0 if self._asked.exception() is None else self._failed + 1
             if self._asked.exception() is None:
                 self._take(self._asked.result(), now_ms)
             self._asked = None
         if self._asked is None and now_ms - self._asked_ms >= ASK_EVERY_MS:
             self._asked_ms = now_ms
-            self._asked = self._thread.submit(self._consumer.committed, self._asks, timeout=ASK_S_MAX)
+            timeout_s = slice_s(self._failed + 1, ASK_S_MAX)  # a link may be slow, and a broker may be away
+            self._asked = self._thread.submit(self._consumer.committed, self._asks, timeout=timeout_s)
 
     def close(self) -> None:
         """Asks no more."""

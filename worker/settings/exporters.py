@@ -54,7 +54,8 @@ def exporters_of(environ: Mapping[str, str], *, health_port: int) -> tuple[Expor
         own = PROTOCOL.replace("OTLP", f"OTLP_{variable.split('_')[1]}")
         protocol = own if environ.get(own) else PROTOCOL
         if "otlp" in named and environ.get(protocol, HTTP) not in {"", HTTP}:
-            amiss.append(Amiss(protocol, f"{HTTP} (a collector takes it at port 4318), or {variable} without otlp"))
+            without = f"{variable} ({environ.get(variable) or 'not set'}) without otlp"
+            amiss.append(Amiss(protocol, f"{HTTP} (a collector takes it at port 4318), or {without}"))
     if "prometheus" in metrics and not health_port:
         amiss.append(Amiss(PORT, f"a port to be scraped at, beside {METRICS}=prometheus"))
     exporters = Exporters(

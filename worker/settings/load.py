@@ -99,12 +99,20 @@ def load_settings(
     given = _read(environ, directory)
     settings, wrong = _validated(given.texts)
     faults = [*given.faults]
-    faults += [_fault(variable, _got(variable, given.texts[variable]), wants) for variable, wants in wrong.items()]
+    right = VARIABLES.keys() - wrong.keys()
+    faults += [
+        _fault(variable, _got(variable, given.texts[variable]), _with_values(wants, settings, right))
+        for variable, wants in wrong.items()
+    ]
     faults += [
         _fault(need, shown(None), _WANTED[need]) for need in Need if need in needs and need not in given.texts
     ]
     faults += [
-        _fault(clash.variable, clash.got or shown(settings.value(clash.variable)), clash.wants)
+        _fault(
+            clash.variable,
+            clash.got or shown(settings.value(clash.variable)),
+            _with_values(clash.wants, settings, right),
+        )
         for clash in clashes(settings)
         if not wrong.keys() & {clash.variable, *clash.beside}
     ]
@@ -204,6 +212,16 @@ def _got(variable: str, text: str) -> str:
 
 def _fault(variable: str, got: str, wants: str) -> str:
     return f"{variable}: got {got}; wants {wants}"
+
+
+def _with_values(text: str, settings: Settings, right: AbstractSet[str]) -> str:
+    """Put its value after each variable that a text names without one."""
+
+    def named(match: re.Match[str]) -> str:
+        variable = match[0]
+        return f"{variable} ({shown(settings.value(variable)).strip('()')})" if variable in right else variable
+
+    return re.sub(r"\bWORKER_[A-Z]+__[A-Z_]+\b(?!=|, [0-9]| \()", named, text)
 
 
 def _completed(settings: Settings) -> Settings:
