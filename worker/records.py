@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Headers = Sequence[tuple[str, bytes | None]]
-HEADER_BYTES = 120
-"""What a header takes in memory, about, however short it is: a megabyte of empty ones are some 500,000."""
+HEADER_BYTES = 180
+"""What a header takes in memory without its characters: a tuple, its place in the list, a name and a value."""
 
 
 class Partition(NamedTuple):

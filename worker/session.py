@@ -34,6 +34,12 @@ from worker.transaction import CONSUMER_ERRORS, Event, Refusal
 
 log = logging.getLogger(__name__)
 
+PORTION_RECORDS = 8
+"""Messages taken together. One with 100,000 headers (librdkafka reads no more) takes up to 30 MB as soon as it is
+taken, and nothing tells before. Portions of 8 to 1,023 took the same time per message, 0.4 to 0.8 us."""
+POLL_BYTES_MAX = 2**20
+"""After this many bytes a poll takes no further portion; what is in memory is counted between polls."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
@@ -144,13 +150,7 @@ class Session:
         now_ms = self._clock()
         fetched: list[Fetched] = []
         try:
-            # One by one and at once: ``consume`` would wait for its number of messages, and a message belongs to
-            # the epoch that is in force when it is handed over.
-            first = self._consumer.poll(wait_ms / 1000)
-            if first is not None:
-                self._accept([first], fetched)
-                if records_max > 1:
-                    self._accept(self._consumer.consume(records_max - 1, 0), fetched)
+            self._fetch(records_max, wait_ms, fetched)
         except OutOfOrder as disorder:
             log.warning("%s: everything uncommitted is read again", disorder)
             self.rewind()
@@ -310,6 +310,22 @@ class Session:
         return client(Consumer, {**self._options.consumer_config, "error_cb": self._complaints.hear})
 
     # ---- what Kafka says -------------------------------------------------------------------------------------
+
+    def _fetch(self, records_max: int, wait_ms: int, into: list[Fetched]) -> None:
+        """Take what there is, a portion at a time, until there is enough: by records, or by bytes.
+
+        ``poll`` waits for the first message: ``consume`` would wait for its number of messages. The others are
+        taken without waiting: a message belongs to the epoch that is in force when it is handed over.
+        """
+        first = self._consumer.poll(wait_ms / 1000)
+        messages = [] if first is None else [first]
+        bytes_left = POLL_BYTES_MAX
+        while messages:
+            known = len(into)
+            self._accept(messages, into)
+            bytes_left -= sum(one.size_bytes for one in into[known:])
+            portion = min(PORTION_RECORDS, records_max - len(into))
+            messages = self._consumer.consume(portion, 0) if bytes_left > 0 and portion > 0 else []
 
     def _accept(self, messages: Sequence[Message], into: list[Fetched]) -> None:
         for message in messages:

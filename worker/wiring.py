@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 VERSION = version("moderation-worker")
 BATCHES_IN_MEMORY = 4  # in preparation, in the line, on the device, and as results
-BYTES_IN_MEMORY = 64 * 2**20
+BYTES_IN_MEMORY = 16 * 2**20
+"""Of messages as received: 4 kB each in four batches of 1,024. Decoded strings and outputs take more."""
 PREPARE_MS_MAX, PREPARE_MS_PER_CHARACTER = 60_000, 0.1
 """How long a portion of a chunk may take. The slowest megabyte took 5 s, the slowest text 13 us a character."""
 

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.chat import InputShape
 from worker.cache import Cache
-from worker.preparing import prepare
+from worker.preparing import PORTION_BYTES_MAX, portions, prepare
 from worker.records import Fault, Fetched, Message, Partition, Record
 
 SHAPE = InputShape()
@@ -214,3 +214,18 @@ def test_texts_that_differ_only_behind_the_cut_are_two() -> None:
     cache.learn([message(one) for one in prepared(cut, cache=cache, encode=first_only)], [np.zeros(12, np.float32)])
     (found,) = prepared(whole, cache=cache, encode=first_only)
     assert (message(found).known, message(found).truncated) == (None, False)
+
+
+def sizes(*values: bytes | None) -> list[list[int]]:
+    chunk = [fetched(offset, value) for offset, value in enumerate(values)]
+    parts = list(portions(chunk))
+    assert [source for part in parts for source in part] == chunk
+    return [[len(source.value or b"") for source in part] for part in parts]
+
+
+def test_a_chunk_of_chat_is_one_portion_and_a_chunk_of_large_messages_is_several() -> None:
+    half = bytes(PORTION_BYTES_MAX // 2)
+    assert sizes() == []
+    assert sizes(*[b"chat" * 50] * 1024) == [[200] * 1024]
+    assert sizes(half, half, None, half + b"1", b"2") == [[len(half), len(half), 0], [len(half) + 1, 1]]
+    assert sizes(b"1", 3 * half, b"2", b"3") == [[1], [3 * len(half)], [1, 1]]
