@@ -11,10 +11,12 @@ FROM ?= 0
 DURATION ?= 300
 CASES ?= 100000
 SEED ?= 1
+OUT ?= dist
 BIN := .venv/bin
+GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo broker test simulate chaos hostile mutants bench lint format types tools docs lock sbom install clean
+.PHONY: help demo broker test simulate chaos hostile mutants gpu bench lint format types tools docs lock jars sbom install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +46,11 @@ hostile: install ## Judge CASES hostile messages of seed SEED; up to ten minutes
 mutants: install ## Show which suite catches each of many deliberate faults; some minutes
 	$(BIN)/python -m tests.mutants
 
+# Without an install: a machine with a GPU may have torch, transformers, numpy and pytest and no index.
+gpu: ## Test the classifier on this machine's GPU, then measure it into OUT/gpu.json; six minutes
+	$(GPU_PYTHON) -m pytest tests/gpu
+	OUT=$(OUT) $(GPU_PYTHON) -m tests.gpu.bench
+
 bench: install ## Measure against what users would pick instead (LOGS, TOKENIZER, QUIX); twenty minutes
 	$(BIN)/python -m tests.bench $(LOGS) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(if $(QUIX),--quix $(QUIX))
 
@@ -66,15 +73,19 @@ docs: install ## Write the pages, dashboards and rules that scripts make
 	$(BIN)/python deploy/dashboards/dashboards.py
 	$(BIN)/python deploy/prometheus/prometheusrule.py
 
-lock: install ## Write deploy/requirements.lock anew from pyproject.toml
+lock: install ## Write deploy/*.lock anew from pyproject.toml
 	$(BIN)/python deploy/lock.py $(if $(UPGRADE),--upgrade)
+
+jars: install ## Write worker/demo/jars.sha256 anew: the digests of the bundled Kafka's jars
+	$(BIN)/python deploy/jars.py
 
 # An environment of its own, as in the image, with the build of PyTorch that is in .venv: the tests' tools are no part
 # of what runs.
 sbom: install ## Write dist/sbom.cdx.json (CycloneDX): each package that the worker runs on, with its licence
 	$(BIN)/uv venv --quiet --clear build/sbom
-	$(BIN)/uv pip install --quiet --python build/sbom --constraints deploy/requirements.lock \
-		--requirements pyproject.toml $$(! grep -q ' cpu$$' .venv/installed || echo --torch-backend=cpu)
+	build=$$(cut -d ' ' -f 2 .venv/installed) && $(BIN)/uv pip install --quiet --python build/sbom --no-deps \
+		--requirements deploy/runtime.lock --requirements deploy/torch-$$build.lock \
+		$$(test $$build = cuda || echo --torch-backend=cpu)
 	mkdir -p dist
 	$(BIN)/cyclonedx-py environment build/sbom --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/sbom.cdx.json

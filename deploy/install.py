@@ -21,13 +21,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "deploy" / "requirements.lock"
+TORCH_LOCKS = {build: ROOT / "deploy" / f"torch-{build}.lock" for build in ("cpu", "cuda")}
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
 STAMP = VENV / "installed"
 
 UV_INSTALL = [str(UV), "pip", "install"]
-EVERYTHING = ["--quiet", "--editable", ".[broker]", "--group", "dev", "--constraints", str(LOCK)]
+# The locks name all that is needed, so nothing else is looked for. The project is built by what they brought.
+LOCKED = ["--quiet", "--no-deps", "--requirements", str(LOCK), "--requirements"]
+PROJECT = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
 CPU_BUILD = "--torch-backend=cpu"
 
 GB = 1_000_000_000
@@ -43,7 +46,8 @@ def wanted() -> str:
     """Names all that decides what .venv holds, but for torch's build."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     tables = [project["build-system"], project["project"], project["dependency-groups"]]
-    return hashlib.sha256(repr([tables, LOCK.read_text(), str(ROOT), sys.version_info]).encode()).hexdigest()
+    locks = [lock.read_text() for lock in (LOCK, *TORCH_LOCKS.values())]
+    return hashlib.sha256(repr([tables, locks, str(ROOT), sys.version_info]).encode()).hexdigest()
 
 
 def is_installed(digest: str, torch: str) -> bool:
@@ -114,16 +118,29 @@ def environment_for_uv() -> dict[str, str]:
     return environment
 
 
-def locked(package: str) -> str:
-    """Takes one package's requirement out of the lock, with its hashes."""
-    found = re.search(rf"^{package}==.*(\n    --hash.*)*", LOCK.read_text(), re.MULTILINE)
-    assert found, f"{package} is not in {LOCK.name}: `make lock` writes it"  # noqa: S101 - ours to mend
+def locked(package: str, lock: Path = LOCK) -> str:
+    """Takes one package's requirement out of a lock, with its hashes."""
+    found = re.search(rf"^{package}==.*(\n    --hash.*)*", lock.read_text(), re.MULTILINE)
+    assert found, f"{package} is not in {lock.name}: `make lock` writes it"  # noqa: S101 - ours to mend
     return found.group()
+
+
+def from_locks(build: str) -> list[str]:
+    """Gives uv's arguments for all packages of the locks; without a package's hash it installs none of them.
+
+    The one exception is PyTorch's CPU build while its lock has no hashes: then uv checks those of all the others.
+    """
+    lock = TORCH_LOCKS[build]
+    arguments = [*LOCKED, str(lock)]
+    if build == "cpu":
+        arguments.append(CPU_BUILD)
+    return [*arguments, "--require-hashes"] if "--hash" in lock.read_text() else arguments
 
 
 def cpu_index_answers(environment: dict[str, str]) -> bool:
     """Asks the index of torch's CPU builds, whose address uv knows, for the locked version."""
-    ask = [*UV_INSTALL, "--dry-run", "--no-deps", CPU_BUILD, locked("torch")]
+    version = locked("torch", TORCH_LOCKS["cpu"]).split()[0]
+    ask = [*UV_INSTALL, "--dry-run", "--no-deps", CPU_BUILD, version]
     impatient = {**environment, "UV_HTTP_TIMEOUT": "5", "UV_HTTP_RETRIES": "0"}
     try:
         subprocess.run(ask, env=impatient, capture_output=True, check=True, timeout=CPU_INDEX_WAIT_S)
@@ -179,7 +196,7 @@ def need_room(build: str, environment: dict[str, str]) -> None:
 
 
 def install(torch: str) -> None:
-    """Makes .venv what the lock says, in three printed steps, or finds that it already is.
+    """Makes .venv what the locks say, in four printed steps, or finds that it already is.
 
     Raises:
         RefusalError: a person must act first.
@@ -193,18 +210,20 @@ def install(torch: str) -> None:
             "`apt-get install python3-venv` brings it; or name another Python: make PYTHON=/path/to/it ..."
         )
     make_venv = [sys.executable, "-m", "venv", "--clear", str(VENV)]
-    step("[1/3] A Python environment in .venv", make_venv, {**os.environ})
+    step("[1/4] A Python environment in .venv", make_venv, {**os.environ})
     pinned = VENV / "uv.txt"
     pinned.write_text(locked("uv") + "\n")
-    install_uv = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "-r", str(pinned)]
-    step("[2/3] uv, which installs the rest", install_uv, {**os.environ})
+    install_uv = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
+    install_uv += ["--require-hashes", "-r", str(pinned)]
+    step("[2/4] uv, which installs the rest", install_uv, {**os.environ})
     environment = environment_for_uv()
     build = build_for(torch, environment)
     need_room(build, environment)
-    install_all = [*UV_INSTALL, *EVERYTHING, *([CPU_BUILD] if build == "cpu" else [])]
+    install_all = [*UV_INSTALL, *from_locks(build)]
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         install_all.append("--compile-bytecode")  # or each start would compile torch and transformers anew: 5 s
-    step("[3/3] The worker, PyTorch and the tools", install_all, environment)
+    step("[3/4] PyTorch, the other packages and the tools", install_all, environment)
+    step("[4/4] The worker", [*UV_INSTALL, *PROJECT], environment)
     STAMP.write_text(f"{digest} {build}\n")
 
 

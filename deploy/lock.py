@@ -1,5 +1,11 @@
 #!/usr/bin/env python3
-"""Writes deploy/requirements.lock: every version that `make` installs, for each Python and platform.
+"""Writes the lock files in deploy/: every version that `make` and the image install, for each Python and platform.
+
+requirements.lock   what `make` installs, without PyTorch
+runtime.lock        what the image holds, without PyTorch
+build.lock          what builds the image: uv, the build backend, the tool that writes the SBOM
+torch-cuda.lock     PyTorch from PyPI, with Triton and NVIDIA's libraries
+torch-cpu.lock      PyTorch from the index of its CPU builds
 
 Versions that still fit are kept; `make lock UPGRADE=1` takes the newest that pyproject.toml allows.
 """
@@ -7,36 +13,82 @@ Versions that still fit are kept; `make lock UPGRADE=1` takes the newest that py
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "deploy" / "requirements.lock"
-HEADER = """\
-# Made by `make lock`. uv checks each hash that stands here. torch and the NVIDIA and triton wheels that come
-# with it have none: their CPU and CUDA builds share a version and come from different indexes.
+DEPLOY = Path(__file__).resolve().parent
+FULL, CUDA, CPU = (DEPLOY / f"{name}.lock" for name in ("requirements", "torch-cuda", "torch-cpu"))
+HEADER = "# Made by `make lock`. Every package has hashes, and without them nothing is installed.\n"
+NOT_RESOLVED = """\
+# Made by `make lock` where the index of PyTorch's CPU builds could not be reached, so this one package has no
+# hashes: the CPU builds share the version of PyPI's, and not its hashes. The next `make lock` that reaches the
+# index adds them.
 """
 BUILDS = re.compile(r"^(torch|triton|nvidia-|cuda-)")
-COMPILE = [
-    *("pip", "compile", "pyproject.toml", "--extra", "broker", "--group", "dev"),
-    *("--universal", "--python-version", "3.11", "--generate-hashes"),
-    *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet"),
-]
+BUILD_TOOLS = ("uv", "hatchling", "cyclonedx-bom")
+HASHED = ("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet")
+BARE = ("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links")
 
 
-def without_build_hashes(compiled: str) -> str:
-    """Keeps each requirement; leaves out the hash lines of those whose builds differ by index."""
-    requirements = re.split(r"\n(?=\S)", compiled.strip())
-    kept = [line.split(" \\\n")[0] if BUILDS.match(line) else line for line in requirements]
-    return HEADER + "\n".join(kept) + "\n"
+def uv(*arguments: str | Path, given: str = "") -> str:
+    """Gives what `uv pip compile` writes.
+
+    Raises:
+        subprocess.CalledProcessError: It could not resolve.
+    """
+    program = Path(sys.executable).with_name("uv")
+    command = [program, "pip", "compile", *HASHED, *BARE, *arguments]
+    return subprocess.run(  # noqa: S603 - our own words
+        command, cwd=DEPLOY.parent, input=given, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+def split(compiled: str) -> tuple[str, str]:
+    """Parts a lock into what does not depend on PyTorch's build, and what does."""
+    blocks = re.split(r"\n(?=\S)", compiled.strip())
+    of_build = [block for block in blocks if BUILDS.match(block)]
+    others = [block for block in blocks if not BUILDS.match(block)]
+    return HEADER + "\n".join(others) + "\n", HEADER + "\n".join(of_build) + "\n"
+
+
+def requirements(lock: str) -> str:
+    """A lock without its comments."""
+    return re.sub(r"^#.*\n", "", lock, flags=re.MULTILINE)
+
+
+def cpu_lock(version: str, before: str) -> str:
+    """PyTorch's CPU builds with their hashes; without them where their index can't be reached."""
+    try:
+        return HEADER + uv("-", "--no-deps", "--torch-backend", "cpu", given=f"torch=={version}")
+    except subprocess.CalledProcessError:
+        kept = f"torch=={version}" in before and "--hash" in before
+        sys.stderr.write(
+            "The index of PyTorch's CPU builds can't be reached: torch-cpu.lock "
+            + ("stays as it is.\n" if kept else "has no hashes.\n")
+        )
+        return before if kept else f"{NOT_RESOLVED}torch=={version}\n"
 
 
 def main() -> None:
-    """Resolves with the pins of the present lock as preferences, then writes the new one."""
-    uv = Path(sys.executable).with_name("uv")
+    """Resolves with the present versions as preferences, then writes each lock."""
     upgrade = ["--upgrade"] if sys.argv[1:] == ["--upgrade"] else []
-    # `--output-file` is how uv learns of the present pins; it writes comments away, so ours come after.
-    subprocess.run([uv, *COMPILE, *upgrade, "--output-file", LOCK], cwd=ROOT, check=True)  # noqa: S603 - our own words
-    LOCK.write_text(without_build_hashes(LOCK.read_text()))
+    before = CPU.read_text() if CPU.exists() else ""
+    with tempfile.TemporaryDirectory() as folder:
+        # `--output-file` is how uv learns of the present versions.
+        known = Path(folder) / "known.txt"
+        known.write_text("".join(requirements(lock.read_text()) for lock in (FULL, CUDA) if lock.exists()))
+        uv("pyproject.toml", "--extra", "broker", "--group", "dev", *upgrade, "--output-file", known)
+        compiled = known.read_text()
+        runtime = uv("pyproject.toml", "--constraints", known)
+        build = uv("-", "--constraints", known, given="\n".join(BUILD_TOOLS))
+    without_torch, torch = split(compiled)
+    FULL.write_text(without_torch)
+    CUDA.write_text(torch)
+    (DEPLOY / "runtime.lock").write_text(split(runtime)[0])
+    (DEPLOY / "build.lock").write_text(HEADER + build)
+    found = re.search(r"^torch==([^\s;+]+)", torch, re.MULTILINE)
+    assert found, "PyTorch is a dependency"  # noqa: S101 - ours to mend
+    CPU.write_text(cpu_lock(found[1], before))
 
 
 if __name__ == "__main__":

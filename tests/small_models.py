@@ -1,5 +1,7 @@
 """Small random models of both architectures, with tokenizers trained here, and the model card's own loop."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tokenizers import (
     processors,
     trainers,
 )
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -138,19 +141,39 @@ def make_tokenizer(folder: Path, architecture: str) -> Path:
     return folder
 
 
+def reference(qkv: Sequence[torch.Tensor], offsets: Any, length_max: int, scale: float) -> torch.Tensor:
+    """What torch's kernel for texts of unequal length computes, on the CPU: one text after the other."""
+    out = torch.full_like(qkv[0], torch.nan)  # what belongs to no text is not written
+    for start, end in pairwise(offsets.tolist()):
+        assert end - start <= length_max
+        if end > start:
+            q, k, v = (tensor[start:end].transpose(0, 1) for tensor in qkv)
+            attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+            out[start:end] = attended.transpose(0, 1)
+    return out
+
+
+def varlen_on_the_cpu(*args: Any, scale: Any, window_size: Any, enable_gqa: Any, num_splits: Any) -> Any:
+    """A stand-in for that kernel, with its signature of torch 2.12."""
+    q, k, v, offsets, _, length_max, _ = args
+    assert (window_size, enable_gqa, num_splits) == ((-1, 0), True, 1)
+    return reference((q, k, v), offsets, length_max, scale)
+
+
 class Card:
     """The model card's loop: one text at a time, through transformers' own forward.
 
     Two lines differ, as the contract says: every added token in a text is text, and the sigmoid is float32.
     """
 
-    def __init__(self, folder: Path, *, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device | None = None) -> None:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._tokenizer.pad_token = self._tokenizer.eos_token
         # ``split_special_tokens`` below holds for special tokens, so all of them are called special here.
         backend = self._tokenizer.backend_tokenizer
         backend.add_special_tokens([token.content for token in backend.get_added_tokens_decoder().values()])
         self._model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
+        self._model.to(device or "cpu")
 
     def tokens(self, text: str) -> list[int]:
         ids: list[int] = self._inputs(text).input_ids[0].tolist()
@@ -158,8 +181,8 @@ class Card:
 
     def score(self, text: str) -> NDArray[np.float32]:
         with torch.no_grad():
-            logits = self._model(**self._inputs(text)).logits
-        scores: NDArray[np.float32] = torch.sigmoid(logits.float())[0].numpy()
+            logits = self._model(**self._inputs(text).to(self._model.device)).logits
+        scores: NDArray[np.float32] = torch.sigmoid(logits.float())[0].cpu().numpy()
         return scores
 
     def _inputs(self, text: str) -> Any:

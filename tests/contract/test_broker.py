@@ -1,17 +1,19 @@
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from worker.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.demo.jars import jars, java
+from worker.demo.jars import KAFKA_VERSION, jars, java, listed, sha256
 from worker.errors import KafkaRefused
 from worker.topics import TopicSpec, create_topics
 
@@ -133,6 +135,44 @@ def test_the_second_resolve_needs_no_network(monkeypatch: pytest.MonkeyPatch) ->
     said: list[str] = []
     assert jars(said.append) == first
     assert said == []
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A copy of the jars, in a cache of its own, and no network."""
+    folder = tmp_path / "moderation-worker" / f"kafka-{KAFKA_VERSION}"
+    shutil.copytree(jars(lambda _line: None)[0].parent, folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cut_the_network(monkeypatch)
+    return folder
+
+
+def test_a_jar_of_which_one_byte_differs_is_refused_with_both_digests(cache: Path) -> None:
+    jar = cache / "kafka-clients-4.3.1.jar"
+    content = bytearray(jar.read_bytes())
+    content[len(content) // 2] ^= 1
+    jar.write_bytes(content)
+    for refused in (jars, broker_starts):
+        with pytest.raises(KafkaRefused) as refusal:
+            refused(lambda _line: None)
+        for words in (str(jar), sha256(jar), listed()[jar.name], f"Remove the folder {cache}"):
+            assert words in str(refusal.value)
+
+
+def broker_starts(progress: Callable[[str], None]) -> None:
+    with running_broker(progress=progress):
+        pytest.fail("it started")
+
+
+def test_a_missing_jar_is_refused_and_one_that_is_not_listed_is_not_used(cache: Path) -> None:
+    planted = cache / "aaa-planted.jar"
+    planted.write_bytes(b"not Kafka's")
+    used = jars(lambda _line: None)
+    assert planted not in used
+    assert [jar.name for jar in used] == sorted(listed())
+    used[0].unlink()
+    with pytest.raises(KafkaRefused, match="has the SHA-256 no file"):
+        jars(lambda _line: None)
 
 
 def test_a_download_that_fails_names_the_way_round_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

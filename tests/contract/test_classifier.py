@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options
+from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options, reference, varlen_on_the_cpu
 from worker.classifier import Classifier, load, packed
 from worker.classifier.graphs import Bucket, blank, fill
 from worker.classifier.packed import (
@@ -141,18 +140,6 @@ def by_hand(
     return classifier
 
 
-def reference(qkv: Sequence[torch.Tensor], offsets: Any, length_max: int, scale: float) -> torch.Tensor:
-    """What torch's kernel for texts of unequal length computes, on the CPU: one text after the other."""
-    out = torch.full_like(qkv[0], torch.nan)  # what belongs to no text is not written
-    for start, end in pairwise(offsets.tolist()):
-        assert end - start <= length_max
-        if end > start:
-            q, k, v = (tensor[start:end].transpose(0, 1) for tensor in qkv)
-            attended = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
-            out[start:end] = attended.transpose(0, 1)
-    return out
-
-
 def varlen_2_10(*args: Any, is_causal: Any) -> Any:
     q, k, v, offsets, _, length_max, _ = args
     assert is_causal
@@ -167,19 +154,13 @@ def varlen_2_11(*args: Any, scale: Any, window_size: Any) -> Any:
     return reference((q, k, v), offsets, length_max, scale)
 
 
-def varlen_2_12(*args: Any, scale: Any, window_size: Any, enable_gqa: Any, num_splits: Any) -> Any:
-    q, k, v, offsets, _, length_max, _ = args
-    assert (window_size, enable_gqa, num_splits) == ((-1, 0), True, 1)
-    return reference((q, k, v), offsets, length_max, scale)
-
-
 def varlen_by(kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> str:
     """Has the way of a GPU go through a stand-in for its kernel."""
     monkeypatch.setitem(ATTENTION, VARLEN, lambda: partial(attend_varlen, adapted(kernel)))
     return VARLEN
 
 
-@pytest.mark.parametrize("kernel", [varlen_2_10, varlen_2_11, varlen_2_12])
+@pytest.mark.parametrize("kernel", [varlen_2_10, varlen_2_11, varlen_on_the_cpu])
 def test_every_signature_of_torchs_kernel_gives_the_cards_scores(
     pair: Pair, kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +182,7 @@ def test_padding_in_attention_alone_gives_the_cards_scores(pair: Pair) -> None:
 def test_nothing_of_a_text_leaks_into_the_others(
     attention: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    varlen_by(varlen_2_12, monkeypatch)
+    varlen_by(varlen_on_the_cpu, monkeypatch)
     ours = by_hand(folder, attention=attention)
     texts = [[5 + length] * length for length in (1, 3, 3, 3, 7, 20)]
     before = stacked(ours.score(texts))
@@ -217,7 +198,7 @@ def test_a_batch_in_the_bucket_of_a_graph_gives_what_it_gives_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_weights(folder, read_config(folder), torch.float32)
-    pack(model, varlen_by(varlen_2_12, monkeypatch))
+    pack(model, varlen_by(varlen_on_the_cpu, monkeypatch))
     bucket = blank(Bucket(tokens=256, texts=64, length_max=32), torch.device("cpu"))
     with torch.inference_mode():
         for lengths in ([32] * 8, [1, 2, 2, 9], [1] * 64, [3]):

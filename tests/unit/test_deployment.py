@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,26 @@ from worker.settings.load import SECRETS_DIR, load_settings
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-LOCK = ROOT / "deploy" / "requirements.lock"
+LOCKS = {lock.stem: lock for lock in sorted((ROOT / "deploy").glob("*.lock"))}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMPOSE = YAML(typ="safe").load(ROOT / "docker-compose.yml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 WORKERS = ["topics", "worker", "worker-gpu"]
-BUILDS_DIFFER = re.compile("torch|triton|nvidia-.+|cuda-.+")
 
 
-def locked() -> dict[str, list[Requirement]]:
-    """By name, each requirement of the lock, without its hashes."""
-    text = re.sub(r" \\\n    --hash=sha256:[0-9a-f]{64}", "", LOCK.read_text())
+def locked(*names: str) -> dict[str, list[Requirement]]:
+    """By name, each requirement of some locks, without its hashes."""
+    text = "".join(LOCKS[name].read_text() for name in names)
+    text = re.sub(r" \\\n    --hash=sha256:[0-9a-f]{64}", "", text)
     found: dict[str, list[Requirement]] = {}
     for line in text.splitlines():
         if not line.startswith("#"):
             requirement = Requirement(line)
             found.setdefault(requirement.name, []).append(requirement)
     return found
+
+
+EVERYTHING = locked("requirements", "torch-cuda")
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -52,7 +56,7 @@ def declared() -> list[str]:
 @pytest.mark.parametrize("text", declared())
 def test_the_lock_holds_a_version_that_pyproject_allows(text: str) -> None:
     wanted = Requirement(text)
-    versions = [str(pin.specifier).removeprefix("==") for pin in locked()[canonicalize_name(wanted.name)]]
+    versions = [str(pin.specifier).removeprefix("==") for pin in EVERYTHING[canonicalize_name(wanted.name)]]
     assert versions
     assert all(wanted.specifier.contains(version) for version in versions)
 
@@ -63,35 +67,90 @@ def test_each_runtime_dependency_is_bounded_on_both_sides() -> None:
         assert operators == {">=", "<"}, text
 
 
-def test_the_lock_has_hashes_but_for_the_packages_whose_builds_differ() -> None:
-    blocks = re.split(r"\n(?=[^ #])", LOCK.read_text())[1:]
-    for block in blocks:
-        name = block.split("==")[0]
-        assert ("--hash=sha256:" in block) != bool(BUILDS_DIFFER.fullmatch(name)), name
+def blocks(lock: Path) -> list[str]:
+    return re.findall(r"^\S+==.*(?:\n    --hash.*)*", lock.read_text(), re.MULTILINE)
 
 
-def test_the_lock_names_no_index() -> None:
-    assert "://" not in LOCK.read_text()
-    assert "index" not in re.sub("#.*", "", LOCK.read_text())
+@pytest.mark.parametrize("name", sorted(LOCKS.keys() - {"torch-cpu"}))
+def test_every_package_of_a_lock_has_hashes(name: str) -> None:
+    assert blocks(LOCKS[name])
+    assert [block for block in blocks(LOCKS[name]) if "--hash=sha256:" not in block] == []
 
 
-def test_a_new_lock_loses_the_hashes_of_the_packages_whose_builds_differ() -> None:
-    without_build_hashes = runpy.run_path(str(ROOT / "deploy" / "lock.py"))["without_build_hashes"]
-    compiled = "numpy==2 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
-    compiled += (
-        "nvidia-x==1 ; sys_platform == 'linux' \\\n    --hash=sha256:cc\ntorch==2 \\\n    --hash=sha256:dd\n"
-    )
-    written = "".join(re.findall("^[^#].*\n", without_build_hashes(compiled), re.MULTILINE))
+def test_pytorch_s_cpu_build_has_hashes_or_its_lock_says_why_not() -> None:
+    [block] = blocks(LOCKS["torch-cpu"])
+    assert ("--hash=sha256:" in block) != ("could not be reached" in LOCKS["torch-cpu"].read_text())
+
+
+def test_the_builds_of_pytorch_are_of_one_version() -> None:
+    [cpu], [cuda] = (locked(f"torch-{build}")["torch"] for build in ("cpu", "cuda"))
+    assert str(cpu.specifier).split("+")[0] == str(cuda.specifier)
+
+
+@pytest.mark.parametrize("name", ["runtime", "build"])
+def test_the_image_is_built_from_the_versions_that_the_tests_ran_with(name: str) -> None:
+    for package, pins in locked(name).items():
+        assert {str(pin.specifier) for pin in pins} <= {str(pin.specifier) for pin in EVERYTHING[package]}
+
+
+def test_the_build_backend_is_locked_for_this_project_and_its_image() -> None:
+    [backend] = PYPROJECT["build-system"]["requires"]
+    for name in ("requirements", "build"):
+        assert Requirement(backend).name in locked(name)
+    assert "editables" in locked("requirements"), "an editable build asks for it"
+
+
+def test_what_is_locked_fits_together() -> None:
+    checked = run(BIN / "uv", "pip", "check", "--python", sys.executable)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
+def test_the_lock_names_no_index(lock: Path) -> None:
+    assert "://" not in lock.read_text()
+    assert "index" not in re.sub("#.*", "", lock.read_text())
+
+
+def test_a_new_lock_is_parted_by_what_depends_on_the_build_of_pytorch() -> None:
+    split = runpy.run_path(str(ROOT / "deploy" / "lock.py"))["split"]
     numpy = "numpy==2 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
-    assert written == f"{numpy}nvidia-x==1 ; sys_platform == 'linux'\ntorch==2\n"
+    nvidia = "nvidia-x==1 ; sys_platform == 'linux' \\\n    --hash=sha256:cc\n"
+    torch = "torch==2 \\\n    --hash=sha256:dd\n"
+    parts = [re.sub("#.*\n", "", part) for part in split(numpy + nvidia + torch)]
+    assert parts == [numpy, nvidia + torch]
+
+
+def test_nothing_is_installed_without_its_hash_but_pytorch_s_cpu_build_while_its_lock_has_none(copy: Path) -> None:
+    from_locks = runpy.run_path(str(copy / "deploy" / "install.py"))["from_locks"]
+    assert "--require-hashes" in from_locks("cuda")
+    cpu = copy / "deploy" / "torch-cpu.lock"
+    cpu.write_text("torch==2.15.0\n")
+    assert "--require-hashes" not in from_locks("cpu")
+    cpu.write_text("torch==2.15.0+cpu \\\n    --hash=sha256:aa\n")
+    assert {"--require-hashes", "--torch-backend=cpu"} <= set(from_locks("cpu"))
+
+
+def test_a_package_that_is_not_what_the_lock_says_is_not_installed(tmp_path: Path) -> None:
+    """A wheel under another digest than its own, offered where the index would."""
+    [line] = [block for block in blocks(LOCKS["requirements"]) if block.startswith("iniconfig==")]
+    offered = tmp_path / f"iniconfig-{line.split()[0].split('==')[1]}-py3-none-any.whl"
+    with zipfile.ZipFile(offered, "w") as wheel:
+        wheel.writestr("iniconfig.py", "raise SystemExit('taken over')")
+    (tmp_path / "requirements.txt").write_text(line + "\n")
+    refused = run(
+        *(BIN / "uv", "pip", "install", "--require-hashes", "--no-deps", "--no-cache", "--no-index"),
+        *("--find-links", tmp_path, "--target", tmp_path / "into", "--requirements", tmp_path / "requirements.txt"),
+    )
+    assert refused.returncode != 0
+    assert "Hash mismatch" in refused.stderr
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """What the install reads, in a folder of its own."""
     (tmp_path / "deploy").mkdir()
-    for name in ("pyproject.toml", "deploy/install.py", "deploy/requirements.lock"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    for path in (ROOT / "pyproject.toml", ROOT / "deploy" / "install.py", *LOCKS.values()):
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
     return tmp_path
 
 
@@ -232,11 +291,12 @@ def test_granting_without_a_principal_or_a_broker_is_refused_in_a_sentence() -> 
     assert "WORKER_KAFKA__BOOTSTRAP_SERVERS: is host:port" in refused.stderr
 
 
-def test_every_image_is_pinned_to_a_version() -> None:
+def test_every_image_is_pinned_to_a_version_and_those_of_others_to_a_digest() -> None:
     images = [service["image"] for service in SERVICES.values()]
     images += re.findall(r"^FROM (\S+)", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
     for image in images:
-        assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+(-[a-z-]+)?", image), image
+        digest = "" if image.startswith("moderation-worker:") else "@sha256:[0-9a-f]{64}"
+        assert re.fullmatch(rf"[a-z/-]+:v?\d+\.\d+\.\d+(-[a-z-]+)?{digest}", image), image
     version = PYPROJECT["project"]["version"]
     assert {SERVICES[name]["image"].split("-c")[0] for name in WORKERS} == {f"moderation-worker:{version}"}
 

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 VENV = Path(sys.executable).parents[1]
-LOCK = ROOT / "deploy" / "requirements.lock"
+LOCKS = [ROOT / "deploy" / f"{name}.lock" for name in ("runtime", "torch-cuda")]
 ALL_BUT_THE_INSTALL = ("make", "--old-file=install", "sbom")
 
 
@@ -45,7 +45,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def pinned() -> dict[str, str]:
     """The version that the lock holds of each package, on this Python and platform."""
-    lines = re.findall(r"^\w[^\n\\]+", LOCK.read_text(), re.MULTILINE)
+    lines = re.findall(r"^\w[^\n\\]+", "".join(lock.read_text() for lock in LOCKS), re.MULTILINE)
     pins = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate()]
     return {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
 
@@ -99,7 +99,7 @@ def test_the_sbom_names_no_path_of_the_machine_that_wrote_it(written: str) -> No
 
 
 def test_the_driver_in_the_docs_is_for_the_cuda_of_the_locked_torch() -> None:
-    lock = LOCK.read_text()
+    lock = "".join(lock.read_text() for lock in LOCKS)
     torch, cuda = (re.findall(rf"^{name}==([\d.]+)", lock, re.MULTILINE) for name in ("torch", "cuda-toolkit"))
     minor = ".".join(cuda[0].split(".")[:2])
     assert f"torch {torch[0]} bring CUDA {minor}" in (ROOT / "docs" / "images.md").read_text()

