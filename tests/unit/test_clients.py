@@ -1,10 +1,12 @@
 """What every client of Kafka shares: slices of time, and properties that librdkafka refuses."""
 
+import logging
+
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from worker.clients import client, slice_s
+from worker.clients import Overheard, client, slice_s
 from worker.errors import ConfigurationRefused
 
 
@@ -32,3 +34,18 @@ def test_a_mechanism_that_this_librdkafka_does_not_have_is_named() -> None:
     config = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "NO-SUCH", "log_level": 0}
     with pytest.raises(ConfigurationRefused, match=r"^WORKER_KAFKA__SASL_MECHANISM \(NO-SUCH\): "):
         client(Producer, config)
+
+
+@pytest.mark.parametrize(
+    ("level", "facility", "heard"),
+    [
+        (logging.ERROR, "FAIL", ["broken"]),
+        (logging.WARNING, "REQTMOUT", ["broken"]),
+        (logging.DEBUG, "FAIL", []),  # debug tells of connections that end on purpose, too
+        (logging.ERROR, "TXNERR", []),
+    ],
+)
+def test_librdkafka_s_log_tells_of_connections_that_broke(level: int, facility: str, heard: list[str]) -> None:
+    cut: list[str] = []
+    Overheard(cut.append).log(level, "%s [%s] %s", facility, "producer-1", "broken")
+    assert cut == heard
