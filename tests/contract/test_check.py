@@ -13,7 +13,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 from rich.console import Console
 
 from tests.acls import binding, documented, grant
@@ -210,7 +215,7 @@ def test_a_live_member_of_the_group_keeps_its_partitions(
     first = member.poll(30)
     assert first is not None
     assert first.error() is None
-    assert look(settings, tmp_path).marks.startswith("✓" * 14)
+    assert look(settings, tmp_path).marks.startswith("✓" * 17)
     fill(bootstrap_servers, topics.input, committed=1)
     second = member.poll(30)
     assert second is not None
@@ -244,6 +249,49 @@ def test_outputs_may_have_fewer_partitions(
     assert seen.line("transaction").startswith("✓")
 
 
+def configure(servers: str, topic: str, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.incremental_alter_configs([resource])[resource].result(10)
+
+
+def test_a_compacted_topic_is_shown_with_the_command_that_changes_it(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics], tmp_path: Path
+) -> None:
+    topics = fresh_topics(partitions=1)
+    configure(bootstrap_servers, topics.verdicts, "cleanup.policy", "compact")
+    seen = look(settings_for(bootstrap_servers, topics), tmp_path)
+    assert seen.code is ExitCode.KAFKA
+    assert seen.line(f"settings of {topics.verdicts}").startswith("✗")
+    assert "a record without a key: " in seen.line(f"permission to WRITE {topics.verdicts}")
+    command = f"--alter --entity-type topics --entity-name {topics.verdicts} --add-config cleanup.policy=delete"
+    assert seen.screen.count(command) == 2
+    assert seen.line(f"settings of {topics.alerts}").startswith("✓")
+    assert visible(bootstrap_servers, topics.verdicts) == 0
+
+
+def test_a_topic_that_takes_most_of_what_is_written_is_doubtful_and_no_fault(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics], tmp_path: Path
+) -> None:
+    topics = fresh_topics(partitions=1)
+    configure(bootstrap_servers, topics.dead_letters, "max.message.bytes", "100000")
+    seen = look(settings_for(bootstrap_servers, topics), tmp_path)
+    assert seen.code is ExitCode.MODEL  # it is not there
+    assert seen.line(f"settings of {topics.dead_letters}").startswith("! ")
+    assert "WORKER_KAFKA__RECORD_BYTES_MAX (1000000)" in seen.line(f"settings of {topics.dead_letters}")
+
+
+def test_a_topic_that_takes_no_clock_that_is_off_is_doubtful(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics], tmp_path: Path
+) -> None:
+    topics = fresh_topics(partitions=1)
+    configure(bootstrap_servers, topics.verdicts, "message.timestamp.before.max.ms", "1")
+    seen = look(settings_for(bootstrap_servers, topics), tmp_path)
+    assert seen.line(f"settings of {topics.verdicts}").startswith("! ")
+    assert "message.timestamp.before.max.ms is 1" in seen.line(f"settings of {topics.verdicts}")
+
+
 def test_a_partition_with_nowhere_to_start_is_a_fault_where_the_settings_choose_no_start(
     bootstrap_servers: str, fresh_topics: Callable[..., Topics], tmp_path: Path
 ) -> None:
@@ -271,7 +319,7 @@ def test_a_missing_model_is_exit_code_4(
     assert seen.code is ExitCode.MODEL
     assert seen.line("model").startswith("✗ model: WORKER_MODEL__PATH")
     assert "model fetch" in seen.line("model")
-    assert seen.marks == "✓" * 14 + "✗-"
+    assert seen.marks == "✓" * 17 + "✗-"
 
 
 def test_a_broker_that_is_away_is_said_in_time_and_the_rest_skipped(tmp_path: Path) -> None:
@@ -297,7 +345,8 @@ def test_a_missing_permission_is_shown_with_the_command_that_mends_it(
     mends = re.findall("-> kafka-acls.sh (.*)", seen.screen)
     assert (seen.code, mends) == (ExitCode.KAFKA, documented(settings))
     grant(AdminClient(client), map(binding, mends))
-    assert look(settings, tmp_path).marks == "✓" * 14 + "✗-"  # the model is not there
+    marks = look(settings, tmp_path).marks
+    assert marks == "✓" * 9 + "---" + "✓" * 5 + "✗-"  # the topics' settings are hidden, the model is not there
 
 
 @pytest.mark.parametrize(

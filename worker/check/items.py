@@ -9,11 +9,13 @@ from rich.console import Console
 
 from worker import wiring
 from worker.bench import samples, whole
-from worker.check.probe import MISSING, Probe
-from worker.check.report import Postponed, Report, Wrong
+from worker.check.probe import KEYS, MISSING, Probe
+from worker.check.report import Doubtful, Postponed, Report, Wrong
+from worker.check.topic_settings import Written, mismatches
 from worker.errors import ConfigurationRefused, ExitCode, ModelBroken
 from worker.login import Login
 from worker.settings import Loaded, Settings, consumer_config
+from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX
 
 SETTINGS, BROKER, BACKLOG, MODEL, HOURS = "settings", "broker", "backlog", "model", "time for the backlog"
 PRODUCER = "permission to WRITE the transactional id"
@@ -26,6 +28,12 @@ _DENIED = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
+_REFUSALS = {
+    KafkaError.INVALID_RECORD: "{compact} if it is compacted; otherwise look at schema validation at the broker",
+    KafkaError.INVALID_TIMESTAMP: "set this machine's clock: it is off from the broker's by more than the topic's "
+    "message.timestamp.before.max.ms or message.timestamp.after.max.ms",
+    KafkaError.MSG_SIZE_TOO_LARGE: "raise the topic's max.message.bytes",
+}
 LEAST_HOURS = 0.01
 MEASURE_S = 2
 _TRY_OUT = "; for a Kafka to try things out with: moderation-worker broker"
@@ -106,6 +114,8 @@ class _Check:
         ]
         reading.append(item(f"permission to READ the group {kafka.group_id}", self._join, needs=(BROKER,)))
         known = item(PRODUCER, self._initialise, needs=(BROKER,))
+        for topic in outputs:
+            item(f"settings of {topic}", partial(self._compare, topic), needs=(topics[topic],))
         writing = [
             item(
                 f"permission to WRITE {topic}",
@@ -166,9 +176,61 @@ class _Check:
         resource = f"--transactional-id {prefix} --resource-pattern-type prefixed"
         return f"{self._permitted(self._probe.initialise, 'Write', resource)} (tried as {name}.check)"
 
+    def _compare(self, topic: str) -> str:
+        try:
+            config, replicas = self._probe.topic_settings(topic)
+        except KafkaException as error:
+            fault: KafkaError = error.args[0]
+            if fault.code() not in (*_DENIED, *MISSING):
+                raise _unexpected(fault) from error
+            raise Postponed(
+                "not compared, which needs DESCRIBE_CONFIGS on the topic; the worker itself does not need it"
+            ) from error
+        kafka = self._settings.kafka
+        written = Written(
+            record_bytes_max=kafka.record_bytes_max,
+            framing_bytes_max=RECORD_OVERHEAD_BYTES_MAX,
+            transaction_timeout_ms=kafka.transaction_timeout_ms,
+        )
+        found = list(mismatches(config, replicas, written))
+        if found:
+            kind = Wrong if any(one.stops for one in found) else Doubtful
+            changes = (self._change(topic, one.change) for one in found)
+            raise kind("\n".join(one.what for one in found), "\n".join(changes))
+        return "they take what the worker writes"
+
+    def _change(self, topic: str, setting: str) -> str:
+        return (
+            f"kafka-configs.sh --bootstrap-server {self._settings.kafka.bootstrap_servers} --alter --entity-type "
+            f"topics --entity-name {topic} --add-config {setting}"
+        )
+
     def _write(self, topic: str) -> str:
-        ask = partial(self._probe.write_and_abort, [topic])
-        return self._permitted(self._deny if topic in self._hidden else ask, "Write", f"--topic {topic}")
+        if topic in self._hidden:
+            return self._permitted(self._deny, "Write", f"--topic {topic}")
+        for key in KEYS:
+            ask = partial(self._try_to_write, topic, key)
+            said = self._permitted(ask, "Write", f"--topic {topic}")
+        return said
+
+    def _try_to_write(self, topic: str, key: bytes | None) -> None:
+        """Writes a record, and aborts.
+
+        Raises:
+            KafkaException: We may not, or there was no answer.
+            Wrong: The topic takes no such record.
+        """
+        try:
+            self._probe.write_and_abort([topic], [key])
+        except KafkaException as error:
+            fault: KafkaError = error.args[0]
+            if fault.code() not in _REFUSALS:
+                raise
+            what = "a record without a key" if key is None else "a record with a key"
+            raise Wrong(
+                f"the topic refuses {what}: {fault.str()} ({fault.name()})",
+                _REFUSALS[fault.code()].format(compact=self._change(topic, "cleanup.policy=delete")),
+            ) from error
 
     def _deny(self) -> None:
         """In place of a producer, which would make a hidden topic where brokers make topics by themselves."""

@@ -6,7 +6,10 @@ How each permission is proved, since no permission to describe anything is asked
 - READ on the group: an offset commit for a partition that can't exist. The broker looks at the group first, then
   at the topic, and only then finds nothing to commit to, so it stores nothing; OffsetFetch would pass on less.
 - WRITE on the transactional id: ``init_transactions``.
-- WRITE on an output: a record in a transaction that is aborted.
+- WRITE on an output: a record with a key and one without, each in a transaction that is aborted. Each is flushed
+  first, since a broker looks only at records that reach it.
+
+The topics' settings need DESCRIBE_CONFIGS, which the worker itself does not: without it they are not compared.
 
 The transactional id is one of its own, since a second producer with a worker's id would fence the worker.
 """
@@ -16,6 +19,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -25,7 +29,13 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
+    TopicCollection,
     TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+    AdminClient,
+    ConfigEntry,
+    ConfigResource,
 )
 
 from worker.clients import slice_s
@@ -43,7 +53,9 @@ NO_PARTITION = 2**31 - 1
 
 MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - librdkafka's own codes begin so
 _ENDS = frozenset({KafkaError._PARTITION_EOF})  # noqa: SLF001 - as above
-_KEY, _VALUE = b"moderation-worker check", b'{"schema":"check"}'
+KEYS = (b"moderation-worker check", None)
+_VALUE = b'{"schema":"check"}'
+_HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", b"application/json")]
 
 # What librdkafka has to say comes back as errors, which the items show.
 _silent = logging.getLogger("worker.check.librdkafka")
@@ -93,6 +105,8 @@ class Probe:
             "on_commit": lambda error, _: self._answers.append(error),
         }
         self._consumer = Consumer(config, logger=_silent)
+        self._admin = AdminClient({"log_level": 0, **options.admin_config})
+        self._initialised: Producer | None = None
         self._spare: Producer | None = self._make_producer()  # made here, so that wrong properties are known now
 
     def brokers(self) -> int:
@@ -188,23 +202,37 @@ class Probe:
         Raises:
             KafkaException: We may not, or there was no answer.
         """
-        self._new_producer()
+        self._spare = self._ready_producer()
 
-    def write_and_abort(self, topics: Sequence[str]) -> None:
-        """A record to each topic in one transaction, which is aborted.
+    def topic_settings(self, topic: str) -> tuple[dict[str, str], int]:
+        """Its settings by name, and the smallest number of replicas of a partition.
+
+        Raises:
+            KafkaException: We may not, or there was no answer.
+        """
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        configs = self._admin.describe_configs([resource], request_timeout=ANSWER_S)
+        topics = self._admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)
+        found: dict[str, ConfigEntry] = configs[resource].result()
+        replicas = min(len(partition.replicas) for partition in topics[topic].result().partitions)
+        return {name: entry.value for name, entry in found.items() if entry.value is not None}, replicas
+
+    def write_and_abort(self, topics: Sequence[str], keys: Sequence[bytes | None] = KEYS) -> None:
+        """A record with each of the keys to each topic in one transaction, which is aborted.
 
         Raises:
             KafkaException: We may not, or there was no answer; the transaction is aborted by the broker if not
                 by us.
         """
-        producer = self._new_producer()
+        producer = self._ready_producer()
         failures: list[KafkaError] = []
         producer.begin_transaction()
-        for topic in topics:
+        for topic, key in product(topics, keys):
             producer.produce(
                 topic,
-                key=_KEY,
+                key=key,
                 value=_VALUE,
+                headers=_HEADERS,
                 partition=0,
                 on_delivery=lambda error, _: failures.append(error) if error is not None else None,
             )
@@ -214,11 +242,14 @@ class Probe:
         producer.abort_transaction(ANSWER_S)
         if late:
             raise _unanswered("Produce")
+        self._spare = producer
 
-    def _new_producer(self) -> Producer:
-        """One whose predecessor may have come to harm in its transaction is not used again."""
+    def _ready_producer(self) -> Producer:
+        """The spare one, or a new one: a producer whose transaction did not end well is not used again."""
         producer, self._spare = self._spare or self._make_producer(), None
-        producer.init_transactions(ANSWER_S)
+        if producer is not self._initialised:
+            producer.init_transactions(ANSWER_S)
+            self._initialised = producer
         return producer
 
     def _make_producer(self) -> Producer:

@@ -1,4 +1,4 @@
-"""Items of a check: each good, at fault or skipped, and told at once."""
+"""Items of a check: each good, at fault, doubtful or skipped, and told at once."""
 
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -14,6 +14,7 @@ class Mark(Enum):
 
     GOOD = ("✓", "green")
     FAULT = ("✗", "bold red")
+    DOUBTFUL = ("!", "yellow")
     SKIPPED = ("-", "yellow")
 
 
@@ -29,6 +30,10 @@ class Wrong(Exception):  # noqa: N818 - what is checked is at fault, not the pro
         super().__init__(what, mend)
         self.what = what
         self.mend = mend
+
+
+class Doubtful(Wrong):
+    """An item that is good in most cases: it changes no exit code, and stands in nobody's way."""
 
 
 class Postponed(Exception):  # noqa: N818 - not an error
@@ -53,7 +58,7 @@ class Report:
 
         Args:
             name: Unique.
-            look: Gives what to say when all is well; raises Wrong or Postponed.
+            look: Gives what to say when all is well; raises Wrong, Doubtful or Postponed.
             fault: The exit code if it is at fault.
             needs: Items without which it can't be looked at.
 
@@ -68,6 +73,8 @@ class Report:
             self._print(Mark.GOOD, name, look())
         except Postponed as reason:
             self._print(Mark.SKIPPED, name, str(reason))
+        except Doubtful as doubt:
+            self._print(Mark.DOUBTFUL, name, doubt.what, doubt.mend)
         except Wrong as wrong:
             self._print(Mark.FAULT, name, wrong.what, wrong.mend)
             self.exit_code = self.exit_code or fault
@@ -80,5 +87,5 @@ class Report:
         sign, style = mark.value
         line = Text().append(sign, style=style).append(f" {name}: ").append(said.replace("\n", "\n    "))
         if mend:
-            line.append("\n    -> ").append(mend, style="cyan")
+            line.append("\n    -> ").append(mend.replace("\n", "\n    -> "), style="cyan")
         self._console.print(line, soft_wrap=True)
