@@ -127,7 +127,7 @@ def _fields(schema: Any, defs: Any, prefix: str = "") -> Iterator[tuple[str, str
         yield f"`{prefix}{name}`", kind, field.get("description", "")
         if inner.get("type") == "object" and "properties" in inner:
             yield from _fields(inner, defs, f"{prefix}{name}.")
-        if inner.get("type") == "array":
+        if "properties" in inner.get("items", {}):
             yield from _fields(inner["items"], defs, f"{prefix}{name}[].")
 
 
@@ -191,7 +191,7 @@ def _setting(variable: str) -> tuple[str, str, str]:
     group, name = VARIABLES[variable]
     value = Settings().value(variable)
     # What is computed, or must be given, has no default of its own.
-    default = "" if value is None or value in ("", 0) else f"`{shown(value)}`"
+    default = "" if shown(value) in {"(unset)", "0"} else f"`{shown(value)}`"
     return f"`{variable}`", default, GROUPS[group].model_fields[name].description or ""
 
 

@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 import orjson
+
+from schemas import repair
 
 Pointer = tuple[str, ...]
 """The reference tokens of a JSON Pointer, unescaped."""
@@ -45,13 +48,18 @@ class InputShape:
 
 @dataclass(slots=True, kw_only=True)  # frozen, each would take half a microsecond more to make
 class ChatMessage:
-    """What the wire says; None is absent."""
+    """What the wire says; None is absent, or could not be read.
+
+    Attributes:
+        ignored: The fields that could not be read.
+    """
 
     message_id: str | None = None
     channel_id: str | None = None
     user_id: str | None = None
     text: str
     sent_at: str | int | float | None = None
+    ignored: tuple[str, ...] = ()
 
 
 def parse_pointer(pointer: str) -> Pointer:
@@ -78,57 +86,77 @@ def decode(value: bytes, shape: InputShape) -> ChatMessage:
     if len(value) > shape.bytes_max:
         raise Undecodable("too_large", f"The value has {len(value)} bytes; the limit is {shape.bytes_max}.")
     if shape.format == "text":
-        return ChatMessage(text=_utf8(value))
-    document = _json(value)
+        return ChatMessage(text=_plain(value))
+    refusal = ""
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError as error:  # it carries the whole value, so nothing is raised in here
+        refusal = error.msg
+    return _repaired(value, shape, refusal) if refusal else _read(document, shape)
+
+
+def _read(document: Any, shape: InputShape) -> ChatMessage:
     if type(document) is not dict:
         raise Undecodable("not_an_object", f"The value is {_kind(document)}, not an object.")
     text = _find(document, shape.text)
-    if text is None:
-        raise Undecodable("no_text", f"There is no text at {_written(shape.text)}.")
     if type(text) is not str:
-        raise _wrong_type(shape.text, text, "a string")
+        raise _without_text(text, shape.text)
+    try:
+        return ChatMessage(
+            message_id=_identity(document, shape.message_id),
+            channel_id=_identity(document, shape.channel_id),
+            user_id=_identity(document, shape.user_id),
+            text=text,
+            sent_at=_instant(document, shape.sent_at),
+        )
+    except _Unreadable:
+        return _with_ignored(document, shape, text)
+
+
+def _without_text(found: Any, pointer: Pointer) -> Undecodable:
+    if found is None or (type(found) is float and not isfinite(found)):
+        return Undecodable("no_text", f"There is no text at {_written(pointer)}.")
+    return Undecodable("wrong_type", f"What stands at {_written(pointer)} is {_kind(found)}, not a string.")
+
+
+def _repaired(value: bytes, shape: InputShape, error: str) -> ChatMessage:
+    """Read what orjson refuses with the tolerant reader, except what is nested too deeply."""
+    try:
+        if error.startswith("depth limit"):
+            raise ValueError("it is nested too deeply")  # noqa: TRY301 - the tolerant reader says the same
+        document = repair.loads(value)
+    except ValueError as refusal:
+        # ``from None``: this error carries the whole value too, which must reach no log.
+        raise Undecodable("not_json", f"The value is not JSON: {refusal}.") from None
+    chat = _read(document, shape)
     return ChatMessage(
-        message_id=_identity(document, shape.message_id),
-        channel_id=_identity(document, shape.channel_id),
-        user_id=_identity(document, shape.user_id),
-        text=text,
-        sent_at=_instant(document, shape.sent_at),
+        message_id=_whole(chat.message_id),
+        channel_id=_whole(chat.channel_id),
+        user_id=_whole(chat.user_id),
+        text=repair.without_surrogates(chat.text),
+        sent_at=_whole(chat.sent_at),
+        ignored=chat.ignored,
     )
 
 
-def _utf8(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        # ``from None`` here and below: the error carries the whole value, which must reach no log.
-        raise Undecodable("not_utf8", f"The value is not UTF-8 at byte {error.start}.") from None
+def _whole(found: Any) -> Any:
+    return repair.without_surrogates(found) if type(found) is str else found
 
 
-def _json(value: bytes) -> Any:
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        _utf8(value)
-    try:
-        return orjson.loads(_with_whole_escapes(value))
-    except orjson.JSONDecodeError as error:
-        raise Undecodable("not_json", f"The value is not JSON: {error}.") from None
+_CONTROLS = bytes({*range(0x20)} - {*b"\t\n\v\f\r"})
+"""Not the tab, and not what ends a line: a user who pastes from a text processor sends U+000B.
+
+Source: The Unicode Standard, section 5.8, "Newline Guidelines".
+"""
+_REGISTRY_HEADER_BYTES = 5  # a zero byte and a schema's id
 
 
-# Backslashes in pairs are text; one more starts an escape. A whole pair of surrogates is matched too, so that
-# it is stepped over as one. A match starts only at the head of a run of backslashes: the work is linear.
-_SURROGATES = re.compile(
-    rb"""(?<!\\)(?P<backslashes>(?:\\\\)*+)
-    (?: (?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})
-      | \\u[dD][89a-fA-F][0-9a-fA-F]{2}
-    )""",
-    re.VERBOSE,
-)
-
-
-def _with_whole_escapes(value: bytes) -> bytes:
-    """Every lone surrogate escape replaced by U+FFFD: half an emoji is what a user can type."""
-    return _SURROGATES.sub(lambda found: found[0] if found["pair"] else found["backslashes"] + rb"\ufffd", value)
+def _plain(value: bytes) -> str:
+    if value[:1] == b"\0" and len(value) >= _REGISTRY_HEADER_BYTES:
+        raise Undecodable("not_text", "The value starts as a schema registry's serializers start theirs.")
+    if len(value.translate(None, _CONTROLS)) != len(value):
+        raise Undecodable("not_text", "The value holds control characters other than tab and line ends.")
+    return repair.text_of(value)
 
 
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
@@ -146,24 +174,40 @@ def _find(document: Any, pointer: Pointer) -> Any:
     return document
 
 
+class _Unreadable(Exception):  # noqa: N818 - the field's condition, not an error of the program
+    """The value of a field that is not the text has a type that can't be read."""
+
+
 def _identity(document: Any, pointer: Pointer) -> str | None:
     found = _find(document, pointer)
     if found is None or type(found) is str:
         return found
     if type(found) is int:  # not a boolean; orjson makes floats of integers beyond 64 bits
         return str(found)
-    raise _wrong_type(pointer, found, "a string, or an integer from -2^63 to 2^64-1")
+    raise _Unreadable
 
 
 def _instant(document: Any, pointer: Pointer) -> str | int | float | None:
     found = _find(document, pointer)
-    if found is None or type(found) is str or type(found) is int or type(found) is float:
+    if found is None or type(found) is str or type(found) is int:
         return found
-    raise _wrong_type(pointer, found, "a string or a number")
+    # An integer beyond 64 bits is a float by now, and no longer the one that was sent.
+    if type(found) is float and -(2.0**63) < found < 2.0**64:
+        return found
+    raise _Unreadable
 
 
-def _wrong_type(pointer: Pointer, found: Any, wanted: str) -> Undecodable:
-    return Undecodable("wrong_type", f"What stands at {_written(pointer)} is {_kind(found)}, not {wanted}.")
+def _with_ignored(document: Any, shape: InputShape, text: str) -> ChatMessage:
+    """Return the message without the fields that can't be read."""
+    fields: dict[str, Any] = {}
+    ignored = []
+    for name in ("message_id", "channel_id", "user_id", "sent_at"):
+        read = _instant if name == "sent_at" else _identity
+        try:
+            fields[name] = read(document, getattr(shape, name))
+        except _Unreadable:
+            ignored.append(name)
+    return ChatMessage(**fields, text=text, ignored=tuple(ignored))
 
 
 def _written(pointer: Pointer) -> str:

@@ -54,7 +54,10 @@ class Source(TypedDict):
 
 
 class Verdict(TypedDict):
-    """One for every message that could be judged. A Fragment is such an object, encoded beforehand."""
+    """One for every message that could be judged. A Fragment is such an object, encoded beforehand.
+
+    ``outcome`` and ``ignored`` are left out where they would say nothing: the text was judged, each field was read.
+    """
 
     schema: Literal["verdict/1"]
     verdict_id: str | None
@@ -72,6 +75,8 @@ class Verdict(TypedDict):
     input: Input
     source: Source | None
     judged_at: str
+    outcome: NotRequired[Literal["blank", "no_text"]]
+    ignored: NotRequired[Sequence[str]]
 
 
 class AlertCategory(TypedDict):

@@ -37,6 +37,7 @@ NUMBERS = (
 VALUES = ("null", "true", "false", "[]", "{}", '""', '"7"', "[null]", '{"text":"sesame"}', '"\\ud800"', *NUMBERS)
 FIELDS = ("text", "message_id", "channel_id", "user_id", "sent_at")
 NAMES = (
+    *("traceparent", "Traceparent", "tracestate", "tracestate", "ce_id", "content-encoding", "__TypeId__"),
     *("", "trace", "trace", "Content-Type", "content-type", "CONTENT-TYPE", "content-type ", "ключ", "\U0001f600"),
     *(
         "moderation.error.reason",
@@ -241,6 +242,12 @@ def _headers(chance: random.Random) -> Headers:
     return [(chance.choice(NAMES), _header_value(chance)) for _ in range(chance.choice((0, 0, 1, 2, 9, 60)))]
 
 
+TRACE_STATES = (b"a=1", b"a=1,b=2", b"a=1\nERROR forged", b"a=\x1b[2J", b"a=1," * 200, b"a" * 100_000, b"\xff")
+
+
 def _header_value(chance: random.Random) -> bytes | None:
+    if chance.random() < 0.2:
+        parent = b"%02x-%032x-%016x-%02x" % (chance.choice((0, 0, 1, 255)), chance.choice((0, 7)), 7, 1)
+        return chance.choice((parent, *TRACE_STATES))
     large = b"\0" * chance.choice((1000, 400_000)) if chance.random() < 0.005 else b"1"
     return chance.choice((None, b"", b"application/json", b"\xff\xfe", chance.randbytes(20), large))

@@ -275,6 +275,7 @@ def _parser() -> argparse.ArgumentParser:
         "batch",
         "policy",
         "alert",
+        "output",
         "cache",
         "dead_letter",
         "shutdown",

@@ -4,7 +4,7 @@ What holds of every list that ``build`` returns: each result has exactly one ver
 tombstone: neither), an alert follows each flagged verdict, and the order is that of the results.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ import orjson
 
 from schemas import chat, dead_letter, verdict
 from schemas.labels import SLUGS
+from worker.output_headers import OURS, cloud_event, passed_on
 from worker.policy import Judgement, Policy
 from worker.records import Fault, Fetched, Headers, Message, Output, Partition, Result, Scores, Topic
 
@@ -20,8 +21,6 @@ STUB_KEY_BYTES_MAX = 1024
 """The longest key that a stub keeps: the limit of the broker that refused the record is not known to us."""
 
 _CALM = orjson.Fragment(verdict.encode(dict.fromkeys(SLUGS, False)))
-_CONTENT_TYPE = ("content-type", b"application/json")
-_OURS = (_CONTENT_TYPE,)
 _NONE_REJECTED: Mapping[tuple[Partition, int], str] = MappingProxyType({})
 
 
@@ -49,6 +48,8 @@ class Outputs:
         alert_text: Whether alerts carry the text.
         record_bytes_max: Bound of key, value and headers together of any output.
         worker_version: For the dead letters.
+        header_names: The input's headers to copy to verdicts and alerts.
+        cloudevents: Whether verdicts and alerts carry the attributes of a CloudEvent as headers.
     """
 
     def __init__(
@@ -60,12 +61,16 @@ class Outputs:
         alert_text: Literal["none", "full"],
         record_bytes_max: int,
         worker_version: str,
+        header_names: Collection[str] = (),
+        cloudevents: bool = False,
     ) -> None:
         self._policy = policy
         self._shape = shape
         self._alert_text = alert_text
         self._record_bytes_max = record_bytes_max
         self._worker_version = worker_version
+        self._header_names = frozenset(header_names)
+        self._cloudevents = cloudevents
         self._judge_name = (model["revision"], model["dtype"], policy.fingerprint)
         # What all documents share is encoded once.
         self._model_json = orjson.Fragment(verdict.encode(model))
@@ -119,20 +124,30 @@ class Outputs:
 
     def _verdict_and_alert(self, source: Fetched, message: Message, row: _Row, judged_at: str) -> list[Output]:
         """Both, or one dead letter when either would be too large."""
-        headers: Headers = _OURS
+        headers = OURS
         beside_bytes = _OURS_BYTES + len(source.key or b"")
         if source.headers:
-            headers = [*_passed_on(source.headers, without="content-type"), _CONTENT_TYPE]
+            headers = passed_on(source.headers, self._header_names)
             beside_bytes = _size_bytes(source.key, None, headers)
         document = self._verdict(source, message, row, judged_at)
         value = verdict.encode(document)
+        of_verdict = headers
+        if self._cloudevents:
+            event = cloud_event(source, "verdict", document["verdict_id"] or "", judged_at)
+            beside_bytes += _size_bytes(None, None, event)  # an alert's event is not larger
+            of_verdict = [*headers, *event]
         size_bytes = beside_bytes + len(value)
-        outputs = [Output(topic=Topic.VERDICT, source=source, key=source.key, value=value, headers=headers)]
+        why: Sequence[str] = message.ignored
+        outputs = [
+            Output(topic=Topic.VERDICT, source=source, key=source.key, value=value, headers=of_verdict, why=why)
+        ]
         if row.judgement.flagged:
             alert = self._alert(source, document, row)
             value = self._with_text(alert, source, self._record_bytes_max - beside_bytes)
             size_bytes = max(size_bytes, beside_bytes + len(value))
             why = [category["category"] for category in alert["categories"]]
+            if self._cloudevents:
+                headers = [*headers, *cloud_event(source, "alert", alert["alert_id"], judged_at)]
             outputs.append(
                 Output(topic=Topic.ALERT, source=source, key=source.key, value=value, headers=headers, why=why)
             )
@@ -143,8 +158,8 @@ class Outputs:
 
     def _verdict(self, source: Fetched | None, message: Message, row: _Row, judged_at: str) -> verdict.Verdict:
         where = None if source is None else _where(source)
-        judgement = row.judgement
-        return {
+        judgement, tokens = row.judgement, message.token_count
+        document: verdict.Verdict = {
             "schema": "verdict/1",
             "verdict_id": None if where is None else self._identify("verdict/1", where),
             "message_id": message.message_id,
@@ -155,17 +170,22 @@ class Outputs:
             "categories": dict(zip(SLUGS, judgement.flags, strict=True)) if judgement.flagged else _CALM,
             "category_scores": row.scores_json,
             "max_score": judgement.max_score,
-            "top_category": SLUGS[judgement.top] if message.token_count else None,
+            "top_category": SLUGS[judgement.top] if tokens else None,
             "model": self._model_json,
             "policy": self._policy_json,
             "input": {
                 "characters": message.characters,
-                "tokens": message.token_count,
+                "tokens": tokens,
                 "truncated": message.truncated,
             },
             "source": where,
             "judged_at": judged_at,
         }
+        if not tokens:
+            document["outcome"] = "blank" if message.characters else "no_text"
+        if message.ignored:
+            document["ignored"] = message.ignored
+        return document
 
     def _alert(self, source: Fetched, document: verdict.Verdict, row: _Row) -> verdict.Alert:
         where = _where(source)
@@ -242,7 +262,7 @@ class Outputs:
             key=None if "key" in missing else source.key,
             value=None if "value" in missing else source.value,
             headers=[
-                *([] if "headers" in missing else _passed_on(source.headers)),
+                *([] if "headers" in missing else _originals(source.headers)),
                 *((dead_letter.PREFIX + name, str(v).encode()) for name, v in ours.items() if v is not None),
             ],
             why=(fault.reason,),
@@ -287,17 +307,13 @@ def _where(source: Fetched) -> verdict.Source:
     }
 
 
-def _passed_on(headers: Headers, *, without: str = "") -> list[tuple[str, bytes | None]]:
-    """The input's headers, less ours and one by its name in lower case."""
-    return [
-        (name, value)
-        for name, value in headers
-        if not name.startswith(dead_letter.PREFIX) and name.lower() != without
-    ]
+def _originals(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The headers of a dead letter that are the input's: all, except those that could be taken for ours."""
+    return [(name, value) for name, value in headers if not name.lower().startswith(dead_letter.PREFIX)]
 
 
 def _size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     return len(key or b"") + len(value or b"") + sum(len(n.encode()) + len(v or b"") for n, v in headers)
 
 
-_OURS_BYTES = _size_bytes(None, None, _OURS)
+_OURS_BYTES = _size_bytes(None, None, OURS)

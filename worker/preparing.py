@@ -117,6 +117,7 @@ def _content(
         tokens=() if found is None or isinstance(found, Known) else found.tokens,
         truncated=found is not None and (found.truncated or characters > characters_max),
         known=known,
+        ignored=chat.ignored,
     )
 
 

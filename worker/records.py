@@ -110,6 +110,7 @@ class Message:
         tokens: Ids to score, special tokens included; empty for a text that is blank or known.
         truncated: Whether a cut, by characters or by tokens, took something away.
         known: What is known of the text, if it was scored before.
+        ignored: The fields of the input that could not be read.
     """
 
     message_id: str
@@ -121,6 +122,7 @@ class Message:
     tokens: Sequence[int]
     truncated: bool
     known: Known | None = None
+    ignored: Sequence[str] = ()
 
     @property
     def token_count(self) -> int:
@@ -183,7 +185,8 @@ class Output:
         key: The input's.
         value: The body.
         headers: In order.
-        why: For who counts: the categories of an alert, the reason of a dead letter.
+        why: For the metrics: the categories of an alert, the reason of a dead letter, the ignored fields of a
+            verdict.
     """
 
     topic: Topic

@@ -165,6 +165,8 @@ def outputs_of(settings: Settings, model: Model) -> Outputs:
         alert_text=settings.alert.text,
         record_bytes_max=settings.kafka.record_bytes_max,
         worker_version=VERSION,
+        header_names=settings.output.headers,
+        cloudevents=settings.output.cloudevents,
     )
 
 

@@ -167,6 +167,7 @@ OVERVIEW = Dashboard(
                 rates("moderation_dead_letters_total", "moderation_reason"),
                 stacked=True,
             ),
+            Panel("Ignored fields a second", rates("moderation_fields_ignored_total", "moderation_field")),
         ),
         "Workers": (
             Panel(

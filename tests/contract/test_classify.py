@@ -171,7 +171,7 @@ def test_a_bad_line_becomes_an_error_in_its_place(classifier: Classifier) -> Non
     good, documents = judged(classifier, given, shape=InputShape(bytes_max=100))
     assert not good
     reasons = [document["error"]["reason"] for document in documents[:-1]]
-    assert reasons == ["not_json", "not_json", "not_an_object", "no_text", "wrong_type", "not_utf8", "too_large"]
+    assert reasons == ["not_json", "not_json", "not_an_object", "no_text", "wrong_type", "not_json", "too_large"]
     assert all(document.keys() == {"error"} for document in documents[:-1])
     assert all(document["error"].keys() == {"reason", "message"} for document in documents[:-1])
     assert documents[6]["error"]["message"] == "The value has 211 bytes; the limit is 100."
@@ -231,17 +231,18 @@ def test_people_see_a_bar_for_each_category_with_its_threshold_flagged_ones_firs
 
 def test_people_are_told_what_is_blank_cut_or_broken(classifier: Classifier) -> None:
     model = PoisonedBy(classifier, "the poison")
-    good, screen = shown(model, "  ", "word " * 40, "the poison", os.fsdecode(b"caf\xe9"))
+    good, screen = shown(model, "  ", "word " * 40, "the poison", "\x1b[2J", os.fsdecode(b"caf\xe9"))
     assert not good
     assert "the text is blank" in screen
     assert "16 tokens; CUT" in screen
     assert "model_failed" in screen
-    assert "not_utf8" in screen
+    assert "not_text" in screen
+    assert "caf\N{REPLACEMENT CHARACTER}" in screen
 
 
 def test_a_text_can_not_steer_the_terminal(classifier: Classifier) -> None:
-    _, screen = shown(classifier, "red \x1b[31m \u202e\r [bold]x[/bold]")
-    assert not set("\x1b\u202e\r") & set(screen)
+    _, screen = shown(classifier, "red \x1b[31m \u202e\r [bold]x[/bold]", "\u202e\x9b31m\u2028")
+    assert not set("\x1b\u202e\r\x9b\u2028") & set(screen)
     assert "[bold]x[/bold]" in screen
 
 

@@ -27,7 +27,7 @@ from worker.telemetry.names import METRICS, Metric
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 UNHEARD_WORD = "xylophonic"
-BAD = [b"no json", b'{"body":1}', b'{"text":7}']
+BAD = [b"no json", b'{"body":1}', b'{"text":7}', b'{"text":"an id that is none","user_id":[1]}']
 TRACED = 200
 QUICKLY = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "100"}
 KINDS = {"process": 5, "send": 3, "send_offsets": 3, "commit": 3, "prepare": 1, "score": 1}
@@ -114,6 +114,7 @@ def test_what_is_counted_is_what_a_reader_sees(run: Run) -> None:
     assert run.counts(names.VERDICTS, names.FLAGGED) == flagged
     flags = Counter(slug for body in bodies for slug, flag in body["categories"].items() if flag)
     assert run.counts(names.FLAGS, names.CATEGORY) == flags
+    assert run.counts(names.FIELDS_IGNORED, names.FIELD) == {"user_id": 1}
     assert run.total(names.ALERTS) == len(alerts) > 0
     reasons = Counter((dict(headers_of(letter))["moderation.error.reason"] or b"").decode() for letter in letters)
     assert run.counts(names.DEAD_LETTERS, names.REASON) == reasons == {"not_json": 1, "no_text": 1, "wrong_type": 1}

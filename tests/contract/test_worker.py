@@ -43,12 +43,21 @@ TEXTS = (
     "word " * 700,
     "you are so bad at this game, go away",
 )
+PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 HEADERS: list[tuple[str, str | bytes | None]] = [
     ("trace", b"1"),
     ("trace", b"2"),
     ("Content-Type", b"text/plain"),
     ("moderation.error.reason", b"not ours"),
     ("empty", None),
+    ("", b"unnamed"),
+    ("", None),
+    ("ModeratioN.worker", b"not ours"),
+    ("traceparent", PARENT),
+    ("tracestate", b"a=1"),
+    ("tracestate", b"b=2"),
+    ("ce_id", b"1"),
+    ("trace", b"1"),
 ]
 
 
@@ -74,21 +83,22 @@ def case(value: bytes | None, reason: str = "", **wanted: Any) -> Case:
 CASES = [
     *(case(chat(text, message_id=f"m-{number}"), message_id=f"m-{number}") for number, text in enumerate(TEXTS)),
     case(None),
-    case(chat(""), flagged=False, top_category=None),
-    case(chat(" \u3000\n" * 100), flagged=False, max_score=0.0),
+    case(chat(""), flagged=False, top_category=None, outcome="no_text"),
+    case(chat(" \u3000\n" * 100), flagged=False, max_score=0.0, outcome="blank"),
     case(rb'{"text":"half an emoji \ud83d","user_id":"\udfff","more":[1]}', user_id="\ufffd"),
     case(b'{"text":7,"text":"the last one counts"}'),
     case(chat("ids", message_id=2**64 - 1, sent_at=1.5), message_id="18446744073709551615", sent_at=1.5),
     case(chat("ids", message_id=None, channel_id=-(2**63)), channel_id="-9223372036854775808", user_id=None),
-    case(b'{"text":"caf\xe9"}', "not_utf8"),
+    case(b'{"text":"caf\xe9"}', flagged=False),
+    case(b'{"text":"a number that is none","sent_at":NaN,"x":1e999}', sent_at=None, ignored=["sent_at"]),
     case(b"", "not_json"),
-    case(b'\xef\xbb\xbf{"text":"byte-order mark"}', "not_json"),
+    case(b'\xef\xbb\xbf{"text":"byte-order mark"}'),
     case(b'["text"]', "not_an_object"),
     case(b'{"body":"elsewhere"}', "no_text"),
     case(b'{"text":null}', "no_text"),
     case(b'{"text":["a"]}', "wrong_type"),
-    case(b'{"text":"a","user_id":true}', "wrong_type"),
-    case(b'{"text":"a","sent_at":{}}', "wrong_type"),
+    case(b'{"text":"a","user_id":true,"message_id":[]}', user_id=None, ignored=["message_id", "user_id"]),
+    case(b'{"text":"a","sent_at":{}}', sent_at=None, ignored=["sent_at"]),
     case(chat("a" * BYTES_MAX), "too_large"),
 ]
 
@@ -191,7 +201,11 @@ def check_verdicts(cases: Mapping[Place, Case], verdicts: Mapping[Place, Message
             validator.validate(document)
         wanted = {"message_id": f"{place[0].topic}:{place[0].number}:{place[1]}", **one.wanted}
         assert {name: document[name] for name in wanted} == wanted
-        assert message.headers() == [HEADERS[0], HEADERS[1], HEADERS[4], ("content-type", b"application/json")]
+        assert message.headers() == [
+            ("traceparent", PARENT),
+            ("tracestate", b"a=1,b=2"),
+            ("content-type", b"application/json"),
+        ]
         # The same text again, elsewhere, in another batch.
         assert document["category_scores"] == scores.setdefault(one.value, document["category_scores"])
     assert any(body(message)["input"]["truncated"] for message in verdicts.values())
@@ -215,12 +229,50 @@ def check_dead_letters(cases: Mapping[Place, Case], letters: Sequence[Message]) 
         place: one.reason for place, one in cases.items() if one.reason
     }
     validator = schema("dead-letter")
-    original = [header for header in HEADERS if not header[0].startswith("moderation.")]
+    original = [header for header in HEADERS if not header[0].lower().startswith("moderation.")]
     for message in letters:
         assert message.value() == cases[place_of(message, Topic.DEAD_LETTER)].value
         headers = headers_of(message)
         assert headers[: len(original)] == original
         validator.validate({name: (value or b"").decode() for name, value in headers[len(original) :]})
+
+
+@pytest.mark.parametrize(
+    ("value", "judged"), [(b"hello \xff", True), (b"\0\0\0\0\x07hello", False), (b"hello \x1b[2J", False)]
+)
+def test_a_plain_text_is_judged_unless_it_is_something_else(
+    scene: Scene, start: Start, value: bytes, *, judged: bool
+) -> None:
+    scene.send([value])
+    worker = start(scene.environ(INPUT__FORMAT="text"))
+    scene.wait_until_caught_up(worker)
+    worker.drain()
+    letters = [reason(letter) for letter in scene.read(Topic.DEAD_LETTER)]
+    assert letters == ([] if judged else ["not_text"])
+
+
+def test_cloud_events_and_the_headers_that_are_named_reach_kafka(scene: Scene, start: Start) -> None:
+    [topic] = scene.inputs
+    producer = Producer(scene.client)
+    headers: list[tuple[str, str | bytes | None]] = [("ce_id", b"theirs"), ("tenant", b"a"), ("other", b"1")]
+    producer.produce(topic, chat("hello"), partition=0, headers=headers)
+    assert producer.flush(KAFKA_S_MAX) == 0
+    worker = start(scene.environ(OUTPUT__HEADERS="tenant, region", OUTPUT__CLOUDEVENTS="true"))
+    scene.wait_until_caught_up(worker)
+    worker.drain()
+    for kind, output in (("verdict", Topic.VERDICT), ("alert", Topic.ALERT)):
+        [message] = scene.read(output)
+        document = body(message)
+        assert headers_of(message) == [
+            ("tenant", b"a"),
+            ("content-type", b"application/json"),
+            ("ce_specversion", b"1.0"),
+            ("ce_id", document[f"{kind}_id"].encode()),
+            ("ce_source", f"urn:moderation-worker:{topic}".encode()),
+            ("ce_type", f"moderation.{kind}.v1".encode()),
+            ("ce_time", document["judged_at"].encode()),
+            ("ce_subject", f"{topic}:0:0".encode()),
+        ]
 
 
 def test_an_output_that_is_too_large_costs_its_neighbours_nothing(scene: Scene, start: Start) -> None:

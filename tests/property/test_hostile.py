@@ -28,6 +28,7 @@ from worker.outputs import Outputs
 from worker.policy import Policy
 from worker.preparing import prepare
 from worker.records import Fetched, Output, Topic
+from worker.trace_context import trace_context_of
 
 CASES = int(os.environ.get("HOSTILE_CASES", "10000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
@@ -100,13 +101,14 @@ def wrongs(case: Case, outputs: Sequence[Output], setup: Setup) -> list[str]:
 def _of_a_verdict(case: Case, outputs: Sequence[Output]) -> dict[str, bool]:
     documents = [orjson.loads(one.value or b"") for one in outputs]
     owed = [Topic.VERDICT, Topic.ALERT] if documents and documents[0]["flagged"] else [Topic.VERDICT]
-    headers = [*_passed_on(case, without="content-type"), ("content-type", b"application/json")]
+    context = trace_context_of(case.headers)
+    headers = [*(context.headers if context else ()), ("content-type", b"application/json")]
     return {
         "one verdict, and an alert if it is flagged": [one.topic for one in outputs] == owed,
         "values are as their schemas say": all(
             SCHEMAS[one.topic].is_valid(document) for one, document in zip(outputs, documents, strict=True)
         ),
-        "headers are passed on": all(list(one.headers) == headers for one in outputs),
+        "of the headers a valid trace context is passed on": all(list(one.headers) == headers for one in outputs),
         "the verdict is under the input's key": all(one.key == case.key for one in outputs),
         "the timestamp is passed on": all(one["source"]["timestamp_ms"] == case.timestamp_ms for one in documents),
     }
@@ -116,7 +118,7 @@ def _of_a_letter(case: Case, letter: Output, setup: Setup) -> dict[str, bool]:
     ours = [(name, value or b"") for name, value in letter.headers if name.startswith(dead_letter.PREFIX)]
     said = {name: value.decode() for name, value in ours}
     missing = said.pop("moderation.error.truncated", "").split(",")
-    theirs = _passed_on(case)
+    theirs = [(name, value) for name, value in case.headers if not name.lower().startswith("moderation.")]
     kept = [] if "headers" in missing else theirs
     whole = _bytes(case) + sum(len(name) + len(value) for name, value in said.items())
     whole -= sum(len(n.encode()) + len(v or b"") for n, v in case.headers if (n, v) not in theirs)
@@ -129,14 +131,6 @@ def _of_a_letter(case: Case, letter: Output, setup: Setup) -> dict[str, bool]:
         "the value is the original, to the byte": letter.value == (None if "value" in missing else case.value),
         "the key is the original, to the byte": letter.key == (None if "key" in missing else case.key),
     }
-
-
-def _passed_on(case: Case, *, without: str = "") -> list[tuple[str, bytes | None]]:
-    return [
-        (name, value)
-        for name, value in case.headers
-        if not name.startswith("moderation.") and name.lower() != without
-    ]
 
 
 def _bytes(record: Output | Case) -> int:

@@ -26,7 +26,9 @@ MAP: dict[str, set[str]] = {
     "worker.policy": {"schemas"},
     "worker.cache": {"worker.records"},
     "worker.preparing": {"schemas", "worker.cache", "worker.records"},
-    "worker.outputs": {"schemas", "worker.policy", "worker.records"},
+    "worker.trace_context": {"worker.records"},
+    "worker.output_headers": {"worker.records", "worker.trace_context"},
+    "worker.outputs": {"schemas", "worker.output_headers", "worker.policy", "worker.records"},
     "worker.dead_letter_share": {"schemas", "worker.errors", "worker.records"},
     "worker.loop": {
         "worker.batching",
@@ -89,7 +91,14 @@ FOLDERS: dict[str, set[str]] = {
     "schemas": {"schemas"},
     "worker.classifier": {"worker.classifier", "worker.errors", "worker.records", "schemas.labels"},
     "worker.settings": {"worker.settings", "worker.errors", "schemas"},
-    "worker.telemetry": {"worker.telemetry", "worker.batching", "worker.loop", "worker.records", "worker.vitals"},
+    "worker.telemetry": {
+        "worker.telemetry",
+        "worker.batching",
+        "worker.loop",
+        "worker.records",
+        "worker.trace_context",
+        "worker.vitals",
+    },
 }
 # Theirs: who may import them. `only` holds prefixes.
 ONLY: dict[str, set[str]] = {

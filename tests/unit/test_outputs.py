@@ -42,6 +42,8 @@ def outputs(
     alert_text: Literal["none", "full"] = "none",
     record_bytes_max: int = 1_000_000,
     revision: str = "r",
+    header_names: Sequence[str] = (),
+    cloudevents: bool = False,
 ) -> Outputs:
     return Outputs(
         model={"name": "toy", "revision": revision, "commit": None, "dtype": "float32"},
@@ -50,6 +52,8 @@ def outputs(
         alert_text=alert_text,
         record_bytes_max=record_bytes_max,
         worker_version="0.1.0",
+        header_names=header_names,
+        cloudevents=cloudevents,
     )
 
 
@@ -191,20 +195,73 @@ HEADERS: Headers = [
     ("content-type", None),
     ("moderation.x", None),
     ("moderationx", None),
+    ("MODERATION.Error.Reason", b"forged"),
+    ("", b"unnamed"),
+    ("", None),
+    ("trace", b"1"),
+    ("traceparent", b"no context"),
+]
+PARENT = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+OF_THEIRS: Headers = [
+    ("ce_id", b"1"),
+    ("content-encoding", b"gzip"),
+    ("__TypeId__", b"com.example.Chat"),
+    ("tenant", b"a"),
+    ("Tenant", b"b"),
+    PARENT,
+    ("tracestate", b"a=1"),
+    ("tenant", None),
 ]
 
 
-def test_headers_are_passed_on_less_ours_and_the_content_type_is_replaced() -> None:
+def test_of_the_inputs_headers_only_a_valid_trace_context_is_copied() -> None:
     built = outputs().build([result(FLAGGED, headers=HEADERS)], judged_at=NOW)
-    expected = [("trace", b"1"), ("trace", b"\xff"), ("moderationx", None), CONTENT_TYPE]
-    assert [output.headers for output in built] == [expected, expected]
+    assert [list(output.headers) for output in built] == [[CONTENT_TYPE]] * 2
+    built = outputs().build([result(FLAGGED, headers=OF_THEIRS)], judged_at=NOW)
+    assert [list(output.headers) for output in built] == [[PARENT, ("tracestate", b"a=1"), CONTENT_TYPE]] * 2
+
+
+def test_headers_that_are_named_are_copied_with_their_doubles_in_order() -> None:
+    built = outputs(header_names=("tenant", "absent")).build([result(FLAGGED, headers=OF_THEIRS)], judged_at=NOW)
+    expected = [("tenant", b"a"), ("tenant", None), PARENT, ("tracestate", b"a=1"), CONTENT_TYPE]
+    assert [list(output.headers) for output in built] == [expected] * 2
+
+
+def test_a_cloud_event_in_binary_mode_has_its_attributes_as_headers() -> None:
+    verdict, alert = outputs(cloudevents=True).build([result(FLAGGED, headers=OF_THEIRS)], judged_at=NOW)
+    for output, kind in ((verdict, "verdict"), (alert, "alert")):
+        headers = [name for name, _ in output.headers]
+        assert len(headers) == len(set(headers))
+        assert dict(output.headers) == {
+            "traceparent": PARENT[1],
+            "tracestate": b"a=1",
+            "content-type": b"application/json",
+            "ce_specversion": b"1.0",
+            "ce_id": document(output)[f"{kind}_id"].encode(),
+            "ce_source": b"urn:moderation-worker:chat",
+            "ce_type": f"moderation.{kind}.v1".encode(),
+            "ce_time": NOW.encode(),
+            "ce_subject": b"chat:3:42",
+        }
+    (letter,) = outputs(cloudevents=True).build([failed()], judged_at=NOW)
+    assert not any(name.startswith("ce_") for name, _ in letter.headers)
+
+
+@pytest.mark.parametrize("cloudevents", [False, True])
+def test_every_header_counts_for_the_limit(*, cloudevents: bool) -> None:
+    item = result(CALM, headers=[("tenant", b"x" * 100), PARENT])
+    settings: dict[str, Any] = {"header_names": ("tenant",), "cloudevents": cloudevents}
+    (verdict,) = outputs(**settings).build([item], judged_at=NOW)
+    for less, topic in ((0, Topic.VERDICT), (1, Topic.DEAD_LETTER)):
+        made = outputs(**settings, record_bytes_max=size_bytes(verdict) - less)
+        assert topics(made.build([item], judged_at=NOW)) == [topic]
 
 
 def test_a_dead_letter_is_the_original_to_the_byte_with_our_headers_after_its_own() -> None:
     value = b"\xff not json"
     (letter,) = outputs().build([failed(value=value, headers=HEADERS)], judged_at=NOW)
     assert (letter.topic, letter.key, letter.value) == (Topic.DEAD_LETTER, b"channel", value)
-    own = [HEADERS[place] for place in (0, 1, 3, 4, 6)]
+    own = [HEADERS[place] for place in (0, 1, 3, 4, 6, 8, 9, 10, 11)]
     assert list(letter.headers) == [
         *own,
         ("moderation.error.reason", b"not_json"),
@@ -231,10 +288,12 @@ def test_a_long_error_message_is_cut() -> None:
 
 def test_an_output_at_the_limit_goes_out_and_one_byte_more_is_a_dead_letter() -> None:
     item = result(CALM, headers=[("é", b"1")])
-    (verdict,) = outputs().build([item], judged_at=NOW)
+    (verdict,) = outputs(header_names=["é"]).build([item], judged_at=NOW)
     bytes_max = size_bytes(verdict) + 1  # the accented letter has two bytes
-    assert topics(outputs(record_bytes_max=bytes_max).build([item], judged_at=NOW)) == [Topic.VERDICT]
-    (letter,) = outputs(record_bytes_max=bytes_max - 1).build([item], judged_at=NOW)
+    fits = outputs(header_names=["é"], record_bytes_max=bytes_max)
+    assert topics(fits.build([item], judged_at=NOW)) == [Topic.VERDICT]
+    tight = outputs(header_names=["é"], record_bytes_max=bytes_max - 1)
+    (letter,) = tight.build([item], judged_at=NOW)
     assert ours(letter)["error.reason"] == "output_too_large"
     assert (letter.key, letter.value) == (FETCHED.key, FETCHED.value)
 

@@ -20,6 +20,7 @@ NAMES = {
     "BATCH": "RECORDS_MAX TOKENS_MAX WAIT_MS_MAX COMMIT_MS_MAX SCORE_MS_MAX",
     "POLICY": "THRESHOLD THRESHOLDS VERSION",
     "ALERT": "TEXT",
+    "OUTPUT": "HEADERS CLOUDEVENTS",
     "CACHE": "BYTES_MAX",
     "DEAD_LETTER": "MODEL_SHARE_MAX INPUT_SHARE_MAX WINDOW_RECORDS",
     "HEALTH": "PORT",
@@ -105,6 +106,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "POLICY__THRESHOLD": "0.5",
         "POLICY__THRESHOLDS": "{}",
         "ALERT__TEXT": "none",
+        "OUTPUT__CLOUDEVENTS": "false",
         "CACHE__BYTES_MAX": "67108864",
         "DEAD_LETTER__MODEL_SHARE_MAX": "0.1",
         "DEAD_LETTER__INPUT_SHARE_MAX": "0.5",
@@ -145,6 +147,12 @@ def test_a_start_is_a_word_or_a_time(text: str, value: object) -> None:
 def test_a_batchs_tokens_are_a_number_or_auto() -> None:
     assert loaded(BATCH__TOKENS_MAX="auto").batch.tokens_max == "auto"
     assert loaded(BATCH__TOKENS_MAX="4096").batch.tokens_max == 4096
+
+
+def test_headers_to_copy_are_names_with_commas() -> None:
+    assert loaded(OUTPUT__HEADERS="tenant, X-Region,ключ").output.headers == ("tenant", "X-Region", "ключ")
+    assert loaded(OUTPUT__HEADERS="").output.headers == ()
+    assert loaded(OUTPUT__CLOUDEVENTS="true").output.cloudevents is True
 
 
 def test_thresholds_are_json_by_slug() -> None:
@@ -212,7 +220,18 @@ WRONG = [
     ("LOG__LEVEL", "INFO", "'debug'"),
     ("LOG__FORMAT", "xml", "'text' or 'json'"),
     ("SHUTDOWN__GRACE_MS_MAX", "20s", "a whole number from 0"),
+    ("OUTPUT__HEADERS", "tenant,,region", "names of headers, separated by commas, each once"),
+    ("OUTPUT__HEADERS", "tenant,tenant", "names of headers, separated by commas, each once"),
+    ("OUTPUT__CLOUDEVENTS", "yes", "true or false"),
 ]
+
+
+@pytest.mark.parametrize(
+    "name", ["content-type", "Content-Type", "ce_id", "CE_ID", "traceparent", "TraceState", "moderation.worker"]
+)
+def test_a_header_that_the_worker_writes_is_not_copied(name: str) -> None:
+    line = the_fault(OUTPUT__HEADERS=f"tenant,{name}")
+    assert f"wants no {name!r}: the worker writes content-type" in line
 
 
 @pytest.mark.parametrize(("name", "text", "wants"), WRONG)
@@ -325,9 +344,8 @@ def test_brokers_that_work_are_taken_without_their_spaces(text: str, taken: str)
 
 
 def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
-    everything = variables_for(
-        "kafka", "input", "model", "batch", "policy", "alert", "cache", "dead_letter", "health", "log", "shutdown"
-    )
+    groups = "kafka input model batch policy alert output cache dead_letter health log shutdown"
+    everything = variables_for(*groups.split())
     assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
     assert all(len(line.split()) > 3 for line in everything.splitlines())
     assert variables_for("alert") == "  WORKER_ALERT__TEXT  none, or full: alerts hold the message's text. [none]"

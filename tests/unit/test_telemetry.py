@@ -1,9 +1,13 @@
 """Names, and what follows from numbers; what a worker really exports is in contract/test_telemetry.py."""
 
+import io
+import logging
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.semconv._incubating.attributes import messaging_attributes
 from opentelemetry.semconv._incubating.metrics import messaging_metrics
 from opentelemetry.semconv.attributes import error_attributes
@@ -80,6 +84,9 @@ def test_the_oldest_of_each_64_stands_for_them() -> None:
     [
         ([("traceparent", f"00-{TRACE}-{SPAN}-01".encode())], TRACE),
         ([("other", b"1"), ("TraceParent", f"00-{TRACE}-{SPAN}-00".encode()), ("tracestate", b"a=1")], TRACE),
+        ([("traceparent", f"00-{TRACE}-{SPAN}-01".encode()), ("tracestate", b"a=1\x1b\nforged")], TRACE),
+        ([("traceparent", f"00-{TRACE}-{SPAN}-01".encode())] * 2, None),
+        ([("traceparent", f"ff-{TRACE}-{SPAN}-01".encode())], None),
         ([("traceparent", b"00-\xff-01")], None),
         ([("traceparent", None)], None),
         ([("traceparent", f"00-{'0' * 32}-{SPAN}-01".encode())], None),
@@ -91,6 +98,26 @@ def test_the_context_of_a_message_is_in_its_w3c_headers(
 ) -> None:
     context = context_of(headers)
     assert (None if context is None else f"{context.trace_id:032x}") == trace
+
+
+@given(
+    state=st.binary(max_size=600)
+    | st.from_regex(r"([a-z0-9][a-z0-9_@*/-]{0,9}=[!-~]{0,9},? ?){0,40}", fullmatch=True).map(str.encode)
+)
+def test_opentelemetry_is_given_no_tracestate_that_it_would_complain_of(state: bytes) -> None:
+    parent = f"00-{TRACE}-{SPAN}-01".encode()
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger("opentelemetry").addHandler(handler)
+    try:
+        context = context_of([("traceparent", parent), ("tracestate", state)])
+    finally:
+        logging.getLogger("opentelemetry").removeHandler(handler)
+    assert said.getvalue() == ""
+    assert context is not None
+    split = [one.strip(b" \t").partition(b"=") for one in state.split(b",")]
+    members = {key: value for key, _, value in split if key}
+    assert {key.encode(): value.encode() for key, value in context.trace_state.items()} in ({}, members)
 
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"

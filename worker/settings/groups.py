@@ -15,12 +15,14 @@ from worker.settings.values import (
     CertificateAuthorities,
     ContentDigest,
     Device,
+    HeaderNames,
     Pointer,
     Properties,
     ReadableFile,
     SaslMechanism,
     Share,
     Start,
+    Switch,
     Thresholds,
     TopicName,
     TopicNames,
@@ -180,6 +182,15 @@ class AlertSettings(Group):
     """none, or full: alerts hold the message's text."""
 
 
+class OutputSettings(Group):
+    """``WORKER_OUTPUT__*``."""
+
+    headers: HeaderNames = ()
+    """The input's headers to copy to verdicts and alerts, separated by commas."""
+    cloudevents: Switch = False
+    """true: verdicts and alerts are CloudEvents in binary mode."""
+
+
 class CacheSettings(Group):
     """``WORKER_CACHE__*``."""
 
@@ -231,6 +242,7 @@ class Settings(Group):
     batch: BatchSettings = BatchSettings()
     policy: PolicySettings = PolicySettings()
     alert: AlertSettings = AlertSettings()
+    output: OutputSettings = OutputSettings()
     cache: CacheSettings = CacheSettings()
     dead_letter: DeadLetterSettings = DeadLetterSettings()
     health: HealthSettings = HealthSettings()
@@ -264,7 +276,7 @@ SECRETS = frozenset({"WORKER_KAFKA__SASL_PASSWORD", "WORKER_KAFKA__SSL_KEY_PASSW
 def shown(value: object) -> str:
     """A value as it is set, with every secret masked."""
     match value:
-        case None | "":
+        case None | "" | ():
             return "(unset)"
         case Secret() | SecretStr():
             return "***"
@@ -275,7 +287,7 @@ def shown(value: object) -> str:
         case datetime():
             return value.isoformat()
         case _:
-            return str(value)
+            return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _entry(name: str, value: object) -> object:

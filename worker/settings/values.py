@@ -14,6 +14,7 @@ from schemas.labels import SLUGS
 from worker.settings.brokers import brokers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OWN_HEADERS = re.compile(r"(content-type|traceparent|tracestate)$|ce_|moderation\.", re.IGNORECASE)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -122,6 +123,24 @@ def _content_digest(text: str) -> str:
     return text.lower()
 
 
+def _header_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError("names of headers, separated by commas, each once")
+    if ours := [name for name in names if _OWN_HEADERS.match(name)]:
+        raise ValueError(
+            f"no {', '.join(map(repr, ours))}: the worker writes content-type, traceparent, tracestate, ce_* and "
+            "moderation.* itself, in any letter case"
+        )
+    return names
+
+
+def _switch(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("true or false")
+    return text == "true"
+
+
 def _readable_file(text: str) -> str:
     if not (Path(text).is_file() and os.access(text, os.R_OK)):
         raise ValueError("a file that can be read")
@@ -153,6 +172,8 @@ TopicName = Annotated[str, AfterValidator(_topic)]
 TopicNames = Annotated[tuple[TopicName, ...], BeforeValidator(_topics)]
 Brokers = Annotated[str, AfterValidator(brokers)]
 Start = Annotated[Literal["earliest", "error"] | AwareDatetime, BeforeValidator(_start)]
+HeaderNames = Annotated[tuple[str, ...], BeforeValidator(_header_names)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
 Device = Annotated[str, AfterValidator(_device)]
 ContentDigest = Annotated[str, AfterValidator(_content_digest)]

@@ -25,6 +25,7 @@ ERROR = "error.type"
 CATEGORY = "moderation.category"
 CHANGE = "moderation.change"
 EVENT = "moderation.event"
+FIELD = "moderation.field"
 FLAGGED = "moderation.flagged"
 LINKS_DROPPED = "moderation.links.dropped"
 LOOKUP = "moderation.lookup"
@@ -276,6 +277,13 @@ DEAD_LETTERS = Metric(
     unit="{message}",
     about="Committed dead letters, by their reason.",
     attributes=(REASON,),
+)
+FIELDS_IGNORED = Metric(
+    name="moderation.fields.ignored",
+    kind=Kind.COUNTER,
+    unit="{field}",
+    about="Ids and times of sending that could not be read, and are null in committed verdicts.",
+    attributes=(FIELD,),
 )
 MODEL_INFO = Metric(
     name="moderation.model.info",

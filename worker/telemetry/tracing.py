@@ -4,8 +4,8 @@ A transaction is what a consumer of the verdicts can see, and the only unit in w
 message meets: chunks are prepared, batches scored, and several of each go into one. So the spans of the preparer
 and the device are noted as they end, and made when the transaction that has their first message is published.
 
-The messages' contexts are links, and not parents: a batch has many. Nothing is written into a message: the headers
-of the input travel on in the outputs as they came, and whoever reads a verdict finds its message's trace there.
+The messages' contexts are links, and not parents: a batch has many. Nothing is written into a message: the valid
+trace context of the input is passed on in the outputs, and a reader of a verdict finds its message's trace there.
 """
 
 import logging
@@ -16,18 +16,15 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, Tracer
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer, TraceState
 
 from worker.records import Fetched, Headers
 from worker.telemetry import names
 from worker.telemetry.measuring import Where
+from worker.trace_context import trace_context_of
 
 NOTED_MAX = 256
 """Parts of transactions that are still to come; what a rewind left behind falls out at the other end."""
-
-_PROPAGATOR = TraceContextTextMapPropagator()
-_PARENT, _STATE = "traceparent", "tracestate"
 
 
 class Part(NamedTuple):
@@ -146,16 +143,20 @@ class Tracing:
 
 
 def context_of(headers: Headers) -> SpanContext | None:
-    """The trace context of a message, from its W3C headers."""
-    carrier = {
-        lower: (value or b"").decode("ascii", "replace")
-        for name, value in headers
-        if (lower := name.lower()) in {_PARENT, _STATE}
-    }
-    if _PARENT not in carrier:
+    """Return the trace context of a message, if it is valid.
+
+    Not by OpenTelemetry's propagator: it writes what is malformed into the log, as it came.
+    """
+    found = trace_context_of(headers)
+    if found is None:
         return None
-    context = trace.get_current_span(_PROPAGATOR.extract(carrier)).get_span_context()
-    return context if context.is_valid else None
+    return SpanContext(
+        trace_id=found.trace_id,
+        span_id=found.span_id,
+        is_remote=True,
+        trace_flags=TraceFlags(found.flags),
+        trace_state=TraceState(found.state),
+    )
 
 
 def failed(span: Span, error: str) -> None:

@@ -1,0 +1,45 @@
+"""A tolerant reader of JSON, for what orjson refuses: only its text can cost a message its verdict."""
+
+import json
+import re
+from codecs import BOM_UTF8
+from typing import Any
+
+_CHARACTERS_MAX = 20  # of an integer of 64 bits, its sign included; reading a longer one takes quadratic time
+
+
+def text_of(value: bytes) -> str:
+    """Return the text in UTF-8, without a byte-order mark; bytes that are not UTF-8 become U+FFFD."""
+    return value.removeprefix(BOM_UTF8).decode(errors="replace")
+
+
+def loads(value: bytes) -> Any:
+    """Return the JSON in a value, as orjson does, but with more patience.
+
+    A byte-order mark is left out. Bytes that are not UTF-8 become U+FFFD. NaN, Infinity and numbers beyond a double
+    become floats that are not finite. Lone surrogates stay: ``without_surrogates`` replaces them.
+
+    Raises:
+        ValueError: With a sentence that never holds the text.
+    """
+    try:
+        return _DECODER.decode(text_of(value))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def without_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate: half an emoji, which a user can type."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _integer(written: str) -> int | float:
+    """Return a float for an integer beyond 64 bits, as orjson does."""
+    if len(written) > _CHARACTERS_MAX:
+        return float(written)
+    number = int(written)
+    return number if -(2**63) <= number < 2**64 else float(written)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
+_SURROGATE = re.compile("[\ud800-\udfff]")
