@@ -3,6 +3,7 @@
 import sys
 
 from worker.errors import ExitCode, Stop
+from worker.logs import escaped_lines
 from worker.watchdog import end
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     try:
         code = cli.main(sys.argv[1:])
     except Stop as stop:
-        print(stop, file=sys.stderr)  # noqa: T201 - to people
+        print(escaped_lines(str(stop)), file=sys.stderr)  # noqa: T201 - to people
         code = stop.exit_code
     except BrokenPipeError:  # the reader of our output has left, as head does
         end(ExitCode.OTHER)

@@ -15,6 +15,7 @@ from rich.text import Text
 from schemas.chat import InputShape
 from schemas.labels import NAMES
 from worker.cache import Cache
+from worker.logs import escaped
 from worker.loop import Scorer, score
 from worker.outputs import Outputs
 from worker.policy import Policy
@@ -251,6 +252,5 @@ def _row(name: str, score: np.float32, threshold: np.float32) -> str:
 
 def _on_one_line(value: bytes) -> str:
     """The beginning of a text, without what would steer the terminal."""
-    text = value[: 4 * TEXT_COLUMNS].decode(errors="replace")
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    shown = escaped(value[: 4 * TEXT_COLUMNS].decode(errors="replace"))
     return shown if len(shown) <= TEXT_COLUMNS else shown[: TEXT_COLUMNS - 1] + "…"

@@ -21,6 +21,7 @@ from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
 from schemas.verdict import rfc3339
 from worker.errors import ConfigurationRefused
 from worker.headers import headers_of
+from worker.logs import escaped
 from worker.reading import open_reader, place_of, to_the_end
 
 FOREIGN = "foreign"
@@ -233,8 +234,7 @@ def _example(letter: Letter) -> Text:
 
 def _printable(text: str) -> str:
     """Short, and without what would steer the terminal: a foreign record may hold anything."""
-    start = text[:MESSAGE_CHARACTERS_MAX]
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in start)
+    return escaped(text[:MESSAGE_CHARACTERS_MAX])
 
 
 def _time(epoch_ms: int) -> str:

@@ -1,14 +1,23 @@
 """Logs on standard error: for people as text, for machines as one JSON object a line.
 
 What a caller puts into ``extra`` becomes fields. Nobody puts the text of a message there.
+
+No line can be forged, and a terminal has nothing to obey: what is not printable is written as an escape, in the
+message, in the fields and in exceptions. The lines after the first are indented, so that none looks like an entry.
 """
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 import orjson
+
+MULTILINE = "multiline"
+"""In ``extra``: the message has lines of the worker's own, which the text keeps."""
+# What they log is a header of a message as it came, which may be long and hold anything.
+_PROPAGATION = ("opentelemetry.trace", "opentelemetry.propagate", "opentelemetry.baggage")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -27,18 +36,43 @@ def setup_logging(level: str, style: Literal["text", "json"] | None, stream: Tex
     logging.captureWarnings(capture=True)
     # Its clients repeat a refused connection twenty times a second; the session says what matters, now and then.
     logging.getLogger("librdkafka").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
+    for name in _PROPAGATION:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def escaped(text: str) -> str:
+    r"""Return the text on one line, with an escape such as ``\n`` or ``\u202e`` for what is not printable.
+
+    Controls, line separators, surrogates and the characters that change the direction of writing are not printable.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def escaped_lines(text: str) -> str:
+    """Return the text with its lines kept, each escaped."""
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time(record)} {record.levelname:<7} {record.name}: {record.getMessage()}"
-        line += "".join(f" {name}={value}" for name, value in _extra(record).items())
-        return line if record.exc_info is None else f"{line}\n{self.formatException(record.exc_info)}"
+        fields = _extra(record)
+        message = escaped_lines if fields.pop(MULTILINE, False) else escaped
+        line = f"{_time(record)} {record.levelname:<7} {record.name}: {message(record.getMessage().rstrip())}"
+        line += "".join(escaped(f" {name}={value}") for name, value in fields.items())
+        if record.exc_info is not None:
+            line += "\n" + escaped_lines(self.formatException(record.exc_info))
+        return line.replace("\n", "\n    ")
 
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        entry = _extra(record) | {
+        fields = _extra(record)
+        fields.pop(MULTILINE, None)
+        entry = fields | {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -47,9 +81,23 @@ class _Json(logging.Formatter):
         if record.exc_info is not None:
             entry["exception"] = self.formatException(record.exc_info)
         try:
-            return orjson.dumps(entry).decode()
+            line = orjson.dumps(entry).decode()
         except orjson.JSONEncodeError:  # an object, half an emoji, 65 bits: no line is lost
-            return json.dumps(entry, default=str)
+            line = json.dumps(entry, default=str)
+        # JSON has raw what a terminal (U+009B) or a reader of lines (U+2028) may still take for a control.
+        return line if line.isprintable() else _UNPRINTABLE.sub(_json_escape, line)
+
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be").hex()
+    return (
+        found[0]
+        if found[0].isprintable()
+        else "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+    )
 
 
 def _time(record: logging.LogRecord) -> str:

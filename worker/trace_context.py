@@ -9,15 +9,15 @@ from typing import NamedTuple
 from worker.records import Headers
 
 PARENT, STATE = "traceparent", "tracestate"
-NAMES = frozenset({PARENT, STATE})
 
 STATE_BYTES_MAX = 512
 STATE_MEMBERS_MAX = 32
 
 _PARENT = re.compile(
-    rb"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})"
-    rb"-(?P<flags>[0-9a-f]{2})(?P<more>-[\x21-\x7e]*)?"
+    rb"(?!ff)(?!00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]*)?",
+    re.DOTALL,
 )
+"""Version 00 has 55 characters; a later one may have more."""
 _MEMBER = re.compile(
     rb"(?P<key>[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
     rb"=(?P<value>[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])"
@@ -30,17 +30,11 @@ class TraceContext(NamedTuple):
     Attributes:
         traceparent: The header's value, as it came.
         tracestate: The headers' values, joined with commas; empty when there is none or it is invalid.
-        trace_id: Not 0.
-        span_id: Not 0.
-        flags: Of one byte.
         state: The members of ``tracestate``, each key once.
     """
 
     traceparent: bytes
     tracestate: bytes
-    trace_id: int
-    span_id: int
-    flags: int
     state: tuple[tuple[str, str], ...]
 
     @property
@@ -52,22 +46,19 @@ class TraceContext(NamedTuple):
 
 def trace_context_of(headers: Headers) -> TraceContext | None:
     """Return the trace context of a message, or None when its traceparent is absent, doubled or invalid."""
-    given = [(lower, value) for name, value in headers if (lower := name.lower()) in NAMES]
-    parents = [value or b"" for name, value in given if name == PARENT]
-    if len(parents) != 1 or (found := _PARENT.fullmatch(parents[0])) is None:
+    parents, states = [], []
+    for name, value in headers:
+        lower = name.lower()
+        if lower == PARENT:
+            parents.append(value or b"")
+        elif lower == STATE and value:
+            states.append(value)
+    if len(parents) != 1 or not _PARENT.fullmatch(parents[0]):
         return None
-    if found["version"] == b"00" and found["more"] is not None:
-        return None
-    tracestate = b",".join(value for name, value in given if name == STATE and value)
-    state = _members(tracestate)
-    return TraceContext(
-        traceparent=parents[0],
-        tracestate=tracestate if state else b"",
-        trace_id=int(found["trace"], 16),
-        span_id=int(found["span"], 16),
-        flags=int(found["flags"], 16),
-        state=tuple(state.items()),
-    )
+    tracestate = b",".join(states)
+    if not tracestate or not (members := _members(tracestate)):
+        return TraceContext(parents[0], b"", ())
+    return TraceContext(parents[0], tracestate, tuple(members.items()))
 
 
 def _members(tracestate: bytes) -> dict[str, str]:

@@ -193,7 +193,7 @@ def end_with_stacks(why: str, code: ExitCode) -> None:
     late = threading.Timer(_LOG_MS_MAX / 1000, os._exit, (code,))
     late.daemon = True
     late.start()
-    log.critical("the threads of this process:\n%s", thread_stacks())
+    log.critical("the threads of this process:\n%s", thread_stacks(), extra={"multiline": True})
     log.critical("%s; the process ends with exit code %d", why, code)
     end(code)
 

@@ -132,7 +132,7 @@ def test_gzipped_or_not_whatever_its_name(file: Path) -> None:
         (gzip.compress(b""), "holds no text"),
         (gzip.compress(b"the secret " * 100)[:-9], "its gzip is damaged"),
         (b"\x1f\x8b" + b"the secret", "its gzip is damaged"),
-        (b"gg\nthe secret \xff", "line 2: The value is not UTF-8"),
+        (b"gg\nthe secret \x00", "line 2: The value holds control characters"),
         (b'\n{"text":"gg"}\nthe secret', "line 3: The value is not JSON"),
         (b'{"text":"gg"}\n{"words":"the secret"}', "line 2: There is no text at /text"),
         (b'{"text":["the secret"]}', "line 1: "),

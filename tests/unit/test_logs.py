@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.trace import TraceState
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from worker.logs import setup_logging
 
@@ -94,6 +97,67 @@ def test_a_json_line_stays_one_line() -> None:
     setup_logging("info", "json", stream)
     LOGGER.info("two\nlines")
     assert stream.getvalue().count("\n") == 1
+
+
+FORGED = "2026-01-31T09:30:00.250Z ERROR   worker.loop: forged"
+HOSTILE = f"a\n{FORGED}\r\x1b[2J\x00\x7f\x85\x9b31m\u2028{FORGED}\u2029\u202e\u2066\ud83d\U000e0001"
+
+
+def unsafe(written: str) -> set[str]:
+    return {character for character in written if not character.isprintable()} - {"\n"}
+
+
+@pytest.mark.parametrize("place", ["message", "argument", "field", "exception", "chained exception"])
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_a_line_cannot_be_forged_and_a_terminal_has_nothing_to_obey(
+    style: Literal["text", "json"], place: str
+) -> None:
+    stream = io.StringIO()
+    setup_logging("info", style, stream)
+    given = None
+    if place == "exception":
+        given = ValueError(HOSTILE)
+    elif place == "chained exception":
+        given = ValueError(HOSTILE)
+        given.__cause__ = KeyError(HOSTILE)
+    message = HOSTILE if place == "message" else "it broke: %s"
+    arguments = () if place == "message" else (HOSTILE if place == "argument" else "here",)
+    LOGGER.error(message, *arguments, exc_info=given, extra={"field": HOSTILE} if place == "field" else None)
+    written = stream.getvalue()
+    assert unsafe(written) == set()
+    first, *more = written.splitlines()
+    assert first[0] == ("{" if style == "json" else "2")
+    assert all(not line or line.startswith("    ") for line in more)
+    assert bool(more) == (style == "text" and "exception" in place)
+    assert "forged" in written
+    if style == "json":
+        assert json.loads(written)["level"] == "error"
+
+
+def test_ordinary_text_is_written_as_it_is() -> None:
+    stream = io.StringIO()
+    setup_logging("info", "text", stream)
+    LOGGER.info("grüße an %s \U0001f600 from C:\\new", "всем")
+    assert stream.getvalue().endswith(" worker.loop: grüße an всем \U0001f600 from C:\\new\n")
+
+
+def test_a_message_of_several_lines_of_our_own_keeps_them() -> None:
+    stream = io.StringIO()
+    setup_logging("info", "text", stream)
+    LOGGER.critical("the threads:\n%s", "thread a:\n  file:1 f\x1b", extra={"multiline": True})
+    assert stream.getvalue().splitlines()[1:] == ["    thread a:", "      file:1 f\\x1b"]
+    assert "multiline" not in stream.getvalue()
+
+
+def test_opentelemetry_says_nothing_of_headers() -> None:
+    stream = io.StringIO()
+    setup_logging("debug", "text", stream)
+    TraceState.from_header(["a\nforged"])
+    TraceState([("\x1b", "forged")])
+    carrier = {"traceparent": "0" * 600, "baggage": "forged;" * 9000}
+    TraceContextTextMapPropagator().extract(carrier)
+    W3CBaggagePropagator().extract(carrier)
+    assert stream.getvalue() == ""
 
 
 def test_pythons_warnings_become_log_lines() -> None:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from worker.errors import ExitCode
+from worker.logs import escaped, escaped_lines
 
 
 class Mark(Enum):
@@ -85,7 +86,8 @@ class Report:
 
     def _print(self, mark: Mark, name: str, said: str, mend: str = "") -> None:
         sign, style = mark.value
-        line = Text().append(sign, style=style).append(f" {name}: ").append(said.replace("\n", "\n    "))
+        said = escaped_lines(said).replace("\n", "\n    ")  # brokers' sentences and names are among it
+        line = Text().append(sign, style=style).append(f" {escaped(name)}: ").append(said)
         if mend:
-            line.append("\n    -> ").append(mend.replace("\n", "\n    -> "), style="cyan")
+            line.append("\n    -> ").append(escaped_lines(mend).replace("\n", "\n    -> "), style="cyan")
         self._console.print(line, soft_wrap=True)

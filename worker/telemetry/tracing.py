@@ -150,11 +150,12 @@ def context_of(headers: Headers) -> SpanContext | None:
     found = trace_context_of(headers)
     if found is None:
         return None
+    _, trace_id, span_id, flags = found.traceparent.split(b"-")[:4]
     return SpanContext(
-        trace_id=found.trace_id,
-        span_id=found.span_id,
+        trace_id=int(trace_id, 16),
+        span_id=int(span_id, 16),
         is_remote=True,
-        trace_flags=TraceFlags(found.flags),
+        trace_flags=TraceFlags(int(flags, 16)),
         trace_state=TraceState(found.state),
     )
 
