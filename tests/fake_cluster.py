@@ -49,6 +49,7 @@ class FakeCluster:
         held: and who has it.
         eager: Whether everyone gives up everything in a rebalance, or only what moves.
         away: Whether the brokers answer nothing.
+        answers_late: Whether they say where partitions start only some time after they were asked.
         too_large: Whether they refuse an output for its size.
     """
 
@@ -64,6 +65,7 @@ class FakeCluster:
     held: dict[Partition, "FakeLog"] = field(default_factory=dict)
     eager: bool = True
     away: bool = False
+    answers_late: bool = False
     too_large: Callable[[Output], bool] = lambda _: False
 
     def produce(self, partition: Partition, value: bytes | None) -> None:

@@ -11,7 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from tests.fake_cluster import FakeCluster, Fate, Transaction
 from worker.errors import KafkaRefused
-from worker.ownership import Ownership, Reset, next_offsets, start
+from worker.ownership import Lookups, Ownership, Reset, next_offsets, start
 from worker.records import Fetched, Output, Partition, Topic
 from worker.standstill import Standing, passed
 
@@ -70,6 +70,8 @@ class FakeLog:
         self._assigned: set[Partition] = set()
         self._waiting: set[Partition] = set()
         self._next: dict[Partition, int] = {}
+        self._lookups = Lookups(0, 0)
+        self._answers: list[tuple[int, dict[Partition, int]]] = []  # the questions' numbers, and the starts
 
     def live_on(self, moment: str) -> None:
         """At either end of a call. Of one without effect (``owns``) there is none: to die there is to die later.
@@ -120,28 +122,44 @@ class FakeLog:
         self._owned.remove(partitions)
         self._cluster.release(partitions, self)
         self._waiting -= set(partitions)
+        self._lookups.forget(partitions)
         self._assigned -= set(partitions)
         self.changes += 1
 
     def _place(self) -> None:
-        """Gives the waiting partitions their positions, unless their offsets are pending: then it tries again."""
+        """Gives waiting partitions the positions that were answered since they were asked for, and asks."""
+        self._take_starts()
+        self._ask_starts()
+        if not self._cluster.answers_late:
+            self._take_starts()
+
+    def _ask_starts(self) -> None:
+        """Asks where the waiting partitions start; about those whose offsets are pending it asks again later."""
         cluster = self._cluster
-        if any(self._waiting & transaction.offsets.keys() for transaction in cluster.open.values()):
-            return
+        pending = {partition for transaction in cluster.open.values() for partition in transaction.offsets}
+        due = self._lookups.due(0, self._waiting - pending)
         starts: dict[Partition, int] = {}
-        for partition in self._waiting:
+        for partition in due:
             low, high = cluster.low.get(partition, 0), len(cluster.inputs[partition])
             begin = start(cluster.committed.get(partition), low=low, high=high, timed=None, reset=Reset())
             assert begin is not None
             starts[partition] = begin
-        found = {
-            partition: begin for partition, begin in starts.items() if begin != cluster.committed.get(partition)
-        }
-        if found and not self._transact((), found):
-            return
-        self._owned.place(starts)
-        self._next |= starts
-        self._waiting = set()
+        self._answers.append((self._lookups.ask(due), starts))
+
+    def _take_starts(self) -> None:
+        """Places what has been answered, but for what was forgotten in the meantime."""
+        answers, self._answers = self._answers, []
+        for number, answer in answers:
+            starts = {partition: answer[partition] for partition in self._lookups.current(number, answer)}
+            self._lookups.forget(starts)
+            committed = self._cluster.committed
+            found = {partition: begin for partition, begin in starts.items() if begin != committed.get(partition)}
+            if found and not self._transact((), found):
+                self._lookups.forget(self._waiting)
+                return
+            self._owned.place(starts)
+            self._next |= starts
+            self._waiting -= starts.keys()
 
     def _fetch(self, records_max: int) -> list[Fetched]:
         found: list[Fetched] = []
@@ -250,6 +268,7 @@ class FakeLog:
     def _forget(self) -> None:
         self._waiting |= set(self._owned.partitions)
         self._owned.remove(self._waiting)
+        self._lookups.forget(self._waiting)
         self.changes += 1
 
     @mortal

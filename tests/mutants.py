@@ -41,6 +41,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "error injection": ["tests/contract/test_error_injection.py", "-k", "goes_on_after and END_TXN"],
     "late requests": ["tests/contract/test_network.py", "-k", "arrives_late and END_TXN"],
     "drain": ["tests/property/test_loop.py", "-k", "told_to_end"],
+    "recreated topics": ["tests/contract/test_recreated_topics.py", "-k", "was_down"],
     "starts": ["tests/contract/test_worker_starts.py", "-k", "a_time_to_start_at"],
 }
 
@@ -143,6 +144,20 @@ MUTANTS = (
     ),
     # ---- what is committed
     Mutant(
+        fault="start of another assignment used",
+        file="worker/ownership.py",
+        old="return [partition for partition in partitions if self._asked.get(partition) == number]",
+        new="return list(partitions)",
+        suites=["simulation"],
+    ),
+    Mutant(
+        fault="offset of a log that is gone used",
+        file="worker/topic_ids.py",
+        old="return of == known if of else not self._gone.get(topic)",
+        new="return True",
+        suites=["recreated topics"],
+    ),
+    Mutant(
         fault="last offset committed instead of the next",
         file="worker/ownership.py",
         old="return {record.partition: record.next_offset for record in records}",
@@ -187,8 +202,8 @@ MUTANTS = (
     Mutant(
         fault="start not committed before the first record",
         file="worker/session.py",
-        old="if chosen and not self._commit([], chosen, None):",
-        new="if False:",
+        old="if not starts or (found.chosen and not self._commit([], found.chosen, None)):",
+        new="if not starts:",
         suites=["starts"],
     ),
     # ---- after a transaction that failed

@@ -130,6 +130,17 @@ class Scene:
         answer = self._admin.list_consumer_group_offsets(asked)[self.group].result(KAFKA_S_MAX)
         return {Partition(at.topic, at.partition): at.offset for at in answer.topic_partitions or ()}
 
+    def set_offset(self, offset: int, metadata: str = "") -> None:
+        """Sets the group's offset of the first input partition, as ``kafka-consumer-groups.sh`` does."""
+        at = TopicPartition(next(iter(self.inputs)), 0, offset, metadata)
+        asked = ConsumerGroupTopicPartitions(self.group, [at])
+
+        def done() -> bool:
+            answer = self._admin.alter_consumer_group_offsets([asked])[self.group].result(KAFKA_S_MAX)
+            return all(one.error is None for one in answer.topic_partitions)
+
+        eventually(done, lambda: self.group, seconds_max=KAFKA_S_MAX)  # the coordinator may still be loading
+
     def input_ends(self) -> dict[Partition, int]:
         """Where the next messages will stand; without the partitions that are empty."""
         ends = self._ends(self.inputs, IsolationLevel.READ_COMMITTED)

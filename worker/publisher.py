@@ -125,7 +125,7 @@ class Publisher:
     def publish(
         self,
         outputs: Sequence[Output],
-        next_offsets: Mapping[Partition, int],
+        next_offsets: Sequence[TopicPartition],
         metadata: object,
         refusal: Event | None,
     ) -> bool:
@@ -147,7 +147,7 @@ class Publisher:
         is_trial = self._careful and self._refused.holds_suspect(outputs)
         self._attempt = _Attempt(
             outputs=self._refused.suspects_last(outputs) if is_trial else outputs,
-            offsets=[TopicPartition(p.topic, p.number, offset) for p, offset in next_offsets.items()],
+            offsets=list(next_offsets),
             metadata=metadata,
             started_ms=self._clock(),
             is_trial=is_trial,

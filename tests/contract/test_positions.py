@@ -2,17 +2,22 @@
 
 import logging
 import threading
+import time
 
+import orjson
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined] # theirs to export
 
 from tests.owner import forward_of, owner
-from tests.scene import KAFKA_S_MAX, Scene, chat
+from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
 from worker.classifier import Classifier
 from worker.errors import ExitCode, Protected
+from worker.records import Topic
 
 pytestmark = pytest.mark.kafka
+
+log = logging.getLogger(__name__)
 
 IMPATIENT = '{"consumer.topic.metadata.refresh.interval.ms": "200"}'  # by default five minutes
 
@@ -61,6 +66,69 @@ def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: Scene, c
         worker.turn_until_judged(1)
     assert refusal.value.exit_code is ExitCode.PROTECTED
     assert set(scene.committed().values()) == {2}
+
+
+def test_a_committed_offset_beyond_the_end_stops_the_worker_and_nothing_is_judged_again(
+    scene: Scene, classifier: Classifier
+) -> None:
+    scene.send([chat("judged before the log was truncated")] * 10)
+    [topic] = scene.inputs
+    scene.set_offset(1010)
+    with (
+        owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="earliest"), classifier) as worker,
+        pytest.raises(
+            Protected, match=r"has committed offset 1010, but the log ends at 10: it was trunc"
+        ) as refusal,
+    ):
+        worker.turn_until_judged(1)
+    assert refusal.value.exit_code is ExitCode.PROTECTED
+    assert f"--group {scene.group} --topic {topic}:0 --reset-offsets --execute" in str(refusal.value)
+    assert "earliest" not in str(refusal.value)
+    assert "retention" not in str(refusal.value)
+    assert set(scene.committed().values()) == {1010}
+    assert scene.readable() == 0
+
+
+@pytest.mark.parametrize(
+    "group", [{"KAFKA__GROUP_PROTOCOL": "consumer"}, {"KAFKA__ASSIGNMENT_STRATEGY": "roundrobin"}], ids=str
+)
+def test_two_hundred_partitions_that_are_added_hold_no_turn_up(
+    group: dict[str, str], scene: Scene, classifier: Classifier
+) -> None:
+    [topic] = scene.inputs
+    longest_s = 0.0
+    with owner(scene.environ(KAFKA__PROPERTIES=IMPATIENT, **group), classifier) as worker:
+        scene.send([chat("before")])
+        worker.turn_until_judged(1)
+        admin = AdminClient(scene.client)
+        admin.create_partitions([NewPartitions(topic, 201)])[topic].result(KAFKA_S_MAX)
+        scene.inputs[topic] = 201
+        producer = Producer(scene.client)
+        for number in range(201):
+            producer.produce(topic, chat("after"), partition=number)
+        assert producer.flush(KAFKA_S_MAX) == 0
+        deadline = time.monotonic() + 60
+        while worker.loop.tally.records < 202:
+            began = time.monotonic()
+            assert began < deadline, worker.loop.tally
+            worker.loop.turn()
+            longest_s = max(longest_s, time.monotonic() - began)
+    log.info("the longest turn took %.2f s", longest_s)
+    assert longest_s < 10, "the bound of /livez is 30 s"
+    assert scene.ledger().clean
+
+
+def test_a_timestamp_of_minus_one_is_none(scene: Scene, classifier: Classifier) -> None:
+    producer = Producer(scene.client)
+    producer.produce(next(iter(scene.inputs)), chat("of a producer without a clock"), partition=0, timestamp=-1)
+    producer.produce(next(iter(scene.inputs)), b"no JSON", partition=0, timestamp=-1)
+    assert producer.flush(KAFKA_S_MAX) == 0
+    with owner(scene.environ(), classifier) as worker:
+        worker.turn_until_judged(2)
+    [verdict] = scene.read(Topic.VERDICT)
+    assert orjson.loads(verdict.value() or b"")["source"]["timestamp_ms"] is None
+    [dead_letter] = scene.read(Topic.DEAD_LETTER)
+    assert "moderation.source.timestamp_ms" not in dict(headers_of(dead_letter))
 
 
 def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_more(

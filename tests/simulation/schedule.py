@@ -52,6 +52,7 @@ def schedule(seed: int) -> list[Step]:
     busy = dice.choice([0.3, 0.7, 0.95])
     workers = dice.randrange(1, WORKERS + 1)
     steps = [Step(World.incremental)] if dice.random() < 0.5 else []
+    steps += [Step(World.late)] * (seed % 2)
     steps += [Step(World.begin, worker) for worker in range(workers)]
     for _ in range(dice.randrange(20, 100)):
         event = dice.random()

@@ -138,6 +138,10 @@ class World:
         """From here on a rebalance takes only what moves."""
         self.cluster.eager = False
 
+    def late(self, _: int, __: object) -> None:
+        """From here on a worker hears where its partitions start a poll later than it asks."""
+        self.cluster.answers_late = True
+
     def fate(self, worker: int, fate: Fate) -> None:
         """Worker {who}: the next transaction will be {how}."""
         if worker in self._alive:

@@ -1,6 +1,16 @@
 """Which work may be committed."""
 
-from worker.ownership import Ownership, Progress, Reset, group_member, is_member, next_offsets, start
+from worker.ownership import (
+    Lookups,
+    Ownership,
+    Progress,
+    Reset,
+    group_member,
+    is_member,
+    is_truncated,
+    next_offsets,
+    start,
+)
 from worker.records import Partition
 
 
@@ -39,8 +49,36 @@ def test_without_a_committed_offset_the_settings_decide() -> None:
 
 def test_a_position_that_retention_has_overtaken_goes_to_the_first_there_is() -> None:
     assert start(1, low=3, high=9, timed=None, reset=Reset()) == 3
-    assert start(12, low=3, high=9, timed=None, reset=Reset(time_ms=1)) == 3
     assert start(1, low=3, high=9, timed=None, reset=Reset(refuse=True)) is None
+
+
+def test_a_log_that_ends_before_the_committed_offset_was_truncated() -> None:
+    assert is_truncated(10, high=9)
+    assert not is_truncated(9, high=9)
+
+
+def test_an_answer_counts_only_for_the_question_that_it_belongs_to() -> None:
+    one, other, lookups = Partition("messages", 0), Partition("messages", 1), Lookups(100, 400)
+    first = lookups.ask(lookups.due(0, [one, other]))
+    assert lookups.due(0, [one, other]) == set()
+    lookups.forget([one])
+    assert lookups.current(first, [one, other]) == [other]
+    second = lookups.ask(lookups.due(0, [one, other]))
+    assert lookups.current(first, [one, other]) == [other]
+    assert lookups.current(second, [one, other]) == [one]
+
+
+def test_a_partition_is_asked_about_again_after_pauses_that_grow_up_to_a_bound() -> None:
+    partition, lookups = Partition("messages", 0), Lookups(100, 400)
+    now_ms, pauses = 0, []
+    for _ in range(5):
+        lookups.ask([partition])
+        lookups.again(now_ms, partition)
+        asked_ms = now_ms
+        while not lookups.due(now_ms, [partition]):
+            now_ms += 1
+        pauses.append(now_ms - asked_ms)
+    assert pauses == [100, 200, 400, 400, 400]
 
 
 def test_nothing_is_committed_for_no_records() -> None:

@@ -1,0 +1,124 @@
+"""Partitions without a leader, brokers that come back, and links that are slow: the other partitions are judged."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # theirs to export
+
+from tests.owner import owner
+from tests.proxy import Network, Proxy
+from tests.scene import KAFKA_S_MAX, Scene, chat
+from worker.classifier import Classifier
+from worker.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.ownership import Reset
+from worker.records import Partition, Topic
+from worker.starts import Starts
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+log = logging.getLogger(__name__)
+
+EACH = 50
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[Broker]:
+    """Each test leaves all of them running."""
+    with running_broker(nodes=3, extra_properties=QUICK_RETURN) as three:
+        yield three
+
+
+def spread(brokers: Broker) -> Scene:
+    """An input topic with a partition on each node, without replicas; the outputs have three."""
+    scene = Scene(brokers.bootstrap_servers, "demo")
+    [topic] = scene.inputs
+    scene.create(without=[topic])
+    create_spread(scene)
+    return scene
+
+
+def create_spread(scene: Scene) -> None:
+    [topic] = scene.inputs
+    nodes = [[number] for number in (1, 2, 3)]
+    admin = AdminClient(scene.client)
+    admin.create_topics([NewTopic(topic, num_partitions=3, replica_assignment=nodes)])[topic].result(KAFKA_S_MAX)
+
+
+def produce(scene: Scene, name: str, each: int) -> None:
+    producer = Producer(scene.client)
+    for number in range(3 * each):
+        key = f"{name}-{number % 3}-{number // 3}"
+        producer.produce(next(iter(scene.inputs)), chat(name), key=key, partition=number % 3)
+    assert producer.flush(KAFKA_S_MAX) == 0
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_the_other_partitions_are_judged_while_one_has_no_leader(
+    protocol: str, brokers: Broker, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = spread(brokers)
+    produce(scene, "message", EACH)
+    brokers.nodes[2].kill()
+    try:
+        with (
+            caplog.at_level(logging.INFO),
+            owner(scene.environ(KAFKA__GROUP_PROTOCOL=protocol), classifier) as worker,
+        ):
+            worker.turn_until_judged(2 * EACH)
+            worker.turn_until(lambda: "no leader answers for " in caplog.text)
+            assert f"no leader answers for {next(iter(scene.inputs))}[2], for" in caplog.text
+            brokers.nodes[2].start()
+            began = time.monotonic()
+            worker.turn_until_judged(3 * EACH)
+            log.info("judged %.1f s after the node came back", time.monotonic() - began)
+    finally:
+        brokers.nodes[2].start()
+    assert scene.ledger().clean
+
+
+def test_a_topic_created_again_with_a_younger_leader_epoch_is_read_at_once(
+    brokers: Broker, classifier: Classifier
+) -> None:
+    # A client that keeps the old log's leader epoch takes the new log's metadata for old, and never fetches.
+    scene = spread(brokers)
+    [topic] = scene.inputs
+    for node in brokers.nodes:
+        node.stop()
+        node.start()
+    produce(scene, "old", EACH)
+    admin = AdminClient(scene.client)
+    with owner(scene.environ(), classifier) as worker:
+        worker.turn_until_judged(3 * EACH)
+        admin.delete_topics([topic])[topic].result(KAFKA_S_MAX)
+        create_spread(scene)
+        produce(scene, "new", 2 * EACH)
+        began = time.monotonic()
+        worker.turn_until(lambda: worker.loop.tally.records >= 9 * EACH)
+        log.info("judged %.1f s after the topic was created again", time.monotonic() - began)
+    found = Counter((message.key() or b"").decode() for message in scene.read(Topic.VERDICT))
+    assert len(found) == 9 * EACH
+    assert set(found.values()) == {1}
+
+
+@pytest.mark.parametrize("one_way_ms", [600])
+def test_starts_are_found_over_a_link_whose_round_trip_is_longer_than_a_second(
+    one_way_ms: int, proxied_scene: Scene, proxy: Proxy
+) -> None:
+    partition = Partition(next(iter(proxied_scene.inputs)), 0)
+    starts = Starts({"bootstrap.servers": proxy.address}, group_id=proxied_scene.group, reset=Reset(time_ms=0))
+    proxy.network = Network(delay_ms=one_way_ms)
+    deadline = time.monotonic() + 60
+    longest_s = 0.0
+    chosen: dict[Partition, int] = {}
+    while not chosen:
+        began = time.monotonic()
+        assert began < deadline
+        chosen = starts.find(time.monotonic_ns() // 1_000_000, {partition}, set()).chosen
+        longest_s = max(longest_s, time.monotonic() - began)
+    proxy.network = Network()
+    assert chosen == {partition: 0}
+    assert longest_s < 1

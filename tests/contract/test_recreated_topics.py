@@ -1,0 +1,128 @@
+"""An input topic that is deleted and created again is another log: all of it is judged, once."""
+
+import logging
+import time
+from collections import Counter
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # theirs to export
+
+from tests.owner import Owner, owner
+from tests.scene import KAFKA_S_MAX, Scene, chat
+from worker.classifier import Classifier
+from worker.errors import Protected
+from worker.records import Topic
+
+pytestmark = pytest.mark.kafka
+
+OLD, NEW = 500, 800
+GROUPS = {
+    "roundrobin": {},
+    "cooperative-sticky": {"KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky"},
+    "consumer": {"KAFKA__GROUP_PROTOCOL": "consumer"},
+}
+
+
+@pytest.fixture
+def scene(bootstrap_servers: str) -> Scene:
+    made = Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    made.create()
+    return made
+
+
+def produce(scene: Scene, name: str, count: int) -> None:
+    """Sends messages with the keys ``name-0``, ``name-1`` and so on, by a client that knows no earlier topic."""
+    producer = Producer(scene.client)
+    for number in range(count):
+        producer.produce(next(iter(scene.inputs)), chat(name), key=f"{name}-{number}", partition=0)
+    assert producer.flush(KAFKA_S_MAX) == 0
+
+
+def delete(scene: Scene) -> None:
+    admin = AdminClient(scene.client)
+    admin.delete_topics(list(scene.inputs))[next(iter(scene.inputs))].result(KAFKA_S_MAX)
+
+
+def create(scene: Scene) -> None:
+    """Creates the topic as soon as the brokers have forgotten the old one."""
+    topic, partitions = next(iter(scene.inputs.items()))
+    admin = AdminClient(scene.client)
+    deadline = time.monotonic() + KAFKA_S_MAX
+    while True:
+        try:
+            admin.create_topics([NewTopic(topic, partitions)])[topic].result(KAFKA_S_MAX)
+        except KafkaException:
+            assert time.monotonic() < deadline
+        else:
+            return
+
+
+def judged(scene: Scene) -> Counter[str]:
+    """How often each message has a verdict, by its key."""
+    return Counter((message.key() or b"").decode() for message in scene.read(Topic.VERDICT))
+
+
+def turning(worker: Owner, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    worker.turn_until(lambda: time.monotonic() >= until)
+
+
+def assert_each_judged_once(scene: Scene) -> None:
+    expected = Counter([f"old-{number}" for number in range(OLD)] + [f"new-{number}" for number in range(NEW)])
+    found = judged(scene)
+    assert found == expected, (len(expected - found), "missing", len(found - expected), "doubled")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("gap_s", [0, 0.2, 1, 5])
+def test_each_message_of_the_new_log_is_judged_once(
+    gap_s: float, group: str, scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = scene.environ(POLICY__THRESHOLD="1", **GROUPS[group])
+    with caplog.at_level(logging.INFO), owner(environ, classifier) as worker:
+        produce(scene, "old", OLD)
+        worker.turn_until_judged(OLD)
+        delete(scene)
+        turning(worker, gap_s)
+        create(scene)
+        produce(scene, "new", NEW)
+        worker.turn_until(lambda: scene.committed() == scene.input_ends())
+    assert_each_judged_once(scene)
+    assert "was deleted and created again: its id was " in caplog.text
+
+
+def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down(
+    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ, admin = scene.environ(POLICY__THRESHOLD="1"), AdminClient(scene.client)
+    with owner(environ, classifier) as worker:
+        produce(scene, "old", OLD)
+        worker.turn_until_judged(OLD)
+    asked = [ConsumerGroupTopicPartitions(scene.group)]
+    answer = admin.list_consumer_group_offsets(asked)[scene.group].result(KAFKA_S_MAX)
+    kept = next(iter(answer.topic_partitions or ()))
+    delete(scene)
+    create(scene)
+    produce(scene, "new", NEW)
+    # The coordinator deletes the offsets of a deleted topic; a tool that copies offsets brings them back.
+    scene.set_offset(kept.offset, kept.metadata or "")
+    with caplog.at_level(logging.WARNING), owner(environ, classifier) as worker:
+        worker.turn_until(lambda: scene.committed() == scene.input_ends())
+    assert_each_judged_once(scene)
+    assert "[0] starts at 0, where WORKER_KAFKA__AUTO_OFFSET_RESET says; the topic was deleted" in caplog.text
+
+
+def test_where_no_start_is_to_be_chosen_a_topic_created_again_ends_the_worker(
+    scene: Scene, classifier: Classifier
+) -> None:
+    produce(scene, "old", 1)
+    with owner(scene.environ(), classifier) as worker:
+        worker.turn_until_judged(1)
+    with owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker:
+        worker.turn_until(lambda: len(worker.session.partitions) == 1)
+        delete(scene)
+        create(scene)
+        produce(scene, "new", 2)
+        with pytest.raises(Protected, match=r"the topic was deleted and created again: its id was .* and is "):
+            turning(worker, 60)
