@@ -302,7 +302,7 @@ class Publisher:
             level = logging.DEBUG
         log.log(level, "%s: %s %s", CALLS[state], event.value, self._attempt.failure.text)
 
-    def _note_commit(self, next_offsets: Mapping[Partition, int]) -> None:
+    def _note_commit(self, next_offsets: Sequence[TopicPartition]) -> None:
         now_ms = self._clock()
         self._suspicion.committed(now_ms, now_ms - self._attempt.started_ms)
         if (
@@ -313,7 +313,8 @@ class Publisher:
         if self._backoff.succeeded():
             log.info("committed again, after %d attempts in %.1f s", attempts, (now_ms - since_ms) / 1000)
         if self._careful:
-            self._careful = self._refused.committed(next_offsets)
+            done = {Partition(at.topic, at.partition): at.offset for at in next_offsets}
+            self._careful = self._refused.committed(done)
 
     def _note_failure(self) -> None:
         """Draws conclusions from an attempt that was not committed.
