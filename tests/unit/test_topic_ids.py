@@ -75,7 +75,7 @@ def test_the_first_id_is_no_change() -> None:
 
 
 def test_debug_lines_reach_the_log_only_when_they_were_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "librdkafka"):
         heard({}, ("TOPIC", "quiet"))
         heard({"debug": "cgrp"}, ("TOPIC", "loud"))
     assert "quiet" not in caplog.text
