@@ -1,17 +1,19 @@
 """Topics, a group, and what stands in them: the Kafka of one test of the worker."""
 
 import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
+    KafkaException,
     Message,
     Producer,
     TopicPartition,
@@ -24,7 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
     OffsetSpec,
 )
 
-from tests.worker_process import WorkerProcess, eventually
+from tests.worker_process import LOOK_AGAIN_S, WorkerProcess, eventually
 from worker.demo.reading import read_topics
 from worker.ledger import Ledger, audit
 from worker.reading import open_reader
@@ -32,6 +34,8 @@ from worker.records import Partition, Topic
 from worker.topics import TopicSpec, create_topics
 
 KAFKA_S_MAX = 10
+STARTING = {"COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION"}
+Answer = TypeVar("Answer")
 
 
 class Scene:
@@ -127,7 +131,7 @@ class Scene:
     def committed(self) -> dict[Partition, int]:
         """The group's offsets; without the partitions that have none."""
         asked = [ConsumerGroupTopicPartitions(self.group)]
-        answer = self._admin.list_consumer_group_offsets(asked)[self.group].result(KAFKA_S_MAX)
+        answer = answered(lambda: self._admin.list_consumer_group_offsets(asked)[self.group].result(KAFKA_S_MAX))
         return {Partition(at.topic, at.partition): at.offset for at in answer.topic_partitions or ()}
 
     def set_offset(self, offset: int, metadata: str = "") -> None:
@@ -197,8 +201,24 @@ class Scene:
     def _ends(self, topics: Mapping[str, int], level: IsolationLevel) -> dict[Partition, int]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
         asked = {TopicPartition(name, number): latest for name, count in topics.items() for number in range(count)}
-        answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=KAFKA_S_MAX)
-        return {Partition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
+
+        def ends() -> dict[Partition, int]:
+            answers = self._admin.list_offsets(asked, isolation_level=level, request_timeout=KAFKA_S_MAX)
+            return {Partition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
+
+        return answered(ends)
+
+
+def answered(ask: Callable[[], Answer]) -> Answer:
+    """Ask a broker that has just started again, while it loads what it coordinates."""
+    deadline = time.monotonic() + KAFKA_S_MAX
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].name() not in STARTING or time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_AGAIN_S)
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
