@@ -54,6 +54,7 @@ def owner(
     clock: Callable[[], int] = monotonic_ms,
     survey_ms: int = 5_000,
     stall_ms: int = 30_000,
+    blocked_ms: int = 20_000,
 ) -> Iterator[Owner]:
     """Joins the group, and leaves it at the end of the block.
 
@@ -64,9 +65,10 @@ def owner(
         clock: The session's, in milliseconds.
         survey_ms: As the session's option.
         stall_ms: The same.
+        blocked_ms: The same.
     """
     settings = load_settings(environ, {Need.KAFKA, Need.MODEL}).settings
-    options = replace(session_options(settings), survey_ms=survey_ms, stall_ms=stall_ms)
+    options = replace(session_options(settings), survey_ms=survey_ms, stall_ms=stall_ms, blocked_ms=blocked_ms)
     session = Session(options, clock=clock, watch=watch)
     try:
         session.subscribe()

@@ -30,6 +30,7 @@ from worker.publisher_options import PublisherOptions
 from worker.quiet import Quiet
 from worker.records import Fetched, Headers, Output, Partition
 from worker.starts import Starts
+from worker.throttling import Throttling, throttled_client
 from worker.topic_ids import ConsumerLog, stamp
 from worker.transaction import CONSUMER_ERRORS, Event, Refusal
 
@@ -56,6 +57,7 @@ class SessionOptions:
         admin_config: librdkafka's properties for a client that asks how far there is something to read.
         survey_ms: How often it asks.
         stall_ms: How long a partition may stand still although there is something to read.
+        blocked_ms: How long another producer's transaction may be open without a warning.
     """
 
     consumer_config: Mapping[str, Any]
@@ -66,6 +68,7 @@ class SessionOptions:
     admin_config: Mapping[str, Any]
     survey_ms: int = 5_000
     stall_ms: int = 30_000
+    blocked_ms: int = 20_000
 
 
 class Session:
@@ -92,7 +95,14 @@ class Session:
         membership = Membership.of(options.consumer_config, options.input_topics)
         self._complaints = Complaints(membership, options.admin_config)
         self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._complaints.hear)
-        self._quiet = Quiet(options.admin_config, survey_ms=options.survey_ms, stall_ms=options.stall_ms)
+        self._throttling = Throttling(throttled_client(options.consumer_config))
+        self._quiet = Quiet(
+            options.admin_config,
+            survey_ms=options.survey_ms,
+            stall_ms=options.stall_ms,
+            queued_records=int(options.consumer_config.get("queued.min.messages", 100_000)),  # librdkafka's default
+            blocked_ms=options.blocked_ms,
+        )
         self._starts = Starts(
             options.admin_config, group_id=options.consumer_config["group.id"], reset=options.reset
         )
@@ -220,7 +230,7 @@ class Session:
 
     def _look_after_the_quiet(self, now_ms: int) -> None:
         """Commits the places of those that are idle, and joins the group anew when one is stalled."""
-        if self._paused:
+        if self._throttling.is_throttled(now_ms) or self._paused:
             self._quiet.excuse()
         findings = self._quiet.look(now_ms, self._consumer, self._owned)
         if findings is None or self._paused:
@@ -331,7 +341,8 @@ class Session:
     def _new_consumer(self) -> Consumer:
         config = self._options.consumer_config
         lines = ConsumerLog(config, self._on_topic_id)
-        return client(Consumer, {**config, "debug": lines.debug, "error_cb": self._complaints.hear}, lines)
+        callbacks = {"error_cb": self._complaints.hear, "throttle_cb": self._throttling.hear}
+        return client(Consumer, {**config, "debug": lines.debug, **callbacks}, lines)
 
     # ---- what Kafka says -------------------------------------------------------------------------------------
 

@@ -23,11 +23,13 @@ class Standing:
         progress: How far it has come.
         end: The next offset that a read_committed reader can't reach yet, as a broker said when it was asked.
         fetched_end: The high watermark, as the last fetch brought it; negative: none did.
+        high: The high watermark, as a broker said when it was asked; 0: it did not say.
     """
 
     progress: Progress
     end: int
     fetched_end: int
+    high: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +61,10 @@ class Stalls:
     def __init__(self, patience_ms: int) -> None:
         self._patience_ms = patience_ms
         self._suspicions: dict[Partition, _Suspicion] = {}
+        self._positions: dict[Partition, int] = {}
 
     def find(self, now_ms: int, turnovers: float, standings: Mapping[Partition, Standing]) -> dict[Partition, int]:
-        """The stalled partitions, each with its position.
+        """The stalled partitions, each with its position; none while any partition moves: then reading is slow.
 
         Args:
             now_ms: The time.
@@ -74,7 +77,10 @@ class Stalls:
             for partition, standing in standings.items()
             if not standing.progress.in_hand and standing.progress.position < standing.end
         }
-        known = self._suspicions
+        positions = {partition: standing.progress.position for partition, standing in standings.items()}
+        moved = any(position > self._positions.get(one, position) for one, position in positions.items())
+        self._positions = positions
+        known = {} if moved else self._suspicions
         self._suspicions = {
             partition: known[partition]
             if partition in known and known[partition].position == suspicion.position

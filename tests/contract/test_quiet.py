@@ -1,8 +1,12 @@
 """Partitions from which nothing comes, on a real Kafka: because there is nothing, or because something is wrong."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from tests.kafka_tools import install_tools
 from tests.owner import Owner, owner
 from tests.scene import Scene, chat
 from worker.classifier import Classifier
@@ -94,3 +98,54 @@ def test_a_backlog_that_nobody_has_told_of_for_long_is_unknown_and_not_none(
         ahead_ms = 60_000  # as if no broker had answered since
         assert worker.session.backlog() == {}
         worker.turn_until(lambda: len(worker.session.backlog()) == 2)
+
+
+def test_a_transaction_that_hangs_is_logged_and_what_is_behind_it_is_judged_after_its_abort(
+    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = upstream_of(scene)
+    topic = next(iter(scene.inputs))
+    plain = Producer(scene.client)
+    with (
+        caplog.at_level("INFO"),
+        owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS, blocked_ms=500) as worker,
+    ):
+        scene.send([chat("before")] * 2)
+        worker.turn_until_judged(2)
+        upstream.begin_transaction()
+        upstream.produce(topic, chat("never"), partition=0)
+        upstream.flush()
+        for number in range(100):
+            plain.produce(topic, chat(f"behind {number}"), partition=0)
+            plain.produce(topic, chat(f"free {number}"), partition=1)
+        plain.flush()
+        worker.turn_until_judged(102)
+        worker.turn_until(lambda: any("is blocked at offset" in line for line in caplog.messages))
+        [line] = [line for line in caplog.messages if "is blocked at offset" in line]
+        assert "101 messages wait behind it" in line
+        assert sum(worker.session.backlog().values()) == 0  # a scaler that goes by it starts nothing
+        upstream.abort_transaction()
+        worker.turn_until_judged(202)
+        worker.turn_until(lambda: any("is no longer blocked" in line for line in caplog.messages))
+    assert scene.ledger().doubled == 0
+
+
+def test_a_fetch_quota_makes_a_worker_slow_and_is_no_stall(
+    bootstrap_servers: str, classifier: Classifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install_tools(tmp_path)
+    scene = Scene(bootstrap_servers, "demo", inputs=(12,), partitions=2)
+    scene.create()
+    client_id = f"throttled-{scene.group}"
+    configs = [str(tmp_path / "kafka-configs.sh"), "--bootstrap-server", bootstrap_servers, "--alter"]
+    quota = ["--add-config", "consumer_byte_rate=20000", "--entity-type", "clients", "--entity-name", client_id]
+    subprocess.run([*configs, *quota], check=True, timeout=120)
+    environ = {**scene.environ(), "WORKER_KAFKA__CLIENT_ID": client_id}
+    scene.send([chat("good morning " * 80)] * 480)  # 0.5 MB: a quota allows 11 s of its rate before it throttles
+    with owner(environ, classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+        worker.turn_until(lambda: len(worker.session.partitions) == 12)
+        changes = worker.session.changes
+        worker.turn_until_judged(480)
+        assert worker.session.changes == changes
+    assert any("throttles this consumer" in line and client_id in line for line in caplog.messages)
+    assert scene.ledger().clean

@@ -70,3 +70,11 @@ def test_a_pause_excuses_all() -> None:
     stalls.find(0, 0, {ONE: STILL})
     stalls.forget()
     assert stalls.find(PATIENCE_MS, 9, {ONE: STILL}) == {}
+
+
+def test_while_another_partition_moves_it_is_slow_and_not_stalled() -> None:
+    stalls, other = Stalls(PATIENCE_MS), Partition("messages", 1)
+    for turn in range(10):
+        moving = replace(STILL, progress=replace(DONE, position=11 + turn), end=99)
+        assert stalls.find(turn * PATIENCE_MS, 9 * turn, {ONE: STILL, other: moving}) == {}
+    assert stalls.find(10 * PATIENCE_MS, 90, {ONE: STILL, other: moving}) == {ONE: 10, other: 20}

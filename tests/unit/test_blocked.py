@@ -1,0 +1,37 @@
+"""Another producer's open transaction: when it blocks a partition, and when it is an ordinary one."""
+
+from dataclasses import replace
+
+import pytest
+
+from worker.blocked import Block, Blocks
+from worker.ownership import Progress
+from worker.records import Partition
+from worker.standstill import Standing
+
+ONE = Partition("messages", 0)
+OPEN = Standing(progress=Progress(committed=10, delivered=10, position=10), end=10, fetched_end=10, high=110)
+PATIENCE_MS = 1000
+
+
+def test_a_last_stable_offset_that_does_not_move_blocks() -> None:
+    blocks = Blocks(PATIENCE_MS)
+    assert blocks.find(0, {ONE: OPEN}) == {}
+    assert blocks.find(PATIENCE_MS - 1, {ONE: OPEN}) == {}
+    assert blocks.find(PATIENCE_MS, {ONE: OPEN}) == {ONE: Block(offset=10, messages=100, age_ms=PATIENCE_MS)}
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        pytest.param(replace(OPEN, high=10), id="no transaction is open"),
+        pytest.param(replace(OPEN, high=0), id="the high watermark is not known"),
+        pytest.param(replace(OPEN, end=11, progress=replace(OPEN.progress, position=11)), id="it moved"),
+        pytest.param(replace(OPEN, end=12), id="there is more to read before it"),
+    ],
+)
+def test_an_ordinary_transaction_does_not_block(standing: Standing) -> None:
+    blocks = Blocks(PATIENCE_MS)
+    blocks.find(0, {ONE: OPEN})
+    blocks.find(500, {ONE: standing})
+    assert blocks.find(PATIENCE_MS, {ONE: OPEN}) == {}
