@@ -1,9 +1,16 @@
-"""Questions about topics and offsets, asked on an admin client. The answers are futures: nobody waits for them."""
+"""Questions about topics and offsets. The answers are futures: nobody waits for them.
+
+The group's offsets are asked for by a consumer that never joins the group, on a thread of its own. The admin
+client's ``list_consumer_group_offsets`` must not be used: when the coordinator answers NOT_COORDINATOR, as after
+any restart of a broker, librdkafka 2.16 hands the answer to the client's group. An admin client has none, and the
+process ends with SIGSEGV (confluent-kafka-javascript issue 374 has the stack).
+"""
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
 from worker.records import Partition
@@ -13,6 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 ANSWER_S_MAX = 30.0  # a new connection may take five round trips before the answer; each may take 5 s
+COMMITTED_S_MAX = 10.0  # an offset that a transaction holds is waited for inside the call
 # By default the client renews its choice of the broker that describes topics every five minutes only.
 _REFRESH = {"topic.metadata.refresh.interval.ms": 1_000}
 
@@ -29,18 +37,23 @@ class OffsetQueries:
         self.group_id = group_id
         self._config = {"log_level": 0, **config, **_REFRESH}
         self._admin: AdminClient | None = None
+        self._reader: Consumer | None = None
+        self._thread = ThreadPoolExecutor(1, "committed-offsets")
 
     def topics(self, names: Collection[str]) -> "Mapping[str, Future[Any]]":
         """Asks for the ids of topics, and who leads their partitions."""
         return self._client.describe_topics(TopicCollection(sorted(names)), request_timeout=ANSWER_S_MAX)
 
-    def committed(self, partitions: Collection[Partition]) -> "Future[Any]":
-        """Asks for the group's offsets; where a transaction holds one, the answer is UNSTABLE_OFFSET_COMMIT."""
-        asked = ConsumerGroupTopicPartitions(self.group_id, [TopicPartition(*one) for one in sorted(partitions)])
-        answers = self._client.list_consumer_group_offsets(
-            [asked], require_stable=True, request_timeout=ANSWER_S_MAX
-        )
-        return answers[self.group_id]
+    def committed(self, partitions: Collection[Partition]) -> "Future[list[TopicPartition]]":
+        """Ask for the group's offsets; while a transaction holds one of them, there is no answer."""
+        return self._thread.submit(self._committed, [TopicPartition(*one) for one in sorted(partitions)])
+
+    def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        if self._reader is None:
+            # read_committed is what makes the coordinator hold back offsets of open transactions.
+            ours = {"group.id": self.group_id, "enable.auto.commit": False, "isolation.level": "read_committed"}
+            self._reader = Consumer({**self._config, **ours, "error_cb": lambda _: None})
+        return self._reader.committed(partitions, timeout=COMMITTED_S_MAX)
 
     def first(self, partitions: Collection[Partition]) -> "Mapping[Partition, Future[Any]]":
         """Asks for the first offset that there is."""

@@ -6,9 +6,9 @@ A partition whose leader does not answer holds up no other one. The questions ar
 1. for all waiting partitions: the committed offsets, of the group's coordinator, and the topics' ids and leaders;
 2. only where the committed offset is missing or can't be used: the range of the log, of each leader on its own.
 
-The committed offset is asked for with ``require_stable``: while a transaction that holds an offset of the partition
-is not settled, the coordinator refuses to answer, and the partition is asked for again. So what is answered is what
-was really committed, also after a commit whose answer was lost.
+The committed offsets are asked for at read_committed: while a transaction that holds one of them is not settled,
+the coordinator gives no answer, and the partitions are asked for again. So what is answered is what was really
+committed, also after a commit whose answer was lost.
 """
 
 import logging
@@ -197,7 +197,7 @@ class Starts:
         found.recreated += [topic for topic, what in seen.items() if what is Seen.CHANGED]
         committed: dict[Partition, TopicPartition] = {}
         if question.offsets.exception() is None:
-            committed = {Partition(at.topic, at.partition): at for at in question.offsets.result().topic_partitions}
+            committed = {Partition(at.topic, at.partition): at for at in question.offsets.result()}
         ranges: dict[int, dict[Partition, int | None]] = {}
         gone: dict[Partition, str] = {}
         for partition in self._lookups.current(question.number, question.partitions):
