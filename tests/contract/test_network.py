@@ -23,7 +23,7 @@ NEVER_MS = 3_600_000
 # A rewind waits for the fetch that is under way.
 IMPATIENT = '{"consumer.fetch.wait.max.ms": "50", "reconnect.backoff.max.ms": "500"}'
 HURRIED = {"KAFKA__TRANSACTION_TIMEOUT_MS": "2000"}  # what a transaction waits for an answer that never comes
-FORGETS_IDLE_MS = 6_000
+FORGETS_IDLE_MS = 10_000
 IDLE = {"connections.max.idle.ms": "3000"}
 STALE_EPOCH = 47  # INVALID_PRODUCER_EPOCH: the broker has refused it
 
