@@ -116,7 +116,10 @@ class ConsumerLog:
 
     def __init__(self, config: Mapping[str, object], changed: Callable[[str, str, str], None]) -> None:
         asked = str(config.get("debug") or "")
-        self.debug = f"{asked},topic" if asked else "topic"
+        # Not "topic", which holds that line as well: librdkafka 2.16 would write a line of it while it holds the
+        # lock of the queue into which its log goes, and hang, when a poll or a close drops the last record of a
+        # topic that was deleted.
+        self.debug = f"{asked},metadata" if asked else "metadata"
         self._level = (
             logging.DEBUG if asked else logging.INFO
         )  # without being asked nobody wants librdkafka's debug

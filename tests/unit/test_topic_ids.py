@@ -80,4 +80,4 @@ def test_debug_lines_reach_the_log_only_when_they_were_asked_for(caplog: pytest.
         heard({"debug": "cgrp"}, ("TOPIC", "loud"))
     assert "quiet" not in caplog.text
     assert "loud" in caplog.text
-    assert ConsumerLog({"debug": "cgrp"}, lambda *_: None).debug == "cgrp,topic"
+    assert ConsumerLog({"debug": "cgrp"}, lambda *_: None).debug == "cgrp,metadata"
