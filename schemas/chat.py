@@ -77,6 +77,15 @@ def parse_pointer(pointer: str) -> Pointer:
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
 
 
+def is_readable(value: bytes, shape: InputShape) -> bool:
+    """Tell whether a record's value holds a chat message."""
+    try:
+        decode(value, shape)
+    except Undecodable:
+        return False
+    return True
+
+
 def decode(value: bytes, shape: InputShape) -> ChatMessage:
     """The chat message in a record's value.
 

@@ -51,6 +51,7 @@ class FakeCluster:
         away: Whether the brokers answer nothing.
         answers_late: Whether they say where partitions start only some time after they were asked.
         too_large: Whether they refuse an output for its size.
+        is_readable: Whether a message can be decoded.
     """
 
     inputs: dict[Partition, list[bytes | None]] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class FakeCluster:
     away: bool = False
     answers_late: bool = False
     too_large: Callable[[Output], bool] = lambda _: False
+    is_readable: Callable[[bytes], bool] = lambda _: True
 
     def produce(self, partition: Partition, value: bytes | None) -> None:
         """A message arrives."""

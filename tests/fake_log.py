@@ -10,8 +10,10 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from tests.fake_cluster import FakeCluster, Fate, Transaction
+from worker.dead_letter_share import Excess
 from worker.errors import KafkaRefused
 from worker.ownership import Lookups, Ownership, Reset, next_offsets, start
+from worker.quarantine import Quarantine, Sample, error_if_all_bad
 from worker.records import Fetched, Output, Partition, Topic
 from worker.standstill import Standing, passed
 
@@ -25,6 +27,7 @@ class Died(Exception):  # noqa: N818 - it happens to the best
 
 _COMMITS = (Fate.COMMITTED, Fate.UNKNOWN_COMMITTED, Fate.DIES_COMMITTED)
 _TOLD = (Fate.COMMITTED, Fate.ABORTED, Fate.FENCED)
+SAMPLE_RECORDS = 3
 _DEATHS = (Fate.DIES_OPEN, Fate.DIES_COMMITTED)
 
 
@@ -72,6 +75,8 @@ class FakeLog:
         self._next: dict[Partition, int] = {}
         self._lookups = Lookups(0, 0)
         self._answers: list[tuple[int, dict[Partition, int]]] = []  # the questions' numbers, and the starts
+        self._quarantine = Quarantine()
+        self._polls = 0
 
     def live_on(self, moment: str) -> None:
         """At either end of a call. Of one without effect (``owns``) there is none: to die there is to die later.
@@ -92,6 +97,7 @@ class FakeLog:
         if self.confused:
             self.confused = False
             self._forget()
+        self._look_at_the_quarantined()
         if self._waiting and self._is_ready():
             self._place()
         if self._paused:
@@ -120,6 +126,7 @@ class FakeLog:
 
     def _give_up(self, partitions: Collection[Partition]) -> None:
         self._owned.remove(partitions)
+        self._quarantine.forget(partitions)
         self._cluster.release(partitions, self)
         self._waiting -= set(partitions)
         self._lookups.forget(partitions)
@@ -270,6 +277,48 @@ class FakeLog:
         self._owned.remove(self._waiting)
         self._lookups.forget(self._waiting)
         self.changes += 1
+
+    @property
+    def forgiven(self) -> Mapping[Partition, int]:
+        """By partition the offset below which dead letters do not count."""
+        return self._quarantine.forgiven
+
+    @mortal
+    def quarantine(self, excesses: Sequence[Excess]) -> None:
+        """Gives nothing more of these partitions, until their last records can be read.
+
+        Raises:
+            Stop: All partitions are like that.
+        """
+        for excess in excesses:
+            self._quarantine.hold(self._now_ms, excess)
+        gone = {excess.partition for excess in excesses}
+        self._owned.remove(gone)
+        self._waiting -= gone
+        self.changes += 1
+        held = len(self._quarantine.partitions)
+        existing = len(self._cluster.inputs)
+        error = error_if_all_bad(excesses[-1], held, len(self._assigned), lambda: existing)
+        if error is not None:
+            raise error
+
+    def release_quarantined(self) -> None:
+        """A person wants it."""
+        self._quarantine.release_all(self._now_ms)
+
+    @property
+    def _now_ms(self) -> int:
+        """A clock of its own: a poll takes a second."""
+        return 1000 * self._polls
+
+    def _look_at_the_quarantined(self) -> None:
+        self._polls += 1
+        for partition in self._quarantine.due(self._now_ms):
+            values = self._cluster.inputs[partition]
+            tail = [value for value in values[-SAMPLE_RECORDS:] if value is not None]
+            unreadable = sum(not self._cluster.is_readable(value) for value in tail)
+            if self._quarantine.sampled(self._now_ms, partition, Sample(len(values), len(tail), unreadable)):
+                self._waiting.add(partition)
 
     @mortal
     def pause(self) -> None:

@@ -142,6 +142,13 @@ MUTANTS = (
         new="if False:",
         suites=["log on Kafka"],
     ),
+    Mutant(
+        fault="what is above the bound on dead letters committed",
+        file="worker/session.py",
+        old="self._owned.remove(bad)",
+        new="pass",
+        suites=["log on Kafka"],
+    ),
     # ---- what is committed
     Mutant(
         fault="start of another assignment used",
@@ -205,6 +212,13 @@ MUTANTS = (
         old="if not starts or (found.chosen and not self._commit([], found.chosen, None)):",
         new="if not starts:",
         suites=["starts"],
+    ),
+    Mutant(
+        fault="partition that was released not read",
+        file="worker/session.py",
+        old="self._consumer.resume(_plain(released))",
+        new="pass",
+        suites=["log on Kafka"],
     ),
     # ---- after a transaction that failed
     Mutant(

@@ -110,6 +110,12 @@ class Scene:
             self._producer.produce(topic, value, partition=number % partitions)
         assert self._producer.flush(KAFKA_S_MAX) == 0
 
+    def send_to(self, partition: int, values: Sequence[bytes | None]) -> None:
+        """Puts values into one partition of the first input topic."""
+        for value in values:
+            self._producer.produce(next(iter(self.inputs)), value, partition=partition)
+        assert self._producer.flush(KAFKA_S_MAX) == 0
+
     @contextmanager
     def stream(self, *, text: str = "message", per_second: int = 500) -> Iterator[None]:
         """Messages into the first input topic, while the block lasts."""

@@ -1,19 +1,26 @@
-"""The bound on dead letters: a worker that turns everything away must stop, not go on quietly.
+"""The bound on dead letters: a partition of which too much is turned away must not be passed over quietly.
 
-A dead letter is no way past moderation, and a model or a producer that breaks makes nothing else. So the
-share of dead letters within the last records is bounded, by who is to blame, and the batch that would cross a
-bound is not committed: once the cause is mended, its records are judged.
+A dead letter is no way past moderation, and a producer that breaks makes nothing else. So the share of dead letters
+among the last records of each partition is bounded, by who is to blame. What would cross a bound is not committed:
+its partition goes into quarantine (``worker.quarantine``), and the other partitions go on.
 """
 
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from operator import attrgetter
+from typing import NamedTuple
 
 from schemas.dead_letter import MODEL_REASONS
-from worker.errors import ModelBroken, Protected
-from worker.records import Fault, Result
+from worker.records import Fault, Message, Partition, Result
 
-_JUDGED_FROM_RECORDS = 50  # with fewer, one bad message would be a large share
+
+class Blame(Enum):
+    """What makes the dead letters, by the setting that bounds their share."""
+
+    INPUT = "WORKER_DEAD_LETTER__INPUT_SHARE_MAX"
+    MODEL = "WORKER_DEAD_LETTER__MODEL_SHARE_MAX"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,65 +30,152 @@ class ShareBounds:
     Attributes:
         model_share_max: Of records that break the model, in [0, 1].
         input_share_max: Of records that can't be decoded, in [0, 1].
-        window_records: How many of the last records count.
+        window_records: How many of a partition's last records count.
+        records_min: With fewer records no share is judged: one bad message would be a large one.
     """
 
     model_share_max: float
     input_share_max: float
     window_records: int
+    records_min: int = 50
+
+    def share_max(self, blame: Blame) -> float:
+        """Return the bound for those to blame."""
+        return self.model_share_max if blame is Blame.MODEL else self.input_share_max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """What puts a partition above a bound.
+
+    Attributes:
+        partition: The input partition.
+        blame: What makes the dead letters.
+        reason: The commonest reason among them.
+        offset: The last record with this reason.
+        dead: Dead letters among ``records``.
+        records: The last records of the partition, at most the window.
+        share_max: The bound, in [0, 1].
+    """
+
+    partition: Partition
+    blame: Blame
+    reason: str
+    offset: int
+    dead: int
+    records: int
+    share_max: float
+
+    def __str__(self) -> str:
+        """Say it in a sentence without its full stop."""
+        return (
+            f"{self.dead} of the last {self.records} records of {self.partition} would be dead letters "
+            f"({self.share_max:.0%} may be, by {self.blame.value}), most of them {self.reason}; the one at offset "
+            f"{self.offset} is an example"
+        )
+
+
+class _Dead(NamedTuple):
+    number: int  # counted from the window's first record
+    reason: str
+    offset: int
+
+
+@dataclass(slots=True)
+class _Window:
+    """The last records of a partition: only the dead ones are kept, so that a good record costs nothing."""
+
+    records: int = 0
+    dead: deque[_Dead] = field(default_factory=deque)
+    forgiven: int = 0
 
 
 class DeadLetterShare:
-    """The share of dead letters among the last records that were published."""
+    """The share of dead letters among the last records that were published, for each partition."""
 
     def __init__(self, bounds: ShareBounds) -> None:
         self._bounds = bounds
-        self._window: deque[tuple[str, str] | None] = deque(maxlen=bounds.window_records)
+        self._windows: dict[Partition, _Window] = {}
 
-    def observe(self, results: Sequence[Result]) -> None:
-        """Counts what has been committed."""
-        self._window.extend(_outcomes(results))
+    def excess(self, results: Sequence[Result], forgiven: Mapping[Partition, int]) -> list[Excess]:
+        """Return what would put partitions above a bound if these results were published.
 
-    def check(self, results: Sequence[Result]) -> None:
-        """Looks at results before they are published.
-
-        Raises:
-            ModelBroken: Too many records break the model.
-            Protected: Too many records can't be decoded.
+        Args:
+            results: In the order in which each partition was read.
+            forgiven: By partition the offset below which dead letters do not count.
         """
-        window = deque(self._window, maxlen=self._bounds.window_records)
-        window.extend(_outcomes(results))
-        if len(window) < _JUDGED_FROM_RECORDS:
-            return
-        dead = [outcome for outcome in window if outcome is not None]
-        model = [(reason, place) for reason, place in dead if reason in MODEL_REASONS]
-        given = [(reason, place) for reason, place in dead if reason not in MODEL_REASONS]
-        if len(model) > self._bounds.model_share_max * len(window):
-            raise ModelBroken(_sentence(model, len(window), "MODEL_SHARE_MAX", self._bounds.model_share_max))
-        if len(given) > self._bounds.input_share_max * len(window):
-            raise Protected(_sentence(given, len(window), "INPUT_SHARE_MAX", self._bounds.input_share_max))
+        if not _turned_away(results):
+            return []
+        found = []
+        for partition, (records, dead) in self._batches(results, forgiven).items():
+            if dead:
+                window = self._window(partition, forgiven)
+                found += self._over(partition, window.records + records, [*window.dead, *dead])
+        return found
+
+    def observe(self, results: Sequence[Result], forgiven: Mapping[Partition, int]) -> None:
+        """Count what has been committed."""
+        for partition, (records, dead) in self._batches(results, forgiven).items():
+            window = self._window(partition, forgiven)
+            window.dead.extend(dead)
+            window.records += records
+            while window.dead and window.dead[0].number <= window.records - self._bounds.window_records:
+                window.dead.popleft()
+
+    def _window(self, partition: Partition, forgiven: Mapping[Partition, int]) -> _Window:
+        """Return the partition's window; a partition that was released begins a new one."""
+        window = self._windows.get(partition)
+        if window is None or window.forgiven != forgiven.get(partition, 0):
+            window = self._windows[partition] = _Window(forgiven=forgiven.get(partition, 0))
+        return window
+
+    def _batches(
+        self, results: Sequence[Result], forgiven: Mapping[Partition, int]
+    ) -> dict[Partition, tuple[int, list[_Dead]]]:
+        """Count each partition's records, and number its dead ones as they come after the window's."""
+        if not _turned_away(results):
+            return {partition: (count, []) for partition, count in Counter(map(_partition, results)).items()}
+        counts: Counter[Partition] = Counter()
+        dead: defaultdict[Partition, list[_Dead]] = defaultdict(list)
+        for result in results:
+            source, content = result.record.source, result.record.content
+            if content is None:
+                continue
+            counts[source.partition] += 1
+            fault = content if type(content) is Fault else result.scores
+            if type(fault) is Fault and source.offset >= forgiven.get(source.partition, 0):
+                number = self._window(source.partition, forgiven).records + counts[source.partition]
+                dead[source.partition].append(_Dead(number, fault.reason, source.offset))
+        return {partition: (count, dead[partition]) for partition, count in counts.items()}
+
+    def _over(self, partition: Partition, records: int, dead: Iterable[_Dead]) -> list[Excess]:
+        """Compare one partition's window with the bounds: at most one excess."""
+        size = min(records, self._bounds.window_records)
+        if size < self._bounds.records_min:
+            return []
+        counted = [one for one in dead if one.number > records - size]
+        for blame in (Blame.MODEL, Blame.INPUT):
+            share_max = self._bounds.share_max(blame)
+            theirs = [one for one in counted if (one.reason in MODEL_REASONS) == (blame is Blame.MODEL)]
+            if len(theirs) > share_max * size:
+                reason = Counter(one.reason for one in theirs).most_common(1)[0][0]
+                return [
+                    Excess(
+                        partition=partition,
+                        blame=blame,
+                        reason=reason,
+                        offset=next(one.offset for one in reversed(theirs) if one.reason == reason),
+                        dead=len(theirs),
+                        records=size,
+                        share_max=share_max,
+                    )
+                ]
+        return []
 
 
-def _outcomes(results: Sequence[Result]) -> list[tuple[str, str] | None]:
-    """Of each record that owes something the reason why it is a dead letter, and where it stands."""
-    outcomes: list[tuple[str, str] | None] = []
-    for result in results:
-        record = result.record
-        if record.source.value is None:
-            continue
-        fault = record.content if isinstance(record.content, Fault) else result.scores
-        if isinstance(fault, Fault):
-            outcomes.append((fault.reason, f"{record.source.partition} at offset {record.source.offset}"))
-        else:
-            outcomes.append(None)
-    return outcomes
+_partition = attrgetter("record.source.partition")
 
 
-def _sentence(dead: Sequence[tuple[str, str]], window_records: int, name: str, share_max: float) -> str:
-    commonest = Counter(reason for reason, _ in dead).most_common(1)[0][0]
-    place = next(place for reason, place in reversed(dead) if reason == commonest)
-    return (
-        f"{len(dead)} of the last {window_records} records would be dead letters ({share_max:.0%} may be), "
-        f"most of them {commonest}; {place} is one. The last batch is not committed. Mend what sends or judges "
-        f"them, or raise WORKER_DEAD_LETTER__{name}, and start again."
-    )
+def _turned_away(results: Sequence[Result]) -> list[Result]:
+    """Return the results that are no verdicts: dead letters, and tombstones."""
+    return [one for one in results if type(one.record.content) is not Message or type(one.scores) is Fault]

@@ -36,12 +36,19 @@ def livez(pulse: Pulse, now_ms: int, bound_ms: int) -> Answer:
 
 
 def readyz(pulse: Pulse) -> Answer:
-    """Whether the model is warm and the group has us, with partitions or waiting for its turn."""
+    """Whether the model is warm and the group has us, with partitions or waiting for its turn.
+
+    Partitions in quarantine are named, and do not make it unready: a restart would read them again.
+    """
     if pulse.phase is not Phase.RUNNING:
         return _said(HTTPStatus.SERVICE_UNAVAILABLE, pulse.phase.value)
     if not pulse.vitals.is_member:
         return _said(HTTPStatus.SERVICE_UNAVAILABLE, "not a member of the consumer group yet")
-    return _said(HTTPStatus.OK, f"{pulse.vitals.partitions} partitions")
+    lines = [f"{pulse.vitals.partitions} partitions"]
+    if pulse.vitals.quarantined:
+        names = ", ".join(map(str, sorted(pulse.vitals.quarantined)))
+        lines.append(f"{len(pulse.vitals.quarantined)} in quarantine, too many dead letters: {names}")
+    return _said(HTTPStatus.OK, "\n".join(lines))
 
 
 def serve(port: int, pulse: Pulse, *, clock: Callable[[], int], bound_ms: int, scrape: Scrape | None) -> int:

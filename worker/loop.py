@@ -3,9 +3,9 @@
 The owner's thread runs this file; the preparer decodes and tokenises, the device scores; those two share the cache,
 and nothing else is shared. What the owner knows of Kafka is the ``Log``; of the model, the ``Scorer``.
 
-Whatever goes wrong has one of two answers. A revoked partition's records are dropped wherever they are, and
-the others go on. After anything else the log is rewound to what the group has committed, which makes every
-record in memory stale: the same drop, of all.
+Whatever goes wrong has one of two answers. The records of a partition that is revoked, or goes into quarantine, are
+dropped wherever they are, and the others go on. After anything else the log is rewound to what the group has
+committed, which makes every record in memory stale: the same drop, of all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from worker.batching import Bounds, Flow, Intake, Line
 from worker.cache import Cache
-from worker.dead_letter_share import DeadLetterShare
+from worker.dead_letter_share import DeadLetterShare, Excess
 from worker.records import Fault, Fetched, Message, Output, Partition, Record, Result, Scores
 from worker.stages import Stage, rest
 
@@ -48,6 +48,13 @@ class Log(Protocol):
 
     def rewind(self) -> None:
         """Makes every record in memory stale, and reads on from what the group has committed."""
+
+    @property
+    def forgiven(self) -> Mapping[Partition, int]:
+        """By partition the offset below which dead letters do not count against it."""
+
+    def quarantine(self, excesses: Sequence[Excess]) -> None:
+        """Make the records of partitions stale, and read no more of them until they are released."""
 
     def pause(self) -> None:
         """Fetches nothing until ``resume``; what was prefetched is thrown away."""
@@ -225,7 +232,11 @@ class Loop:
         if not self._log.ready():
             return
         self._drop_stale()
-        self._share.check(self._results)
+        if excesses := self._share.excess(self._results, self._log.forgiven):
+            self._log.quarantine(excesses)
+            self._drop_stale()
+            if not self._results:
+                return
         outputs = self._judge(self._results, self._log.rejected)
         records = [result.record.source for result in self._results]
         began_ms = self._clock()
@@ -233,7 +244,7 @@ class Loop:
         ended_ms = self._clock()
         self._next_commit_ms = ended_ms + max(ended_ms - began_ms, self._pace.commit_pause_ms)
         if committed:
-            self._share.observe(self._results)
+            self._share.observe(self._results, self._log.forgiven)
             self._results = []
             self._intake.release(records)
             self.tally.records += len(records)

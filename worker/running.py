@@ -52,7 +52,11 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
         progress = Progress(session, loop)
         beat(pulse, model, session, loop)
         pulse.phase = Phase.RUNNING
+        hangups = 0
         while not watchdog.stopping:
+            if watchdog.hangups > hangups:
+                hangups = watchdog.hangups
+                session.release_quarantined()
             with watchdog.turn():
                 loop.turn()
             beat(pulse, model, session, loop)
@@ -82,6 +86,7 @@ def beat(pulse: Pulse, model: Model, session: Session, loop: Loop) -> None:
             model=model.identity,
             is_member=session.is_member,
             partitions=len(session.assigned),
+            quarantined=tuple(session.quarantined),
             in_flight=loop.records_in_memory,
             backlog=session.backlog(),
             events={event.value: count for event, count in session.events.items()},
@@ -138,7 +143,7 @@ class Progress:
         self._told_ms, self._told_records = now_ms, self.loop.tally.records
         if records:
             behind = self.session.backlog()
-            is_known = behind.keys() == self.session.assigned
+            is_known = behind.keys() == set(self.session.assigned).difference(self.session.quarantined)
             backlog = sum(behind.values()) if is_known else "not known"
             rate = f"{records * 1000 // took_ms} messages/s, backlog {backlog}"
             log.info("%s; %s", self.summary(), rate)

@@ -23,7 +23,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.clients import client
 from worker.complaints import Complaints, Membership
+from worker.dead_letter_share import Excess
 from worker.headers import headers_of
+from worker.isolation import Isolation, TailSamples
 from worker.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
 from worker.publisher import Publisher
 from worker.publisher_options import PublisherOptions
@@ -55,6 +57,7 @@ class SessionOptions:
         incremental: Whether the group rebalances incrementally: cooperative-sticky, and KIP-848.
         publisher: For the other half.
         admin_config: librdkafka's properties for a client that asks how far there is something to read.
+        is_readable: Whether a record's value holds a chat message.
         survey_ms: How often it asks.
         stall_ms: How long a partition may stand still although there is something to read.
         blocked_ms: How long another producer's transaction may be open without a warning.
@@ -66,6 +69,7 @@ class SessionOptions:
     incremental: bool
     publisher: PublisherOptions
     admin_config: Mapping[str, Any]
+    is_readable: Callable[[bytes], bool]
     survey_ms: int = 5_000
     stall_ms: int = 30_000
     blocked_ms: int = 20_000
@@ -106,6 +110,7 @@ class Session:
         self._starts = Starts(
             options.admin_config, group_id=options.consumer_config["group.id"], reset=options.reset
         )
+        self._isolation = Isolation(TailSamples(options.admin_config, options.is_readable), clock=clock)
         self._recreated: set[str] = set()  # topics that were deleted and created again
         self._consumer = self._new_consumer()
 
@@ -135,8 +140,18 @@ class Session:
 
     @property
     def assigned(self) -> Collection[Partition]:
-        """Those that are ours, with a position or still without."""
-        return self._waiting.union(self._owned.partitions)
+        """Those that are ours: with a position, still without, or in quarantine."""
+        return self._waiting.union(self._owned.partitions, self._isolation.partitions)
+
+    @property
+    def quarantined(self) -> Collection[Partition]:
+        """Those of them that are not read, because too many of their records would be dead letters."""
+        return self._isolation.partitions
+
+    @property
+    def forgiven(self) -> Mapping[Partition, int]:
+        """By partition the offset below which dead letters do not count against it."""
+        return self._isolation.forgiven
 
     @property
     def is_member(self) -> bool:
@@ -174,6 +189,9 @@ class Session:
             self._complaints.hear(error.args[0])
         self._complaints.act(now_ms)
         self._recreated.update(self._starts.check(now_ms, lambda: self.assigned))
+        if self._isolation.partitions and (released := self._isolation.look()):
+            self._consumer.resume(_plain(released))
+            self._waiting.update(released)
         if self._waiting and self._publisher.ready():
             self._place(now_ms)
         if self._recreated:
@@ -205,6 +223,24 @@ class Session:
         self._starts.forget(self._waiting)
         self.changes += 1
 
+    def quarantine(self, excesses: Sequence[Excess]) -> None:
+        """Make the records of partitions stale, and read no more of them until they are released.
+
+        They stay ours, and assigned: to unassign one would offer it to the group.
+
+        Raises:
+            Stop: Every partition is like that; nothing of the last batch is committed.
+        """
+        bad, assigned = {excess.partition for excess in excesses}, self.assigned
+        self._owned.remove(bad)
+        self.changes += 1
+        self._consumer.pause(_plain(bad))
+        self._isolation.hold(excesses, assigned=assigned, existing=self._existing)
+
+    def release_quarantined(self) -> None:
+        """Release all partitions in quarantine, whatever is in them: a person wants it."""
+        self._isolation.release_all()
+
     def pause(self) -> None:
         """Fetches nothing until ``resume``; what was prefetched is thrown away."""
         if not self._paused:
@@ -215,7 +251,7 @@ class Session:
         """Fetches again, if it was paused."""
         if self._paused:
             self._paused = False
-            self._consumer.resume(_plain(self._assigned))
+            self._consumer.resume(_plain(self._assigned.difference(self._isolation.partitions)))
 
     def backlog(self) -> Mapping[Partition, int]:
         """Messages that could be read and are not judged, as of some seconds ago; without what is not known."""
@@ -253,6 +289,7 @@ class Session:
         self._assigned.clear()
         self._waiting.clear()
         self._overtaken.clear()
+        self._isolation.forget(list(self._isolation.partitions))
         self._quiet.excuse()
         self._consumer = self._new_consumer()
         self.subscribe()
@@ -282,9 +319,11 @@ class Session:
         self._overtaken -= gone
         self._starts.forget(gone)
         self.changes += 1
+        # librdkafka remembers a pause beyond the assignment: a partition that came back would stay silent.
+        consumer.resume(_plain(gone.intersection(self._isolation.partitions)))
         if self._paused:
-            # librdkafka remembers a pause beyond the assignment: a partition that came back would stay silent.
             consumer.resume(_plain(self._assigned & gone))
+        self._isolation.forget(gone)
         if self._options.incremental:
             consumer.incremental_unassign(_plain(self._assigned & gone))
         else:
@@ -343,6 +382,15 @@ class Session:
         lines = ConsumerLog(config, self._on_topic_id)
         callbacks = {"error_cb": self._complaints.hear, "throttle_cb": self._throttling.hear}
         return client(Consumer, {**config, "debug": lines.debug, **callbacks}, lines)
+
+    def _existing(self) -> int | None:
+        """How many partitions the input topics have; None: no broker says so within a second."""
+        topics = self._options.input_topics
+        try:
+            found = [self._consumer.list_topics(topic, timeout=1).topics[topic] for topic in topics]
+        except KafkaException:
+            return None
+        return sum(len(topic.partitions) for topic in found)
 
     # ---- what Kafka says -------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 Nobody needs a lock: each is replaced as a whole, by one thread, and never changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -26,6 +26,7 @@ class Vitals:
         model: What judges; None while it is loaded.
         is_member: Whether the group knows us, with partitions or without.
         partitions: How many are ours.
+        quarantined: Those of them that are not read, because too many of their records would be dead letters.
         in_flight: Records in memory, from the poll to the commit.
         backlog: Messages that are not judged, of the partitions of which it is known.
         events: How often what went wrong in a transaction, or was refused before one.
@@ -38,6 +39,7 @@ class Vitals:
     model: ModelIdentity | None = None
     is_member: bool = False
     partitions: int = 0
+    quarantined: Collection[Partition] = ()
     in_flight: int = 0
     backlog: Mapping[Partition, int] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)

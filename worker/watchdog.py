@@ -67,6 +67,7 @@ class Watchdog:
 
     The first SIGTERM or SIGINT asks the worker to drain, the second ends the process at once, also inside a C
     call and as PID 1: Python's own handlers run between two instructions of the main thread, which may not come.
+    SIGHUP ends nothing, also when a terminal closes: it is counted, and the owner acts on it.
 
     Time is counted in ticks of a thread, not by the clock: a process that was stopped (SIGSTOP, a suspended
     machine) must not take the time it slept for a hang.
@@ -78,6 +79,7 @@ class Watchdog:
     def __init__(self, *, overstay_ms: int = _OVERSTAY_MS) -> None:
         self._overstay_ms = overstay_ms
         self._stopping = threading.Event()
+        self._hangups = 0
         self._ticks = 0
         self._call = _Work(lambda: self._ticks)
         self._turn = _Work(lambda: self._ticks)
@@ -95,6 +97,11 @@ class Watchdog:
         return self._stopping.is_set()
 
     @property
+    def hangups(self) -> int:
+        """How many SIGHUPs have come: a person wants the worker to look again at what it has put aside."""
+        return self._hangups
+
+    @property
     def grace_left_ms(self) -> int:
         """How long the process has to end by itself; 0: it was not asked to."""
         return int((self._grace_ticks or 0) * _TICK_S * 1000)
@@ -102,7 +109,7 @@ class Watchdog:
     def start(self) -> None:
         """Takes the signals over, from the main thread; before anything slow is imported."""
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)  # the byte in the pipe is what counts
         threading.Thread(target=self._watch_signals, name="signals", daemon=True).start()
         threading.Thread(target=self._watch_calls, name="watchdog", daemon=True).start()
@@ -150,7 +157,10 @@ class Watchdog:
 
     def _watch_signals(self) -> None:
         while True:
-            for _ in os.read(self._reader, 1):
+            for number in os.read(self._reader, 1):
+                if number == signal.SIGHUP:
+                    self._hangups += 1
+                    continue
                 if self._stopping.is_set():
                     end(ExitCode.OTHER)
                 if not self._begun:

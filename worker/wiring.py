@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
 from schemas import verdict
-from schemas.chat import InputShape, parse_pointer
+from schemas.chat import InputShape, is_readable, parse_pointer
 from worker.batching import Bounds, Intake
 from worker.cache import Cache
 from worker.dead_letter_share import DeadLetterShare, ShareBounds
@@ -230,6 +231,7 @@ def session_options(settings: Settings) -> SessionOptions:
         reset=reset,
         incremental=kafka.group_protocol == "consumer" or kafka.assignment_strategy == "cooperative-sticky",
         admin_config=admin_config(kafka),
+        is_readable=partial(is_readable, shape=input_shape(settings)),
         publisher=PublisherOptions(
             config=producer_config(kafka),
             admin_config=admin_config(kafka),

@@ -167,6 +167,14 @@ OVERVIEW = Dashboard(
                 rates("moderation_dead_letters_total", "moderation_reason"),
                 stacked=True,
             ),
+            Panel(
+                "Partitions in quarantine",
+                states(
+                    "moderation_partitions_quarantined",
+                    "messaging_destination_name, messaging_destination_partition_id",
+                ),
+                stacked=True,
+            ),
             Panel("Ignored fields a second", rates("moderation_fields_ignored_total", "moderation_field")),
         ),
         "Workers": (

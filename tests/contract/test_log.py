@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.conftest import Topics
 from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
+from worker.dead_letter_share import Blame, Excess
 from worker.loop import Log
 from worker.ownership import Reset
 from worker.publisher_options import PublisherOptions
@@ -37,6 +38,9 @@ class Cluster(Protocol):
     def leave(self, log: Log) -> None:
         """A member leaves the group."""
 
+    def release(self, log: Log) -> None:
+        """A person has a member release what it holds in quarantine."""
+
     def visible(self) -> list[bytes]:
         """The verdicts' values that a read_committed reader sees."""
 
@@ -44,11 +48,18 @@ class Cluster(Protocol):
         """The group's offset."""
 
 
+def is_readable(value: bytes) -> bool:
+    """Whether a record's value holds a chat message, here."""
+    return not value.startswith(b"bad")
+
+
 class Fake:
     """In memory."""
 
     def __init__(self) -> None:
-        self._cluster = FakeCluster(inputs={self.partition(number): [] for number in (0, 1)})
+        self._cluster = FakeCluster(
+            inputs={self.partition(number): [] for number in (0, 1)}, is_readable=is_readable
+        )
 
     def partition(self, number: int) -> Partition:
         return Partition("messages", number)
@@ -62,6 +73,9 @@ class Fake:
 
     def leave(self, log: Log) -> None:
         self._cluster.leave(next(member for member in self._cluster.members if member is log))
+
+    def release(self, log: Log) -> None:
+        next(member for member in self._cluster.members if member is log).release_quarantined()
 
     def visible(self) -> list[bytes]:
         return [output.value or b"" for output in self._cluster.outputs]
@@ -117,6 +131,7 @@ class Real:
             reset=Reset(),
             incremental=self._protocol in {"consumer", "cooperative-sticky"},
             admin_config={"bootstrap.servers": self._servers},
+            is_readable=is_readable,
             publisher=PublisherOptions(
                 config={"bootstrap.servers": self._servers, "transactional.id": name, "retry.backoff.ms": 10},
                 topics={
@@ -138,6 +153,9 @@ class Real:
         session = next(session for session in self.sessions if session is log)
         self.sessions.remove(session)
         session.close()
+
+    def release(self, log: Log) -> None:
+        next(session for session in self.sessions if session is log).release_quarantined()
 
     def visible(self) -> list[bytes]:
         reader = self._reader()
@@ -250,6 +268,85 @@ def test_a_rewind_makes_everything_stale_and_reads_on_from_what_is_committed(clu
     assert [one.value for one in again] == [b"a2", b"a3"]
     assert publish(log, again, verdicts(again))
     assert cluster.visible() == [b"a0", b"a1", b"a2", b"a3"]
+
+
+def too_many_dead_letters(partition: Partition) -> Excess:
+    return Excess(
+        partition=partition, blame=Blame.INPUT, reason="not_json", offset=0, dead=9, records=9, share_max=0.5
+    )
+
+
+def test_of_a_partition_in_quarantine_nothing_is_read_while_the_other_goes_on(cluster: Cluster) -> None:
+    cluster.produce(0, [b"bad0", b"bad1"])
+    cluster.produce(1, [b"b0"])
+    log = cluster.join()
+    records = polled(log, 3)
+    log.quarantine([too_many_dead_letters(cluster.partition(0))])
+    kept = [one for one in records if log.owns(one)]
+    assert [one.value for one in kept] == [b"b0"]
+    assert publish(log, kept, verdicts(kept))
+    cluster.produce(0, [b"bad2"])
+    log.pause()
+    log.resume()
+    for number in range(1, 4):
+        cluster.produce(1, [b"b%d" % number])
+        [record] = polled(log, 1)
+        assert record.value == b"b%d" % number
+        assert publish(log, [record], verdicts([record]))
+    log.rewind()
+    cluster.produce(1, [b"b4"])
+    assert [one.value for one in polled(log, 1)] == [b"b4"]
+    assert not cluster.committed(0)
+
+
+def test_a_partition_that_is_released_is_read_from_its_committed_offset(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0", b"bad1", b"bad2"])
+    cluster.produce(1, [b"b0"])
+    log = cluster.join()
+    records = polled(log, 4)
+    first = [one for one in records if one.value == b"a0"]
+    assert publish(log, first, verdicts(first))
+    log.quarantine([too_many_dead_letters(cluster.partition(0))])
+    cluster.release(log)
+    again = polled(log, 2)
+    assert [one.value for one in again] == [b"bad1", b"bad2"]
+    assert log.forgiven == {cluster.partition(0): 3}
+    rest = [*[one for one in records if log.owns(one)], *again]
+    assert publish(log, rest, verdicts(rest))
+    assert sorted(cluster.visible()) == [b"a0", b"b0", b"bad1", b"bad2"]
+
+
+def test_a_partition_that_a_member_held_in_quarantine_is_read_by_the_next_owner(cluster: Cluster) -> None:
+    cluster.produce(0, [b"bad0"])
+    cluster.produce(1, [b"b0"])
+    log = cluster.join()
+    polled(log, 2)
+    log.quarantine([too_many_dead_letters(cluster.partition(0))])
+    cluster.leave(log)
+    assert sorted(one.value or b"" for one in polled(cluster.join(), 2)) == [b"b0", b"bad0"]
+
+
+def test_a_partition_in_quarantine_that_rebalances_moved_is_read_when_it_is_released(cluster: Cluster) -> None:
+    # A classic group takes it away and gives it back, an incremental one may leave it where it is.
+    cluster.produce(0, [b"bad0"])
+    cluster.produce(1, [b"b0"])
+    log = cluster.join()
+    polled(log, 2)
+    log.quarantine([too_many_dead_letters(cluster.partition(0))])
+    other = cluster.join()
+    changes = log.changes
+    deadline = time.monotonic() + 60
+    while log.changes == changes:
+        assert time.monotonic() < deadline, "no rebalance came"
+        for member in (log, other):
+            member.poll(records_max=1, wait_ms=20)
+    cluster.leave(other)
+    log.rewind()  # the other partition may have stayed as well, and its record be known
+    seen: set[bytes | None] = set()
+    while not seen >= {b"b0", b"bad0"}:
+        assert time.monotonic() < deadline, seen
+        seen |= {one.value for one in log.poll(records_max=10, wait_ms=20)}
+        cluster.release(log)
 
 
 def test_stale_records_are_refused(cluster: Cluster) -> None:

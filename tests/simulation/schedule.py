@@ -26,7 +26,7 @@ class Step:
         return (self.do.__doc__ or "").format(who=self.who, how=how)
 
 
-CALLS = ("poll", "poll", "ready", "publish", "publish", "rewind", "pause", "resume")
+CALLS = ("poll", "poll", "ready", "publish", "publish", "rewind", "quarantine", "pause", "resume")
 MOMENTS = [f"{end} {call}" for call in CALLS for end in ("before", "after")]
 FAULTS: list[Callable[[random.Random, int], Step]] = [
     lambda dice, _: Step(World.skip, dice.randrange(len(PARTITIONS))),
@@ -41,7 +41,7 @@ FAULTS: list[Callable[[random.Random, int], Step]] = [
     lambda _, who: Step(World.break_device, who),
     lambda _, __: Step(World.away),
 ]
-REMEDIES = (World.begin, World.begin, World.bury, World.settle, World.back)
+REMEDIES = (World.begin, World.begin, World.bury, World.settle, World.back, World.release)
 
 
 def schedule(seed: int) -> list[Step]:
@@ -53,6 +53,7 @@ def schedule(seed: int) -> list[Step]:
     workers = dice.randrange(1, WORKERS + 1)
     steps = [Step(World.incremental)] if dice.random() < 0.5 else []
     steps += [Step(World.late)] * (seed % 2)
+    steps += [Step(World.tight)] * (seed % 3 == 0)
     steps += [Step(World.begin, worker) for worker in range(workers)]
     for _ in range(dice.randrange(20, 100)):
         event = dice.random()
@@ -62,7 +63,8 @@ def schedule(seed: int) -> list[Step]:
         elif event < fault_share + 0.1:
             steps.append(Step(dice.choice(REMEDIES), who))
         elif event < fault_share + 0.3:
-            kind = dice.choices(list(Kind), [8, 5, 1, 1, 1, 1, 1])[0]
+            kinds = [8, 5, 1, 1, 1, 1, 1] if seed % 3 else [8, 5, 1, 4, 8, 1, 1]
+            kind = dice.choices(list(Kind), kinds)[0]
             steps += [Step(World.produce, dice.randrange(len(PARTITIONS)), kind)] * dice.choice([1, 1, 4])
         else:
             for _ in range(dice.choice([1, 2, 5])):

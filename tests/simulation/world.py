@@ -23,6 +23,8 @@ WORKERS = 3
 BOUNDS = Bounds(records_max=4, tokens_max=12, wait_ms_max=5)
 INTAKE_RECORDS_MAX = 12
 CACHED_MAX = 6
+NO_BOUNDS = ShareBounds(model_share_max=1, input_share_max=1, window_records=100)
+TIGHT_BOUNDS = ShareBounds(model_share_max=0.3, input_share_max=0.3, window_records=8, records_min=3)
 
 
 @dataclass(slots=True)
@@ -49,12 +51,15 @@ class World:
     _answered: set[Place] = field(default_factory=set)
     _sampled: dict[Partition, int] = field(default_factory=dict)
     _read: int = 0
+    _bounds: ShareBounds = NO_BOUNDS
 
     def __post_init__(self) -> None:
         self.cluster.inputs = {partition: [] for partition in PARTITIONS}
         self.cluster.too_large = lambda output: (
             output.source.value == Kind.LARGE.value and output.topic is not Topic.DEAD_LETTER
         )
+
+        self.cluster.is_readable = lambda value: value != Kind.BROKEN.value
 
     def process(self, worker: int) -> Process:
         """One that is alive, for a look inside."""
@@ -134,6 +139,15 @@ class World:
         """The group shares the partitions out anew (by the number {how})."""
         self.cluster.rebalance(shares)
 
+    def tight(self, _: int, __: object) -> None:
+        """From here on workers that start bear few dead letters of a partition."""
+        self._bounds = TIGHT_BOUNDS
+
+    def release(self, worker: int, _: object) -> None:
+        """A person has worker {who} go on with what it holds in quarantine."""
+        if worker in self._alive:
+            self._alive[worker].log.release_quarantined()
+
     def incremental(self, _: int, __: object) -> None:
         """From here on a rebalance takes only what moves."""
         self.cluster.eager = False
@@ -191,6 +205,7 @@ class World:
     def calm(self) -> None:
         """No more faults: what is left gets judged, and nothing stays in memory."""
         self.cluster.away = False
+        self._bounds = NO_BOUNDS
         for worker in range(WORKERS):
             self.settle(worker, None)
             self.bury(worker, None)
@@ -203,6 +218,7 @@ class World:
                 return
             self.now_ms += 3
             for worker in list(self._alive):
+                self.release(worker, None)
                 self.prepared(worker, None)
                 self.scored(worker, None)
                 self.turn(worker, None)
@@ -271,7 +287,7 @@ class World:
             scorer=scorer,
             cache=cache,
             judge=judge,
-            share=DeadLetterShare(ShareBounds(model_share_max=1, input_share_max=1, window_records=100)),
+            share=DeadLetterShare(self._bounds),
             bounds=BOUNDS,
             intake=intake,
             pace=Pace(commit_ms_max=20, idle_ms=0, busy_ms=0),

@@ -29,7 +29,9 @@ MAP: dict[str, set[str]] = {
     "worker.trace_context": {"worker.records"},
     "worker.output_headers": {"worker.records", "worker.trace_context"},
     "worker.outputs": {"schemas", "worker.output_headers", "worker.policy", "worker.records"},
-    "worker.dead_letter_share": {"schemas", "worker.errors", "worker.records"},
+    "worker.dead_letter_share": {"schemas", "worker.records"},
+    "worker.quarantine": {"worker.dead_letter_share", "worker.errors", "worker.records"},
+    "worker.isolation": {"worker.dead_letter_share", "worker.quarantine", "worker.records"},
     "worker.loop": {
         "worker.batching",
         "worker.cache",
@@ -85,6 +87,8 @@ MAP: dict[str, set[str]] = {
     "worker.session": {
         "worker.clients",
         "worker.complaints",
+        "worker.dead_letter_share",
+        "worker.isolation",
         "worker.errors",
         "worker.headers",
         "worker.ownership",
@@ -125,6 +129,7 @@ ONLY: dict[str, set[str]] = {
         "worker.complaints",
         "worker.starts",
         "worker.offset_queries",
+        "worker.isolation",
         "worker.quiet",
         "worker.throttling",
         "worker.topics",

@@ -1,21 +1,24 @@
-"""The bound on dead letters."""
+"""The bound on dead letters, partition by partition."""
 
 import numpy as np
 import pytest
 
-from worker.dead_letter_share import DeadLetterShare, ShareBounds
-from worker.errors import ExitCode, ModelBroken, Protected
+from worker.dead_letter_share import Blame, DeadLetterShare, Excess, ShareBounds
 from worker.records import Fault, Fetched, Message, Partition, Record, Result, Scores
 
+P0, P1 = Partition("messages", 0), Partition("messages", 1)
 
-def results(good: int = 0, *, bad: int = 0, poison: int = 0, tombstones: int = 0) -> list[Result]:
+
+def results(
+    good: int = 0, *, bad: int = 0, poison: int = 0, tombstones: int = 0, partition: Partition = P0
+) -> list[Result]:
     kinds = ["good"] * good + ["bad"] * bad + ["poison"] * poison + ["tombstone"] * tombstones
-    return [result(kind, offset) for offset, kind in enumerate(kinds)]
+    return [result(kind, offset, partition) for offset, kind in enumerate(kinds)]
 
 
-def result(kind: str, offset: int) -> Result:
+def result(kind: str, offset: int, partition: Partition) -> Result:
     source = Fetched(
-        partition=Partition("messages", 0),
+        partition=partition,
         epoch=1,
         previous_next_offset=offset,
         offset=offset,
@@ -46,46 +49,72 @@ def share() -> DeadLetterShare:
     return DeadLetterShare(ShareBounds(model_share_max=0.1, input_share_max=0.5, window_records=100))
 
 
-def test_a_first_batch_of_fifty_that_wholly_fails_stops_the_worker(share: DeadLetterShare) -> None:
-    share.check(results(bad=49))
-    with pytest.raises(Protected) as stop:
-        share.check(results(bad=50))
-    assert stop.value.exit_code == ExitCode.PROTECTED
+def over(share: DeadLetterShare, found: list[Result], forgiven: int = 0) -> list[Excess]:
+    return share.excess(found, {P0: forgiven})
+
+
+def test_a_first_batch_of_fifty_that_wholly_fails_is_over_the_bound(share: DeadLetterShare) -> None:
+    assert not over(share, results(bad=49))
+    (excess,) = over(share, results(bad=50))
+    assert (excess.partition, excess.blame, excess.dead, excess.records) == (P0, Blame.INPUT, 50, 50)
 
 
 def test_a_share_at_its_bound_is_borne_and_one_record_more_is_not(share: DeadLetterShare) -> None:
-    share.check(results(50, bad=50))
-    with pytest.raises(Protected):
-        share.check(results(49, bad=51))
-    share.check(results(90, poison=10))
-    with pytest.raises(ModelBroken):
-        share.check(results(89, poison=11))
+    assert not over(share, results(50, bad=50))
+    assert over(share, results(49, bad=51))
+    assert not over(share, results(90, poison=10))
+    assert [one.blame for one in over(share, results(89, poison=11))] == [Blame.MODEL]
+
+
+def test_a_partition_is_judged_by_its_own_records_alone(share: DeadLetterShare) -> None:
+    both = [*results(1000, partition=P1), *results(bad=50), *results(bad=20, partition=P1)]
+    assert [one.partition for one in over(share, both)] == [P0]
 
 
 def test_what_was_committed_before_counts_and_what_was_only_looked_at_does_not(share: DeadLetterShare) -> None:
-    share.check(results(bad=40))
-    share.check(results(50, bad=10))
-    share.observe(results(bad=40))
-    with pytest.raises(Protected):
-        share.check(results(5, bad=10))
+    over(share, results(bad=40))
+    assert not over(share, results(50, bad=10))
+    share.observe(results(bad=40), {})
+    assert over(share, results(5, bad=10))
 
 
 def test_what_lies_behind_the_window_is_forgotten(share: DeadLetterShare) -> None:
-    share.observe(results(bad=49))
-    share.observe(results(100))
-    share.check(results(50, bad=50))
+    share.observe(results(bad=49), {})
+    share.observe(results(100), {})
+    assert not over(share, results(50, bad=50))
+
+
+def test_dead_letters_leave_the_window_one_by_one_as_records_come(share: DeadLetterShare) -> None:
+    share.observe(results(bad=40), {})
+    share.observe(results(80), {})  # the window holds the last 20 bad ones and these
+    assert not over(share, results(bad=30))  # 30 of 100: all that was bad has left it
+    assert over(share, results(bad=51))
+    share.observe(results(bad=10), {})
+    assert not over(share, results(bad=40))
+    assert over(share, results(bad=41))
 
 
 def test_tombstones_do_not_count(share: DeadLetterShare) -> None:
-    share.check(results(bad=49, tombstones=1000))
-    with pytest.raises(Protected):
-        share.check(results(bad=50, tombstones=1000))
+    assert not over(share, results(bad=49, tombstones=1000))
+    assert over(share, results(bad=50, tombstones=1000))
+
+
+def test_dead_letters_that_are_forgiven_do_not_count_and_later_ones_begin_a_new_window(
+    share: DeadLetterShare,
+) -> None:
+    share.observe(results(bad=40), {})
+    assert over(share, results(bad=60))
+    assert not over(share, results(bad=60), forgiven=60)
+    share.observe(results(bad=60), {P0: 60})
+    assert not over(share, results(bad=60), forgiven=60)
+    assert over(share, results(bad=200), forgiven=60)
 
 
 def test_the_sentence_names_the_commonest_reason_a_place_and_the_variable(share: DeadLetterShare) -> None:
-    with pytest.raises(
-        Protected, match=r"not_json.*messages\[0\] at offset \d+.*WORKER_DEAD_LETTER__INPUT_SHARE_MAX"
-    ):
-        share.check(results(bad=60))
-    with pytest.raises(ModelBroken, match=r"model_failed.*WORKER_DEAD_LETTER__MODEL_SHARE_MAX"):
-        share.check(results(20, bad=20, poison=20))
+    (excess,) = over(share, results(bad=60))
+    assert "60 of the last 60 records of messages[0] would be dead letters" in str(excess)
+    assert "not_json; the one at offset 59" in str(excess)
+    assert "WORKER_DEAD_LETTER__INPUT_SHARE_MAX" in str(excess)
+    (excess,) = over(share, results(20, bad=20, poison=20))
+    assert "model_failed; the one at offset 59" in str(excess)
+    assert "WORKER_DEAD_LETTER__MODEL_SHARE_MAX" in str(excess)

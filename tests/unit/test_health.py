@@ -10,6 +10,7 @@ import pytest
 
 from worker.errors import ConfigurationRefused
 from worker.health import serve
+from worker.records import Partition
 from worker.vitals import Phase, Pulse, Vitals
 
 BOUND_MS = 30_000
@@ -63,6 +64,17 @@ def test_it_is_ready_with_a_warm_model_and_a_place_in_the_group(opened: Callable
     assert port.ask("/readyz") == (200, "0 partitions\n")  # it waits for its turn
     port.pulse.phase = Phase.STOPPING
     assert port.ask("/readyz")[0] == 503
+
+
+def test_partitions_in_quarantine_are_named_and_do_not_make_it_unready(opened: Callable[..., Port]) -> None:
+    port = opened()
+    port.pulse.phase = Phase.RUNNING
+    bad = [Partition("chat", 7), Partition("chat", 1)]
+    port.pulse.vitals = Vitals(is_member=True, partitions=3, quarantined=bad)
+    assert port.ask("/readyz") == (
+        200,
+        "3 partitions\n2 in quarantine, too many dead letters: chat[1], chat[7]\n",
+    )
 
 
 def test_the_metrics_are_there_when_they_are_wanted(opened: Callable[..., Port]) -> None:

@@ -15,6 +15,8 @@ from schemas.labels import SLUGS
 from worker import wiring
 from worker.bench.limits import Row
 from worker.cache import Cache
+from worker.dead_letter_share import Excess
+from worker.quarantine import error_if_all_bad
 from worker.records import Fetched, Output, Partition, Result
 from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
@@ -178,6 +180,7 @@ class _Memory:
     def __init__(self, messages: Sequence[Fetched]) -> None:
         self.changes = 0
         self.rejected: Mapping[tuple[Partition, int], str] = {}
+        self.forgiven: Mapping[Partition, int] = {}
         self.owed = 0
         self._messages = cycle(messages)
         self._left = 0
@@ -205,6 +208,11 @@ class _Memory:
 
     def rewind(self) -> None:
         raise AssertionError("nothing is lost here")
+
+    def quarantine(self, excesses: Sequence[Excess]) -> None:
+        error = error_if_all_bad(excesses[0], 1, 1, lambda: 1)
+        assert error is not None  # noqa: S101 - the only partition is bad
+        raise error
 
     def pause(self) -> None:
         self._paused = True

@@ -202,12 +202,12 @@ class DeadLetterSettings(Group):
     """``WORKER_DEAD_LETTER__*``."""
 
     model_share_max: Share = 0.1
-    """A greater share of messages that break the model stops the worker: exit 4."""
+    """A partition in which a greater share of messages breaks the model goes into quarantine; all: exit 4."""
     input_share_max: Share = 0.5
-    """A greater share of messages that can't be decoded stops the worker: exit 5."""
+    """A partition in which a greater share of messages can't be decoded goes into quarantine; all: exit 5."""
     # A smaller window would never be judged: that takes at least 50 records.
     window_records: Annotated[int, whole(50, 1_000_000)] = 1000
-    """Over how many records the shares are counted."""
+    """Over how many of a partition's last records the shares are counted."""
 
 
 class HealthSettings(Group):

@@ -123,6 +123,7 @@ class _Log:
         self.owns = log.owns
         self.ready = log.ready
         self.rewind = log.rewind
+        self.quarantine = log.quarantine
         self.pause = log.pause
         self.resume = log.resume
 
@@ -133,6 +134,10 @@ class _Log:
     @property
     def rejected(self) -> Mapping[tuple[Partition, int], str]:
         return self._log.rejected
+
+    @property
+    def forgiven(self) -> Mapping[Partition, int]:
+        return self._log.forgiven
 
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
         began_ns = time.monotonic_ns()

@@ -153,12 +153,17 @@ OBSERVED: dict[Metric, Callable[[Vitals], Iterable[Point]]] = {
     names.TRANSACTION_EVENTS: lambda vitals: _each(names.EVENT, vitals.events),
     names.REBALANCES: lambda vitals: _each(names.CHANGE, vitals.rebalances),
     names.PARTITIONS: lambda vitals: _running(vitals, vitals.partitions),
+    names.QUARANTINED: lambda vitals: [
+        (1, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)}) for at in vitals.quarantined
+    ],
     names.IN_FLIGHT: lambda vitals: _running(vitals, vitals.in_flight),
     names.BACKLOG: lambda vitals: [
         (count, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)})
         for at, count in vitals.backlog.items()
     ],
-    names.BACKLOG_UNKNOWN: lambda vitals: _running(vitals, vitals.partitions - len(vitals.backlog)),
+    names.BACKLOG_UNKNOWN: lambda vitals: _running(
+        vitals, vitals.partitions - len(vitals.backlog) - len(vitals.quarantined)
+    ),
     names.DEVICE_TOKENS: lambda vitals: _running(vitals, vitals.usage.tokens),
     names.DEVICE_PADDING: lambda vitals: _running(vitals, vitals.usage.padding),
     names.DEVICE_MEMORY: lambda vitals: (

@@ -148,6 +148,13 @@ PARTITIONS = Metric(
     unit="{partition}",
     about="Partitions that this worker has now.",
 )
+QUARANTINED = Metric(
+    name="moderation.partitions.quarantined",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="{partition}",
+    about="1 for each partition of this worker that is not read: too many of its records would be dead letters.",
+    attributes=(DESTINATION, PARTITION),
+)
 IN_FLIGHT = Metric(
     name="moderation.records.in_flight",
     kind=Kind.OBSERVED_GAUGE,
