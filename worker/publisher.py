@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, ThrottleEvent, TopicPartition
 
 from worker.backoff import Backoff, Slice
 from worker.clients import SLICE_S, Overheard, client, failure_of
@@ -70,12 +70,14 @@ class Publisher:
         clock: Callable[[], int],
         watch: Callable[[str], AbstractContextManager[None]],
         heard: Callable[[KafkaError], None],
+        throttled: Callable[[ThrottleEvent], None],
     ) -> None:
         self.events: Counter[Event] = Counter()  # all but DONE: what went wrong, and what was refused
         self._options = options
         self._clock = clock
         self._watch = watch
         self._heard = heard
+        self._throttled = throttled
         self._topics = OutputTopics(options.topics, options.admin_config, heard)
         self._refused = RefusedOutputs()
         self._suspicion = Suspicion()
@@ -167,9 +169,8 @@ class Publisher:
         self._state = State.NEW
         self._began_ms = None
         self._told_ms = self._clock()
-        return client(
-            Producer, {**self._options.config, "error_cb": self._on_error}, Overheard(self._suspicion.add)
-        )
+        callbacks = {"error_cb": self._on_error, "throttle_cb": self._throttled}
+        return client(Producer, {**self._options.config, **callbacks}, Overheard(self._suspicion.add))
 
     def _initialise(self) -> None:
         """Lets the new producer settle the last transaction."""

@@ -83,7 +83,7 @@ class Quiet:
         self._turnovers += records / (self._queued_records * max(1, partitions)) if records else 1
 
     def excuse(self) -> None:
-        """Nothing is read, on purpose, or from a new client: whatever stands still is no stall yet."""
+        """Nothing is read, on purpose, because of a quota, or from a new client: nothing is stalled yet."""
         self._stalls.forget()
 
     def look(self, now_ms: int, consumer: Consumer, owned: Ownership) -> Findings | None:

@@ -91,6 +91,7 @@ def beat(pulse: Pulse, model: Model, session: Session, loop: Loop) -> None:
             backlog=session.backlog(),
             events={event.value: count for event, count in session.events.items()},
             rebalances=dict(session.rebalances),
+            throttled_s=session.throttled_s,
             cache_hits=loop.cache.hits,
             cache_misses=loop.cache.misses,
             usage=model.usage,

@@ -32,7 +32,7 @@ from worker.publisher_options import PublisherOptions
 from worker.quiet import Quiet
 from worker.records import Fetched, Headers, Output, Partition
 from worker.starts import Starts
-from worker.throttling import Throttling, throttled_client
+from worker.throttling import Throttling
 from worker.topic_ids import ConsumerLog, stamp
 from worker.transaction import CONSUMER_ERRORS, Event, Refusal
 
@@ -98,8 +98,15 @@ class Session:
         self._told_of_headers = False
         membership = Membership.of(options.consumer_config, options.input_topics)
         self._complaints = Complaints(membership, options.admin_config)
-        self._publisher = Publisher(options.publisher, clock=clock, watch=watch, heard=self._complaints.hear)
-        self._throttling = Throttling(throttled_client(options.consumer_config))
+        configs = {"consumer": options.consumer_config, "producer": options.publisher.config}
+        self._throttling = {name: Throttling(name, config, clock) for name, config in configs.items()}
+        self._publisher = Publisher(
+            options.publisher,
+            clock=clock,
+            watch=watch,
+            heard=self._complaints.hear,
+            throttled=self._throttling["producer"].hear,
+        )
         self._quiet = Quiet(
             options.admin_config,
             survey_ms=options.survey_ms,
@@ -132,6 +139,11 @@ class Session:
     def rejected(self) -> Mapping[tuple[Partition, int], str]:
         """Records (partition, offset) whose outputs a broker refuses, with the dead letter's reason."""
         return self._publisher.rejected
+
+    @property
+    def throttled_s(self) -> Mapping[str, float]:
+        """For how long brokers have delayed the consumer and the producer because of quotas, in all."""
+        return {name: one.total_s for name, one in self._throttling.items()}
 
     @property
     def partitions(self) -> Sequence[Partition]:
@@ -266,7 +278,7 @@ class Session:
 
     def _look_after_the_quiet(self, now_ms: int) -> None:
         """Commits the places of those that are idle, and joins the group anew when one is stalled."""
-        if self._throttling.is_throttled(now_ms) or self._paused:
+        if self._throttling["consumer"].is_throttled() or self._paused:
             self._quiet.excuse()
         findings = self._quiet.look(now_ms, self._consumer, self._owned)
         if findings is None or self._paused:
@@ -380,7 +392,7 @@ class Session:
     def _new_consumer(self) -> Consumer:
         config = self._options.consumer_config
         lines = ConsumerLog(config, self._on_topic_id)
-        callbacks = {"error_cb": self._complaints.hear, "throttle_cb": self._throttling.hear}
+        callbacks = {"error_cb": self._complaints.hear, "throttle_cb": self._throttling["consumer"].hear}
         return client(Consumer, {**config, "debug": lines.debug, **callbacks}, lines)
 
     def _existing(self) -> int | None:

@@ -61,10 +61,9 @@ class Stalls:
     def __init__(self, patience_ms: int) -> None:
         self._patience_ms = patience_ms
         self._suspicions: dict[Partition, _Suspicion] = {}
-        self._positions: dict[Partition, int] = {}
 
     def find(self, now_ms: int, turnovers: float, standings: Mapping[Partition, Standing]) -> dict[Partition, int]:
-        """The stalled partitions, each with its position; none while any partition moves: then reading is slow.
+        """The stalled partitions, each with its position.
 
         Args:
             now_ms: The time.
@@ -77,13 +76,9 @@ class Stalls:
             for partition, standing in standings.items()
             if not standing.progress.in_hand and standing.progress.position < standing.end
         }
-        positions = {partition: standing.progress.position for partition, standing in standings.items()}
-        moved = any(position > self._positions.get(one, position) for one, position in positions.items())
-        self._positions = positions
-        known = {} if moved else self._suspicions
         self._suspicions = {
-            partition: known[partition]
-            if partition in known and known[partition].position == suspicion.position
+            partition: known
+            if (known := self._suspicions.get(partition)) and known.position == suspicion.position
             else suspicion
             for partition, suspicion in fresh.items()
         }
@@ -95,5 +90,5 @@ class Stalls:
         }
 
     def forget(self) -> None:
-        """Begins anew: nothing was read for a while, on purpose."""
+        """Begins anew: nothing was read for a while, on purpose, or because of a quota."""
         self._suspicions.clear()

@@ -1,7 +1,7 @@
 """A broker's quotas make a worker slow, and a slow partition is not a stalled one (KAFKA-9677)."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import ThrottleEvent
@@ -9,44 +9,57 @@ from confluent_kafka import ThrottleEvent
 log = logging.getLogger(__name__)
 
 _AGAIN_MS = 60_000
+_QUOTAS = {"consumer": ("reading", "consumer_byte_rate"), "producer": ("publishing", "producer_byte_rate")}
 
 
 class Throttling:
-    """What brokers say about the consumer's quota.
+    """What brokers say about the quota of one of our clients.
 
     Args:
-        user: The variable and value that a quota goes by, for the log.
+        client: ``consumer`` or ``producer``.
+        config: Its properties, for whom the quota goes by.
+        clock: The time in milliseconds.
+
+    Attributes:
+        total_s: All delays that brokers have announced.
     """
 
-    def __init__(self, user: str) -> None:
-        self._user = user
-        self._heard: dict[str, float] = {}
+    def __init__(self, client: str, config: Mapping[str, Any], clock: Callable[[], int]) -> None:
+        self.total_s = 0.0
+        self._client = client
+        self._user = throttled_client(config)
+        self._clock = clock
+        self._heard = False
         self._until_ms = 0
         self._logged_ms: int | None = None
 
     def hear(self, event: ThrottleEvent) -> None:
-        """Note what a broker says; librdkafka's ``throttle_cb``."""
-        if event.throttle_time > 0:
-            heard = self._heard.get(event.broker_name, 0.0)
-            self._heard[event.broker_name] = max(heard, event.throttle_time)
+        """Note what a broker says, and log it now and then; librdkafka's ``throttle_cb``."""
+        if event.throttle_time <= 0:
+            return
+        now_ms, throttle_ms = self._clock(), round(event.throttle_time * 1000)
+        self.total_s += event.throttle_time
+        self._heard = True
+        self._until_ms = max(self._until_ms, now_ms + throttle_ms)
+        if self._logged_ms is None or now_ms - self._logged_ms >= _AGAIN_MS:
+            self._logged_ms = now_ms
+            doing, quota = _QUOTAS[self._client]
+            log.warning(
+                "broker %s throttles this %s by %d ms (%.1f s in all): a quota is exceeded, and %s is slow. Raise "
+                "%s (or request_percentage) of %s",
+                event.broker_name,
+                self._client,
+                throttle_ms,
+                self.total_s,
+                doing,
+                quota,
+                self._user,
+            )
 
-    def is_throttled(self, now_ms: int) -> bool:
-        """Tell whether a broker delays the answers to this consumer; log it now and then."""
-        heard, self._heard = self._heard, {}
-        if heard:
-            broker, longest_s = max(heard.items(), key=lambda one: one[1])
-            longest_ms = round(longest_s * 1000)
-            self._until_ms = max(self._until_ms, now_ms + longest_ms)
-            if self._logged_ms is None or now_ms - self._logged_ms >= _AGAIN_MS:
-                self._logged_ms = now_ms
-                log.warning(
-                    "broker %s throttles this consumer by %d ms: a quota is exceeded, and reading is slow. Raise "
-                    "consumer_byte_rate (or request_percentage) of %s",
-                    broker,
-                    longest_ms,
-                    self._user,
-                )
-        return bool(heard) or now_ms < self._until_ms
+    def is_throttled(self) -> bool:
+        """Tell whether a broker delays the answers to this client, or has done so since the last call."""
+        heard, self._heard = self._heard, False
+        return heard or self._clock() < self._until_ms
 
 
 def throttled_client(config: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ class Vitals:
         backlog: Messages that are not judged, of the partitions of which it is known.
         events: How often what went wrong in a transaction, or was refused before one.
         rebalances: How often partitions were assigned, revoked and lost.
+        throttled_s: For how long brokers have delayed the consumer and the producer because of quotas.
         cache_hits: Texts that needed no scoring.
         cache_misses: Texts that the model was asked about.
         usage: Of the device.
@@ -44,6 +45,7 @@ class Vitals:
     backlog: Mapping[Partition, int] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     rebalances: Mapping[str, int] = field(default_factory=dict)
+    throttled_s: Mapping[str, float] = field(default_factory=dict)
     cache_hits: int = 0
     cache_misses: int = 0
     usage: Usage = field(default_factory=Usage)

@@ -239,6 +239,13 @@ INTERNALS = Dashboard(
             ),
             Panel("Records in memory", states("moderation_records_in_flight", "instance"), stacked=True),
         ),
+        "Limits at the brokers": (
+            Panel(
+                "Delayed by quotas, of each second",
+                rates("moderation_throttle_time_seconds_total", "moderation_client"),
+                "percentunit",
+            ),
+        ),
         "Processes": (
             Panel("Memory", states("process_resident_memory_bytes", "instance"), "bytes"),
             Panel("CPUs in use", rates("process_cpu_seconds_total", "instance")),

@@ -242,7 +242,9 @@ def test_the_output_topics_are_learned_over_a_slow_link_and_the_owner_is_not_hel
     environ = proxied_scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address)
     options = session_options(load_settings(environ, {Need.KAFKA}).settings).publisher
     proxy.network = SLOW
-    publisher = Publisher(options, clock=monotonic_ms, watch=lambda _: nullcontext(), heard=lambda _: None)
+    publisher = Publisher(
+        options, clock=monotonic_ms, watch=lambda _: nullcontext(), heard=lambda _: None, throttled=lambda _: None
+    )
     longest_ms, deadline_ms = 0, monotonic_ms() + 60_000
     while not publisher.ready():
         assert monotonic_ms() < deadline_ms

@@ -160,6 +160,7 @@ def test_the_shape_of_the_batches_adds_up(run: Run) -> None:
     assert run.total(names.DEVICE_PADDING) == 0
     assert summed(names.SCORE_DURATION) == pytest.approx(run.total(names.DEVICE_BUSY))
     assert run.counts(names.TRANSACTIONS, names.OUTCOME).keys() == {"committed"}
+    assert run.counts(names.THROTTLE_TIME, names.CLIENT) == {"consumer": 0, "producer": 0}
     fills = [point.max for point in run.points(names.BATCH_FILL)]
     assert 0 < max(fills) <= 1
 

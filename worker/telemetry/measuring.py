@@ -147,11 +147,12 @@ def oldest(records: Sequence[Fetched]) -> list[int]:
     return [min(times[at : at + TOGETHER]) for at in range(0, len(times), TOGETHER)]
 
 
-Point = tuple[int, Mapping[str, str]]
+Point = tuple[float, Mapping[str, str]]
 
 OBSERVED: dict[Metric, Callable[[Vitals], Iterable[Point]]] = {
     names.TRANSACTION_EVENTS: lambda vitals: _each(names.EVENT, vitals.events),
     names.REBALANCES: lambda vitals: _each(names.CHANGE, vitals.rebalances),
+    names.THROTTLE_TIME: lambda vitals: _each(names.CLIENT, vitals.throttled_s),
     names.PARTITIONS: lambda vitals: _running(vitals, vitals.partitions),
     names.QUARANTINED: lambda vitals: [
         (1, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)}) for at in vitals.quarantined
@@ -181,7 +182,7 @@ OBSERVED: dict[Metric, Callable[[Vitals], Iterable[Point]]] = {
 """What is read off the owner's vitals when somebody collects."""
 
 
-def _each(attribute: str, counts: Mapping[str, int]) -> list[Point]:
+def _each(attribute: str, counts: Mapping[str, float]) -> list[Point]:
     return [(count, {attribute: value}) for value, count in counts.items()]
 
 

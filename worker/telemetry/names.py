@@ -24,6 +24,7 @@ BATCH_COUNT = "messaging.batch.message_count"
 ERROR = "error.type"
 CATEGORY = "moderation.category"
 CHANGE = "moderation.change"
+CLIENT = "moderation.client"
 EVENT = "moderation.event"
 FIELD = "moderation.field"
 FLAGGED = "moderation.flagged"
@@ -141,6 +142,14 @@ REBALANCES = Metric(
     unit="{rebalance}",
     about="Changes of the assignment: assigned, revoked, or lost (the group had gone on without us).",
     attributes=(CHANGE,),
+)
+THROTTLE_TIME = Metric(
+    name="moderation.throttle.time",
+    kind=Kind.OBSERVED_COUNTER,
+    unit="s",
+    about="Delays that brokers announced to the worker's consumer and producer because of quotas, of all brokers "
+    "together.",
+    attributes=(CLIENT,),
 )
 PARTITIONS = Metric(
     name="moderation.partitions",

@@ -1,0 +1,75 @@
+"""Quotas of a real Kafka: they make a worker slow, and it says so."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.kafka_tools import install_tools
+from tests.owner import owner
+from tests.scene import Scene, chat
+from worker.classifier import Classifier
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+SURVEY_MS = 100
+STALL_MS = 500
+
+Limited = Callable[[int, str], tuple[Scene, dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def limited(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Limited:
+    """Makes a scene with so many input partitions and a quota, and gives the variables of its worker."""
+    tools = tmp_path_factory.mktemp("tools")
+    install_tools(tools)
+
+    def limit(partitions: int, quota: str) -> tuple[Scene, dict[str, str]]:
+        scene = Scene(bootstrap_servers, "demo", inputs=(partitions,), partitions=2)
+        scene.create()
+        client_id = f"throttled-{scene.group}"
+        configs = [str(tools / "kafka-configs.sh"), "--bootstrap-server", bootstrap_servers, "--alter"]
+        of = ["--entity-type", "clients", "--entity-name", client_id]
+        subprocess.run([*configs, "--add-config", quota, *of], check=True, timeout=120)
+        return scene, scene.environ(KAFKA__CLIENT_ID=client_id)
+
+    return limit
+
+
+@pytest.mark.parametrize(
+    ("byte_rate", "judged"),
+    [
+        pytest.param(20_000, 480, id="short delays"),
+        pytest.param(5_000, 120, id="delays longer than the patience"),
+    ],
+)
+def test_a_fetch_quota_makes_a_worker_slow_and_is_no_stall(
+    byte_rate: int, judged: int, limited: Limited, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene, environ = limited(12, f"consumer_byte_rate={byte_rate}")
+    # 40 kB for each partition: a broker allows 11 s of the rate at once, and a batch that is larger never comes.
+    scene.send([chat("good morning " * 80)] * 480)
+    with owner(environ, classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+        worker.turn_until(lambda: len(worker.session.partitions) == 12)
+        changes = worker.session.changes
+        worker.turn_until_judged(judged)
+        assert worker.session.changes == changes
+        assert worker.session.throttled_s["consumer"] > 1
+    assert [line for line in caplog.messages if "throttles this consumer" in line and scene.group in line]
+    assert scene.ledger().doubled == 0
+
+
+def test_a_quota_on_producing_is_named_and_counted(
+    limited: Limited, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene, environ = limited(2, "producer_byte_rate=10000")
+    scene.send([chat(f"good morning number {number}") for number in range(800)])
+    # Small transactions, each of which ends in time in spite of the delays.
+    with owner({**environ, "WORKER_BATCH__RECORDS_MAX": "50"}, classifier) as worker:
+        worker.turn_until_judged(800)
+        scene.send([chat("and another one")])
+        worker.turn_until_judged(801)
+        assert worker.session.throttled_s["producer"] > 0
+        assert worker.session.throttled_s["consumer"] == 0
+    assert [line for line in caplog.messages if "Raise producer_byte_rate" in line and scene.group in line]
+    assert scene.ledger().clean
