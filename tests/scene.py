@@ -23,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewTopic,
     OffsetSpec,
 )
 
@@ -74,6 +75,12 @@ class Scene:
         counts = {**self.inputs, **dict.fromkeys(self.outputs.values(), self.partitions)}
         specs = [TopicSpec(name=name, partitions=count) for name, count in counts.items() if name not in without]
         create_topics(self.client, specs)
+
+    def spread(self, nodes: Sequence[int]) -> None:
+        """Makes the first input topic, with a partition on each of these nodes and no replicas."""
+        topic = next(iter(self.inputs))
+        new = NewTopic(topic, num_partitions=len(nodes), replica_assignment=[[node] for node in nodes])
+        self._admin.create_topics([new])[topic].result(KAFKA_S_MAX)
 
     def limit(self, topic: Topic, bytes_max: int) -> None:
         """Lowers an output topic's bound on batches."""

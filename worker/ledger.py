@@ -7,8 +7,9 @@ its order. The demonstration, the proof and the tests all ask this one judge.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import Self
 
 from worker.records import Partition, Topic
 
@@ -91,6 +92,16 @@ class Ledger:
     def clean(self) -> bool:
         """Whether each input has had exactly what it is owed."""
         return not (self.lost or self.doubled or self.out_of_order or self.alerts_wrong or self.foreign)
+
+    def __add__(self, other: Self) -> Self:
+        """The account of both, where no input is in both."""
+        examples = (*self.examples, *other.examples)[:EXAMPLES_MAX]
+        counts = {
+            one.name: getattr(self, one.name) + getattr(other, one.name)
+            for one in fields(self)
+            if one.name != "examples"
+        }
+        return replace(self, examples=examples, **counts)
 
     def __str__(self) -> str:
         """One line; what is usually 0 is named only when it isn't."""

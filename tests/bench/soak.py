@@ -16,7 +16,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from worker.prove.account import Offsets
-from worker.prove.course import Feed
+from worker.prove.feed import Feed
 from worker.prove.kit import stage
 from worker.prove.picture import curve
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import AdminClient
 
 from tests.owner import owner
 from tests.proxy import Network, Proxy
@@ -37,15 +37,8 @@ def spread(brokers: Broker) -> Scene:
     scene = Scene(brokers.bootstrap_servers, "demo")
     [topic] = scene.inputs
     scene.create(without=[topic])
-    create_spread(scene)
+    scene.spread([1, 2, 3])
     return scene
-
-
-def create_spread(scene: Scene) -> None:
-    [topic] = scene.inputs
-    nodes = [[number] for number in (1, 2, 3)]
-    admin = AdminClient(scene.client)
-    admin.create_topics([NewTopic(topic, num_partitions=3, replica_assignment=nodes)])[topic].result(KAFKA_S_MAX)
 
 
 def produce(scene: Scene, name: str, each: int) -> None:
@@ -94,7 +87,7 @@ def test_a_topic_created_again_with_a_younger_leader_epoch_is_read_at_once(
     with owner(scene.environ(), classifier) as worker:
         worker.turn_until_judged(3 * EACH)
         admin.delete_topics([topic])[topic].result(KAFKA_S_MAX)
-        create_spread(scene)
+        scene.spread([1, 2, 3])
         produce(scene, "new", 2 * EACH)
         began = time.monotonic()
         worker.turn_until(lambda: worker.loop.tally.records >= 9 * EACH)

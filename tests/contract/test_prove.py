@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from worker.demo.quota import set_fetch_quota
+from worker.errors import KafkaRefused
+
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
@@ -27,7 +30,7 @@ def test_a_proof_holds_and_leaves_nothing_behind(bootstrap_servers: str, tmp_pat
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     ended = run(
         tmp_path,
-        *("--seconds", "5", "--seed", "3", "--per-second", "200", "--picture", "timeline.svg"),
+        *("--seconds", "5", "--seed", "29", "--per-second", "200", "--picture", "timeline.svg"),
         KAFKA__BOOTSTRAP_SERVERS=bootstrap_servers,
         KAFKA__SESSION_TIMEOUT_MS="3000",
         KAFKA__TRANSACTION_TIMEOUT_MS="3000",
@@ -36,10 +39,20 @@ def test_a_proof_holds_and_leaves_nothing_behind(bootstrap_servers: str, tmp_pat
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "lost 0, doubled 0, out of order 0; faults " in ended.stdout
     assert "✗" not in ended.stdout
+    assert "another producer's transaction stays open" in ended.stdout
+    assert "the input topic is deleted" not in ended.stdout  # on somebody's cluster
     assert (tmp_path / "timeline.svg").read_text().startswith("<svg")
     assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith("moderation-proof-")]
     groups = admin.list_consumer_groups().result(10)
     assert not [group.group_id for group in groups.valid or () if group.group_id.startswith("moderation-proof-")]
+
+
+def test_a_broker_that_takes_no_quota_says_why(bootstrap_servers: str) -> None:
+    host, port = bootstrap_servers.split(",", maxsplit=1)[0].rsplit(":", 1)
+    set_fetch_quota((host, int(port)), "test-prove", 1000)
+    set_fetch_quota((host, int(port)), "test-prove", None)
+    with pytest.raises(KafkaRefused, match=r"client id 'test-prove' can't be set: .+ \(error code \d+\)"):
+        set_fetch_quota((host, int(port)), "test-prove", -1)
 
 
 def test_wrong_settings_are_told_before_anything_is_made(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import count
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.scene import Scene, chat
@@ -101,8 +103,8 @@ def wait_until_in_sync(brokers: Broker) -> None:
     def in_sync() -> bool:
         with suppress(KafkaException):
             topics = admin.list_topics(timeout=1).topics.values()
-            replicas = [partition.isrs for topic in topics for partition in topic.partitions.values()]
-            return all(len(isrs) == len(brokers.nodes) for isrs in replicas)
+            partitions = [partition for topic in topics for partition in topic.partitions.values()]
+            return all(len(partition.isrs) == len(partition.replicas) for partition in partitions)
         return False
 
     eventually(in_sync, str, seconds_max=60)
@@ -138,3 +140,42 @@ def test_a_loaded_worker_goes_on_while_the_brokers_are_killed_one_by_one(
             node.start()
             wait_until_in_sync(brokers)
     orchestrator.wait_until(lambda: scene.ledger().clean)
+
+
+def test_a_loaded_worker_judges_the_others_while_a_partition_has_no_leader(brokers: Broker, start: Start) -> None:
+    scene = Scene(brokers.bootstrap_servers, "demo")
+    [topic] = scene.inputs
+    scene.create(without=[topic])
+    scene.spread([node.number for node in brokers.nodes])  # no replicas: the partition goes with its node
+    orchestrator = Orchestrator(start, scene)
+    for node in ROUNDS * brokers.nodes[-1:]:
+        with stream_patiently(scene):
+            orchestrator.wait_for_verdicts(1)
+            node.kill()
+            orchestrator.wait_for_verdicts(200)
+            node.start()
+            wait_until_in_sync(brokers)
+        orchestrator.wait_until(lambda: scene.ledger().clean)
+
+
+@contextmanager
+def stream_patiently(scene: Scene) -> Iterator[None]:
+    """100 messages a second over the input partitions; what is for one without a leader waits in the producer."""
+    ended, producer = threading.Event(), Producer(scene.client)
+    [(topic, partitions)] = scene.inputs.items()
+
+    def feed() -> None:
+        for number in count():
+            producer.produce(topic, chat(f"message {number}"), partition=number % partitions)
+            producer.poll(0)
+            if ended.wait(0.01):
+                break
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        feeder.join()
+        assert producer.flush(RECOVERY_S_MAX) == 0

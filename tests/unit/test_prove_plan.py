@@ -6,12 +6,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from worker.ledger import audit
-from worker.prove.account import rebalances
+from worker.ledger import Input, Seen, audit
+from worker.prove.account import Accounts, rebalances
 from worker.prove.picture import draw
 from worker.prove.plan import BROKER_KINDS, Do, Kind, Times, faults
 from worker.prove.proof import Beat, Happening, Proof
 from worker.prove.report import verdict
+from worker.records import Partition, Topic
 
 TIMES = Times(session_ms=3000, poll_interval_ms_max=8000, transaction_ms=4000)
 
@@ -59,6 +60,27 @@ def test_a_stop_is_as_long_as_it_says(kind: Kind, longer: int, shorter: int) -> 
         stop, go_on = fault.steps
         assert (stop.do, go_on.do) == (Do.STOP, Do.GO_ON)
         assert longer < go_on.after_ms < shorter
+
+
+def test_a_transaction_of_another_producer_ends_one_way_or_the_other() -> None:
+    plan = (fault for fault in faults(1, TIMES, with_broker=False) if fault.kind is Kind.TRANSACTION)
+    steps = [[step.do for step in fault.steps] for fault in islice(plan, 20)]
+    assert {begin for begin, _ in steps} == {Do.BEGIN}
+    assert {end for _, end in steps} == {Do.COMMIT, Do.ABORT}
+
+
+def test_each_log_of_a_topic_has_an_account_of_its_own() -> None:
+    def verdict_of(offset: int, stands_at: int) -> Seen:
+        return Seen(topic=Topic.VERDICT, source=(partition, offset), partition=0, offset=stands_at)
+
+    partition, accounts = Partition("messages", 0), Accounts()
+    inputs = [Input(partition=partition, offset=offset) for offset in range(3)]
+    old = [verdict_of(0, 0), verdict_of(1, 1), verdict_of(2, 2)]
+    accounts.close_log(inputs, old)
+    assert accounts.ledger.clean
+    accounts.close_log(inputs, [*old, verdict_of(0, 3), verdict_of(2, 4)])  # the verdict of 1 is of the old log
+    assert (accounts.ledger.inputs, accounts.ledger.verdicts, accounts.ledger.lost) == (6, 5, 1)
+    assert accounts.ledger.examples == ("lost: messages[0] 1",)
 
 
 @pytest.mark.parametrize("wrong", [{"readers_agree": False}, {"went_back": ["messages[0]"]}, {"lag": 1}])

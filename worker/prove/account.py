@@ -11,10 +11,11 @@ from confluent_kafka import Consumer, TopicPartition
 from worker.clients import slice_s
 from worker.demo.names import Names
 from worker.demo.reading import as_seen
+from worker.ledger import audit
 from worker.records import Partition, Topic
 
 if TYPE_CHECKING:
-    from worker.ledger import Seen
+    from worker.ledger import Input, Seen
 
 SLICE_S = 0.02
 CHUNK_RECORDS = 5000
@@ -54,6 +55,10 @@ class Reading:
                 if seen.source is not None:
                     self._note(seen.source[0], now_ms)
 
+    def begin_anew(self, now_ms: int) -> None:
+        """Counts no pause that began before: there was something that nobody could read."""
+        self._latest_ms = dict.fromkeys(self._latest_ms, now_ms)
+
     def _note(self, partition: Partition, now_ms: int) -> None:
         began_ms = self._latest_ms.get(partition, now_ms)
         lasted_ms = now_ms - began_ms
@@ -63,7 +68,9 @@ class Reading:
 
 
 class Offsets:
-    """Samples of what the group has committed: it may never go back.
+    """Samples of what the group has committed: within a log it may never go back, and never to a log that is gone.
+
+    A worker commits the id of its topic with each offset, as commit metadata.
 
     By a consumer that joins nothing, on a thread of its own: the admin client's list_consumer_group_offsets crashes
     the process when the broker goes away (confluent-kafka 2.16.1).
@@ -74,6 +81,8 @@ class Offsets:
         self.latest: dict[Partition, int] = {}
         self.went_back: list[str] = []
         self._consumer = Consumer({"log_level": 0, **client, "group.id": group, "enable.auto.commit": False})
+        self._log_ids: dict[Partition, str | None] = {}
+        self._gone: set[tuple[Partition, str | None]] = set()
         self._asks = [TopicPartition(*partition) for partition in partitions]
         self._thread = ThreadPoolExecutor(1, "offsets")
         self._asked: Future[list[TopicPartition]] | None = None
@@ -103,10 +112,37 @@ class Offsets:
             if at.error is not None or at.offset < 0:
                 continue
             partition = Partition(at.topic, at.partition)
-            before = self.latest.get(partition, 0)
-            if at.offset < before:
+            before = self._before(partition, at.metadata)
+            if at.offset < before or (partition, at.metadata) in self._gone:
                 self.went_back.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")
             self.latest[partition] = at.offset
+
+    def _before(self, partition: Partition, log_id: str | None) -> int:
+        """The latest offset in the same log."""
+        known = self._log_ids.setdefault(partition, log_id)
+        if log_id == known:
+            return self.latest.get(partition, 0)
+        self._gone.add((partition, known))
+        self._log_ids[partition] = log_id
+        return 0
+
+
+class Accounts:
+    """One ledger for each log that the input topic has been.
+
+    Outputs name the partition and the offset of their input, and not its log. So whatever has not been accounted
+    for with an earlier log belongs to the one that is closed.
+    """
+
+    def __init__(self) -> None:
+        self.ledger = audit([], [])
+        self._accounted: set[Seen] = set()
+
+    def close_log(self, inputs: "Sequence[Input]", outputs: "Sequence[Seen]") -> None:
+        """Adds the ledger of a log to which nothing is added any more, and of which nothing is left to judge."""
+        new = [seen for seen in outputs if seen not in self._accounted]
+        self._accounted.update(new)
+        self.ledger += audit(inputs, new)
 
 
 def rebalances(logs: Sequence[str], began_s: float) -> list[int]:

@@ -1,31 +1,31 @@
 """The course of a proof: one loop that feeds, reads, breaks and waits.
 
-One thread, so that the timeline is the order in which things were seen; only what is done to a broker takes long,
+One thread, so that the timeline is the order in which things were seen; only what is done to Kafka takes long,
 and is done beside it. The ledger is asked twice: of what the concurrent reader saw while the faults went on, and of
-what a reader finds at the end.
+what a reader finds at the end. Offsets say nothing of the log that they belong to, so a log of the input topic is
+judged to its end and accounted for before the topic is deleted.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
-import orjson
-from confluent_kafka import KafkaError, Producer
-
-from worker.demo.broker import Broker
 from worker.demo.reading import read_topics
 from worker.errors import KafkaRefused
-from worker.ledger import audit
-from worker.prove.account import Offsets, Reading, rebalances
+from worker.prove.account import Accounts, Offsets, Reading, rebalances
+from worker.prove.cluster import Cluster
 from worker.prove.crew import Crew
-from worker.prove.plan import Do, Fault, faults
+from worker.prove.feed import Feed, open_producer
+from worker.prove.plan import CREW_STEPS, Do, Fault, faults
 from worker.prove.proof import Beat, Happening, Proof, Stage
 from worker.reading import open_reader
-from worker.records import Partition
+
+if TYPE_CHECKING:
+    from worker.ledger import Input, Seen
 
 BEAT_MS = 500
 TELL_MS = 10_000
@@ -33,58 +33,8 @@ FIRST_FAULT_MS = 2_000
 JOIN_MS_MAX = 120_000
 AT_WORK_MS_MAX = 30_000
 FINISH_MS_MAX = 180_000
-BROKER_STEPS: Mapping[Do, Callable[[Broker], None]] = {
-    Do.BROKER_KILL: Broker.kill,
-    Do.BROKER_STOP: Broker.stop,
-    Do.BROKER_START: Broker.start,
-}
 
-
-def message(number: int) -> bytes | None:
-    """Mostly a chat message; now and then one that can't be read, a blank one, or a tombstone."""
-    match number % 100:
-        case 7:
-            return None
-        case 23 | 73:
-            return b"no JSON"
-        case 41:
-            return orjson.dumps({"text": " "})
-        case _:
-            return orjson.dumps({"text": f"message {number}", "channel_id": number % 40})
-
-
-@dataclass(slots=True, kw_only=True)
-class Feed:
-    """Messages at an even rate, over the partitions in turn."""
-
-    producer: Producer
-    inputs: Sequence[Partition]
-    per_second: int
-    owing: int = 0  # that Kafka has, without the tombstones
-    ends: Counter[Partition] = field(default_factory=Counter)
-    _given: int = 0
-
-    def give(self, now_ms: int) -> None:
-        """What is due; after a pause not all at once."""
-        self.fill(min(now_ms * self.per_second // 1000, self._given + self.per_second))
-
-    def fill(self, total: int) -> None:
-        """As many as make so many in all, as far as the producer takes them."""
-        for number in range(self._given, total):
-            value = message(number)
-            try:
-                topic, partition = self.inputs[number % len(self.inputs)]
-                self.producer.produce(topic, value, partition=partition, on_delivery=self._note)
-            except BufferError:  # a broker is away, or slow
-                break
-            self._given = number + 1
-        self.producer.poll(0)
-
-    def _note(self, error: KafkaError | None, told: Any) -> None:
-        if error is None:
-            at = self.inputs[told.partition()]
-            self.ends[at] = max(self.ends[at], told.offset() + 1)
-            self.owing += told.value() is not None
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,17 +42,20 @@ class Course:
     """What is known while it goes on."""
 
     stage: Stage
+    cluster: Cluster
     crew: Crew
     feed: Feed
     reading: Reading
     offsets: Offsets
     say: Callable[[str], None]
+    accounts: Accounts = field(default_factory=Accounts)
     happenings: list[Happening] = field(default_factory=list)
     beats: list[Beat] = field(default_factory=list)
     began_s: float = field(default_factory=lambda: time.time_ns() / 1e9)  # by the clock that stamps logs
-    _aside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "broker"))
+    _aside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
     _began_ns: int = field(default_factory=time.monotonic_ns)
     _told_ms: int = 0
+    _feeding: bool = True
 
     @property
     def now_ms(self) -> int:
@@ -114,9 +67,9 @@ class Course:
         """Messages that Kafka has and the group has not committed, as last asked."""
         return sum(max(0, end - self.offsets.latest.get(at, 0)) for at, end in self.feed.ends.items())
 
-    def turn(self, *, feeding: bool = True) -> None:
+    def turn(self) -> None:
         """Once around."""
-        if feeding:
+        if self._feeding:
             self.feed.give(self.now_ms)
         else:
             self.feed.producer.poll(0)
@@ -143,18 +96,18 @@ class Course:
         for fault in plan:
             if self.now_ms >= until_ms:
                 return
-            place = self.crew.victim(fault)
-            of_broker = fault.steps[0].do in BROKER_STEPS
-            if place is None and not of_broker:
+            of_kafka = fault.steps[0].do not in CREW_STEPS
+            place = None if of_kafka else self.crew.victim(fault)
+            if place is None and not of_kafka:
                 continue
-            self.happenings.append(Happening(at_ms=self.now_ms, fault=fault, place=None if of_broker else place))
-            who = "" if of_broker or place is None else f": worker {place}"
+            self.happenings.append(Happening(at_ms=self.now_ms, fault=fault, place=place))
+            who = "" if place is None else f": worker {place}"
             self.say(f"{len(self.happenings):3}. {fault.kind}{who}")
             for step in fault.steps:
                 self._rest(step.after_ms)
-                if (deed := BROKER_STEPS.get(step.do)) is not None:
-                    self._beside(deed)
-                elif place is not None:
+                if place is None:
+                    self._do_to_kafka(step.do, fault.choice)
+                else:
                     self.crew.do(step.do, place)
             self._await_work()
             self._rest(fault.rest_ms)
@@ -162,14 +115,13 @@ class Course:
     def finish(self) -> None:
         """Feeds no more; returns once all is judged and committed, or after a time that should have been enough."""
         self.say("No more faults and no more messages: waiting until all is judged ...")
-        until_ms = self.now_ms + FINISH_MS_MAX
-        self.feed.producer.flush(FINISH_MS_MAX / 1000)
-        asked = self.offsets.samples
-        while self.now_ms < until_ms and (
-            self.reading.answers < self.feed.owing or self.lag or self.offsets.samples < asked + 2
-        ):
-            self.turn(feeding=False)
+        self._judge_all()
         self.crew.drain()
+
+    def read_all(self) -> "tuple[list[Input], list[Seen]]":
+        """Everything in the topics, by a reader of its own; waits for it."""
+        names = self.stage.names
+        return read_topics(self.stage.client, inputs=[names.input], outputs=names.outputs)
 
     def close(self) -> None:
         """Lets go of workers and clients."""
@@ -188,13 +140,36 @@ class Course:
         while self.reading.answers == answers and self.now_ms < until_ms:
             self.turn()
 
-    def _beside(self, deed: Callable[[Broker], None]) -> None:
-        """What is done to the brokers; feeding and reading go on meanwhile."""
-        assert self.stage.broker is not None  # noqa: S101 - the plan holds no such fault without one
-        done: Future[None] = self._aside.submit(deed, self.stage.broker)
+    def _judge_all(self) -> None:
+        """Feeds no more, and waits as ``finish`` does."""
+        self._feeding = False
+        until_ms = self.now_ms + FINISH_MS_MAX
+        self.feed.producer.flush(FINISH_MS_MAX / 1000)
+        asked = self.offsets.samples
+        while self.now_ms < until_ms and (
+            self.reading.answers < self.feed.owing or self.lag or self.offsets.samples < asked + 2
+        ):
+            self.turn()
+
+    def _do_to_kafka(self, do: Do, choice: float) -> None:
+        """A step of a fault, and what it means for the accounts."""
+        if do is Do.DELETE:
+            self._judge_all()
+            self.accounts.close_log(*self._beside(self.read_all))
+        for told in self._beside(lambda: self.cluster.do(do, choice)):
+            self.feed.note(told)
+        if do is Do.CREATE:
+            self.feed.begin_log(open_producer(self.stage.client))
+            self._feeding = True
+        if do in {Do.CREATE, Do.COMMIT, Do.ABORT}:
+            self.reading.begin_anew(self.now_ms)
+
+    def _beside(self, deed: Callable[[], Answer]) -> Answer:
+        """What takes long; feeding and reading go on meanwhile."""
+        done: Future[Answer] = self._aside.submit(deed)
         while not done.done():
             self.turn()
-        done.result()
+        return done.result()
 
     def _beat(self) -> None:
         now_ms = self.now_ms
@@ -229,10 +204,11 @@ def prove(
         course.suffer(faults(seed, stage.times, with_broker=stage.broker is not None), seconds * 1000)
         course.finish()
     say("Reading all topics again, from the first record, at read_committed ...")
-    inputs, outputs = read_topics(stage.client, inputs=[stage.names.input], outputs=stage.names.outputs)
+    inputs, outputs = course.read_all()
+    course.accounts.close_log(inputs, outputs)
     return Proof(
         seed=seed,
-        ledger=audit(inputs, outputs),
+        ledger=course.accounts.ledger,
         readers_agree=Counter(outputs) == Counter(course.reading.seen),
         went_back=course.offsets.went_back,
         samples=course.offsets.samples,
@@ -247,13 +223,12 @@ def prove(
 
 @contextmanager
 def _course(stage: Stage, workers: int, per_second: int, say: Callable[[str], None]) -> Iterator[Course]:
-    quiet = {"log_level": 0, **stage.client}
-    producer = Producer({**quiet, "enable.idempotence": True, "linger.ms": 20})
     with open_reader(stage.client, list(stage.names.outputs.values())) as reader:
         course = Course(
             stage=stage,
+            cluster=Cluster(stage),
             crew=Crew(stage.make, workers, say),
-            feed=Feed(producer=producer, inputs=stage.inputs, per_second=per_second),
+            feed=Feed(producer=open_producer(stage.client), inputs=stage.inputs, per_second=per_second),
             reading=Reading(reader, stage.names),
             offsets=Offsets(stage.client, stage.names.group, stage.inputs),
             say=say,

@@ -15,6 +15,9 @@ from worker.prove.plan import WORKERS_MAX, WORKERS_MIN, Do, Fault, Kind
 AGAIN_MS = 1000
 """After this long an ended process is started again."""
 
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code of a process that SIGTERM ended before it listened for signals."""
+
 Make = Callable[[int, int], Worker]
 """A process for a place; the second number is new for each."""
 
@@ -36,6 +39,11 @@ class Member:
     worker: Worker
     stopped: bool = False
     leaving: bool = False
+
+
+def has_drained(worker: Worker) -> bool:
+    """Whether a worker that was asked to end ended well; one that still starts has nothing to drain."""
+    return worker.exit_code == ExitCode.DONE or (worker.exit_code == TERMINATED and not worker.log_tail())
 
 
 class Crew:
@@ -126,7 +134,7 @@ class Crew:
         """
         for member in [*self._members.values(), *self._others]:
             code = member.worker.drain()
-            if code not in {ExitCode.DONE, ExitCode.KAFKA}:
+            if code != ExitCode.KAFKA and not has_drained(member.worker):
                 raise self._ended(member.worker)
 
     def close(self) -> None:
@@ -142,7 +150,7 @@ class Crew:
         code = member.worker.exit_code
         if code == ExitCode.KAFKA:
             self._say(f"{member.worker.name} ended: {member.worker.last_words()}")
-        elif not (member.leaving and code == ExitCode.DONE):
+        elif not (member.leaving and has_drained(member.worker)):
             raise self._ended(member.worker)
 
     @staticmethod

@@ -33,6 +33,8 @@ IMPATIENT: Mapping[str, str] = {
     "WORKER_KAFKA__POLL_INTERVAL_MS_MAX": "8000",
 }
 """On the embedded Kafka, where nobody's settings count: every time-out comes within a short proof."""
+QUICK_QUOTA: Mapping[str, str] = {"quota.window.num": "3"}
+"""Of a second each. With the default, 11, the broker throttles after ten seconds' worth, for many seconds."""
 SESSION_OF_BROKER_MS = 6000
 """The embedded Kafka's, for groups of the consumer protocol."""
 
@@ -57,7 +59,7 @@ def stage(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[St
     own = dict(IMPATIENT)
     if settings.kafka.group_protocol == "consumer":
         del own["WORKER_KAFKA__SESSION_TIMEOUT_MS"]  # the broker's
-    with running_broker(extra_properties=QUICK_RETURN, progress=say) as broker:
+    with running_broker(extra_properties={**QUICK_RETURN, **QUICK_QUOTA}, progress=say) as broker:
         embedded = {**environ, **own, SERVERS: broker.bootstrap_servers}
         with stage_on(load_settings(embedded).settings, embedded, broker, say) as made:
             yield made
@@ -85,6 +87,8 @@ def stage_on(
         "WORKER_LOG__FORMAT": "text",
         "WORKER_LOG__LEVEL": "info",
     }
+    if broker is not None:
+        own["WORKER_KAFKA__CLIENT_ID"] = names.group  # which the quota is set on
     folder = Path(tempfile.mkdtemp(prefix="moderation-proof-"))
 
     def make(place: int, birth: int) -> Worker:

@@ -21,6 +21,9 @@ COLOURS = {
     Kind.RIVAL: "#9467bd",
     Kind.BROKER_KILL: "#000000",
     Kind.BROKER_STOP: "#7f7f7f",
+    Kind.QUOTA: "#e377c2",
+    Kind.TRANSACTION: "#3949ab",
+    Kind.RECREATE: "#808000",
 }
 
 

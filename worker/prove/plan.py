@@ -28,9 +28,13 @@ class Kind(StrEnum):
     RIVAL = "a second process with the same ids"
     BROKER_KILL = "kill -9 of the broker"
     BROKER_STOP = "a clean restart of the broker"
+    QUOTA = "a quota on the workers' fetches"
+    TRANSACTION = "another producer's transaction stays open"
+    RECREATE = "the input topic is deleted and created again"
 
 
-BROKER_KINDS = frozenset({Kind.BROKER_KILL, Kind.BROKER_STOP})
+BROKER_KINDS = frozenset({Kind.BROKER_KILL, Kind.BROKER_STOP, Kind.QUOTA, Kind.RECREATE})
+"""What nobody wants on a cluster that others use."""
 
 
 class Do(Enum):
@@ -45,6 +49,17 @@ class Do(Enum):
     BROKER_KILL = "kill the broker"
     BROKER_STOP = "stop the broker"
     BROKER_START = "start the broker"
+    LIMIT = "set the quota"
+    UNLIMIT = "remove the quota"
+    BEGIN = "begin a transaction in an input partition"
+    COMMIT = "commit it"
+    ABORT = "abort it"
+    DELETE = "delete the input topic"
+    CREATE = "create the input topic"
+
+
+CREW_STEPS = frozenset({Do.KILL, Do.TERM, Do.START, Do.STOP, Do.GO_ON, Do.RIVAL})
+"""What is done to a worker; the others are done to Kafka."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +86,7 @@ class Fault:
     Attributes:
         kind: Which.
         steps: In order.
-        choice: In [0, 1): which of the workers that there are is the victim.
+        choice: In [0, 1): which of the workers that there are, or of the input partitions, is the victim.
         rest_ms: Until the next one, after the last step.
     """
 
@@ -87,7 +102,7 @@ def faults(seed: int, times: Times, *, with_broker: bool) -> Iterator[Fault]:
     Args:
         seed: Any number.
         times: The workers' time-outs.
-        with_broker: Whether the brokers are ours to kill.
+        with_broker: Whether Kafka is ours to break.
     """
     dice = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     kinds = [kind for kind in Kind if with_broker or kind not in BROKER_KINDS]
@@ -103,6 +118,8 @@ def _steps(kind: Kind, times: Times, dice: random.Random) -> Sequence[Step]:
     longest_ms = max(session_ms, times.poll_interval_ms_max, times.transaction_ms)
     back_ms = dice.choice([0, 500, 3000])
     short_ms = round(session_ms * dice.uniform(0.2, 0.6))
+    slow_ms, open_ms, gone_ms = dice.randint(3000, 6000), dice.randint(2000, 6000), dice.choice([0, 200, 1000])
+    end = dice.choice([Do.COMMIT, Do.ABORT])
     return {
         Kind.KILL: (Step(do=Do.KILL), Step(do=Do.START, after_ms=back_ms)),
         Kind.TERM: (Step(do=Do.TERM), Step(do=Do.START, after_ms=back_ms)),
@@ -114,4 +131,7 @@ def _steps(kind: Kind, times: Times, dice: random.Random) -> Sequence[Step]:
         Kind.RIVAL: (Step(do=Do.RIVAL),),
         Kind.BROKER_KILL: (Step(do=Do.BROKER_KILL), Step(do=Do.BROKER_START, after_ms=back_ms)),
         Kind.BROKER_STOP: (Step(do=Do.BROKER_STOP), Step(do=Do.BROKER_START, after_ms=back_ms)),
+        Kind.QUOTA: (Step(do=Do.LIMIT), Step(do=Do.UNLIMIT, after_ms=slow_ms)),
+        Kind.TRANSACTION: (Step(do=Do.BEGIN), Step(do=end, after_ms=open_ms)),
+        Kind.RECREATE: (Step(do=Do.DELETE), Step(do=Do.CREATE, after_ms=gone_ms)),
     }[kind]
