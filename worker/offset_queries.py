@@ -4,15 +4,21 @@ The group's offsets are asked for by a consumer that never joins the group, on a
 client's ``list_consumer_group_offsets`` must not be used: when the coordinator answers NOT_COORDINATOR, as after
 any restart of a broker, librdkafka 2.16 hands the answer to the client's group. An admin client has none, and the
 process ends with SIGSEGV (confluent-kafka-javascript issue 374 has the stack).
+
+While a transaction holds one of the offsets, that consumer's call only times out: librdkafka repeats the request
+for as long as the coordinator answers UNSTABLE_OFFSET_COMMIT. A second consumer, which does not wait for
+transactions, then tells whether the coordinator answers at all.
 """
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, IsolationLevel, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
+from worker.background import Background
 from worker.records import Partition
 from worker.topic_ids import readable
 
@@ -21,8 +27,13 @@ if TYPE_CHECKING:
 
 ANSWER_S_MAX = 30.0  # a new connection may take five round trips before the answer; each may take 5 s
 COMMITTED_S_MAX = 10.0  # an offset that a transaction holds is waited for inside the call
+CLOSE_S_MAX = 1.0
 # By default the client renews its choice of the broker that describes topics every five minutes only.
 _REFRESH = {"topic.metadata.refresh.interval.ms": 1_000}
+
+
+class OffsetsPending(Exception):  # noqa: N818 - it passes by itself
+    """The coordinator answers, but holds back at least one of the offsets: a transaction with it is open."""
 
 
 class OffsetQueries:
@@ -37,23 +48,43 @@ class OffsetQueries:
         self.group_id = group_id
         self._config = {"log_level": 0, **config, **_REFRESH}
         self._admin: AdminClient | None = None
-        self._reader: Consumer | None = None
-        self._thread = ThreadPoolExecutor(1, "committed-offsets")
+        self._readers: dict[str, Consumer] = {}  # by isolation level
+        self._thread = Background("committed-offsets")
 
     def topics(self, names: Collection[str]) -> "Mapping[str, Future[Any]]":
         """Asks for the ids of topics, and who leads their partitions."""
         return self._client.describe_topics(TopicCollection(sorted(names)), request_timeout=ANSWER_S_MAX)
 
     def committed(self, partitions: Collection[Partition]) -> "Future[list[TopicPartition]]":
-        """Ask for the group's offsets; while a transaction holds one of them, there is no answer."""
-        return self._thread.submit(self._committed, [TopicPartition(*one) for one in sorted(partitions)])
+        """Ask for the group's offsets; while a transaction holds one of them, the answer is OffsetsPending."""
+        return self._thread.submit(partial(self._committed, [TopicPartition(*one) for one in sorted(partitions)]))
+
+    def close(self) -> None:
+        """Closes the clients, unless one of them is in a call that takes longer than a second."""
+        self._thread.submit(self._close_readers)
+        self._thread.close(CLOSE_S_MAX)
 
     def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        if self._reader is None:
+        try:
             # read_committed is what makes the coordinator hold back offsets of open transactions.
-            ours = {"group.id": self.group_id, "enable.auto.commit": False, "isolation.level": "read_committed"}
-            self._reader = Consumer({**self._config, **ours, "error_cb": lambda _: None})
-        return self._reader.committed(partitions, timeout=COMMITTED_S_MAX)
+            return self._reader("read_committed").committed(partitions, timeout=COMMITTED_S_MAX)
+        except KafkaException as error:
+            if error.args[0].name() != "_TIMED_OUT":
+                raise
+            with suppress(KafkaException):
+                self._reader("read_uncommitted").committed(partitions, timeout=COMMITTED_S_MAX)
+                raise OffsetsPending from error
+            raise
+
+    def _reader(self, isolation_level: str) -> Consumer:
+        if isolation_level not in self._readers:
+            ours = {"group.id": self.group_id, "enable.auto.commit": False, "isolation.level": isolation_level}
+            self._readers[isolation_level] = Consumer({**self._config, **ours, "error_cb": lambda _: None})
+        return self._readers[isolation_level]
+
+    def _close_readers(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
 
     def first(self, partitions: Collection[Partition]) -> "Mapping[Partition, Future[Any]]":
         """Asks for the first offset that there is."""

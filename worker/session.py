@@ -273,6 +273,7 @@ class Session:
     def close(self) -> None:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
         self._consumer.close()
+        self._starts.close()
 
     # ---- the quiet partitions -------------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 from worker.errors import Protected
-from worker.offset_queries import OffsetQueries, id_of, leader_of, offset_of
+from worker.offset_queries import OffsetQueries, OffsetsPending, id_of, leader_of, offset_of
 from worker.ownership import Lookups, Reset, is_truncated, start
+from worker.pending_offsets import PendingOffsets
 from worker.records import Partition
 from worker.silence import Silence
 from worker.topic_ids import Seen, TopicIds, stamped
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 
 CHECK_MS = 5_000
 TRUNCATED_MS_MIN = 5_000  # while a topic is created again, two answers may be about two logs
-_PENDING = KafkaError.UNSTABLE_OFFSET_COMMIT  # a transaction is not settled
 _ASK_AGAIN_MS = 100
 _ASK_AGAIN_MS_MAX = 1_000
 
@@ -59,6 +59,7 @@ class Found:
 class _Committed:
     """The first question: the committed offsets of these partitions, and their topics."""
 
+    asked_ms: int
     number: int
     partitions: Collection[Partition]
     offsets: "Future[Any]"
@@ -110,6 +111,7 @@ class Starts:
         self._lookups = Lookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
         self._questions: list[_Committed | _Range] = []
         self._silence = Silence()
+        self._pending = PendingOffsets()
         self._truncated_since_ms: dict[Partition, int] = {}
         self._check: tuple[int, Mapping[str, Future[Any]]] = (0, {})
 
@@ -148,8 +150,13 @@ class Starts:
                 self._take_range(now_ms, question, found)
         answered = found.committed.keys() | found.chosen.keys()
         if due := self._lookups.due(now_ms, (one for one in waiting if one not in answered)):
-            self._ask_committed(due)
+            self._ask_committed(now_ms, due)
+        self._pending.tell(now_ms, waiting)
         return found
+
+    def close(self) -> None:
+        """Ends the clients that ask; waits for about a second at most."""
+        self._queries.close()
 
     def check(self, now_ms: int, assigned: Callable[[], Collection[Partition]]) -> list[str]:
         """Compares the topics' ids with the known ones now and then, and names partitions without a leader.
@@ -181,10 +188,10 @@ class Starts:
 
     # ---- the first question ------------------------------------------------------------------------------------
 
-    def _ask_committed(self, partitions: Collection[Partition]) -> None:
+    def _ask_committed(self, now_ms: int, partitions: Collection[Partition]) -> None:
         topics = self._queries.topics({partition.topic for partition in partitions})
         offsets = self._queries.committed(partitions)
-        self._questions.append(_Committed(self._lookups.ask(partitions), partitions, offsets, topics))
+        self._questions.append(_Committed(now_ms, self._lookups.ask(partitions), partitions, offsets, topics))
 
     def _take_committed(
         self, now_ms: int, question: _Committed, overtaken: Collection[Partition], found: Found
@@ -196,13 +203,16 @@ class Starts:
         seen = {topic: self._see(topic, description) for topic, description in topics.items()}
         found.recreated += [topic for topic, what in seen.items() if what is Seen.CHANGED]
         committed: dict[Partition, TopicPartition] = {}
+        is_pending = isinstance(question.offsets.exception(), OffsetsPending)
         if question.offsets.exception() is None:
             committed = {Partition(at.topic, at.partition): at for at in question.offsets.result()}
         ranges: dict[int, dict[Partition, int | None]] = {}
         gone: dict[Partition, str] = {}
-        for partition in self._lookups.current(question.number, question.partitions):
+        current = self._lookups.current(question.number, question.partitions)
+        self._pending.note(current, question.asked_ms if is_pending else None)
+        for partition in current:
             answer = committed.get(partition)
-            if answer is not None and answer.error is not None and answer.error.code() != _PENDING:
+            if answer is not None and answer.error is not None:
                 found.errors.append(answer.error)
             if answer is None or answer.error is not None or seen.get(partition.topic) is not Seen.SAME:
                 self._lookups.again(now_ms, partition)

@@ -1,0 +1,61 @@
+"""A worker that comes back under another transactional id waits for its own old transaction, and says so."""
+
+import logging
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from tests.owner import owner
+from tests.proxy import Network, Proxy
+from tests.scene import KAFKA_S_MAX, Scene, chat
+from worker.classifier import Classifier
+from worker.offset_queries import OffsetQueries
+from worker.records import Partition
+
+pytestmark = pytest.mark.kafka
+
+CAUSE = "another producer's open transaction holds them"
+
+
+@pytest.fixture
+def dead(scene: Scene) -> Producer:
+    """The producer of a worker that was killed: its transaction holds an offset of partition 0."""
+    [topic] = scene.inputs
+    producer = Producer(
+        {**scene.client, "transactional.id": f"{scene.group}.dead", "transaction.timeout.ms": 300_000}
+    )
+    member = Consumer({**scene.client, "group.id": scene.group})
+    producer.init_transactions(KAFKA_S_MAX)
+    producer.begin_transaction()
+    offsets = [TopicPartition(topic, 0, 1)]
+    producer.send_offsets_to_transaction(offsets, member.consumer_group_metadata(), KAFKA_S_MAX)
+    member.close()
+    return producer
+
+
+def test_the_log_names_the_partitions_and_the_cause_until_the_transaction_ends(
+    scene: Scene, dead: Producer, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    [topic] = scene.inputs
+    scene.send([chat("message")] * 6)
+    with caplog.at_level(logging.WARNING), owner(scene.environ("new"), classifier) as worker:
+        worker.turn_until(lambda: CAUSE in caplog.text)
+        [line] = [line for line in caplog.messages if CAUSE in line]
+        assert f"the committed offsets of {topic}[0], {topic}[1], {topic}[2], for " in line
+        assert "WORKER_KAFKA__TRANSACTIONAL_ID" in line
+        assert "transaction.timeout.ms" in line
+        assert worker.loop.tally.records == 0
+        dead.abort_transaction(KAFKA_S_MAX)
+        worker.turn_until_judged(6)
+    assert scene.ledger().clean
+
+
+def test_a_coordinator_that_does_not_answer_is_another_cause(proxied_scene: Scene, proxy: Proxy) -> None:
+    partition = Partition(next(iter(proxied_scene.inputs)), 0)
+    queries = OffsetQueries({"bootstrap.servers": proxy.address}, group_id=proxied_scene.group)
+    assert queries.committed([partition]).result(60)[0].error is None
+    proxy.network = Network(holds_requests=True)
+    failure = queries.committed([partition]).exception(60)
+    proxy.network = Network()
+    queries.close()
+    assert isinstance(failure, KafkaException), failure
