@@ -78,6 +78,10 @@ class Quiet:
         """
         return self._backlog if now_ms - self._answered_ms <= _KNOWN_MS_MAX else {}
 
+    def blocked(self, now_ms: int) -> Mapping[Partition, Block]:
+        """Partitions that another producer's open transaction blocks; empty when the last answers are too old."""
+        return self._blocked.found if now_ms - self._answered_ms <= _KNOWN_MS_MAX else {}
+
     def note(self, records: int, partitions: int) -> None:
         """A poll gave so many records, of so many partitions that are fetched."""
         self._turnovers += records / (self._queued_records * max(1, partitions)) if records else 1
@@ -117,15 +121,19 @@ class Reports:
 
     Args:
         blocked_ms: How long a transaction may be open without a warning.
+
+    Attributes:
+        found: What was blocked at the last look.
     """
 
     def __init__(self, blocked_ms: int) -> None:
+        self.found: Mapping[Partition, Block] = {}
         self._blocks = Blocks(blocked_ms)
         self._logged_ms: dict[Partition, int] = {}
 
     def look(self, now_ms: int, standings: Mapping[Partition, Standing]) -> None:
         """Log what is blocked, once a minute, and what is blocked no longer."""
-        blocked = self._blocks.find(now_ms, standings)
+        blocked = self.found = self._blocks.find(now_ms, standings)
         for partition in sorted(self._logged_ms.keys() - blocked.keys()):
             del self._logged_ms[partition]
             if partition in standings:

@@ -89,6 +89,7 @@ def beat(pulse: Pulse, model: Model, session: Session, loop: Loop) -> None:
             quarantined=tuple(session.quarantined),
             in_flight=loop.records_in_memory,
             backlog=session.backlog(),
+            blocked_s=session.blocked_s(),
             events={event.value: count for event, count in session.events.items()},
             rebalances=dict(session.rebalances),
             throttled_s=session.throttled_s,

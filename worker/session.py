@@ -270,6 +270,11 @@ class Session:
         known = self._quiet.backlog(self._clock())
         return {partition: known[partition] for partition in self._owned.partitions if partition in known}
 
+    def blocked_s(self) -> Mapping[Partition, float]:
+        """For how long another producer's open transaction has blocked partitions, as of some seconds ago."""
+        blocked = self._quiet.blocked(self._clock())
+        return {at: blocked[at].age_ms / 1000 for at in self._owned.partitions if at in blocked}
+
     def close(self) -> None:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
         self._consumer.close()

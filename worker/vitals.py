@@ -29,6 +29,7 @@ class Vitals:
         quarantined: Those of them that are not read, because too many of their records would be dead letters.
         in_flight: Records in memory, from the poll to the commit.
         backlog: Messages that are not judged, of the partitions of which it is known.
+        blocked_s: For how long another producer's open transaction has blocked each blocked partition.
         events: How often what went wrong in a transaction, or was refused before one.
         rebalances: How often partitions were assigned, revoked and lost.
         throttled_s: For how long brokers have delayed the consumer and the producer because of quotas.
@@ -43,6 +44,7 @@ class Vitals:
     quarantined: Collection[Partition] = ()
     in_flight: int = 0
     backlog: Mapping[Partition, int] = field(default_factory=dict)
+    blocked_s: Mapping[Partition, float] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     rebalances: Mapping[str, int] = field(default_factory=dict)
     throttled_s: Mapping[str, float] = field(default_factory=dict)

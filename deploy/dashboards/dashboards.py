@@ -245,6 +245,14 @@ INTERNALS = Dashboard(
                 rates("moderation_throttle_time_seconds_total", "moderation_client"),
                 "percentunit",
             ),
+            Panel(
+                "Blocked by another producer's open transaction",
+                {
+                    legend(f"{TOPIC}, messaging_destination_partition_id"): f"max by ({TOPIC}, "
+                    "messaging_destination_partition_id) (moderation_input_blocked_seconds{@})"
+                },
+                "s",
+            ),
         ),
         "Processes": (
             Panel("Memory", states("process_resident_memory_bytes", "instance"), "bytes"),

@@ -149,12 +149,9 @@ def groups(servers: str) -> set[str]:
     return {group.group_id for group in listed.valid}
 
 
-def test_all_is_well(
-    bootstrap_servers: str, fresh_topics: Callable[..., Topics], unfinished: Callable[[str], None]
-) -> None:
+def test_all_is_well(bootstrap_servers: str, fresh_topics: Callable[..., Topics]) -> None:
     topics = fresh_topics(partitions=2)
     fill(bootstrap_servers, topics.input, committed=3, partition=1)
-    unfinished(topics.input)
     settings = settings_for(bootstrap_servers, topics, WORKER_MODEL__PATH="demo")
     bare = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
     done = subprocess.run(
@@ -169,7 +166,7 @@ def test_all_is_well(
     assert seen.code is ExitCode.DONE, seen.screen
     assert set(seen.marks) == {"✓"}
     assert seen.line(f"topic {topics.input}") == f"✓ topic {topics.input}: partitions: 2"
-    # Three messages, their marker, three aborted ones and theirs; of the open transaction nothing can be read.
+    # Three messages, their marker, three aborted ones and theirs.
     assert "messages: 8 at most" in seen.line("backlog")
     assert "messages per second" in seen.line("model")
     assert "hours at" in seen.line("time for the backlog")
@@ -181,6 +178,27 @@ def test_all_is_well(
         0,
         0,
     ]
+
+
+def test_a_partition_that_an_open_transaction_blocks_is_doubtful(
+    bootstrap_servers: str,
+    fresh_topics: Callable[..., Topics],
+    unfinished: Callable[[str], None],
+    tmp_path: Path,
+) -> None:
+    topics = fresh_topics(partitions=2)
+    fill(bootstrap_servers, topics.input, committed=3)
+    fill(bootstrap_servers, topics.input, committed=3, partition=1)
+    unfinished(topics.input)
+    seen = look(settings_for(bootstrap_servers, topics), tmp_path)
+    line = seen.line("open transactions in the input")
+    assert line.startswith("!")
+    assert f"{topics.input}[0] is blocked at offset 8 by another producer's open transaction" in line
+    assert line.endswith("messages behind it: 50")
+    assert f"describe-producers --topic {topics.input} --partition 0" in seen.screen
+    assert f"--topic {topics.input} --partition 1" not in seen.screen
+    assert "messages: 16 at most" in seen.line("backlog")  # of the open transaction nothing can be read
+    assert seen.code is ExitCode.MODEL  # of the model that is not there, and of nothing else
 
 
 def test_the_group_s_offsets_count_and_are_left_as_they_are(

@@ -255,6 +255,18 @@ def test_without_a_worker_the_backlog_is_unknown_so_the_last_one_stays_and_only_
     assert least == {"autoscaled-backlog": 1, "autoscaled-kafka": 0}
 
 
+def test_keda_starts_no_worker_for_messages_behind_an_open_transaction() -> None:
+    (scaled,) = of_kind(ROOT / "deploy" / "kubernetes" / "overlays" / "autoscaled-kafka", "ScaledObject")
+    for trigger in scaled["spec"]["triggers"]:
+        assert trigger["metadata"]["excludePersistentLag"] == "true"
+        assert trigger["useCachedMetrics"] is True, "each question of the autoscaler would be a look of its own"
+        assert trigger["metadata"]["limitToPartitionsWithLag"] == "false"
+    down = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    probe = worker(ROOT / "deploy" / "kubernetes" / "overlays" / "autoscaled-kafka")["startupProbe"]
+    loading_s = probe["periodSeconds"] * probe["failureThreshold"]
+    assert down["stabilizationWindowSeconds"] >= loading_s, "a worker that loads commits nothing"
+
+
 def backlog(worker_name: str, known: Mapping[int, int], unknown: int = 0) -> Iterator[tuple[str, int]]:
     """The series that one worker exports."""
     common = f'namespace="moderation",pod="{worker_name}"'

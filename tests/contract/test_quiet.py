@@ -8,6 +8,7 @@ from confluent_kafka import Producer, TopicPartition
 from tests.owner import Owner, owner
 from tests.scene import Scene, chat
 from worker.classifier import Classifier
+from worker.records import Partition
 from worker.wiring import monotonic_ms
 
 pytestmark = pytest.mark.kafka
@@ -157,7 +158,11 @@ def test_a_transaction_that_hangs_is_logged_and_what_is_behind_it_is_judged_afte
         [line] = [line for line in caplog.messages if "is blocked at offset" in line]
         assert "101 messages wait behind it" in line
         assert sum(worker.session.backlog().values()) == 0  # a scaler that goes by it starts nothing
+        [(blocked, age_s)] = worker.session.blocked_s().items()
+        assert (blocked, age_s >= 0.5) == (Partition(topic, 0), True)
+        worker.turn_until(lambda: worker.session.blocked_s()[blocked] > age_s)
         upstream.abort_transaction()
         worker.turn_until_judged(202)
         worker.turn_until(lambda: any("is no longer blocked" in line for line in caplog.messages))
+        assert worker.session.blocked_s() == {}
     assert scene.ledger().doubled == 0

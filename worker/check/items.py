@@ -9,6 +9,7 @@ from rich.console import Console
 
 from worker import wiring
 from worker.bench import samples, whole
+from worker.check.open_transactions import doubt
 from worker.check.probe import KEYS, MISSING, Probe
 from worker.check.report import Doubtful, Postponed, Report, Wrong
 from worker.check.topic_settings import Written, mismatches
@@ -18,6 +19,7 @@ from worker.settings import Loaded, Settings, consumer_config
 from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX
 
 SETTINGS, BROKER, BACKLOG, MODEL, HOURS = "settings", "broker", "backlog", "model", "time for the backlog"
+OPEN = "open transactions in the input"
 PRODUCER = "permission to WRITE the transactional id"
 
 _DENIED = frozenset(
@@ -126,6 +128,7 @@ class _Check:
         ]
         item("transaction", partial(self._transact, outputs), needs=writing)
         item(BACKLOG, partial(self._find_backlog, inputs), needs=reading)
+        item(OPEN, partial(self._find_blocks, inputs), needs=reading)
 
     @property
     def _transactional_id(self) -> str:
@@ -271,6 +274,15 @@ class _Check:
             )
         self._backlog_messages = backlog.messages
         return f"messages: {backlog.messages}" + (" at most, counted by offsets" if backlog.messages else "")
+
+    def _find_blocks(self, inputs: tuple[str, ...]) -> str:
+        try:
+            blocks = self._probe.blocks({topic: self._partitions[topic] for topic in inputs})
+        except KafkaException as error:
+            raise _unexpected(error.args[0]) from error
+        if blocks:
+            raise doubt(blocks, self._settings.kafka.bootstrap_servers)
+        return "none blocks a partition"
 
     # ---- the model -------------------------------------------------------------------------------------------
 

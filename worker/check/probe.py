@@ -38,6 +38,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
     ConfigResource,
 )
 
+from worker.blocked import Block
+from worker.check.open_transactions import find_blocks
 from worker.clients import slice_s
 from worker.login import Login
 from worker.ownership import start
@@ -256,13 +258,21 @@ class Probe:
         self._producers.append(Producer(self._producer_config, logger=_silent))
         return self._producers[-1]
 
+    def blocks(self, partitions: Mapping[str, int]) -> dict[Partition, Block]:
+        """Those of the inputs' partitions that another producer's open transaction blocks.
+
+        Raises:
+            KafkaException: There was no answer for one of them.
+        """
+        return find_blocks(self._admin, _every(partitions), answer_s=ANSWER_S)
+
     def backlog(self, partitions: Mapping[str, int]) -> Backlog:
         """What waits in the inputs' partitions, of which each topic has so many.
 
         Raises:
             KafkaException: There was no answer for one of them.
         """
-        every = [Partition(topic, number) for topic, count in partitions.items() for number in range(count)]
+        every = _every(partitions)
         committed = _checked(self._consumer.committed([TopicPartition(*one) for one in every], timeout=ANSWER_S))
         low, high = self._offsets_at(every, OFFSET_BEGINNING), self._offsets_at(every, OFFSET_END)
         reset = self._options.reset
@@ -287,6 +297,10 @@ class Probe:
         """All partitions in one request a broker; the beginning and the end (read_committed) are times as well."""
         asked = [TopicPartition(*one, time_ms) for one in partitions]
         return _checked(self._consumer.offsets_for_times(asked, timeout=ANSWER_S))
+
+
+def _every(partitions: Mapping[str, int]) -> list[Partition]:
+    return [Partition(topic, number) for topic, count in partitions.items() for number in range(count)]
 
 
 def _checked(answers: Sequence[TopicPartition]) -> dict[Partition, int]:

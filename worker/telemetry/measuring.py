@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from worker.records import Fetched, Output, Topic
+from worker.records import Fetched, Output, Partition, Topic
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, Kind, Metric
 from worker.vitals import Vitals
@@ -154,17 +154,13 @@ OBSERVED: dict[Metric, Callable[[Vitals], Iterable[Point]]] = {
     names.REBALANCES: lambda vitals: _each(names.CHANGE, vitals.rebalances),
     names.THROTTLE_TIME: lambda vitals: _each(names.CLIENT, vitals.throttled_s),
     names.PARTITIONS: lambda vitals: _running(vitals, vitals.partitions),
-    names.QUARANTINED: lambda vitals: [
-        (1, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)}) for at in vitals.quarantined
-    ],
+    names.QUARANTINED: lambda vitals: _of_partitions(dict.fromkeys(vitals.quarantined, 1)),
     names.IN_FLIGHT: lambda vitals: _running(vitals, vitals.in_flight),
-    names.BACKLOG: lambda vitals: [
-        (count, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)})
-        for at, count in vitals.backlog.items()
-    ],
+    names.BACKLOG: lambda vitals: _of_partitions(vitals.backlog),
     names.BACKLOG_UNKNOWN: lambda vitals: _running(
         vitals, vitals.partitions - len(vitals.backlog) - len(vitals.quarantined)
     ),
+    names.INPUT_BLOCKED: lambda vitals: _of_partitions(vitals.blocked_s),
     names.DEVICE_TOKENS: lambda vitals: _running(vitals, vitals.usage.tokens),
     names.DEVICE_PADDING: lambda vitals: _running(vitals, vitals.usage.padding),
     names.DEVICE_MEMORY: lambda vitals: (
@@ -184,6 +180,10 @@ OBSERVED: dict[Metric, Callable[[Vitals], Iterable[Point]]] = {
 
 def _each(attribute: str, counts: Mapping[str, float]) -> list[Point]:
     return [(count, {attribute: value}) for value, count in counts.items()]
+
+
+def _of_partitions(values: Mapping[Partition, float]) -> list[Point]:
+    return [(value, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)}) for at, value in values.items()]
 
 
 def _running(vitals: Vitals, value: int) -> list[Point]:

@@ -184,6 +184,14 @@ BACKLOG_UNKNOWN = Metric(
     unit="{partition}",
     about="Partitions of this worker whose backlog is not known: a sum over the others would be too small.",
 )
+INPUT_BLOCKED = Metric(
+    name="moderation.input.blocked",
+    kind=Kind.OBSERVED_GAUGE,
+    unit="s",
+    about="For how long another producer's open transaction has blocked a partition; no point before 20 s, and "
+    "none while that is not known.",
+    attributes=(DESTINATION, PARTITION),
+)
 END_TO_END = Metric(
     name="moderation.end_to_end.duration",
     kind=Kind.HISTOGRAM,
