@@ -160,7 +160,9 @@ def test_a_transaction_that_hangs_is_logged_and_what_is_behind_it_is_judged_afte
         assert sum(worker.session.backlog().values()) == 0  # a scaler that goes by it starts nothing
         [(blocked, age_s)] = worker.session.blocked_s().items()
         assert (blocked, age_s >= 0.5) == (Partition(topic, 0), True)
+        committed = scene.committed()[blocked]
         worker.turn_until(lambda: worker.session.blocked_s()[blocked] > age_s)
+        assert scene.committed()[blocked] == committed  # KEDA's excludePersistentLag goes by that
         upstream.abort_transaction()
         worker.turn_until_judged(202)
         worker.turn_until(lambda: any("is no longer blocked" in line for line in caplog.messages))
