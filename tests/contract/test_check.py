@@ -337,7 +337,7 @@ def test_a_missing_model_is_exit_code_4(
     assert seen.code is ExitCode.MODEL
     assert seen.line("model").startswith("✗ model: WORKER_MODEL__PATH")
     assert "model fetch" in seen.line("model")
-    assert seen.marks == "✓" * 17 + "✗-"
+    assert seen.marks == "✓" * 18 + "✗-"
 
 
 def test_a_broker_that_is_away_is_said_in_time_and_the_rest_skipped(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_a_missing_permission_is_shown_with_the_command_that_mends_it(
     assert (seen.code, mends) == (ExitCode.KAFKA, documented(settings))
     grant(AdminClient(client), map(binding, mends))
     marks = look(settings, tmp_path).marks
-    assert marks == "✓" * 9 + "---" + "✓" * 5 + "✗-"  # the topics' settings are hidden, the model is not there
+    assert marks == "✓" * 9 + "---" + "✓" * 6 + "✗-"  # the topics' settings are hidden, the model is not there
 
 
 @pytest.mark.parametrize(

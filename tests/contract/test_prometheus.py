@@ -22,6 +22,7 @@ EMPTY = {
     "moderation_aborted_messages_total": "no transaction was aborted",
     "moderation_fields_ignored_total": "every field could be read",
     "moderation_input_blocked_seconds": "no transaction of another producer is open",
+    "moderation_partitions_quarantined": "no partition is in quarantine",
     'moderation_outcome="aborted"': "no transaction was aborted",
     "moderation_transaction_events_total": "nothing went wrong in a transaction",
     'moderation_reason=~"model_failed|tokenizer_failed"': "no text broke the model",
