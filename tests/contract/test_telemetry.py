@@ -125,8 +125,8 @@ def test_what_is_counted_is_what_a_reader_sees(run: Run) -> None:
 def test_every_metric_is_one_of_the_table_with_its_attributes_and_buckets(run: Run) -> None:
     known = {metric.name: metric for metric in METRICS}
     assert run.receiver.metrics.keys() <= known.keys()
-    # No transaction was aborted, nothing went wrong in one or was refused, no partition is blocked or in quarantine
-    # and there is no GPU.
+    # No transaction was aborted, nothing went wrong in one or was refused, no partition is blocked or in
+    # quarantine, and there is no GPU.
     absent = {names.ABORTED, names.DEVICE_MEMORY, names.INPUT_BLOCKED, names.QUARANTINED}
     if names.TRANSACTION_EVENTS.name not in run.receiver.metrics:
         absent.add(names.TRANSACTION_EVENTS)
