@@ -119,7 +119,7 @@ class Proxy:
         rules: Those that no request has met yet; the first that fits counts.
         asked: How often each api has been asked.
         network: How it is at the moment.
-        forgotten: How many requests it has dropped on connections that were idle for too long.
+        forgotten: By api, how many requests it has dropped on connections that were idle for too long.
     """
 
     def __init__(self, port: int, broker_port: int) -> None:
@@ -127,7 +127,7 @@ class Proxy:
         self.rules: list[Rule] = []
         self.asked: Counter[int] = Counter()
         self.network = Network()
-        self.forgotten = 0
+        self.forgotten: Counter[int] = Counter()
         self._port = port
         self._broker_port = broker_port
         self._late: list[tuple[_Request, bytes]] = []
@@ -192,7 +192,7 @@ class Proxy:
             send = self._sender(connection.broker, lambda: self.network.holds_requests)
             async for frame in _frames(reader):
                 if not connection.passes(self.network.forgets_idle_ms):
-                    self.forgotten += 1
+                    self.forgotten[int.from_bytes(frame[:2])] += 1
                     continue
                 request = self._request(frame)
                 if request.fate is Fate.LATE:

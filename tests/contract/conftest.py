@@ -49,7 +49,7 @@ def proxy(proxied: Proxied) -> Iterator[Proxy]:
     yield proxied[1]
     proxied[1].rules = []
     proxied[1].network = Network()
-    proxied[1].forgotten = 0
+    proxied[1].forgotten.clear()
 
 
 @pytest.fixture
