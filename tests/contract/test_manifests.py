@@ -281,6 +281,11 @@ HALVES = (
     {partition: 100 for partition in EVERY if partition < PARTITIONS // 2},
     {partition: 100 for partition in EVERY if partition >= PARTITIONS // 2},
 )
+ALL_BUT_ONE = {partition: 100 for partition in EVERY if partition != 1}
+QUARANTINED = (
+    'moderation_partitions_quarantined{namespace="moderation",pod="a",'
+    'messaging_destination_name="chat.messages",messaging_destination_partition_id="1"}'
+)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +298,7 @@ HALVES = (
         pytest.param([*backlog("a", HALVES[0]), *backlog("b", {}, 3)], None, id="some unknown"),
         pytest.param([*backlog("a", EVERY), *backlog("b", {}, 3)], None, id="unknown to the new one"),
         pytest.param([*backlog("a", HALVES[0])], None, id="a worker died"),
+        pytest.param([*backlog("a", ALL_BUT_ONE), (QUARANTINED, 1)], 500, id="one in quarantine"),
         pytest.param([*backlog("a", {}, 6)], None, id="all unknown"),
         pytest.param([], None, id="nobody exports"),
     ],
