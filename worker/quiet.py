@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from worker.blocked import Block, Blocks
 from worker.errors import Protected
+from worker.offset_queries import offset_of
 from worker.ownership import Ownership, Progress
 from worker.records import Partition
 from worker.standstill import Stalls, Standing, passed
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ANSWER_S_MAX = 5.0
+# With round trips of 3 s an answer takes 6 s: the leaders, then their ends. A partition without a leader holds up
+# the answers for all others until then, so it is not longer.
+_ANSWER_S_MAX = 10.0
 _AGAIN_MS = 60_000
 _KNOWN_MS_MAX = 30_000  # an answer that is older says nothing about now
 
@@ -194,12 +197,11 @@ class Survey:
             if not all(answer.done() for answers in self._asked.values() for answer in answers):
                 return None
             asked, self._asked = self._asked, {}
+            found = {one: (offset_of(stable), offset_of(high)) for one, (stable, high) in asked.items()}
             return {
-                partition: Ends(
-                    stable=stable.result().offset, high=high.result().offset if high.exception() is None else 0
-                )
-                for partition, (stable, high) in asked.items()
-                if stable.exception() is None
+                partition: Ends(stable=stable, high=high or 0)
+                for partition, (stable, high) in found.items()
+                if stable is not None
             }
         due = self._asked_at_ms is None or now_ms - self._asked_at_ms >= self._every_ms
         if due and (partitions := owned.partitions):

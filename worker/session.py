@@ -200,7 +200,7 @@ class Session:
         except KafkaException as error:
             self._complaints.hear(error.args[0])
         self._complaints.act(now_ms)
-        self._recreated.update(self._starts.check(now_ms, lambda: self.assigned))
+        self._recreated.update(self._starts.check(now_ms, lambda: self.assigned, lambda: self._owned.progress))
         if self._isolation.partitions and (released := self._isolation.look()):
             self._consumer.resume(_plain(released))
             self._waiting.update(released)
@@ -377,8 +377,9 @@ class Session:
 
     def _leave_gone_logs(self) -> None:
         """Joins the group anew: whatever the old client knows of these topics belongs to logs that are gone."""
+        backlog = self._quiet.backlog(self._clock())
         for topic in sorted(self._recreated):
-            log.warning("%s", self._starts.ids.story(topic))
+            log.warning("%s", self._starts.story(topic, self._owned.progress, backlog))
         self._recreated.clear()
         self._rejoin()
 

@@ -20,11 +20,12 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 
 from worker.errors import Protected
 from worker.offset_queries import OffsetQueries, OffsetsPending, id_of, leader_of, offset_of
-from worker.ownership import Lookups, Reset, is_truncated, start
+from worker.ownership import Lookups, Progress, Reset, is_truncated, start
 from worker.pending_offsets import PendingOffsets
 from worker.records import Partition
 from worker.silence import Silence
-from worker.topic_ids import Seen, TopicIds, stamped
+from worker.start_questions import CommittedQuestion, RangeQuestion
+from worker.topic_ids import JudgedSince, Seen, TopicIds, stamped
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -55,46 +56,6 @@ class Found:
     errors: list[KafkaError] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Committed:
-    """The first question: the committed offsets of these partitions, and their topics."""
-
-    asked_ms: int
-    number: int
-    partitions: Collection[Partition]
-    offsets: "Future[Any]"
-    topics: Mapping[str, "Future[Any]"]
-
-    @property
-    def done(self) -> bool:
-        return self.offsets.done() and all(topic.done() for topic in self.topics.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """The second question: the range of partitions that have one leader.
-
-    Attributes:
-        number: Of the lookup.
-        committed: The partitions, and for each the committed offset that is out of range, if there is one.
-        gone: The partitions whose log took the place of another one, and the id of that.
-        low: The first offsets.
-        high: The ends.
-        timed: The offsets for the time of the settings.
-    """
-
-    number: int
-    committed: Mapping[Partition, int | None]
-    gone: Mapping[Partition, str]
-    low: Mapping[Partition, "Future[Any]"]
-    high: Mapping[Partition, "Future[Any]"]
-    timed: Mapping[Partition, "Future[Any]"]
-
-    @property
-    def done(self) -> bool:
-        return all(answer.done() for kind in (self.low, self.high, self.timed) for answer in kind.values())
-
-
 class Starts:
     """Finds the start of each waiting partition, and compares the ids of the topics now and then.
 
@@ -109,9 +70,10 @@ class Starts:
         self._reset = reset
         self._queries = OffsetQueries(config, group_id=group_id)
         self._lookups = Lookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
-        self._questions: list[_Committed | _Range] = []
+        self._questions: list[CommittedQuestion | RangeQuestion] = []
         self._silence = Silence()
         self._pending = PendingOffsets()
+        self._judged = JudgedSince()
         self._truncated_since_ms: dict[Partition, int] = {}
         self._check: tuple[int, Mapping[str, Future[Any]]] = (0, {})
 
@@ -144,7 +106,7 @@ class Starts:
         for question in questions:
             if not question.done:
                 self._questions.append(question)
-            elif isinstance(question, _Committed):
+            elif isinstance(question, CommittedQuestion):
                 self._take_committed(now_ms, question, overtaken, found)
             else:
                 self._take_range(now_ms, question, found)
@@ -158,12 +120,18 @@ class Starts:
         """Ends the clients that ask; waits for about a second at most."""
         self._queries.close()
 
-    def check(self, now_ms: int, assigned: Callable[[], Collection[Partition]]) -> list[str]:
+    def check(
+        self,
+        now_ms: int,
+        assigned: Callable[[], Collection[Partition]],
+        progress: Callable[[], Mapping[Partition, Progress]],
+    ) -> list[str]:
         """Compares the topics' ids with the known ones now and then, and names partitions without a leader.
 
         Args:
             now_ms: The time.
             assigned: Gives all partitions that are ours; called only when it is time.
+            progress: Gives those that are read; called only when it is time.
 
         Returns:
             Topics that were deleted and created again.
@@ -178,10 +146,19 @@ class Starts:
                 if (description := known.get(partition.topic)) is not None:
                     self._silence.note(now_ms, partition, silent=leader_of(description, partition) is None)
             self._silence.tell(now_ms, ours)
-            return [topic for topic, description in known.items() if self._see(topic, description) is Seen.CHANGED]
+            seen = {topic: self._see(topic, description) for topic, description in known.items()}
+            for topic in (topic for topic, what in seen.items() if what is Seen.SAME):
+                self._judged.same(topic)
+            return [topic for topic, what in seen.items() if what is Seen.CHANGED]
         if now_ms - asked_ms >= CHECK_MS and (ours := assigned()):
             self._check = (now_ms, self._queries.topics({partition.topic for partition in ours}))
+            self._judged.ask(_committed(progress()))
         return []
+
+    def story(self, topic: str, progress: Mapping[Partition, Progress], backlog: Mapping[Partition, int]) -> str:
+        """Returns what has happened to a topic that was created again, for the log."""
+        known = [messages for partition, messages in backlog.items() if partition.topic == topic]
+        return self.ids.story(topic, sum(known) if known else None, self._judged.count(topic, _committed(progress)))
 
     def _see(self, topic: str, description: Any) -> Seen:
         return self.ids.see(topic, id_of(description))
@@ -191,10 +168,12 @@ class Starts:
     def _ask_committed(self, now_ms: int, partitions: Collection[Partition]) -> None:
         topics = self._queries.topics({partition.topic for partition in partitions})
         offsets = self._queries.committed(partitions)
-        self._questions.append(_Committed(now_ms, self._lookups.ask(partitions), partitions, offsets, topics))
+        self._questions.append(
+            CommittedQuestion(now_ms, self._lookups.ask(partitions), partitions, offsets, topics)
+        )
 
     def _take_committed(
-        self, now_ms: int, question: _Committed, overtaken: Collection[Partition], found: Found
+        self, now_ms: int, question: CommittedQuestion, overtaken: Collection[Partition], found: Found
     ) -> None:
         answers = [question.offsets, *question.topics.values()]
         failures = [answer.exception() for answer in answers if answer.exception() is not None]
@@ -249,7 +228,7 @@ class Starts:
         beyond = [partition for partition, offset in committed.items() if offset is not None]
         at_ms = self._reset.time_ms
         self._questions.append(
-            _Range(
+            RangeQuestion(
                 number=number,
                 committed=committed,
                 gone=gone,
@@ -263,7 +242,7 @@ class Starts:
             )
         )
 
-    def _take_range(self, now_ms: int, question: _Range, found: Found) -> None:
+    def _take_range(self, now_ms: int, question: RangeQuestion, found: Found) -> None:
         for partition in self._lookups.current(question.number, question.committed):
             committed = question.committed[partition]
             low, high = offset_of(question.low[partition]), offset_of(question.high[partition])
@@ -314,6 +293,10 @@ class Starts:
             f"{group_id} --topic {partition.topic}:{partition.number} --reset-offsets --execute, with --to-latest "
             f"for the end ({high}), or with --to-datetime YYYY-MM-DDTHH:mm:SS.sss for a time. Then start them again"
         )
+
+
+def _committed(progress: Mapping[Partition, Progress]) -> dict[Partition, int]:
+    return {partition: at.committed for partition, at in progress.items()}
 
 
 def _recreated(topic_id: str, before: str) -> str:

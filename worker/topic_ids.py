@@ -18,6 +18,8 @@ import re
 from collections.abc import Callable, Mapping
 from enum import Enum
 
+from worker.records import Partition
+
 log = logging.getLogger(__name__)
 
 ID_CHARACTERS = 22  # 16 bytes in base64 without padding
@@ -55,6 +57,7 @@ class TopicIds:
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
         self._gone: dict[str, set[str]] = {}
+        self._reported: set[str] = set()  # by librdkafka, before it could fetch a record of the new log
 
     def known(self, topic: str) -> str:
         """Returns the id of the log that is read; empty if unknown."""
@@ -64,12 +67,26 @@ class TopicIds:
         """Returns the ids of the logs that had this name before; empty if this process has seen no other."""
         return self._gone.get(topic, set())
 
-    def story(self, topic: str) -> str:
-        """Returns what has happened to a topic, for the log."""
+    def story(self, topic: str, unjudged: int | None, judged_since: int) -> str:
+        """Returns what has happened to a topic, for the log.
+
+        Args:
+            topic: Its name.
+            unjudged: Messages without a verdict when the brokers were last asked; None: nobody knows.
+            judged_since: Messages that were judged since the ids were last compared.
+        """
         before = ", ".join(sorted(self.replaced(topic)))
+        lost = "" if unjudged is None else f" ({unjudged} when the brokers were last asked)"
+        twice = (
+            ""
+            if topic in self._reported
+            else f"librdkafka has not reported it: of the {judged_since} messages that this worker judged since "
+            "the ids were last compared, those of the new log get a second verdict. "
+        )
         return (
             f"topic {topic} was deleted and created again: its id was {before} and is {self.known(topic)}. "
-            "Messages of the old log that have no verdict yet get none; joining the group again to read the new log"
+            f"Messages of the old log that have no verdict yet get none{lost}. {twice}"
+            "Joining the group again to read the new log"
         )
 
     def changed(self, topic: str, old: str, new: str) -> bool:
@@ -82,6 +99,7 @@ class TopicIds:
             return False
         self._gone.setdefault(topic, set()).update({old, self._known.get(topic, old)})
         self._known[topic] = new
+        self._reported.add(topic)
         return True
 
     def see(self, topic: str, topic_id: str) -> Seen:
@@ -96,6 +114,7 @@ class TopicIds:
             return Seen.SAME
         self._gone.setdefault(topic, set()).add(known)
         self._known[topic] = topic_id
+        self._reported.discard(topic)
         return Seen.CHANGED
 
     def is_of_this_log(self, topic: str, metadata: str | None) -> bool:
@@ -104,6 +123,27 @@ class TopicIds:
         if not known:
             return True
         return of == known if of else not self._gone.get(topic)
+
+
+class JudgedSince:
+    """How many messages of a topic were judged since its id was last known to be the same."""
+
+    def __init__(self) -> None:
+        self._asked: Mapping[Partition, int] = {}
+        self._same: dict[Partition, int] = {}
+
+    def ask(self, committed: Mapping[Partition, int]) -> None:
+        """The ids are asked for, while these offsets are committed."""
+        self._asked = committed
+
+    def same(self, topic: str) -> None:
+        """The id was the same when it was asked for."""
+        self._same |= {one: offset for one, offset in self._asked.items() if one.topic == topic}
+
+    def count(self, topic: str, committed: Mapping[Partition, int]) -> int:
+        """Counts the messages, by the offsets that are committed now."""
+        ours = {one: offset for one, offset in committed.items() if one.topic == topic}
+        return sum(max(0, offset - self._same.get(one, offset)) for one, offset in ours.items())
 
 
 class ConsumerLog:

@@ -289,25 +289,25 @@ def test_a_compacted_topic_is_shown_with_the_command_that_changes_it(
     assert visible(bootstrap_servers, topics.verdicts) == 0
 
 
-def test_a_topic_that_takes_most_of_what_is_written_is_doubtful_and_no_fault(
-    bootstrap_servers: str, fresh_topics: Callable[..., Topics], tmp_path: Path
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        (("max.message.bytes", "100000"), "WORKER_KAFKA__RECORD_BYTES_MAX (1000000)"),
+        (("message.timestamp.before.max.ms", "1"), "message.timestamp.before.max.ms is 1"),
+    ],
+)
+def test_a_topic_that_takes_most_of_what_is_written_is_doubtful(
+    setting: tuple[str, str],
+    says: str,
+    bootstrap_servers: str,
+    fresh_topics: Callable[..., Topics],
+    tmp_path: Path,
 ) -> None:
     topics = fresh_topics(partitions=1)
-    configure(bootstrap_servers, topics.dead_letters, "max.message.bytes", "100000")
-    seen = look(settings_for(bootstrap_servers, topics), tmp_path)
-    assert seen.code is ExitCode.MODEL  # it is not there
-    assert seen.line(f"settings of {topics.dead_letters}").startswith("! ")
-    assert "WORKER_KAFKA__RECORD_BYTES_MAX (1000000)" in seen.line(f"settings of {topics.dead_letters}")
-
-
-def test_a_topic_that_takes_no_clock_that_is_off_is_doubtful(
-    bootstrap_servers: str, fresh_topics: Callable[..., Topics], tmp_path: Path
-) -> None:
-    topics = fresh_topics(partitions=1)
-    configure(bootstrap_servers, topics.verdicts, "message.timestamp.before.max.ms", "1")
+    configure(bootstrap_servers, topics.verdicts, *setting)
     seen = look(settings_for(bootstrap_servers, topics), tmp_path)
     assert seen.line(f"settings of {topics.verdicts}").startswith("! ")
-    assert "message.timestamp.before.max.ms is 1" in seen.line(f"settings of {topics.verdicts}")
+    assert says in seen.line(f"settings of {topics.verdicts}")
 
 
 def test_a_partition_with_nowhere_to_start_is_a_fault_where_the_settings_choose_no_start(

@@ -14,7 +14,8 @@ from tests.proxy import Network, Proxy
 from tests.scene import KAFKA_S_MAX, Scene, chat
 from worker.classifier import Classifier
 from worker.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.ownership import Reset
+from worker.ownership import Ownership, Reset
+from worker.quiet import Ends, Survey
 from worker.records import Partition, Topic
 from worker.starts import Starts
 
@@ -115,3 +116,20 @@ def test_starts_are_found_over_a_link_whose_round_trip_is_longer_than_a_second(
     proxy.network = Network()
     assert chosen == {partition: 0}
     assert longest_s < 1
+
+
+def test_the_ends_of_partitions_are_known_over_a_link_whose_round_trip_takes_three_seconds(
+    proxied_scene: Scene, proxy: Proxy
+) -> None:
+    partition, owned = Partition(next(iter(proxied_scene.inputs)), 0), Ownership()
+    owned.place({partition: 0})
+    survey = Survey({"bootstrap.servers": proxy.address}, every_ms=100)
+    proxy.network = Network(delay_ms=1_500)
+    deadline = time.monotonic() + 60
+    ends: dict[Partition, Ends] = {}
+    while not ends:
+        assert time.monotonic() < deadline
+        ends = survey.ends(time.monotonic_ns() // 1_000_000, owned) or {}
+        time.sleep(0.01)
+    proxy.network = Network()
+    assert ends == {partition: Ends(stable=0, high=0)}

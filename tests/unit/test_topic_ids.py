@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from worker.topic_ids import NO_ID, ConsumerLog, Seen, TopicIds, readable, stamp, stamped
+from worker.records import Partition
+from worker.topic_ids import NO_ID, ConsumerLog, JudgedSince, Seen, TopicIds, readable, stamp, stamped
 
 OLD, NEW = "P402jcnoQ9WylzsPFddaPQ", "dC2jfe5WTSC2T6o8v4J_iw"
 
@@ -49,6 +50,32 @@ def test_a_committed_offset_without_an_id_is_used_unless_the_topic_was_seen_to_c
     assert ids.is_of_this_log("messages", "")
     ids.see("messages", NEW)
     assert not ids.is_of_this_log("messages", "")
+
+
+def test_what_librdkafka_reported_in_time_costs_no_second_verdict() -> None:
+    ids = TopicIds()
+    ids.see("messages", OLD)
+    ids.changed("messages", OLD, NEW)
+    assert "no verdict yet get none (7 when the brokers were last asked). Joining" in ids.story("messages", 7, 3)
+    assert "no verdict yet get none. Joining" in ids.story("messages", None, 3)
+
+
+def test_what_only_a_comparison_found_may_cost_second_verdicts() -> None:
+    ids = TopicIds()
+    ids.see("messages", OLD)
+    ids.see("messages", NEW)
+    assert "of the 3 messages that this worker judged since the ids were" in ids.story("messages", None, 3)
+
+
+def test_messages_are_counted_from_the_last_time_that_the_id_was_the_same() -> None:
+    judged, here, there = JudgedSince(), Partition("messages", 0), Partition("others", 0)
+    assert judged.count("messages", {here: 5}) == 0
+    judged.ask({here: 5, there: 5})
+    judged.same("messages")
+    judged.ask({here: 8, there: 8})  # no answer yet
+    assert judged.count("messages", {here: 12, there: 12}) == 7
+    judged.same("messages")
+    assert judged.count("messages", {here: 12, there: 12}) == 4
 
 
 def heard(config: dict[str, str], *lines: tuple[str, str]) -> tuple[list[tuple[str, str, str]], TopicIds]:
