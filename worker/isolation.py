@@ -2,20 +2,25 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from worker.background import Background
 from worker.dead_letter_share import Excess
 from worker.quarantine import Quarantine, Sample, error_if_all_bad
 from worker.records import Partition
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 log = logging.getLogger(__name__)
 
 SAMPLE_RECORDS = 100
 _ANSWER_S_MAX = 10.0
+_CLOSE_S_MAX = 1.0
 
 
 class Isolation:
@@ -88,6 +93,10 @@ class Isolation:
         """Forget partitions that are not ours any more."""
         self._quarantine.forget(partitions)
 
+    def close(self) -> None:
+        """End the thread that reads samples; wait for it a second at most."""
+        self._samples.close()
+
 
 def _tell(partition: Partition, forgiven: int | None) -> None:
     if forgiven is None:
@@ -111,14 +120,16 @@ class TailSamples:
     def __init__(self, config: Mapping[str, Any], is_readable: Callable[[bytes], bool]) -> None:
         self._config = config
         self._is_readable = is_readable
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = Background("samples")
         self._asked: dict[Partition, Future[Sample | None]] = {}
 
     def ask(self, partition: Partition) -> None:
         """Ask for a sample; never waits."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "samples")
-        self._asked[partition] = self._thread.submit(self._sample, partition)
+        self._asked[partition] = self._thread.submit(partial(self._sample, partition))
+
+    def close(self) -> None:
+        """End the thread, unless it waits for a broker: then it ends with the process."""
+        self._thread.close(_CLOSE_S_MAX)
 
     def answers(self) -> dict[Partition, Sample | None]:
         """Return the samples that have come since the last call; None for one that could not be had."""

@@ -279,6 +279,7 @@ class Session:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
         self._consumer.close()
         self._starts.close()
+        self._isolation.close()
 
     # ---- the quiet partitions -------------------------------------------------------------------------------
 

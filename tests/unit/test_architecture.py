@@ -31,7 +31,7 @@ MAP: dict[str, set[str]] = {
     "worker.outputs": {"schemas", "worker.output_headers", "worker.policy", "worker.records"},
     "worker.dead_letter_share": {"schemas", "worker.records"},
     "worker.quarantine": {"worker.dead_letter_share", "worker.errors", "worker.records"},
-    "worker.isolation": {"worker.dead_letter_share", "worker.quarantine", "worker.records"},
+    "worker.isolation": {"worker.background", "worker.dead_letter_share", "worker.quarantine", "worker.records"},
     "worker.loop": {
         "worker.batching",
         "worker.cache",
