@@ -1,6 +1,7 @@
 """One bad producer on a real Kafka: its partition waits, and the others are judged."""
 
 import signal
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,11 @@ def wait_until_judged(scene: Scene, worker: WorkerProcess, *, but_for: Partition
 
 
 def readyz(port: int) -> str:
-    with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=10) as answer:
-        return str(answer.read().decode())
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=10) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as unready:  # the worker says once a second how it is: it may be a member already
+        return str(unready.read().decode())
 
 
 @pytest.mark.parametrize("protocol", [{}, {"KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky"}])
