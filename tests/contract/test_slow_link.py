@@ -62,7 +62,7 @@ def test_every_command_works_on_a_slow_link_and_a_worker_without_its_topic_ends(
     there.create()
     without_input, environ_without_input = one_partition(proxied, proxy)
     without_input.create(without=list(without_input.inputs))
-    proxy.network = Network(delay_ms=525)
+    proxy.network = Network(delay_ms=600)
     # Without the model: it asks nothing over the link, and takes as long as all the rest.
     checked_environ = {**environ, "WORKER_MODEL__PATH": str(tmp_path / "none")}
     with ThreadPoolExecutor() as threads:
@@ -76,14 +76,14 @@ def test_every_command_works_on_a_slow_link_and_a_worker_without_its_topic_ends(
     assert "✓ backlog: messages: 0" in checked.stdout
 
 
-def test_topics_are_made_and_dead_letters_read_where_a_round_trip_takes_two_seconds(
+def test_topics_are_made_and_dead_letters_read_where_a_round_trip_takes_three_seconds(
     proxied: tuple[Broker, Proxy], proxy: Proxy, tmp_path: Path
 ) -> None:
     there, environ = one_partition(proxied, proxy)
     there.create()
     put_a_foreign_letter(there)
     _, environ_of_none = one_partition(proxied, proxy)
-    proxy.network = Network(delay_ms=1_000)
+    proxy.network = Network(delay_ms=1_500)
     with ThreadPoolExecutor() as threads:
         creating = threads.submit(run, "topics create --partitions 1", environ_of_none, tmp_path)
         letters = run("dead-letters", environ, tmp_path)
