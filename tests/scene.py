@@ -1,6 +1,5 @@
 """Topics, a group, and what stands in them: the Kafka of one test of the worker."""
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
     OffsetSpec,
 )
 
+from tests.meanwhile import meanwhile
 from tests.worker_process import LOOK_AGAIN_S, WorkerProcess, eventually
 from worker.demo.reading import read_topics
 from worker.ledger import Ledger, audit
@@ -126,20 +126,13 @@ class Scene:
     @contextmanager
     def stream(self, *, text: str = "message", per_second: int = 500) -> Iterator[None]:
         """Messages into the first input topic, while the block lasts."""
-        ended = threading.Event()
+        numbers = count()  # no two messages are equal: equal texts are scored once
 
         def feed() -> None:
-            numbers = count()
-            while not ended.wait(0.02):  # no two alike: equal texts are scored once
-                self.send([chat(f"{text} {number}") for number in islice(numbers, per_second // 50)])
+            self.send([chat(f"{text} {number}") for number in islice(numbers, per_second // 50)])
 
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        try:
+        with meanwhile(feed, every_s=0.02):
             yield
-        finally:
-            ended.set()
-            feeder.join()
 
     def committed(self) -> dict[Partition, int]:
         """The group's offsets; without the partitions that have none."""

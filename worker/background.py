@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 
 Answer = TypeVar("Answer")
 
+CLOSE_S_MAX = 1.0
+"""What waits longer is a call to a broker that does not answer. The end of the process ends it."""
+
 
 class Background:
     """Makes one call after another; the answers are futures.
 
-    Not a ``ThreadPoolExecutor``: the interpreter waits for the threads of that one before it ends.
+    A ``ThreadPoolExecutor`` is not used: before the interpreter ends, it waits for the threads of that.
 
     Args:
         name: Of the thread.
@@ -23,18 +26,18 @@ class Background:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def submit(self, call: Callable[[], Answer]) -> "Future[Answer]":
-        """Makes the call after those before it."""
+        """Make the call after the earlier ones."""
         if not self._thread.is_alive():
             self._thread.start()
         answer: Future[Answer] = Future()
         self._calls.put((answer, call))
         return answer
 
-    def close(self, seconds_max: float) -> bool:
-        """Ends the thread after the calls so far.
+    def close(self, seconds_max: float = CLOSE_S_MAX) -> bool:
+        """End the thread after the calls so far.
 
         Returns:
-            Whether it has ended within this time.
+            Whether the thread has ended within this time.
         """
         self._calls.put(None)
         if self._thread.is_alive():
@@ -46,5 +49,5 @@ class Background:
             answer, call = item
             try:
                 answer.set_result(call())
-            except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+            except BaseException as error:  # noqa: BLE001 - the future raises it again
                 answer.set_exception(error)

@@ -1,8 +1,9 @@
-"""The bound on dead letters: a partition of which too much is turned away must not be passed over quietly.
+"""The bound on dead letters: a worker must not go on quietly when it can judge too few records of a partition.
 
-A dead letter is no way past moderation, and a producer that breaks makes nothing else. So the share of dead letters
-among the last records of each partition is bounded, by who is to blame. What would cross a bound is not committed:
-its partition goes into quarantine (``worker.quarantine``), and the other partitions go on.
+A dead letter must not become a way past moderation, and a broken producer sends nothing else. So the share of dead
+letters among the last records of each partition has a bound: one for records that can't be decoded, one for records
+that break the model. A batch that would cross a bound is not committed. Its partition goes into quarantine
+(``worker.quarantine``), and the other partitions go on.
 """
 
 from collections import Counter, defaultdict, deque
@@ -156,16 +157,16 @@ class DeadLetterShare:
         counted = [one for one in dead if one.number > records - size]
         for blame in (Blame.MODEL, Blame.INPUT):
             share_max = self._bounds.share_max(blame)
-            theirs = [one for one in counted if (one.reason in MODEL_REASONS) == (blame is Blame.MODEL)]
-            if len(theirs) > share_max * size:
-                reason = Counter(one.reason for one in theirs).most_common(1)[0][0]
+            blamed = [one for one in counted if (one.reason in MODEL_REASONS) == (blame is Blame.MODEL)]
+            if len(blamed) > share_max * size:
+                reason = Counter(one.reason for one in blamed).most_common(1)[0][0]
                 return [
                     Excess(
                         partition=partition,
                         blame=blame,
                         reason=reason,
-                        offset=next(one.offset for one in reversed(theirs) if one.reason == reason),
-                        dead=len(theirs),
+                        offset=next(one.offset for one in reversed(blamed) if one.reason == reason),
+                        dead=len(blamed),
                         records=size,
                         share_max=share_max,
                     )

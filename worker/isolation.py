@@ -1,4 +1,4 @@
-"""Keeps partitions in quarantine, says so in the log, and reads the last records of their logs."""
+"""Keeps partitions in quarantine, logs it, and reads the last records of these partitions."""
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 SAMPLE_RECORDS = 100
 _ANSWER_S_MAX = 10.0
-_CLOSE_S_MAX = 1.0
 
 
 class Isolation:
@@ -69,8 +68,8 @@ class Isolation:
                 excess,
                 wait_ms // 1000,
             )
-        held = len(self._quarantine.partitions)
-        if held == len(assigned) and (error := error_if_all_bad(excesses[-1], held, len(assigned), existing)):
+        error = error_if_all_bad(excesses[-1], len(self._quarantine.partitions), len(assigned), existing)
+        if error is not None:
             raise error
 
     def look(self) -> list[Partition]:
@@ -129,7 +128,7 @@ class TailSamples:
 
     def close(self) -> None:
         """End the thread, unless it waits for a broker: then it ends with the process."""
-        self._thread.close(_CLOSE_S_MAX)
+        self._thread.close()
 
     def answers(self) -> dict[Partition, Sample | None]:
         """Return the samples that have come since the last call; None for one that could not be had."""

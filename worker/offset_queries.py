@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 ANSWER_S_MAX = 30.0  # a new connection may take five round trips before the answer; each may take 5 s
 COMMITTED_S_MAX = 10.0  # an offset that a transaction holds is waited for inside the call
-CLOSE_S_MAX = 1.0
 # By default the client renews its choice of the broker that describes topics every five minutes only.
 _REFRESH = {"topic.metadata.refresh.interval.ms": 1_000}
 
@@ -60,9 +59,9 @@ class OffsetQueries:
         return self._thread.submit(partial(self._committed, [TopicPartition(*one) for one in sorted(partitions)]))
 
     def close(self) -> None:
-        """Closes the clients, unless one of them is in a call that takes longer than a second."""
+        """Close the clients, unless one of them is in a call that takes longer than a second."""
         self._thread.submit(self._close_readers)
-        self._thread.close(CLOSE_S_MAX)
+        self._thread.close()
 
     def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         try:

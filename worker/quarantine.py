@@ -38,7 +38,6 @@ class Sample(NamedTuple):
 @dataclass(slots=True)
 class _Held:
     excess: Excess
-    since_ms: int
     look_ms: int  # when to look again
     is_sampled: bool = False  # a sample was asked for and has not come
     is_released: bool = False  # a person wants it released, whatever the sample says
@@ -87,7 +86,7 @@ class Quarantine:
     def hold(self, now_ms: int, excess: Excess) -> int:
         """Put a partition into quarantine; return in how many milliseconds it is looked at."""
         wait_ms = pause_ms(self._looks.get(excess.partition, 0))
-        self._held[excess.partition] = _Held(excess, since_ms=now_ms, look_ms=now_ms + wait_ms)
+        self._held[excess.partition] = _Held(excess, look_ms=now_ms + wait_ms)
         return wait_ms
 
     def release_all(self, now_ms: int) -> None:

@@ -11,13 +11,14 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.bench.pipeline import Contender, course_on_broker, texts_of
 from tests.bench.side_by_side import medians, ratios, write
+from tests.meanwhile import meanwhile
 from worker.demo.node import free_ports
 
 EVERY_S = 1.0
@@ -55,23 +56,16 @@ def collector() -> Iterator[str]:
 @contextmanager
 def scraped(port: int) -> Iterator[None]:
     """Asks for the metrics while the block lasts, whether a worker is there or not."""
-    ended = threading.Event()
 
     def scrape() -> None:
-        while not ended.wait(EVERY_S):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-                    answer.read()
-            except OSError:  # no worker, or one that has just ended
-                continue
+        with (
+            suppress(OSError),  # there is no worker, or it has just ended
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer,
+        ):
+            answer.read()
 
-    thread = threading.Thread(target=scrape)
-    thread.start()
-    try:
+    with meanwhile(scrape, every_s=EVERY_S):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def main() -> None:

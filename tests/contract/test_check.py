@@ -166,7 +166,7 @@ def test_all_is_well(bootstrap_servers: str, fresh_topics: Callable[..., Topics]
     assert seen.code is ExitCode.DONE, seen.screen
     assert set(seen.marks) == {"✓"}
     assert seen.line(f"topic {topics.input}") == f"✓ topic {topics.input}: partitions: 2"
-    # Three messages, their marker, three aborted ones and theirs.
+    # Three messages and their marker; three aborted messages and their marker.
     assert "messages: 8 at most" in seen.line("backlog")
     assert "messages per second" in seen.line("model")
     assert "hours at" in seen.line("time for the backlog")

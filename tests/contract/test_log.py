@@ -316,23 +316,24 @@ def test_a_partition_that_is_released_is_read_from_its_committed_offset(cluster:
     assert sorted(cluster.visible()) == [b"a0", b"b0", b"bad1", b"bad2"]
 
 
-def test_a_partition_that_a_member_held_in_quarantine_is_read_by_the_next_owner(cluster: Cluster) -> None:
+def member_with_one_in_quarantine(cluster: Cluster) -> Log:
+    """A member that has read ``bad0`` of partition 0, which is in quarantine now, and ``b0`` of partition 1."""
     cluster.produce(0, [b"bad0"])
     cluster.produce(1, [b"b0"])
     log = cluster.join()
     polled(log, 2)
     log.quarantine([too_many_dead_letters(cluster.partition(0))])
-    cluster.leave(log)
+    return log
+
+
+def test_a_partition_that_a_member_held_in_quarantine_is_read_by_the_next_owner(cluster: Cluster) -> None:
+    cluster.leave(member_with_one_in_quarantine(cluster))
     assert sorted(one.value or b"" for one in polled(cluster.join(), 2)) == [b"b0", b"bad0"]
 
 
 def test_a_partition_in_quarantine_that_rebalances_moved_is_read_when_it_is_released(cluster: Cluster) -> None:
-    # A classic group takes it away and gives it back, an incremental one may leave it where it is.
-    cluster.produce(0, [b"bad0"])
-    cluster.produce(1, [b"b0"])
-    log = cluster.join()
-    polled(log, 2)
-    log.quarantine([too_many_dead_letters(cluster.partition(0))])
+    # An eager group takes the partition away and gives it back. An incremental one may leave it where it is.
+    log = member_with_one_in_quarantine(cluster)
     other = cluster.join()
     changes = log.changes
     deadline = time.monotonic() + 60

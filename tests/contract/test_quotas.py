@@ -47,7 +47,7 @@ def test_a_fetch_quota_makes_a_worker_slow_and_is_no_stall(
     byte_rate: int, judged: int, limited: Limited, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene, environ = limited(12, f"consumer_byte_rate={byte_rate}")
-    # 40 kB for each partition: a broker allows 11 s of the rate at once, and a batch that is larger never comes.
+    # 40 kB for each partition. One answer may hold 11 s of the rate: a larger batch is never sent.
     scene.send([chat("good morning " * 80)] * 480)
     with owner(environ, classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
         worker.turn_until(lambda: len(worker.session.partitions) == 12)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.meanwhile import meanwhile
 from tests.scene import Scene, chat
 from tests.worker_process import Start, WorkerProcess, eventually
 from worker.demo.broker import QUICK_RETURN, Broker, running_broker
@@ -161,21 +161,16 @@ def test_a_loaded_worker_judges_the_others_while_a_partition_has_no_leader(broke
 @contextmanager
 def stream_patiently(scene: Scene) -> Iterator[None]:
     """100 messages a second over the input partitions; what is for one without a leader waits in the producer."""
-    ended, producer = threading.Event(), Producer(scene.client)
+    producer, numbers = Producer(scene.client), count()
     [(topic, partitions)] = scene.inputs.items()
 
     def feed() -> None:
-        for number in count():
-            producer.produce(topic, chat(f"message {number}"), partition=number % partitions)
-            producer.poll(0)
-            if ended.wait(0.01):
-                break
+        number = next(numbers)
+        producer.produce(topic, chat(f"message {number}"), partition=number % partitions)
+        producer.poll(0)
 
-    feeder = threading.Thread(target=feed)
-    feeder.start()
     try:
-        yield
+        with meanwhile(feed, every_s=0.01):
+            yield
     finally:
-        ended.set()
-        feeder.join()
         assert producer.flush(RECOVERY_S_MAX) == 0

@@ -1,4 +1,4 @@
-"""Calls that block, beside the owner's thread."""
+"""Calls that block, on a thread of their own."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def test_calls_are_made_one_after_another_and_answer_or_fail() -> None:
     assert background.close(10)
 
 
-def test_one_that_was_never_used_is_closed_at_once() -> None:
+def test_one_that_was_never_used_is_closed_immediately() -> None:
     assert Background("test").close(0)
 
 

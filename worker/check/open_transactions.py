@@ -40,12 +40,12 @@ def doubt(blocks: Mapping[Partition, Block], servers: str) -> Doubtful:
         f"within {block.age_ms // 1000} s; messages behind it: {block.messages}"
         for at, block in blocks.items()
     )
-    mend = (
+    commands = (
         f"kafka-transactions.sh --bootstrap-server {servers} describe-producers --topic {at.topic} "
         f"--partition {at.number}"
         for at in blocks
     )
-    return Doubtful("\n".join(what), "\n".join(mend))
+    return Doubtful("\n".join(what), "\n".join(commands))
 
 
 def _behind(stable: Mapping[Partition, int], high: Mapping[Partition, int]) -> dict[Partition, int]:
