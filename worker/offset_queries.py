@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 ANSWER_S_MAX = 30.0  # a new connection may take five round trips before the answer; each may take 5 s
 COMMITTED_S_MAX = 10.0  # an offset that a transaction holds is waited for inside the call
-# By default the client renews its choice of the broker that describes topics every five minutes only.
-_REFRESH = {"topic.metadata.refresh.interval.ms": 1_000}
 
 
 class OffsetsPending(Exception):  # noqa: N818 - it passes by itself
@@ -45,7 +43,7 @@ class OffsetQueries:
 
     def __init__(self, config: Mapping[str, Any], *, group_id: str) -> None:
         self.group_id = group_id
-        self._config = {"log_level": 0, **config, **_REFRESH}
+        self._config = {"log_level": 0, **config}
         self._admin: AdminClient | None = None
         self._readers: dict[str, Consumer] = {}  # by isolation level
         self._thread = Background("committed-offsets")

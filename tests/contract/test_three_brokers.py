@@ -15,6 +15,7 @@ from tests.meanwhile import meanwhile
 from tests.scene import Scene, chat
 from tests.worker_process import Start, WorkerProcess, eventually
 from worker.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.demo.node import Node
 from worker.errors import ExitCode
 from worker.records import Topic
 
@@ -96,6 +97,16 @@ def verdicts(scene: Scene) -> int:
         reader.close()
 
 
+@contextmanager
+def killed(node: Node) -> Iterator[None]:
+    """Without one broker; it comes back also after a failure, for the next test."""
+    node.kill()
+    try:
+        yield
+    finally:
+        node.start()
+
+
 def wait_until_in_sync(brokers: Broker) -> None:
     """Returns once every replica of every partition has caught up."""
     admin = AdminClient({"bootstrap.servers": brokers.bootstrap_servers, "log_level": 0})
@@ -135,9 +146,8 @@ def test_a_loaded_worker_goes_on_while_the_brokers_are_killed_one_by_one(
     with scene.stream(per_second=100):
         orchestrator.wait_for_verdicts(1)
         for node in ROUNDS * brokers.nodes:
-            node.kill()
-            orchestrator.wait_for_verdicts(200)
-            node.start()
+            with killed(node):
+                orchestrator.wait_for_verdicts(200)
             wait_until_in_sync(brokers)
     orchestrator.wait_until(lambda: scene.ledger().clean)
 
@@ -151,9 +161,8 @@ def test_a_loaded_worker_judges_the_others_while_a_partition_has_no_leader(broke
     for node in ROUNDS * brokers.nodes[-1:]:
         with stream_patiently(scene):
             orchestrator.wait_for_verdicts(1)
-            node.kill()
-            orchestrator.wait_for_verdicts(200)
-            node.start()
+            with killed(node):
+                orchestrator.wait_for_verdicts(200)
             wait_until_in_sync(brokers)
         orchestrator.wait_until(lambda: scene.ledger().clean)
 

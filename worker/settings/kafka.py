@@ -82,7 +82,13 @@ def producer_config(kafka: KafkaSettings) -> Config:
 
 def admin_config(kafka: KafkaSettings) -> Config:
     """For what only asks, or creates topics."""
-    return _connection(kafka) | properties_of(kafka, None)
+    config: Config = {
+        **_connection(kafka),
+        # How often librdkafka renews its choice of the broker that it asks about topics. With the default, five
+        # minutes, the worker had no answer for as long after that broker had died.
+        "topic.metadata.refresh.interval.ms": 1_000,
+    }
+    return config | properties_of(kafka, None)
 
 
 def _connection(kafka: KafkaSettings) -> Config:
