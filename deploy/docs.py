@@ -15,12 +15,12 @@ import numpy as np
 from schemas.dead_letter import REASONS
 from schemas.labels import SLUGS
 from worker import wiring
-from worker.cache import Cache
-from worker.classifier.source import DEMO, model_digests, revision_of, tokenizer_digests
+from worker.classifier.source import DEMO_MODEL, model_digests, revision_of, tokenizer_digests
 from worker.classifier.tokenizer import TextEncoder
-from worker.outputs import Outputs
-from worker.policy import Policy
-from worker.preparing import prepare
+from worker.moderation.cache import Cache
+from worker.moderation.outputs import Outputs
+from worker.moderation.policy import Policy
+from worker.moderation.preprocessing import prepare
 from worker.records import Fetched, Output, Partition, Result, Scores
 from worker.settings import Settings
 from worker.settings.groups import GROUPS, VARIABLES, shown
@@ -55,7 +55,7 @@ def outputs_of(value: bytes, offset: int) -> list[Output]:
         headers=[("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")],
     )
     shape, cache = wiring.input_shape(Settings()), Cache(bytes_max=0)
-    tokenizer = (DEMO / "tokenizer.json").read_text(encoding="utf-8")
+    tokenizer = (DEMO_MODEL / "tokenizer.json").read_text(encoding="utf-8")
     encode = TextEncoder(tokenizer, tokens_max=512, truncation_side="right").encode
     [record] = prepare([source], shape=shape, characters_max=1000, encode=encode, cache=cache)
     scores: Scores = np.array([SCORES.get(slug, 0.01) for slug in SLUGS], np.float32)
@@ -63,7 +63,7 @@ def outputs_of(value: bytes, offset: int) -> list[Output]:
 
 
 def _outputs() -> Outputs:
-    revision = revision_of({**model_digests(DEMO), **tokenizer_digests(DEMO)})
+    revision = revision_of({**model_digests(DEMO_MODEL), **tokenizer_digests(DEMO_MODEL)})
     return Outputs(
         model={"name": "demo", "revision": revision, "commit": None, "dtype": "float32"},
         policy=Policy.of(0.5, {"intellectual_property": 0.4}),

@@ -20,9 +20,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from hypothesis import settings
 
-from worker.demo.broker import running_broker
-from worker.demo.node import HOST, free_ports
-from worker.topics import contract_topics, create_topics
+from worker.commands.demo.broker import running_broker
+from worker.commands.demo.node import HOST, free_ports
+from worker.kafka.topics import contract_topics, create_topics
 
 # Started in the background, as CI may, we inherit a SIGINT that is ignored, and hand it on to what we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,12 +10,11 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from tests.fake_cluster import FakeCluster, Fate, Transaction
-from worker.dead_letter_share import Excess
 from worker.errors import KafkaRefused
-from worker.ownership import Lookups, Ownership, Reset, next_offsets, start
-from worker.quarantine import Quarantine, Sample, error_if_all_bad
-from worker.records import Fetched, Output, Partition, Topic
-from worker.standstill import Standing, passed
+from worker.kafka.ownership import Lookups, Ownership, Reset, next_offsets, start
+from worker.kafka.quarantine import Quarantine, Sample, error_if_all_bad
+from worker.kafka.stall_detection import Standing, passed
+from worker.records import Excess, Fetched, Output, Partition, Topic
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from worker.classifier.source import DEMO
+from worker.classifier.source import DEMO_MODEL
 from worker.records import Fetched, Headers, Partition
 
 MEGABYTE = 2**20
@@ -15,7 +15,7 @@ CANARY = "sesame"
 """In many texts; our own words about a message must never hold it."""
 
 BUNDLED: list[str] = [
-    token["content"] for token in json.loads((DEMO / "tokenizer.json").read_bytes())["added_tokens"]
+    token["content"] for token in json.loads((DEMO_MODEL / "tokenizer.json").read_bytes())["added_tokens"]
 ]
 SPECIAL_TOKENS = [
     *BUNDLED,

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.demo.broker import running_broker
+from worker.commands.demo.broker import running_broker
 
 ROOT = Path(__file__).parents[1]
 TREE = ("worker", "schemas", "tests", "pyproject.toml")
@@ -81,28 +81,28 @@ MUTANTS = (
     # ---- which work may be committed
     Mutant(
         fault="work kept across a revoke",
-        file="worker/session.py",
+        file="worker/kafka/session.py",
         old="self._owned.remove(gone)",
         new="pass",
         suites=["log on Kafka"],
     ),
     Mutant(
         fault="work kept across a revoke and a reassignment",
-        file="worker/ownership.py",
+        file="worker/kafka/ownership.py",
         old="return position is not None and position.epoch == fetched.epoch",
         new="return position is not None",
         suites=["fake log", "simulation"],
     ),
     Mutant(
         fault="epoch not new after a rewind",
-        file="worker/ownership.py",
+        file="worker/kafka/ownership.py",
         old="            self._epoch += 1\n",
         new="",
         suites=["fake log", "simulation"],
     ),
     Mutant(
         fault="stale work not refused",
-        file="worker/ownership.py",
+        file="worker/kafka/ownership.py",
         old="            return Event.STALE",
         new="            pass",
         suites=["log on Kafka"],
@@ -123,28 +123,28 @@ MUTANTS = (
     ),
     Mutant(
         fault="gap not refused",
-        file="worker/ownership.py",
+        file="worker/kafka/ownership.py",
         old="if record.previous_next_offset != at:",
         new="if record.previous_next_offset < at:",
         suites=["fake log"],
     ),
     Mutant(
         fault="missing output not refused",
-        file="worker/ownership.py",
+        file="worker/kafka/ownership.py",
         old="return None if owed == paid else Event.MISSING_OUTPUT",
         new="return None",
         suites=["log on Kafka"],
     ),
     Mutant(
         fault="group metadata not checked",
-        file="worker/session.py",
+        file="worker/kafka/session.py",
         old="if refusal is None and not is_member(metadata):",
         new="if False:",
         suites=["log on Kafka"],
     ),
     Mutant(
         fault="what is above the bound on dead letters committed",
-        file="worker/session.py",
+        file="worker/kafka/session.py",
         old="self._owned.remove(bad)",
         new="pass",
         suites=["log on Kafka"],
@@ -152,28 +152,28 @@ MUTANTS = (
     # ---- what is committed
     Mutant(
         fault="start of another assignment used",
-        file="worker/ownership.py",
+        file="worker/kafka/ownership.py",
         old="return [partition for partition in partitions if self._asked.get(partition) == number]",
         new="return list(partitions)",
         suites=["simulation"],
     ),
     Mutant(
         fault="offset of a log that is gone used",
-        file="worker/topic_ids.py",
+        file="worker/kafka/topic_ids.py",
         old="return of == known if of else not self._gone.get(topic)",
         new="return True",
         suites=["recreated topics"],
     ),
     Mutant(
         fault="last offset committed instead of the next",
-        file="worker/ownership.py",
+        file="worker/kafka/ownership.py",
         old="return {record.partition: record.next_offset for record in records}",
         new="return {record.partition: record.offset for record in records}",
         suites=["log on Kafka", "simulation"],
     ),
     Mutant(
         fault="places committed past what is in memory",
-        file="worker/standstill.py",
+        file="worker/kafka/stall_detection.py",
         old="if not (at := standing.progress).in_hand and at.committed <",
         new="if (at := standing.progress).committed <",
         suites=["simulation", "standstill"],
@@ -208,14 +208,14 @@ MUTANTS = (
     ),
     Mutant(
         fault="start not committed before the first record",
-        file="worker/session.py",
+        file="worker/kafka/session.py",
         old="if not starts or (found.chosen and not self._commit([], found.chosen, None)):",
         new="if not starts:",
         suites=["starts"],
     ),
     Mutant(
         fault="partition that was released not read",
-        file="worker/session.py",
+        file="worker/kafka/session.py",
         old="self._consumer.resume(_plain(released))",
         new="pass",
         suites=["log on Kafka"],
@@ -237,7 +237,7 @@ MUTANTS = (
     ),
     Mutant(
         fault="position from what we remember, not from what the group has committed",
-        file="worker/session.py",
+        file="worker/kafka/session.py",
         old="        self._waiting.update(self._owned.partitions)\n        self._owned.remove(self._waiting)\n",
         new="        known = {partition: at.committed for partition, at in self._owned.progress.items()}\n"
         "        self._owned.place(known)\n"
@@ -246,42 +246,42 @@ MUTANTS = (
     ),
     Mutant(
         fault="aborted transaction answered as committed",
-        file="worker/transaction.py",
+        file="worker/kafka/transaction.py",
         old="(State.ABORTING, Event.DONE): (State.READY, Answer.FORGET)",
         new="(State.ABORTING, Event.DONE): (State.READY, Answer.COMMITTED)",
         suites=["transaction table"],
     ),
     Mutant(
         fault="failed publish answered as committed",
-        file="worker/publisher.py",
+        file="worker/kafka/publisher.py",
         old="        if answer is Answer.COMMITTED:\n",
         new="        if answer is not Answer.STOP:\n",
         suites=["error injection"],
     ),
     Mutant(
         fault="commit of unknown outcome aborted",
-        file="worker/transaction.py",
+        file="worker/kafka/transaction.py",
         old="(State.COMMITTING, Event.UNKNOWN): (State.SPENT, Answer.FORGET)",
         new="(State.COMMITTING, Event.UNKNOWN): (State.ABORTING, None)",
         suites=["transaction table"],
     ),
     Mutant(
         fault="fenced producer used again",
-        file="worker/publisher.py",
+        file="worker/kafka/publisher.py",
         old="                self._producer = self._new_producer()\n        if self._state is State.NEW:",
         new="                self._state = State.NEW\n        if self._state is State.NEW:",
         suites=["transaction time-out"],
     ),
     Mutant(
         fault="suspect producer not replaced",
-        file="worker/publisher.py",
+        file="worker/kafka/publisher.py",
         old="if self._state is State.READY and self._suspicion.reason:",
         new="if False:",
         suites=["broker restart"],
     ),
     Mutant(
         fault="connection that broke not noticed",
-        file="worker/clients.py",
+        file="worker/kafka/clients.py",
         old="        if facility in _CUT and level > logging.DEBUG:",
         new="        if False:",
         suites=["late requests"],
@@ -289,7 +289,7 @@ MUTANTS = (
     # ---- the one transaction
     Mutant(
         fault="alerts outside the transaction",
-        file="worker/publisher.py",
+        file="worker/kafka/publisher.py",
         old="            topic, partition = self._target(output)\n            try:\n",
         new="            topic, partition = self._target(output)\n"
         "            if output.topic is Topic.ALERT:\n"
@@ -303,7 +303,7 @@ MUTANTS = (
     ),
     Mutant(
         fault="outputs and offsets in two transactions",
-        file="worker/publisher.py",
+        file="worker/kafka/publisher.py",
         old="            self._producer.send_offsets_to_transaction(attempt.offsets",
         new="            self._producer.commit_transaction()\n"
         "            self._producer.begin_transaction()\n"
@@ -312,7 +312,7 @@ MUTANTS = (
     ),
     Mutant(
         fault="committed without the output that was not taken",
-        file="worker/publisher.py",
+        file="worker/kafka/publisher.py",
         old="            except BufferError:\n",
         new="            except KafkaException:\n                pass\n            except BufferError:\n",
         suites=["log on Kafka"],

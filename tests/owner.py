@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from worker.classifier import Classifier
+from worker.kafka.session import Session
 from worker.loop import Loop
-from worker.session import Session
 from worker.settings import Need, load_settings
 from worker.wiring import monotonic_ms, open_loop, session_options
 

@@ -28,11 +28,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 
 from tests.meanwhile import meanwhile
 from tests.worker_process import LOOK_AGAIN_S, WorkerProcess, eventually
-from worker.demo.reading import read_topics
-from worker.ledger import Ledger, audit
-from worker.reading import open_reader
+from worker.commands.demo.reading import read_topics
+from worker.commands.ledger import Ledger, audit
+from worker.kafka.reading import open_reader
+from worker.kafka.topics import TopicSpec, create_topics
 from worker.records import Partition, Topic
-from worker.topics import TopicSpec, create_topics
 
 KAFKA_S_MAX = 10
 STARTING = {"COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.demo.workers import COMMAND, Worker
+from worker.commands.demo.workers import COMMAND, Worker
 
 LOOK_AGAIN_S = 0.02
 

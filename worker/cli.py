@@ -60,8 +60,8 @@ def config(_options: argparse.Namespace) -> ExitCode:
 
 def topics_create(options: argparse.Namespace) -> ExitCode:
     """Creates the topics that are missing."""
+    from worker.kafka.topics import contract_topics, create_topics
     from worker.settings import admin_config
-    from worker.topics import contract_topics, create_topics
 
     kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
     specs = contract_topics(
@@ -95,7 +95,7 @@ def model_fetch(options: argparse.Namespace) -> ExitCode:
 
 def broker(options: argparse.Namespace) -> ExitCode:
     """A real single-node Kafka in the foreground."""
-    from worker.demo.broker import serve
+    from worker.commands.demo.broker import serve
 
     serve(port=options.port, data_dir=options.data_dir, stop=threading.Event(), say=say)
     return ExitCode.DONE
@@ -106,9 +106,9 @@ def classify(options: argparse.Namespace) -> ExitCode:
     from rich.console import Console
 
     from worker import wiring
-    from worker.cache import Cache
-    from worker.classify import Line, LineJudge, Readable, judge_lines, lines_of, read_lines, show_texts
-    from worker.policy import Policy
+    from worker.commands.classify import Line, LineJudge, Readable, judge_lines, lines_of, read_lines, show_texts
+    from worker.moderation.cache import Cache
+    from worker.moderation.policy import Policy
 
     laid_over = {"WORKER_MODEL__PATH": options.model, "WORKER_POLICY__THRESHOLD": options.threshold}
     environ = {**os.environ, **{variable: text for variable, text in laid_over.items() if text is not None}}
@@ -139,7 +139,7 @@ def check(_options: argparse.Namespace) -> ExitCode:
     """Says whether `run` would work here, and how fast; changes nothing."""
     from rich.console import Console
 
-    from worker.check import check as look
+    from worker.commands.check import check as look
 
     code = look(lambda: _load({Need.KAFKA, Need.MODEL}), Console(highlight=False), _progress)
     end(code)  # a client whose broker does not answer may not let itself be closed
@@ -150,7 +150,7 @@ def bench(options: argparse.Namespace) -> ExitCode:
     """Measures what this machine does with this model, and says what limits it; needs no Kafka."""
     from rich.console import Console
 
-    from worker.bench import run as measure
+    from worker.commands.bench import run as measure
 
     settings = _load({Need.MODEL}).settings
     measure(
@@ -168,7 +168,7 @@ def dead_letters(options: argparse.Namespace) -> ExitCode:
     """What could not be judged: counts by reason and hour, and where examples stand; only reads."""
     from rich.console import Console
 
-    from worker.dead_letters import parse_since, show, tally_of
+    from worker.commands.dead_letters import parse_since, show, tally_of
     from worker.settings import admin_config
 
     kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
@@ -192,7 +192,7 @@ def dead_letters(options: argparse.Namespace) -> ExitCode:
 
 def demo(_options: argparse.Namespace) -> ExitCode:
     """A trial run on a Kafka of its own, with one worker killed on the way; about half a minute."""
-    from worker.demo.trial import run as trial
+    from worker.commands.demo.trial import run as trial
 
     return trial()
 
@@ -205,7 +205,7 @@ def prove(options: argparse.Namespace) -> ExitCode:
     """
     from rich.console import Console
 
-    from worker.prove.command import run as run_proof
+    from worker.commands.prove.command import run as run_proof
 
     code = run_proof(
         os.environ,

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from worker.errors import ConfigurationRefused
-from worker.vitals import Phase, Pulse
+from worker.status import Phase, Pulse
 
 REQUEST_S_MAX = 5.0
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from worker.batching import Bounds, Flow, Intake, Line
-from worker.cache import Cache
-from worker.dead_letter_share import DeadLetterShare, Excess
-from worker.records import Fault, Fetched, Message, Output, Partition, Record, Result, Scores
-from worker.stages import Stage, rest
+from worker.moderation.cache import Cache
+from worker.moderation.dead_letter_share import DeadLetterShare
+from worker.records import Excess, Fault, Fetched, Message, Output, Partition, Record, Result, Scores
+from worker.stage import Stage, rest
 
 Prepare = Callable[[Sequence[Fetched]], list[Record]]
 Judge = Callable[[Sequence[Result], Mapping[tuple[Partition, int], str]], Sequence[Output]]

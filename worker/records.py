@@ -7,7 +7,7 @@ otherwise takes some twenty.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -195,6 +195,44 @@ class Output:
     value: bytes | None
     headers: Headers
     why: Sequence[str] = ()
+
+
+class Blame(Enum):
+    """What makes the dead letters, by the setting that bounds their share."""
+
+    INPUT = "WORKER_DEAD_LETTER__INPUT_SHARE_MAX"
+    MODEL = "WORKER_DEAD_LETTER__MODEL_SHARE_MAX"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """What puts a partition above a bound.
+
+    Attributes:
+        partition: The input partition.
+        blame: What makes the dead letters.
+        reason: The commonest reason among them.
+        offset: The last record with this reason.
+        dead: Dead letters among ``records``.
+        records: The last records of the partition, at most the window.
+        share_max: The bound, in [0, 1].
+    """
+
+    partition: Partition
+    blame: Blame
+    reason: str
+    offset: int
+    dead: int
+    records: int
+    share_max: float
+
+    def __str__(self) -> str:
+        """Say it in a sentence without its full stop."""
+        return (
+            f"{self.dead} of the last {self.records} records of {self.partition} would be dead letters "
+            f"({self.share_max:.0%} may be, by {self.blame.value}), most of them {self.reason}; the one at offset "
+            f"{self.offset} is an example"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from worker import health
 from worker.errors import ExitCode, Stop
+from worker.kafka.session import Session
 from worker.loop import Loop
-from worker.session import Session
 from worker.settings import Loaded, Settings
-from worker.vitals import Phase, Pulse, Vitals
+from worker.status import Phase, Pulse, Vitals
 from worker.watchdog import Watchdog, end
 from worker.wiring import VERSION, Model, OpenModel, monotonic_ms, open_loop, session_options, telemetry_of
 

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Protocol
 from schemas import verdict
 from schemas.chat import InputShape, is_readable, parse_pointer
 from worker.batching import Bounds, Intake
-from worker.cache import Cache
-from worker.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.errors import ExitCode
+from worker.kafka.ownership import Reset
+from worker.kafka.publisher_options import PublisherOptions
+from worker.kafka.session import SessionOptions
 from worker.loop import Judge, Log, Loop, Pace, Prepare, Scorer
-from worker.outputs import Outputs
-from worker.ownership import Reset
-from worker.policy import Policy
-from worker.preparing import Encode, Encoded, portions, prepare
-from worker.publisher_options import PublisherOptions
+from worker.moderation.cache import Cache
+from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
+from worker.moderation.outputs import Outputs
+from worker.moderation.policy import Policy
+from worker.moderation.preprocessing import Encode, Encoded, portions, prepare
 from worker.records import Fetched, ModelIdentity, Output, Partition, Record, Result, Topic, Usage
-from worker.session import SessionOptions
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
-from worker.stages import WatchedExecutor
-from worker.vitals import Vitals
+from worker.stage import WatchedExecutor
+from worker.status import Vitals
 from worker.watchdog import Watch
 
 if TYPE_CHECKING:

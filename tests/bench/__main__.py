@@ -15,8 +15,8 @@ from pathlib import Path
 import orjson
 
 from tests.bench.side_by_side import say
-from worker.bench import samples
-from worker.classifier.source import DEMO
+from worker.classifier.source import DEMO_MODEL
+from worker.commands.bench import samples
 
 MADE_UP_MESSAGES = 50_000
 
@@ -37,7 +37,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, nargs="*", help="JSON lines with text, gzipped or not")
-    parser.add_argument("--tokenizer", type=Path, default=DEMO, help="a folder with tokenizer.json")
+    parser.add_argument("--tokenizer", type=Path, default=DEMO_MODEL, help="a folder with tokenizer.json")
     parser.add_argument("--quix", help="a Python that has quixstreams 3.28, orjson and tokenizers")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

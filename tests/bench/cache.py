@@ -20,10 +20,10 @@ import orjson
 
 from schemas.chat import InputShape
 from tests.bench import side_by_side
-from worker.cache import ENTRY_BYTES, Cache
 from worker.classifier.tokenizer import TextEncoder
 from worker.loop import score
-from worker.preparing import prepare
+from worker.moderation.cache import ENTRY_BYTES, Cache
+from worker.moderation.preprocessing import prepare
 from worker.records import Fetched, Message, Partition, Record, Scores
 from worker.wiring import BATCHES_IN_MEMORY
 

@@ -20,11 +20,11 @@ from confluent_kafka import Producer
 from deploy.dashboards.dashboards import DASHBOARDS, Kind, Panel, promql
 from tests.bench.side_by_side import PICTURES, say
 from tests.prometheus import ROOT, Labels, Prometheus, as_asked, running_prometheus, tool
-from worker.demo.broker import running_broker
-from worker.demo.names import Names
-from worker.demo.node import free_ports
-from worker.demo.workers import Worker
-from worker.topics import PARTITIONS, create_topics
+from worker.commands.demo.broker import running_broker
+from worker.commands.demo.names import Names
+from worker.commands.demo.node import free_ports
+from worker.commands.demo.workers import Worker
+from worker.kafka.topics import PARTITIONS, create_topics
 
 BACKLOG = 25_000
 PER_SECOND = 500

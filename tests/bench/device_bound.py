@@ -21,9 +21,9 @@ import numpy as np
 import orjson
 
 from schemas.labels import SLUGS
-from worker.demo.names import Names
-from worker.demo.workers import Worker
-from worker.prove.stand_in import Bytes, StandIn, flagged, serve
+from worker.commands.demo.names import Names
+from worker.commands.demo.workers import Worker
+from worker.commands.prove.stand_in import Bytes, StandIn, flagged, serve
 from worker.records import Scores, Usage
 from worker.settings import Settings
 from worker.watchdog import Watchdog

@@ -23,14 +23,14 @@ from confluent_kafka import Consumer, Producer
 
 from tests.bench import side_by_side
 from tests.bench.device_bound import BATCH, COMMIT, Device, Took, read_log, start
-from worker.demo.broker import running_broker
-from worker.demo.names import Names
-from worker.demo.reading import read_topics
-from worker.demo.workers import Worker
-from worker.ledger import audit
-from worker.reading import open_reader
+from worker.commands.demo.broker import running_broker
+from worker.commands.demo.names import Names
+from worker.commands.demo.reading import read_topics
+from worker.commands.demo.workers import Worker
+from worker.commands.ledger import audit
+from worker.kafka.reading import open_reader
+from worker.kafka.topics import PARTITIONS, create_topics
 from worker.records import Topic
-from worker.topics import PARTITIONS, create_topics
 
 Segment = tuple[float, float]
 """Seconds, and messages a second."""

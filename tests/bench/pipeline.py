@@ -41,12 +41,12 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from schemas.verdict import identify
 from tests.bench.pipeline_ours import IDENTITY
 from tests.bench.side_by_side import draw, medians, ratios, say, write
-from worker.demo.broker import running_broker
-from worker.demo.workers import Worker
-from worker.policy import Policy
-from worker.reading import open_reader, to_the_end
+from worker.commands.demo.broker import running_broker
+from worker.commands.demo.workers import Worker
+from worker.kafka.reading import open_reader, to_the_end
+from worker.kafka.topics import TopicSpec, create_topics
+from worker.moderation.policy import Policy
 from worker.settings import consumer_config, load_settings, producer_config
-from worker.topics import TopicSpec, create_topics
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4

@@ -19,7 +19,7 @@ import numpy as np
 
 from schemas.labels import SLUGS
 from worker.classifier.tokenizer import Encoded, TextEncoder
-from worker.prove.stand_in import StandIn, serve
+from worker.commands.prove.stand_in import StandIn, serve
 from worker.records import Scores, Usage
 from worker.settings import Settings
 from worker.watchdog import Watchdog

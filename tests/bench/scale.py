@@ -22,14 +22,14 @@ from confluent_kafka.admin import AdminClient
 
 from tests.bench import side_by_side
 from tests.bench.device_bound import Device, start
-from worker.demo.broker import running_broker
-from worker.demo.names import Names
-from worker.demo.reading import read_topics
-from worker.demo.workers import Worker
+from worker.commands.demo.broker import running_broker
+from worker.commands.demo.names import Names
+from worker.commands.demo.reading import read_topics
+from worker.commands.demo.workers import Worker
+from worker.commands.ledger import audit
 from worker.errors import ExitCode
-from worker.ledger import audit
+from worker.kafka.topics import contract_topics, create_topics
 from worker.records import Topic
-from worker.topics import contract_topics, create_topics
 
 DEVICE = Device(launch_ms=20, tokens_per_second=3000, batch_tokens_max=1000)
 WORDS = 10

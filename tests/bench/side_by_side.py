@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from worker.bench.limits import figure
-from worker.bench.report import processor
+from worker.commands.bench.limits import figure
+from worker.commands.bench.report import processor
 
 RESULTS = Path(__file__).parent / "results"
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"

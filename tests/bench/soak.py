@@ -15,10 +15,10 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from worker.prove.account import Offsets
-from worker.prove.feed import Feed
-from worker.prove.kit import stage
-from worker.prove.picture import curve
+from worker.commands.prove.account import Offsets
+from worker.commands.prove.feed import Feed
+from worker.commands.prove.kit import stage
+from worker.commands.prove.picture import curve
 
 BACKLOG_MAX = 100_000
 LOOK_EVERY_MS = 5_000

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.prove.course import prove
-from worker.prove.kit import stage
-from worker.prove.picture import draw
-from worker.prove.plan import Kind
-from worker.prove.report import verdict
+from worker.commands.prove.course import prove
+from worker.commands.prove.kit import stage
+from worker.commands.prove.picture import draw
+from worker.commands.prove.plan import Kind
+from worker.commands.prove.report import verdict
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ from tests.scene import Scene
 from tests.small_models import options
 from tests.worker_process import Start, workers
 from worker.classifier import Classifier, load
-from worker.demo.broker import Broker
+from worker.commands.demo.broker import Broker
 
 Proxied = tuple[Broker, Proxy]
 

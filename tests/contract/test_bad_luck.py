@@ -22,7 +22,7 @@ from tests.owner import forward_of, owner
 from tests.scene import Scene, chat
 from tests.worker_process import Start, WorkerProcess, eventually, workers
 from worker.classifier import Classifier
-from worker.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.errors import ExitCode, KafkaRefused, ModelBroken
 from worker.records import Topic
 

@@ -37,7 +37,7 @@ from worker.classifier.packed import (
 )
 from worker.classifier.scoring import chunks
 from worker.classifier.shape import load_weights, read_config
-from worker.classifier.source import DEMO
+from worker.classifier.source import DEMO_MODEL
 from worker.classifier.tokenizer import open_tokenizer
 from worker.errors import ModelBroken
 from worker.records import Fault, Scores
@@ -76,7 +76,7 @@ class Pair:
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     if request.param != "demo":
         return Pair(make_model(tmp_path_factory.mktemp(request.param), request.param))
-    return Pair(DEMO)
+    return Pair(DEMO_MODEL)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -107,7 +107,7 @@ def test_scores_and_flags_are_the_cards(pair: Pair) -> None:
     assert_same(stacked(pair.ours.score(pair.tokens)), pair.expected, 1e-5)
     # The comparison means something: the scores are neither all alike nor all on one side.
     assert pair.expected.std() > 0.02
-    if pair.folder != DEMO:
+    if pair.folder != DEMO_MODEL:
         assert 0.1 < (pair.expected > 0.5).mean() < 0.9
 
 

@@ -19,12 +19,12 @@ from rich.console import Console
 from schemas.chat import InputShape
 from schemas.labels import NAMES, SLUGS
 from tests.small_models import options
-from worker.cache import Cache
 from worker.classifier import Classifier, load
-from worker.classify import LineJudge, judge_lines, lines_of, read_lines, show_texts
-from worker.outputs import Outputs
-from worker.policy import Policy
-from worker.preparing import Encode
+from worker.commands.classify import LineJudge, judge_lines, lines_of, read_lines, show_texts
+from worker.moderation.cache import Cache
+from worker.moderation.outputs import Outputs
+from worker.moderation.policy import Policy
+from worker.moderation.preprocessing import Encode
 from worker.records import Fault, Scores
 
 ROOT = Path(__file__).parents[2]

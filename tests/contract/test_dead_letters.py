@@ -26,10 +26,10 @@ from schemas.dead_letter import REASONS
 from schemas.verdict import rfc3339
 from tests.conftest import Topics, login
 from worker.errors import ExitCode
-from worker.outputs import Outputs
-from worker.policy import Policy
+from worker.kafka.topics import TopicSpec, create_topics
+from worker.moderation.outputs import Outputs
+from worker.moderation.policy import Policy
 from worker.records import Fault, Fetched, Partition, Record, Result
-from worker.topics import TopicSpec, create_topics
 
 pytestmark = pytest.mark.kafka
 

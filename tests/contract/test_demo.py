@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from worker.demo import trial
-from worker.demo.play import TrialFailed
+from worker.commands.demo import trial
+from worker.commands.demo.play import TrialFailed
 from worker.errors import ExitCode, KafkaRefused
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -17,12 +17,12 @@ from tests.kafka_tools import install_tools
 from tests.owner import owner
 from tests.pages import PAGES, ROOT, Fence, fences
 from worker.classifier import Classifier
-from worker.classifier.source import DEMO
-from worker.demo.broker import running_broker
-from worker.topics import contract_topics, create_topics
+from worker.classifier.source import DEMO_MODEL
+from worker.commands.demo.broker import running_broker
+from worker.kafka.topics import contract_topics, create_topics
 
 COMMAND_S_MAX = 60
-MESSAGES = (ROOT / "worker/demo/messages.jsonl").read_bytes().splitlines()
+MESSAGES = (ROOT / "worker/commands/demo/messages.jsonl").read_bytes().splitlines()
 
 # A worker that is asked to run is told to stop as soon as it has partitions.
 WORKER = """\
@@ -69,8 +69,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
     """A Kafka on which a worker has judged the sample messages, and one that it could not read."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "sample.jsonl").write_bytes(b"".join(line + b"\n" for line in MESSAGES[:60]))
-    shutil.copytree(DEMO, folder / "models/old")
-    shutil.copytree(DEMO, folder / "models/new")
+    shutil.copytree(DEMO_MODEL, folder / "models/old")
+    shutil.copytree(DEMO_MODEL, folder / "models/new")
     weights = folder / "models/new/model.safetensors"
     changed = load_file(weights)
     changed["score.weight"] = -changed["score.weight"]  # so that the two disagree

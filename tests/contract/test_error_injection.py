@@ -16,7 +16,7 @@ from tests.proxy import Fate, Proxy, Rule
 from tests.scene import Scene, chat
 from worker.classifier import Classifier
 from worker.errors import ExitCode, KafkaRefused
-from worker.transaction import Event
+from worker.kafka.transaction import Event
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

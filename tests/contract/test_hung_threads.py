@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 HANGING = """
 import os, threading
 from worker import wiring
-from worker.prove.stand_in import StandIn, serve
+from worker.commands.prove.stand_in import StandIn, serve
 from worker.watchdog import Watchdog
 
 wiring.PREPARE_MS_MAX = 1000

@@ -13,11 +13,11 @@ from tests.owner import owner
 from tests.proxy import Network, Proxy
 from tests.scene import KAFKA_S_MAX, Scene, chat
 from worker.classifier import Classifier
-from worker.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.ownership import Ownership, Reset
-from worker.quiet import Ends, Survey
+from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.kafka.ownership import Ownership, Reset
+from worker.kafka.partition_monitor import Ends, Survey
+from worker.kafka.start_offsets import Starts
 from worker.records import Partition, Topic
-from worker.starts import Starts
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

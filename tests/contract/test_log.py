@@ -12,13 +12,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.conftest import Topics
 from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
-from worker.dead_letter_share import Blame, Excess
+from worker.kafka.ownership import Reset
+from worker.kafka.publisher_options import PublisherOptions
+from worker.kafka.session import Session, SessionOptions
+from worker.kafka.transaction import Event
 from worker.loop import Log
-from worker.ownership import Reset
-from worker.publisher_options import PublisherOptions
-from worker.records import Fetched, Output, Partition, Topic
-from worker.session import Session, SessionOptions
-from worker.transaction import Event
+from worker.records import Blame, Excess, Fetched, Output, Partition, Topic
 
 PROTOCOLS = ("roundrobin", "range", "cooperative-sticky", "consumer")
 

@@ -30,9 +30,9 @@ from tests.manifests import (
     stateful_set,
     worker,
 )
+from worker.kafka.topics import PARTITIONS
 from worker.settings.groups import SECRETS, VARIABLES
 from worker.settings.load import SECRETS_DIR, load_settings
-from worker.topics import PARTITIONS
 
 __all__ = ["hub"]  # a fixture
 

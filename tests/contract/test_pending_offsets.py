@@ -9,7 +9,7 @@ from tests.owner import owner
 from tests.proxy import Network, Proxy
 from tests.scene import KAFKA_S_MAX, Scene, chat
 from worker.classifier import Classifier
-from worker.offset_queries import OffsetQueries
+from worker.kafka.offset_queries import OffsetQueries
 from worker.records import Partition
 
 pytestmark = pytest.mark.kafka

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from tests.prometheus import JOB, ROOT, RULES, Prometheus, as_asked, running_prometheus, tool
 from tests.scene import Scene
 from tests.worker_process import Start, WorkerProcess
-from worker.demo.node import free_ports
-from worker.demo.trial import MESSAGES
+from worker.commands.demo.node import free_ports
+from worker.commands.demo.trial import MESSAGES
 
 PORTIONS = 5
 WINDOW = "30s"

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import pytest
 from confluent_kafka import Producer
 
-from worker.demo.reading import read_topics
+from worker.commands.demo.reading import read_topics
+from worker.commands.ledger import Input, Seen, audit
 from worker.errors import KafkaRefused
-from worker.ledger import Input, Seen, audit
 from worker.records import Partition, Topic
 
 pytestmark = pytest.mark.kafka

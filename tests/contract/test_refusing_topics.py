@@ -16,12 +16,12 @@ from tests.proxy import Fate, Network, Proxy, Rule
 from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
 from tests.worker_process import Start
 from worker.classifier import Classifier
-from worker.demo.broker import running_broker
+from worker.commands.demo.broker import running_broker
 from worker.errors import ExitCode, KafkaRefused
-from worker.publisher import Publisher
+from worker.kafka.publisher import Publisher
+from worker.kafka.transaction import Event
 from worker.records import Topic
 from worker.settings import Need, load_settings
-from worker.transaction import Event
 from worker.wiring import monotonic_ms, session_options
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -14,7 +14,7 @@ from tests.pages import ROOT
 from tests.proxy import Network, Proxy
 from tests.scene import Scene
 from worker.classifier import Classifier
-from worker.demo.broker import Broker
+from worker.commands.demo.broker import Broker
 from worker.errors import KafkaRefused
 from worker.records import Topic
 

@@ -18,8 +18,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from tests.otlp_receiver import Receiver, attributes_of, otlp_receiver
 from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
 from tests.worker_process import Start, workers
-from worker.demo.node import free_ports
-from worker.policy import Policy
+from worker.commands.demo.node import free_ports
+from worker.moderation.policy import Policy
 from worker.records import Topic
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, Metric

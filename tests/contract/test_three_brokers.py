@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient
 from tests.meanwhile import meanwhile
 from tests.scene import Scene, chat
 from tests.worker_process import Start, WorkerProcess, eventually
-from worker.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.demo.node import Node
+from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.commands.demo.node import Node
 from worker.errors import ExitCode
 from worker.records import Topic
 

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from tests.small_models import ARCHITECTURES, SENTENCES, make_tokenizer
 from worker.classifier.first_cut import FirstCut
-from worker.classifier.source import DEMO
+from worker.classifier.source import DEMO_MODEL
 from worker.classifier.tokenizer import TextEncoder, open_tokenizer
 
 CHARACTERS_MAX = 65_536
@@ -71,7 +71,7 @@ FAMILIES = {
 @pytest.fixture(scope="module", params=[*ARCHITECTURES, "demo"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "demo":
-        return DEMO
+        return DEMO_MODEL
     return make_tokenizer(tmp_path_factory.mktemp(request.param), request.param)
 
 
@@ -120,7 +120,7 @@ def pair(folder: Path) -> Pair:
 
 def test_what_a_user_types_never_becomes_an_added_token(folder: Path, pair: Pair) -> None:
     special = {token.content: token.special for token in pair.theirs.added_tokens_decoder.values()}
-    assert folder == DEMO or not special["<tool_call>"]
+    assert folder == DEMO_MODEL or not special["<tool_call>"]
     bos = pair.as_text.encode("").ids
     for content in special:
         for text in (content, f"hi {content} you", f"x{content}{content}", f" {content} "):

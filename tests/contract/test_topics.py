@@ -6,7 +6,7 @@ from confluent_kafka.admin._config import ConfigResource
 
 from tests.conftest import login
 from worker.errors import KafkaRefused
-from worker.topics import TopicSpec, TopicState, contract_topics, create_topics
+from worker.kafka.topics import TopicSpec, TopicState, contract_topics, create_topics
 
 pytestmark = pytest.mark.kafka
 

@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 
 from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
 from tests.worker_process import Start
-from worker.demo.reading import as_seen
+from worker.commands.demo.reading import as_seen
+from worker.commands.ledger import Input, Place, audit
 from worker.errors import ExitCode
-from worker.ledger import Input, Place, audit
 from worker.records import Partition, Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

@@ -21,14 +21,14 @@ from schemas import dead_letter
 from schemas.chat import InputShape
 from tests.hostile import CANARY, HUGE_PIECES, MEGABYTE, SPECIAL_TOKENS, Case, cases, huge, written
 from tests.small_models import options
-from worker.cache import Cache
 from worker.classifier import Classifier, load
 from worker.loop import score
-from worker.outputs import Outputs
-from worker.policy import Policy
-from worker.preparing import prepare
+from worker.moderation.cache import Cache
+from worker.moderation.outputs import Outputs
+from worker.moderation.policy import Policy
+from worker.moderation.preprocessing import prepare
+from worker.moderation.trace_context import trace_context_of
 from worker.records import Fetched, Output, Topic
-from worker.trace_context import trace_context_of
 
 CASES = int(os.environ.get("HOSTILE_CASES", "10000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))

@@ -13,8 +13,8 @@ from tests.fake_log import FakeLog
 from tests.simulation.parts import Kind
 from tests.simulation.schedule import Step, report, schedule, shrink, wrong
 from tests.simulation.world import BOUNDS, PARTITIONS, Process, World
+from worker.kafka.ownership import Ownership
 from worker.loop import Pace
-from worker.ownership import Ownership
 from worker.records import Partition
 
 FROM = int(os.environ.get("SIMULATION_FROM", "0"))

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from worker.cache import Cache
+from worker.commands.ledger import Place
 from worker.errors import ModelBroken
-from worker.ledger import Place
 from worker.loop import Prepare
+from worker.moderation.cache import Cache
 from worker.records import Fault, Fetched, Message, Output, Record, Result, Scores, Topic
 
 

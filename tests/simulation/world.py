@@ -11,11 +11,11 @@ from tests.fake_cluster import FakeCluster, Fate
 from tests.fake_log import Died, FakeLog, join
 from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, preparing
 from worker.batching import Bounds, Intake
-from worker.cache import ENTRY_BYTES, Cache
-from worker.dead_letter_share import DeadLetterShare, ShareBounds
+from worker.commands.ledger import Input, Place, Seen, audit
 from worker.errors import Stop
-from worker.ledger import Input, Place, Seen, audit
 from worker.loop import Loop, Pace
+from worker.moderation.cache import ENTRY_BYTES, Cache
+from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.records import Partition, Topic
 
 PARTITIONS = [Partition("messages", number) for number in range(3)]

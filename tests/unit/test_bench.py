@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from schemas.chat import InputShape
-from worker.bench import samples, whole
-from worker.bench.limits import Figures, Limit, Row, advice, limit_of
-from worker.bench.measures import Batch, device, shapes, timed
-from worker.bench.report import Texts
-from worker.bench.texts import read_texts
+from worker.commands.bench import samples, whole
+from worker.commands.bench.limits import Figures, Limit, Row, advice, limit_of
+from worker.commands.bench.measures import Batch, device, shapes, timed
+from worker.commands.bench.report import Texts
+from worker.commands.bench.texts import read_texts
+from worker.commands.prove.stand_in import StandIn
 from worker.errors import ConfigurationRefused
-from worker.prove.stand_in import StandIn
 from worker.records import Scores
 from worker.settings import load_settings
 

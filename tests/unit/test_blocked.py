@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from worker.blocked import Block, Blocks
-from worker.ownership import Progress
+from worker.kafka.blocked_partitions import Block, Blocks
+from worker.kafka.ownership import Progress
+from worker.kafka.stall_detection import Standing
 from worker.records import Partition
-from worker.standstill import Standing
 
 ONE = Partition("messages", 0)
 OPEN = Standing(progress=Progress(committed=10, delivered=10, position=10), end=10, fetched_end=10, high=110)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from worker.cache import ENTRY_BYTES, Cache
 from worker.loop import score
+from worker.moderation.cache import ENTRY_BYTES, Cache
 from worker.records import Fault, Fetched, Message, Partition, Record, Scores
 
 POISON = Fault(reason="model_failed", message="A sentence.")

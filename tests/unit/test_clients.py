@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from worker.clients import Overheard, client, slice_s
 from worker.errors import ConfigurationRefused
+from worker.kafka.clients import Overheard, client, slice_s
 
 
 def test_slices_grow_so_that_a_slow_answer_fits_into_one() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from worker.complaints import Membership
-from worker.login import Login
+from worker.kafka.client_errors import Membership
+from worker.kafka.login import Login
 from worker.settings import consumer_config, load_settings
 
 VARIABLES = {

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from deploy.dashboards import dashboards
 from deploy.prometheus import prometheusrule
 from schemas.dead_letter import MODEL_REASONS
+from worker.kafka.transaction import Event
 from worker.telemetry.names import METRICS, Kind
-from worker.transaction import Event
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"

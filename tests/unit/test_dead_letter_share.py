@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from worker.dead_letter_share import Blame, DeadLetterShare, Excess, ShareBounds
-from worker.records import Fault, Fetched, Message, Partition, Record, Result, Scores
+from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
+from worker.records import Blame, Excess, Fault, Fetched, Message, Partition, Record, Result, Scores
 
 P0, P1 = Partition("messages", 0), Partition("messages", 1)
 

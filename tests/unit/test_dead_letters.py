@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from schemas.dead_letter import REASONS
-from worker.dead_letters import FOREIGN, HOUR_MS, Letter, Tally, parse_since, show
+from worker.commands.dead_letters import FOREIGN, HOUR_MS, Letter, Tally, parse_since, show
 from worker.errors import ConfigurationRefused
 
 NOW_MS = int(datetime(2026, 1, 31, 3, 10, tzinfo=UTC).timestamp() * 1000)

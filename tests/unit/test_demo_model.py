@@ -10,16 +10,15 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import worker.demo
+from deploy.demo_model.figures import auc, write_card
+from deploy.demo_model.train import main
 from schemas.chat import ChatMessage, InputShape, Undecodable, decode
 from schemas.labels import SLUGS
-from worker.demo.figures import auc, write_card
-from worker.demo.train import main
+from worker.classifier.source import DEMO_MODEL
 from worker.records import Scores
 
-DEMO = Path(worker.demo.__file__).parent
-MODEL = DEMO / "model"
-LINES = (DEMO / "messages.jsonl").read_bytes().splitlines()
+ROOT = Path(__file__).parents[2]
+LINES = (ROOT / "worker/commands/demo/messages.jsonl").read_bytes().splitlines()
 END = 8191
 
 # Users of the sample chat who ask for something they shouldn't, or threaten; all others mean well.
@@ -79,11 +78,11 @@ def scores_by_the_card(folder: Path, texts: list[str]) -> Scores:
 @pytest.fixture(scope="module")
 def scored() -> list[tuple[ChatMessage, Scores]]:
     messages = [message for message in judged() if message.text.strip()]
-    return list(zip(messages, scores_by_the_card(MODEL, [m.text for m in messages]), strict=True))
+    return list(zip(messages, scores_by_the_card(DEMO_MODEL, [m.text for m in messages]), strict=True))
 
 
 def test_it_loads_plainly_and_answers_for_the_twelve_categories_in_the_cards_order() -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype=torch.float32)
+    model = AutoModelForSequenceClassification.from_pretrained(DEMO_MODEL, dtype=torch.float32)
     assert type(model).__name__ == "Qwen2ForSequenceClassification"
     assert [model.config.id2label[k] for k in range(12)] == list(SLUGS)
     assert [model.config.label2id[slug] for slug in SLUGS] == list(range(12))
@@ -94,11 +93,11 @@ def test_it_loads_plainly_and_answers_for_the_twelve_categories_in_the_cards_ord
 
 
 def test_the_folder_stays_small_enough_to_live_in_the_repository() -> None:
-    assert sum(path.stat().st_size for path in MODEL.iterdir()) < 5_000_000
+    assert sum(path.stat().st_size for path in DEMO_MODEL.iterdir()) < 5_000_000
 
 
 def test_both_ways_to_load_the_tokenizer_give_the_same_ids() -> None:
-    slow, fast = AutoTokenizer.from_pretrained(MODEL), Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+    slow, fast = AutoTokenizer.from_pretrained(DEMO_MODEL), Tokenizer.from_file(str(DEMO_MODEL / "tokenizer.json"))
     texts = [message.text for message in judged()]
     texts += ["", " ", "cafe\u0301", "it's  12345\r\n\n\tYOU'LL\u200b", f"typed {END} <|endoftext|> here", "ﷺ𝕏"]
     assert [slow(text)["input_ids"] for text in texts] == [fast.encode(text).ids for text in texts]
@@ -148,10 +147,10 @@ def test_the_area_under_the_curve_counts_ties_half() -> None:
 
 def test_figures_replace_figures_and_nothing_else_of_the_card(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
-    shutil.copy(MODEL / "README.md", card)
+    shutil.copy(DEMO_MODEL / "README.md", card)
     write_card(card, "OLD FIGURES")
     write_card(card, "NEW FIGURES")
-    before, after = (MODEL / "README.md").read_text("utf-8"), card.read_text("utf-8")
+    before, after = (DEMO_MODEL / "README.md").read_text("utf-8"), card.read_text("utf-8")
     assert "NEW FIGURES" in after
     assert "OLD FIGURES" not in after
     assert after.partition("<!--")[0] == before.partition("<!--")[0]

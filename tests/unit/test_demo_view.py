@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from worker.demo.view import Alarm, Scene, line, panel, screen, sparkline
+from worker.commands.demo.view import Alarm, Scene, line, panel, screen, sparkline
 
 SCENE = Scene(
     now_ms=6200,

@@ -11,7 +11,7 @@ import pytest
 from worker.errors import ConfigurationRefused
 from worker.health import serve
 from worker.records import Partition
-from worker.vitals import Phase, Pulse, Vitals
+from worker.status import Phase, Pulse, Vitals
 
 BOUND_MS = 30_000
 

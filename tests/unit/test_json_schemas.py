@@ -17,8 +17,8 @@ from jsonschema import Draft202012Validator
 from schemas import dead_letter, verdict
 from schemas.chat import InputShape, Undecodable, decode
 from schemas.labels import SLUGS
-from worker.outputs import Outputs
-from worker.policy import Policy
+from worker.moderation.outputs import Outputs
+from worker.moderation.policy import Policy
 from worker.records import Fault, Fetched, Message, Output, Partition, Record, Result, Scores, Topic
 
 ROOT = Path(__file__).parents[2]

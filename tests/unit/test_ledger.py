@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.ledger import EXAMPLES_MAX, Input, Ledger, Seen, audit
+from worker.commands.ledger import EXAMPLES_MAX, Input, Ledger, Seen, audit
 from worker.records import Partition, Topic
 
 OUTPUT_PARTITIONS = 2

@@ -8,8 +8,8 @@ import pytest
 
 from schemas.chat import InputShape
 from schemas.labels import SLUGS
-from worker.outputs import STUB_KEY_BYTES_MAX, Outputs
-from worker.policy import Policy
+from worker.moderation.outputs import STUB_KEY_BYTES_MAX, Outputs
+from worker.moderation.policy import Policy
 from worker.records import Fault, Fetched, Headers, Message, Output, Partition, Record, Result, Scores, Topic
 
 NOW = "2026-01-31T09:30:00.250Z"

@@ -1,6 +1,6 @@
 """Which work may be committed."""
 
-from worker.ownership import (
+from worker.kafka.ownership import (
     Lookups,
     Ownership,
     Progress,

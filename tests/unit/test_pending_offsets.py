@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.pending_offsets import PendingOffsets
+from worker.kafka.pending_offsets import PendingOffsets
 from worker.records import Partition
 
 A, B = Partition("messages", 0), Partition("messages", 1)

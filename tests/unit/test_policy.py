@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from schemas.labels import SLUGS
-from worker.policy import Policy
+from worker.moderation.policy import Policy
 
 ONE = np.zeros((1, 12), np.float32)
 PROBABILITIES = st.floats(0, 1, width=32)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from schemas.chat import InputShape
-from worker.cache import Cache
-from worker.preparing import PORTION_BYTES_MAX, portions, prepare
+from worker.moderation.cache import Cache
+from worker.moderation.preprocessing import PORTION_BYTES_MAX, portions, prepare
 from worker.records import Fault, Fetched, Message, Partition, Record
 
 SHAPE = InputShape()

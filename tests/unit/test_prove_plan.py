@@ -6,12 +6,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from worker.ledger import Input, Seen, audit
-from worker.prove.account import Accounts, rebalances
-from worker.prove.picture import draw
-from worker.prove.plan import BROKER_KINDS, Do, Kind, Times, faults
-from worker.prove.proof import Beat, Happening, Proof
-from worker.prove.report import verdict
+from worker.commands.ledger import Input, Seen, audit
+from worker.commands.prove.account import Accounts, rebalances
+from worker.commands.prove.picture import draw
+from worker.commands.prove.plan import BROKER_KINDS, Do, Kind, Times, faults
+from worker.commands.prove.proof import Beat, Happening, Proof
+from worker.commands.prove.report import verdict
 from worker.records import Partition, Topic
 
 TIMES = Times(session_ms=3000, poll_interval_ms_max=8000, transaction_ms=4000)

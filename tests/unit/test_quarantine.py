@@ -2,10 +2,9 @@
 
 import pytest
 
-from worker.dead_letter_share import Blame, Excess
 from worker.errors import ModelBroken, Protected
-from worker.quarantine import LOOK_MS_MAX, LOOK_MS_MIN, Quarantine, Sample, error_if_all_bad, pause_ms
-from worker.records import Partition
+from worker.kafka.quarantine import LOOK_MS_MAX, LOOK_MS_MIN, Quarantine, Sample, error_if_all_bad, pause_ms
+from worker.records import Blame, Excess, Partition
 
 P0, P1 = Partition("messages", 0), Partition("messages", 1)
 READABLE, UNREADABLE = Sample(500, 100, 0), Sample(500, 100, 51)

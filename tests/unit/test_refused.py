@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.kafka.rejected_batches import RefusedOutputs
 from worker.records import Fetched, Output, Partition, Topic
-from worker.refused import RefusedOutputs
 
 INPUT = Partition("messages", 0)
 Refuses = Callable[[Output], str | None]

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from worker.ownership import Progress
+from worker.kafka.ownership import Progress
+from worker.kafka.stall_detection import Stalls, Standing, passed
 from worker.records import Partition
-from worker.standstill import Stalls, Standing, passed
 
 ONE = Partition("messages", 0)
 DONE = Progress(committed=10, delivered=10, position=10)

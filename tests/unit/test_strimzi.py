@@ -8,9 +8,9 @@ from confluent_kafka.admin import AclBinding  # type: ignore[attr-defined] # the
 from ruamel.yaml import YAML
 
 from tests.acls import binding, documented
+from worker.kafka.topics import REPLICAS_TO_SPARE_ONE, _config, contract_topics
 from worker.settings.groups import VARIABLES
 from worker.settings.load import load_settings
-from worker.topics import REPLICAS_TO_SPARE_ONE, _config, contract_topics
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "strimzi"
 OPTIONS = {"topic": "--topic", "group": "--group", "transactionalId": "--transactional-id"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.suspicion import Suspicion
+from worker.kafka.suspicion import Suspicion
 
 
 def test_the_first_reason_stays() -> None:

@@ -13,13 +13,13 @@ from opentelemetry.semconv._incubating.metrics import messaging_metrics
 from opentelemetry.semconv.attributes import error_attributes
 from opentelemetry.semconv.schemas import Schemas
 
+from worker.kafka.transaction import CALLS
 from worker.records import Fetched, Partition
 from worker.settings.exporters import Exporters, exporters_of
 from worker.telemetry import names
-from worker.telemetry.measuring import OBSERVED, OPERATIONS, oldest
+from worker.telemetry.metrics import OBSERVED, OPERATIONS, oldest
 from worker.telemetry.names import METRICS, Kind, Metric
 from worker.telemetry.tracing import context_of
-from worker.transaction import CALLS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import ThrottleEvent
 
-from worker.throttling import Throttling
+from worker.kafka.throttling import Throttling
 
 CONFIG = {"client.id": "mod", "sasl.username": "me"}
 

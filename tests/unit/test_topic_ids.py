@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
+from worker.kafka.topic_ids import NO_ID, ConsumerLog, JudgedSince, Seen, TopicIds, readable, stamp, stamped
 from worker.records import Partition
-from worker.topic_ids import NO_ID, ConsumerLog, JudgedSince, Seen, TopicIds, readable, stamp, stamped
 
 OLD, NEW = "P402jcnoQ9WylzsPFddaPQ", "dC2jfe5WTSC2T6o8v4J_iw"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.check.topic_settings import Written, mismatches
+from worker.commands.check.topic_settings import Written, mismatches
 
 WRITTEN = Written(record_bytes_max=1_000_000, framing_bytes_max=65_536, transaction_timeout_ms=15_000)
 GOOD = {

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.trace_context import trace_context_of
+from worker.moderation.trace_context import trace_context_of
 
 if TYPE_CHECKING:
     from worker.records import Headers

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from worker.transaction import (
+from worker.kafka.transaction import (
     CALLS,
     REFUSALS,
     TABLE,

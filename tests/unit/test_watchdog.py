@@ -75,7 +75,7 @@ THREADS = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from worker.errors import ExitCode
-from worker.stages import Stage, WatchedExecutor
+from worker.stage import Stage, WatchedExecutor
 from worker.watchdog import Watchdog
 
 def hang(secret):

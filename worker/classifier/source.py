@@ -27,7 +27,7 @@ TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 PROVENANCE_FILE = "provenance.json"
 REVISION_DIGITS = 16
-DEMO = Path(__file__).parents[1] / "demo" / "model"
+DEMO_MODEL = Path(__file__).parent / "demo_model"
 
 # The DuoGuards come without tokenizer files: theirs is the base model's, which their cards' code names.
 # Source: the model cards, "How to Use", step 1.
@@ -100,7 +100,7 @@ def find_model(path: str, revision: str | None) -> Source:
         ModelBroken: There is none.
     """
     if path == "demo":
-        return Source(name="demo", folder=DEMO, commit=None, files={})
+        return Source(name="demo", folder=DEMO_MODEL, commit=None, files={})
     return _find(path, revision, (CONFIG_FILE, *WEIGHT_FILES, *TOKENIZER_FILES), "WORKER_MODEL__PATH")
 
 

@@ -4,8 +4,8 @@
 worker's parts, ``providers`` the SDK.
 """
 
-from worker.telemetry.around import Telemetry
-from worker.telemetry.measuring import Where
-from worker.telemetry.providers import Opened, TelemetryOptions, open_telemetry
+from worker.telemetry.exporters import Opened, TelemetryOptions, open_telemetry
+from worker.telemetry.instrumentation import Telemetry
+from worker.telemetry.metrics import Where
 
 __all__ = ["Opened", "Telemetry", "TelemetryOptions", "Where", "open_telemetry"]

@@ -18,10 +18,10 @@ from typing import NamedTuple
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer, TraceState
 
+from worker.moderation.trace_context import trace_context_of
 from worker.records import Fetched, Headers
 from worker.telemetry import names
-from worker.telemetry.measuring import Where
-from worker.trace_context import trace_context_of
+from worker.telemetry.metrics import Where
 
 NOTED_MAX = 256
 """Parts of transactions that are still to come; what a rewind left behind falls out at the other end."""

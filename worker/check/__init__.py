@@ -1,5 +1,0 @@
-"""The command `check`: would `run` work here, and how fast? ``items`` says what is looked at."""
-
-from worker.check.items import check
-
-__all__ = ["check"]

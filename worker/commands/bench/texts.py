@@ -1,0 +1,105 @@
+"""Texts to measure with: built-in ones, or those of a file. None of them is ever shown."""
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+
+from schemas.chat import InputShape, Undecodable, decode
+from worker.commands.classify import Line, Readable, read_lines
+from worker.errors import ConfigurationRefused
+
+TEXTS_MAX = 100_000
+"""Read of a file: more would tell nothing new."""
+
+_GZIP = b"\x1f\x8b"
+"""How a gzip file begins. Source: RFC 1952, section 2.3.1."""
+
+SAMPLES = (
+    "gg",
+    "hello from Lisbon, first time here",
+    "what a save!!! that was so close",
+    "can someone tell me which keyboard this is?",
+    "the sound is a bit low today, is it just me or does everybody have that?",
+    "see you all tomorrow, same time, and thanks for the stream, it was a really nice evening",
+    "Guten Abend zusammen, läuft der Bot schon?",
+    "¿a qué hora empieza mañana?",
+    "merci beaucoup, c'était super",
+    "всем привет, как дела",
+    "今日の配信も楽しかったです",
+    "안녕하세요, 처음 왔어요",
+    "lol",
+    "I made the soup from last week's recipe and it came out great, only a little more salt next time",
+    "wait, go back two minutes, I missed how you did the second part with the blue wire",
+    "12 wins in a row, nice",
+)
+"""Chat as it is: short, mild, of several languages."""
+
+_OPENINGS = (
+    *("ok", "oh", "so", "well", "yes", "no", "hey", "haha", "wow", "nice", "true", "right"),
+    *("now", "then", "sure", "really", "sorry", "thanks", "please", "maybe", "again", "also", "but", "and"),
+)
+
+
+def samples() -> list[str]:
+    """9,216 texts, all different: equal ones are scored once, and so are equal beginnings, if the model can."""
+    return [f"{one} {two} {text}" for one, two in product(_OPENINGS, repeat=2) for text in SAMPLES]
+
+
+def read_texts(path: Path, shape: InputShape) -> list[str]:
+    """The texts of a file that are not blank, in order, up to ``TEXTS_MAX`` of them.
+
+    Args:
+        path: One text a line, or one input message a line: when the first begins with a brace. May be gzipped.
+        shape: Where in such a message the text stands.
+
+    Raises:
+        ConfigurationRefused: It can't be read, a line is no text, or there is none.
+    """
+    try:
+        with path.open("rb") as file:
+            zipped = file.peek(2).startswith(_GZIP)
+            source: Readable = gzip.GzipFile(fileobj=file) if zipped else file
+            texts = list(islice(_texts(source, shape), TEXTS_MAX))
+    except (OSError, EOFError, zlib.error) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip is damaged"
+        raise _refused(f"{str(path)!r}, which can't be read ({said})") from error
+    except Undecodable as error:
+        raise _refused(f"{str(path)!r}, {error.message}") from None
+    if not texts:
+        raise _refused(f"{str(path)!r}, which holds no text")
+    return texts
+
+
+def _texts(source: Readable, shape: InputShape) -> Iterator[str]:
+    """Raises Undecodable, with the number of the line in its message."""
+    lines = (line for batch in read_lines(source, bytes_max=shape.bytes_max, lines_max=1024) for line in batch)
+    form: InputShape | None = None
+    for line in lines:
+        value = line.value.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.value
+        if not value.strip():
+            continue
+        form = form or replace(shape, format="json" if value.startswith(b"{") else "text")
+        text = _text(line, value, form)
+        if text.strip():
+            yield text
+
+
+def _text(line: Line, value: bytes, form: InputShape) -> str:
+    if line.size_bytes > form.bytes_max:
+        sentence = f"The line has {line.size_bytes} bytes; WORKER_INPUT__BYTES_MAX is {form.bytes_max}."
+        raise Undecodable("too_large", f"line {line.number}: {sentence}")
+    try:
+        return decode(value, form).text
+    except Undecodable as error:
+        raise Undecodable(error.reason, f"line {line.number}: {error.message}") from None
+
+
+def _refused(got: str) -> ConfigurationRefused:
+    return ConfigurationRefused(
+        f"--texts: got {got}; wants a UTF-8 file, gzipped or not, with one text a line, or one JSON object with "
+        "text a line"
+    )

@@ -1,0 +1,256 @@
+"""Texts and messages judged without Kafka: as JSON Lines for programs, as bars for people.
+
+A line is prepared and judged by the very parts that the worker uses; only its source is another.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from schemas.chat import InputShape
+from schemas.labels import NAMES
+from worker.logs import escaped
+from worker.loop import Scorer, score
+from worker.moderation.cache import Cache
+from worker.moderation.outputs import Outputs
+from worker.moderation.policy import Policy
+from worker.moderation.preprocessing import Encode, prepare
+from worker.records import Fault, Fetched, Message, Partition, Record, Result
+
+CHUNK_BYTES = 256 * 1024
+"""Read at once, at most: hundreds of messages from a file, and a pipe's whole content."""
+
+BAR_COLUMNS = 24
+TEXT_COLUMNS = 90
+_LINES = Partition("line", 0)
+
+
+class Model(Scorer, Protocol):
+    """What judges."""
+
+    @property
+    def encode(self) -> Encode:
+        """The tokenizer."""
+
+
+class Readable(Protocol):
+    """A binary stream that can give what has arrived."""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes, waiting only while there are none; empty at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of standard input.
+
+    Attributes:
+        number: From 1.
+        value: Without its end; of a line that is too long, the beginning.
+        size_bytes: Of the whole line.
+    """
+
+    number: int
+    value: bytes
+    size_bytes: int
+
+
+def read_lines(source: Readable, *, bytes_max: int, lines_max: int) -> Iterator[list[Line]]:
+    """The lines as they arrive: whoever types one is answered, whoever pipes many gets large batches.
+
+    Args:
+        source: Read to its end.
+        bytes_max: What is kept of a line, about: a longer one is read to its end and never held.
+        lines_max: Lines of a batch.
+    """
+    number, kept, size_bytes = 0, bytearray(), 0
+    batch: list[Line] = []
+    while chunk := source.read1(CHUNK_BYTES):
+        *ends, rest = chunk.split(b"\n")
+        for part in ends:
+            kept += part[: bytes_max + 2 - len(kept)]  # one byte too many, and a carriage return
+            number += 1
+            batch.append(_line(number, bytes(kept), size_bytes + len(part)))
+            kept.clear()
+            size_bytes = 0
+            if len(batch) == lines_max:
+                yield batch
+                batch = []
+        kept += rest[: bytes_max + 2 - len(kept)]
+        size_bytes += len(rest)
+        if batch:
+            yield batch
+            batch = []
+    if size_bytes:
+        yield [_line(number + 1, bytes(kept), size_bytes)]
+
+
+def _line(number: int, kept: bytes, size_bytes: int) -> Line:
+    value = kept.removesuffix(b"\r") if len(kept) == size_bytes else kept
+    return Line(number=number, value=value, size_bytes=size_bytes - len(kept) + len(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineJudge:
+    """The worker's parts, for lines.
+
+    Attributes:
+        model: Open.
+        shape: How a line is read.
+        characters_max: A longer text is cut.
+        cache: What is known of texts.
+    """
+
+    model: Model
+    shape: InputShape
+    characters_max: int
+    cache: Cache
+
+    def results(self, lines: Sequence[Line]) -> list[Result]:
+        """Each line with its scores, its fault, or None where the model need not be asked.
+
+        Raises:
+            ModelBroken: The device is broken.
+        """
+        prepared = prepare(
+            [_fetched(line) for line in lines],
+            shape=self.shape,
+            characters_max=self.characters_max,
+            encode=self.model.encode,
+            cache=self.cache,
+            message_id=_by_line,
+        )
+        records = [
+            record if line.size_bytes <= self.shape.bytes_max else self._too_large(record, line)
+            for record, line in zip(prepared, lines, strict=True)
+        ]
+        return score(self.model, records, self.cache)
+
+    def _too_large(self, record: Record, line: Line) -> Record:
+        """Says what the part that was kept can't tell: how long the whole line was."""
+        sentence = f"The value has {line.size_bytes} bytes; the limit is {self.shape.bytes_max}."
+        return replace(record, content=Fault(reason="too_large", message=sentence))
+
+
+def judge_lines(
+    batches: Iterable[Sequence[Line]],
+    sink: BinaryIO,
+    *,
+    judge: LineJudge,
+    outputs: Outputs,
+    now: Callable[[], str],
+) -> bool:
+    """Input messages, one a line, to verdicts or errors, one a line, in order; each batch is flushed.
+
+    Returns:
+        Whether all lines were good.
+
+    Raises:
+        ModelBroken: The device is broken; what was written before is right.
+    """
+    good = True
+    for lines in batches:
+        results = [_blank_refused(result) for result in judge.results(lines)]
+        good = good and not any(map(_fault, results))
+        sink.write(b"".join(line + b"\n" for line in outputs.lines(results, judged_at=now())))
+        sink.flush()
+    return good
+
+
+def show_texts(batches: Iterable[Sequence[Line]], console: Console, *, judge: LineJudge, policy: Policy) -> bool:
+    """The same for people: a bar per category, flagged ones first, then by score.
+
+    Returns:
+        Whether all texts could be judged.
+
+    Raises:
+        ModelBroken: The device is broken.
+    """
+    good = True
+    for lines in batches:
+        for result in judge.results(lines):
+            good = good and _fault(result) is None
+            console.print(_drawn(result, policy), soft_wrap=True)
+    return good
+
+
+def lines_of(texts: Sequence[str]) -> list[Line]:
+    """The arguments of a command, whatever bytes they were."""
+    values = map(os.fsencode, texts)
+    return [Line(number=n, value=value, size_bytes=len(value)) for n, value in enumerate(values, 1)]
+
+
+def _fetched(line: Line) -> Fetched:
+    return Fetched(
+        partition=_LINES,
+        epoch=0,
+        previous_next_offset=line.number,
+        offset=line.number,
+        timestamp_ms=None,
+        key=None,
+        value=line.value,
+        headers=(),
+    )
+
+
+def _by_line(source: Fetched) -> str:
+    """The id of a message that came without one."""
+    return f"line:{source.offset}"
+
+
+def _blank_refused(result: Result) -> Result:
+    """With ``INPUT__FORMAT=text`` a blank line would be a blank text, and get a verdict: it is a bad line."""
+    record = result.record
+    if not isinstance(record.content, Message) or (record.source.value or b"").strip():
+        return result
+    return Result(
+        record=replace(record, content=Fault(reason="no_text", message="The line is blank.")), scores=None
+    )
+
+
+def _fault(result: Result) -> Fault | None:
+    found = result.scores if isinstance(result.scores, Fault) else result.record.content
+    return found if isinstance(found, Fault) else None
+
+
+def _drawn(result: Result, policy: Policy) -> Text:
+    drawing = Text(_on_one_line(result.record.source.value or b""), style="bold")
+    drawing.append("\n")
+    content, scores = result.record.content, result.scores
+    if (fault := _fault(result)) is not None:
+        return drawing.append(f"  not judged: {fault.message} ({fault.reason})\n", style="not bold yellow")
+    assert isinstance(content, Message)  # noqa: S101 - a line is no tombstone
+    if not isinstance(scores, np.ndarray):
+        return drawing.append("  not flagged: the text is blank, so the model was not asked\n", style="not bold")
+    flags = policy.judge(scores[np.newaxis])[0].flags
+    drawing.append(f"  {_sentence(content, flags)}\n", style="not bold red" if any(flags) else "not bold green")
+    for index in sorted(range(len(NAMES)), key=lambda index: (not flags[index], -scores[index])):
+        row = _row(NAMES[index], scores[index], policy.values[index])
+        drawing.append(row, style="not bold red" if flags[index] else "not bold dim")
+    return drawing
+
+
+def _sentence(message: Message, flags: Sequence[bool]) -> str:
+    names = [name for name, flag in zip(NAMES, flags, strict=True) if flag]
+    judged = f"FLAGGED: {', '.join(names)}" if names else "not flagged"
+    cut = "; CUT: only the beginning was judged" if message.truncated else ""
+    return f"{judged}; {message.characters} characters, {message.token_count} tokens{cut}"
+
+
+def _row(name: str, score: np.float32, threshold: np.float32) -> str:
+    """``! Hate    ████████████│███····  0.671 > 0.5``: the bar's ``│`` stands at the threshold."""
+    cells = ["█" if column < int(score * BAR_COLUMNS) else "·" for column in range(BAR_COLUMNS)]
+    cells.insert(int(threshold * BAR_COLUMNS), "│")
+    mark, compared = ("!", ">") if score > threshold else (" ", "≤")
+    return f"  {mark} {name:<26}{''.join(cells)}  {score:.3f} {compared} {threshold:g}\n"
+
+
+def _on_one_line(value: bytes) -> str:
+    """The beginning of a text, without what would steer the terminal."""
+    shown = escaped(value[: 4 * TEXT_COLUMNS].decode(errors="replace"))
+    return shown if len(shown) <= TEXT_COLUMNS else shown[: TEXT_COLUMNS - 1] + "…"

@@ -1,0 +1,251 @@
+"""The command `dead-letters`: what could not be judged, by reason and hour, with places to look at.
+
+It reads headers and times. The text, in the value, is never shown: it is an original that nobody has moderated.
+"""
+
+import heapq
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from confluent_kafka import Message
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
+from schemas.verdict import rfc3339
+from worker.errors import ConfigurationRefused
+from worker.kafka.headers import headers_of
+from worker.kafka.reading import open_reader, place_of, to_the_end
+from worker.logs import escaped
+
+FOREIGN = "foreign"
+MEANINGS = {
+    **REASONS,
+    FOREIGN: "No moderation.error.reason that this version knows: another program's, or a newer worker's.",
+}
+UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+HOUR_MS = UNITS_MS["h"]
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+BAR_COLUMNS = 24
+SILENCE_MS_MAX = 30_000
+PROGRESS_S = 2
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """What is kept of a record as an example: no key, no value.
+
+    Attributes:
+        topic: The dead-letter topic, as the next two where it stands there.
+        partition: As above.
+        offset: As above.
+        timestamp_ms: When it was produced.
+        headers: Ours, without their prefix.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    headers: Mapping[str, str]
+
+
+class Tally:
+    """Counts, and the newest few of each reason: its size does not depend on how many records there are.
+
+    Attributes:
+        counts: Records by hour (its first millisecond) and reason.
+        oldest_ms: The least time of a record; None: there was none.
+        newest_ms: The greatest.
+    """
+
+    def __init__(self, *, now_ms: int, examples_max: int) -> None:
+        self.counts: Counter[tuple[int, str]] = Counter()
+        self.oldest_ms: int | None = None
+        self.newest_ms: int | None = None
+        self._now_ms = now_ms
+        self._examples_max = examples_max
+        self._newest: dict[str, list[tuple[int, int, int, Letter]]] = {}
+
+    def add(self, reason: str, letter: Letter) -> None:
+        """Takes a record in; one from a clock that is ahead counts in this hour."""
+        at_ms = letter.timestamp_ms
+        self.counts[min(at_ms, self._now_ms) // HOUR_MS * HOUR_MS, reason] += 1
+        self.oldest_ms = at_ms if self.oldest_ms is None else min(self.oldest_ms, at_ms)
+        self.newest_ms = at_ms if self.newest_ms is None else max(self.newest_ms, at_ms)
+        newest = self._newest.setdefault(reason, [])
+        entry = (at_ms, letter.partition, letter.offset, letter)
+        if len(newest) < self._examples_max:
+            heapq.heappush(newest, entry)
+        else:
+            heapq.heappushpop(newest, entry)
+
+    def by_reason(self) -> list[tuple[str, int]]:
+        """Each reason that occurred, the commonest first."""
+        total: Counter[str] = Counter()
+        for (_, reason), count in self.counts.items():
+            total[reason] += count
+        return total.most_common()
+
+    def examples(self, reason: str) -> list[Letter]:
+        """The newest first."""
+        return [letter for *_, letter in sorted(self._newest[reason], reverse=True)]
+
+
+def parse_since(text: str, now_ms: int) -> int:
+    """A time, or how long ago, as milliseconds since 1970.
+
+    Raises:
+        ConfigurationRefused: It is neither.
+    """
+    if ago := re.fullmatch("([0-9]{1,6})([mhd])", text):
+        return max(0, now_ms - int(ago[1]) * UNITS_MS[ago[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min  # noqa: DTZ901 - without a zone, it is refused like any other
+    if moment.tzinfo is None or moment < _EPOCH:
+        raise ConfigurationRefused(
+            f"--since: got {text[:80]!r}; wants how long ago, such as 90m, 24h or 7d, or an RFC 3339 time with its "
+            "zone, such as 2026-01-31T02:00:00Z"
+        )
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def tally_of(
+    client_config: Mapping[str, Any],
+    topic: str,
+    *,
+    since_ms: int,
+    now_ms: int,
+    reason: str | None,
+    examples_max: int,
+    progress: Callable[[str], None],
+) -> Tally:
+    """Counts what stands in the topic since then; records of a transaction that is still open are not there yet.
+
+    Args:
+        client_config: librdkafka's properties: servers and security.
+        topic: The dead-letter topic.
+        since_ms: Since when.
+        now_ms: The time.
+        reason: Only records with this reason; None: all.
+        examples_max: How many of each reason to keep.
+        progress: Takes a line about what takes long.
+
+    Raises:
+        KafkaRefused: The topic can't be read.
+    """
+    tally = Tally(now_ms=now_ms, examples_max=examples_max)
+    tell_s = time.monotonic() + PROGRESS_S
+    with open_reader(client_config, [topic], since_ms=since_ms) as reader:
+        for count, message in enumerate(to_the_end(reader, SILENCE_MS_MAX), 1):
+            found, letter = read(message)
+            # Within a partition times may go back: each worker has its own clock.
+            if letter.timestamp_ms >= since_ms and reason in {None, found}:
+                tally.add(found, letter)
+            if time.monotonic() >= tell_s:
+                tell_s = time.monotonic() + PROGRESS_S
+                progress(f"{count:,} records read, now at {_time(letter.timestamp_ms)} ...")
+    return tally
+
+
+def read(message: Message) -> tuple[str, Letter]:
+    """A record's reason, and what to keep of it."""
+    topic, partition, offset = place_of(message)
+    given: Any = dict(headers_of(message) or ())
+    ours = {
+        name.removeprefix(PREFIX): value.decode(errors="replace")
+        for name, value in given.items()
+        if name.startswith(PREFIX) and value is not None
+    }
+    reason = ours.get("error.reason", FOREIGN)
+    return reason if reason in REASONS else FOREIGN, Letter(
+        topic=topic, partition=partition, offset=offset, timestamp_ms=message.timestamp()[1], headers=ours
+    )
+
+
+def show(tally: Tally, console: Console, *, topic: str, since_ms: int, look_with: str) -> None:
+    """Prints it for people; 80 columns are enough.
+
+    Args:
+        tally: What was found.
+        console: Where to.
+        topic: The dead-letter topic.
+        since_ms: Since when.
+        look_with: The command that shows a record, without the record's place.
+    """
+    since = rfc3339(since_ms)
+    if tally.oldest_ms is None or tally.newest_ms is None:
+        console.print(f"{topic}: nothing since {since} (--since 30d looks further back)", soft_wrap=True)
+        return
+    total = sum(tally.counts.values())
+    console.print(f"{topic}: {total:,} since {since}", soft_wrap=True, style="bold", markup=False)
+    console.print(f"oldest {_time(tally.oldest_ms)}, newest {_time(tally.newest_ms)}\n")
+    console.print(_table(tally.counts))
+    shown: list[Letter] = []
+    for reason, count in tally.by_reason():
+        console.print(
+            Text(f"\n{reason}: {count:,}", style="bold").append(f". {MEANINGS[reason]}", style="not bold")
+        )
+        for letter in tally.examples(reason):
+            console.print(_example(letter), soft_wrap=True)
+            shown.append(letter)
+    if shown:
+        console.print(Text(_how_to_look(shown[0], look_with)), soft_wrap=True)
+
+
+def _table(counts: Mapping[tuple[int, str], int]) -> Table:
+    """A row for each hour and reason that has records, the commonest reason of an hour first."""
+    table = Table("hour (UTC)", "reason", box=None, pad_edge=False)
+    table.add_column("records", justify="right")
+    table.add_column()
+    most, before_ms = max(counts.values()), None
+    for (hour_ms, reason), count in sorted(counts.items(), key=lambda entry: (entry[0][0], -entry[1], entry[0][1])):
+        hour = "" if hour_ms == before_ms else rfc3339(hour_ms)[:16].replace("T", " ")
+        table.add_row(hour, reason, f"{count:,}", "█" * -(-BAR_COLUMNS * count // most))
+        before_ms = hour_ms
+    return table
+
+
+def _example(letter: Letter) -> Text:
+    headers = {name: _printable(value) for name, value in letter.headers.items()}
+    lines = Text(f"  {letter.topic}[{letter.partition}]@{letter.offset}", style="cyan")
+    lines.append(f"  {_time(letter.timestamp_ms)}", style="default")
+    if "error.reason" in headers:
+        topic, partition, offset = (headers.get(f"source.{name}", "?") for name in ("topic", "partition", "offset"))
+        said = f"of {topic}[{partition}]@{offset}, worker {headers.get('worker', '?')}"
+        if "error.truncated" in headers:
+            said += f", left out: {headers['error.truncated']}"
+        if headers["error.reason"] not in REASONS:
+            said += f", reason: {headers['error.reason']}"
+        lines.append(f"\n    {said}\n    {headers.get('error.message', '')}", style="default")
+    return lines
+
+
+def _printable(text: str) -> str:
+    """Short, and without what would steer the terminal: a foreign record may hold anything."""
+    return escaped(text[:MESSAGE_CHARACTERS_MAX])
+
+
+def _time(epoch_ms: int) -> str:
+    """A record's time, which its producer chose freely."""
+    return rfc3339(min(max(0, epoch_ms), LATEST_MS))
+
+
+def _how_to_look(letter: Letter, look_with: str) -> str:
+    return (
+        "\nThe message itself, as it came, is the record's value. To read the first above:\n"
+        f"  {look_with} \\\n"
+        f"    --topic {letter.topic} --partition {letter.partition} --offset {letter.offset} \\\n"
+        "    --max-messages 1 | less"
+    )

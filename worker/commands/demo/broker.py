@@ -1,0 +1,204 @@
+"""A real Apache Kafka for trying things out and for the tests: no Docker, no Java, no Maven on the machine.
+
+One node, or several with replication.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from worker.commands.demo.jars import KAFKA_VERSION, jars, java
+from worker.commands.demo.node import HOST, Node, free_ports
+from worker.errors import KafkaRefused
+
+JVM = (
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+)
+
+PROPERTIES: Mapping[str, str] = {
+    "process.roles": "broker,controller",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": "1",
+    "transaction.state.log.num.partitions": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    # Short sessions, so that a killed worker's partitions move on in seconds.
+    "group.min.session.timeout.ms": "1000",
+    "group.consumer.min.session.timeout.ms": "6000",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.heartbeat.interval.ms": "1000",
+    "group.consumer.heartbeat.interval.ms": "1000",
+    # A small machine's share.
+    "num.network.threads": "2",
+    "num.io.threads": "2",
+    "log.cleaner.dedupe.buffer.size": "2097152",
+}
+QUICK_RETURN: Mapping[str, str] = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
+"""A broker that was killed may come back only when its controller has missed it: by default after nine seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """The nodes as one cluster."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Every node's address; also right while some are down."""
+        return ",".join(node.address for node in self.nodes)
+
+    def start(self) -> None:
+        """Starts every node that is down and waits until all answer.
+
+        Raises:
+            KafkaRefused: As a node's ``spawn`` and ``wait``; the others may run.
+        """
+        for node in self.nodes:
+            node.spawn()
+        for node in self.nodes:
+            node.wait()
+
+    def check(self) -> None:
+        """Raises KafkaRefused unless every node runs."""
+        for node in self.nodes:
+            node.check()
+
+    def stop(self) -> None:
+        """SIGTERM to all at once: the last ones alone would wait for a majority."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to all."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        for node in self.nodes:
+            node.signal(number)
+        for node in self.nodes:
+            node.join()
+
+
+@contextmanager
+def running_broker(
+    *,
+    nodes: int = 1,
+    port: int | None = None,
+    data_dir: Path | None = None,
+    extra_properties: Mapping[str, str] | None = None,
+    client_config: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> Iterator[Broker]:
+    """A Kafka that answers, and its end.
+
+    Args:
+        nodes: 1, or at least 3 for replication.
+        port: The first node's; the others, and by default all, are free ones.
+        data_dir: Kept, and taken up by the next start; by default a temporary folder, removed at the end.
+        extra_properties: Over ours, for each node.
+        client_config: What librdkafka needs beside the address, where ``extra_properties`` secure the listener.
+        progress: Told of what takes long.
+
+    Yields:
+        The running cluster.
+
+    Raises:
+        KafkaRefused: No jars, no Java, a taken port, or a broker that doesn't come up.
+    """
+    class_path = os.pathsep.join(str(jar) for jar in jars(progress))
+    command = (str(java()), *JVM, "-cp", class_path)
+    folder = Path(tempfile.mkdtemp(prefix="moderation-kafka-")) if data_dir is None else data_dir.absolute()
+    try:
+        ports = free_ports(2 * nodes)
+        own, controllers = [port or ports[0], *ports[1:nodes]], ports[nodes:]
+        members = [
+            Node(
+                number=number,
+                port=own_port,
+                folder=folder / f"node-{number}",
+                temporary=str(folder) if data_dir is None else "",
+                java=command,
+                client_config=client_config or {},
+            )
+            for number, own_port in enumerate(own, start=1)
+        ]
+        broker = Broker(nodes=tuple(members))
+        _write_properties(broker, controllers, extra_properties or {})
+        progress(f"Starting Apache Kafka {KAFKA_VERSION} ...")
+        try:
+            broker.start()
+            yield broker
+        finally:
+            if data_dir is None:
+                broker.kill()  # nothing of it is kept: no need to ask
+            else:
+                broker.stop()
+    finally:
+        if data_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def serve(*, port: int | None, data_dir: Path | None, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """A broker in the foreground, until ``stop`` is set or Ctrl-C.
+
+    Raises:
+        KafkaRefused: As ``running_broker``; also when the broker ends by itself.
+    """
+    with suppress(KeyboardInterrupt), running_broker(port=port, data_dir=data_dir, progress=say) as broker:
+        say(f"Apache Kafka {KAFKA_VERSION} answers at {broker.bootstrap_servers}; Ctrl-C ends it.")
+        while not stop.wait(1):
+            broker.check()
+
+
+def _write_properties(broker: Broker, controller_ports: list[int], extra: Mapping[str, str]) -> None:
+    """Writes each node's ``server.properties``; it names the voters anew, so that ports may change."""
+    pairs = list(zip(broker.nodes, controller_ports, strict=True))
+    replicas, in_sync = str(min(3, len(pairs))), str(min(2, len(pairs)))
+    for node, controller_port in pairs:
+        properties = {
+            **PROPERTIES,
+            "node.id": str(node.number),
+            "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{HOST}:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{node.address}",
+            "controller.quorum.voters": ",".join(f"{peer.number}@{HOST}:{at}" for peer, at in pairs),
+            "log.dirs": str(node.folder / "data"),
+            "default.replication.factor": replicas,
+            "min.insync.replicas": in_sync,
+            "offsets.topic.replication.factor": replicas,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": in_sync,
+            "share.coordinator.state.topic.replication.factor": replicas,
+            "share.coordinator.state.topic.min.isr": in_sync,
+            **extra,
+        }
+        # Java reads these files as Latin-1 with the same escapes as JSON.
+        text = "".join(f"{name}={json.dumps(value)[1:-1]}\n" for name, value in properties.items())
+        try:
+            node.folder.mkdir(parents=True, exist_ok=True)
+            (node.folder / "server.properties").write_text(text)
+        except OSError as error:
+            why = f"{type(error).__name__}: {error.strerror}"
+            raise KafkaRefused(f"The broker's data can't be written into {node.folder} ({why}).") from error
+
+
+if __name__ == "__main__":
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    try:
+        serve(port=None, data_dir=None, stop=ended, say=partial(print, flush=True))
+    except KafkaRefused as refusal:
+        sys.exit(str(refusal))

@@ -1,0 +1,52 @@
+"""Partitions that another producer's open transaction blocks. Pure.
+
+A read_committed reader reads up to the last stable offset. It stands still there while a transaction that began
+there is open, and messages gather behind it. A transaction that nobody ends may hang for ever (KAFKA-12671).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.kafka.stall_detection import Standing
+from worker.records import Partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One blocked partition.
+
+    Attributes:
+        offset: The last stable offset.
+        messages: Offsets from there to the high watermark; a few may be control records.
+        age_ms: How long it has been seen so.
+    """
+
+    offset: int
+    messages: int
+    age_ms: int
+
+
+class Blocks:
+    """Which partitions are blocked for too long.
+
+    Args:
+        patience_ms: How long a transaction may be open before it counts.
+    """
+
+    def __init__(self, patience_ms: int) -> None:
+        self._patience_ms = patience_ms
+        self._since: dict[Partition, tuple[int, int]] = {}  # the last stable offset, and since when
+
+    def find(self, now_ms: int, standings: Mapping[Partition, Standing]) -> dict[Partition, Block]:
+        """Give the blocked partitions of these."""
+        since = {}
+        for partition, standing in standings.items():
+            if standing.progress.position >= standing.end < standing.high:
+                offset, at_ms = self._since.get(partition, (-1, now_ms))
+                since[partition] = (standing.end, at_ms if offset == standing.end else now_ms)
+        self._since = since
+        return {
+            partition: Block(offset=offset, messages=standings[partition].high - offset, age_ms=now_ms - at_ms)
+            for partition, (offset, at_ms) in since.items()
+            if now_ms - at_ms >= self._patience_ms
+        }

@@ -1,0 +1,167 @@
+"""What stands around the worker's parts and tells the meters and the tracer: a log, two executors, a watch.
+
+Each passes everything on as it is. Where no telemetry is wanted, none of them is there.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from worker.batching import Bounds
+from worker.loop import Log
+from worker.records import Fetched, Output, Partition, Record
+from worker.telemetry.metrics import OPERATIONS, Meters
+from worker.telemetry.tracing import Part, Tracing, failed
+
+Watch = Callable[[str], AbstractContextManager[None]]
+
+
+class Telemetry:
+    """Puts itself around the parts.
+
+    Args:
+        meters: What is counted.
+        tracing: What is traced; None: nobody wants traces.
+    """
+
+    def __init__(self, meters: Meters, tracing: Tracing | None) -> None:
+        self._meters = meters
+        self._tracing = tracing
+        self._error = ""  # of the last call to Kafka that failed
+
+    def watch(self, watch: Watch) -> Watch:
+        """Around each call of a transaction."""
+
+        @contextmanager
+        def watched(call: str) -> Iterator[None]:
+            operation, kind = OPERATIONS.get(call, (None, None))
+            if operation is None:
+                with watch(call):
+                    yield
+                return
+            began_ns, error = time.monotonic_ns(), ""
+            with self._tracing.call(operation, kind) if self._tracing else nullcontext() as span:
+                try:
+                    with watch(call):
+                        yield
+                except Exception as failure:  # goes on to whom it concerns: only its name is taken
+                    error = self._error = error_type(failure)
+                    if span is not None:
+                        failed(span, error)
+                    raise
+                finally:
+                    self._meters.called(operation, kind, time.monotonic_ns() - began_ns, error)
+
+        return watched
+
+    def log(self, log: Log) -> Log:
+        """Around the log."""
+        return _Log(log, self)
+
+    def preparer(self, executor: Executor) -> Executor:
+        """Around the preparer's thread."""
+
+        def told(chunk: Sequence[Fetched], began_ns: int, ended_ns: int) -> None:
+            self._meters.prepared(ended_ns - began_ns)
+            if self._tracing:
+                self._tracing.note(Part("prepare", chunk[0].polled_ns, began_ns, ended_ns, len(chunk), None))
+
+        return _Executor(executor, told)
+
+    def device(self, executor: Executor, bounds: Bounds) -> Executor:
+        """Around the device's thread."""
+
+        def told(batch: Sequence[Record], began_ns: int, ended_ns: int) -> None:
+            tokens, first_ns = sum(len(record.tokens) for record in batch), batch[0].source.polled_ns
+            fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
+            self._meters.scored(len(batch), tokens, fill, began_ns - first_ns, ended_ns - began_ns)
+            if self._tracing:
+                self._tracing.note(Part("score", first_ns, began_ns, ended_ns, len(batch), tokens))
+
+        return _Executor(executor, told)
+
+    def polled(self, fetched: Sequence[Fetched], began_ns: int) -> None:
+        """Stamps what was polled, and counts it."""
+        now_ns = time.monotonic_ns()
+        for one in fetched:
+            one.polled_ns = now_ns
+        self._meters.polled(fetched, now_ns - began_ns)
+
+    def publish(self, log: Log, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+        """Publishes, and tells what became of it."""
+        if not records:
+            return log.publish(records, outputs)
+        self._error = ""
+        with self._tracing.transaction(records) if self._tracing else nullcontext() as span:
+            committed = log.publish(records, outputs)
+            error = "" if committed else self._error or "refused"
+            if error and span is not None:
+                failed(span, error)
+        took_ns = time.monotonic_ns() - records[0].polled_ns
+        if committed:
+            self._meters.committed(records, outputs, time.time_ns() // 1_000_000, took_ns)
+        else:
+            self._meters.aborted(outputs, took_ns, error)
+        return committed
+
+
+def error_type(failure: Exception) -> str:
+    """A name of few values: librdkafka's of the error, or the exception's class."""
+    name = getattr(failure.args[0] if failure.args else None, "name", None)
+    return str(name()) if callable(name) else type(failure).__qualname__
+
+
+class _Log:
+    """A ``Log``."""
+
+    def __init__(self, log: Log, telemetry: Telemetry) -> None:
+        self._log = log
+        self._telemetry = telemetry
+        # Handed through as they are: the loop asks for each record whose it is, several times.
+        self.owns = log.owns
+        self.ready = log.ready
+        self.rewind = log.rewind
+        self.quarantine = log.quarantine
+        self.pause = log.pause
+        self.resume = log.resume
+
+    @property
+    def changes(self) -> int:
+        return self._log.changes
+
+    @property
+    def rejected(self) -> Mapping[tuple[Partition, int], str]:
+        return self._log.rejected
+
+    @property
+    def forgiven(self) -> Mapping[Partition, int]:
+        return self._log.forgiven
+
+    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
+        began_ns = time.monotonic_ns()
+        fetched = self._log.poll(records_max=records_max, wait_ms=wait_ms)
+        if fetched:
+            self._telemetry.polled(fetched, began_ns)
+        return fetched
+
+    def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+        return self._telemetry.publish(self._log, records, outputs)
+
+
+class _Executor(Executor):
+    """Runs what it is given in another one, and tells how long it took."""
+
+    def __init__(self, executor: Executor, told: Callable[[Any, int, int], None]) -> None:
+        self._executor = executor
+        self._told = told
+
+    def submit(self, work: Callable[..., Any], /, *items: Any, **_: Any) -> Future[Any]:
+        return self._executor.submit(self._timed, work, *items)
+
+    def _timed(self, work: Callable[[Any], Any], items: Any) -> Any:
+        began_ns = time.monotonic_ns()
+        made = work(items)
+        self._told(items, began_ns, time.monotonic_ns())
+        return made

@@ -1,0 +1,211 @@
+"""The metrics: taken around the parts, never in them, and nothing branches on one.
+
+What each message would cost is summed up for a transaction or a batch, so that a message costs no more for being
+counted than some additions.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from worker.records import Fetched, Output, Partition, Topic
+from worker.status import Vitals
+from worker.telemetry import names
+from worker.telemetry.names import METRICS, Kind, Metric
+
+NS = 1e-9
+TOGETHER = 64
+"""Messages of which the oldest stands for all in the end-to-end latency: to record each would take a tenth of the
+worker's time."""
+
+OPERATIONS = {
+    "init_transactions": ("init_transactions", None),
+    "produce": ("send", "send"),
+    "send_offsets_to_transaction": ("send_offsets", None),
+    "commit_transaction": ("commit", "settle"),
+    "abort_transaction": ("abort", None),
+}
+"""The calls of a transaction that talk to a broker: the operation's name, and its type in the conventions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What the points say of where they come from.
+
+    Attributes:
+        group_id: The consumer group.
+        input_topics: Their names.
+        topics: The names of ours.
+        policy: The fingerprint of the thresholds.
+    """
+
+    group_id: str
+    input_topics: Sequence[str]
+    topics: Mapping[Topic, str]
+    policy: str
+
+
+class Meters:
+    """The instruments, and what is added to them.
+
+    Args:
+        meter: The SDK's.
+        where: For the attributes.
+        vitals: What the owner said last, for what is observed.
+    """
+
+    def __init__(self, meter: Meter, where: Where, vitals: Callable[[], Vitals]) -> None:
+        self._where = where
+        self._instruments: dict[Metric, Any] = {metric: _made(meter, metric, vitals, where) for metric in METRICS}
+        self._kafka = {names.SYSTEM: "kafka"}
+        self._group = self._kafka | {names.GROUP: where.group_id}
+
+    def polled(self, fetched: Sequence[Fetched], took_ns: int) -> None:
+        """A poll brought messages."""
+        topics = self._where.input_topics
+        counts = (
+            {topics[0]: len(fetched)} if len(topics) == 1 else Counter(map(attrgetter("partition.topic"), fetched))
+        )
+        self._add(names.CONSUMED, names.DESTINATION, counts, self._group | {names.OPERATION: "poll"})
+        self.called("poll", "receive", took_ns, "")
+
+    def called(self, operation: str, kind: str | None, took_ns: int, error: str) -> None:
+        """A call to Kafka has ended."""
+        at = self._group | {names.OPERATION: operation}
+        if kind is not None:
+            at[names.OPERATION_TYPE] = kind
+        if error:
+            at[names.ERROR] = error
+        self._instruments[names.OPERATION_DURATION].record(took_ns * NS, at)
+
+    def prepared(self, took_ns: int) -> None:
+        """A chunk was decoded and tokenised."""
+        self._instruments[names.PREPARE_DURATION].record(took_ns * NS)
+
+    def scored(self, records: int, tokens: int, fill: float, waited_ns: int, took_ns: int) -> None:
+        """The device has done a batch; on its thread."""
+        self._instruments[names.BATCH_RECORDS].record(records)
+        self._instruments[names.BATCH_TOKENS].record(tokens)
+        self._instruments[names.BATCH_FILL].record(fill)
+        self._instruments[names.BATCH_WAIT].record(waited_ns * NS)
+        self._instruments[names.SCORE_DURATION].record(took_ns * NS)
+        self._instruments[names.DEVICE_BUSY].add(took_ns * NS)
+
+    def committed(self, records: Sequence[Fetched], outputs: Sequence[Output], now_ms: int, took_ns: int) -> None:
+        """A transaction has become visible.
+
+        Args:
+            records: What it covers.
+            outputs: What it produced.
+            now_ms: The time that people read.
+            took_ns: Since its oldest message was polled.
+        """
+        alerts = [output for output in outputs if output.topic is Topic.ALERT]
+        letters = [output for output in outputs if output.topic is Topic.DEAD_LETTER]
+        verdicts = len(outputs) - len(alerts) - len(letters)
+        ignored = [output.why for output in outputs if output.why and output.topic is Topic.VERDICT]
+        counts = {Topic.VERDICT: verdicts, Topic.ALERT: len(alerts), Topic.DEAD_LETTER: len(letters)}
+        sent = {self._where.topics[topic]: count for topic, count in counts.items()}
+        self._add(names.SENT, names.DESTINATION, sent, self._kafka | {names.OPERATION: "send"})
+        self._add(names.VERDICTS, names.FLAGGED, {True: len(alerts), False: verdicts - len(alerts)})
+        self._add(names.FLAGS, names.CATEGORY, Counter(slug for alert in alerts for slug in alert.why))
+        self._add(names.DEAD_LETTERS, names.REASON, Counter(letter.why[0] for letter in letters))
+        self._add(names.FIELDS_IGNORED, names.FIELD, Counter(field for fields in ignored for field in fields))
+        if alerts:
+            self._instruments[names.ALERTS].add(len(alerts))
+        self._transaction("committed", took_ns, "")
+        for since_ms in oldest(records):
+            self._instruments[names.END_TO_END].record(max(0, now_ms - since_ms) / 1000)
+
+    def aborted(self, outputs: Sequence[Output], took_ns: int, error: str) -> None:
+        """A transaction was given up, or nobody told us what became of it."""
+        counts = Counter(self._where.topics[output.topic] for output in outputs)
+        self._add(names.ABORTED, names.DESTINATION, counts)
+        self._transaction("aborted", took_ns, error)
+
+    def _transaction(self, outcome: str, took_ns: int, error: str) -> None:
+        self._instruments[names.TRANSACTIONS].add(1, {names.OUTCOME: outcome})
+        at = self._group | {names.OPERATION: "process", names.OPERATION_TYPE: "process"}
+        self._instruments[names.PROCESS_DURATION].record(took_ns * NS, at | {names.ERROR: error} if error else at)
+
+    def _add(
+        self, metric: Metric, attribute: str, counts: Mapping[Any, int], beside: Mapping[str, str] | None = None
+    ) -> None:
+        """Adds a count for each value of the attribute, and none for nought."""
+        for value, count in counts.items():
+            if count:
+                self._instruments[metric].add(count, {**(beside or {}), attribute: value})
+
+
+def oldest(records: Sequence[Fetched]) -> list[int]:
+    """The least timestamp of each 64 records that have one, in milliseconds of the epoch."""
+    times = [record.timestamp_ms for record in records if record.timestamp_ms is not None]
+    return [min(times[at : at + TOGETHER]) for at in range(0, len(times), TOGETHER)]
+
+
+Point = tuple[float, Mapping[str, str]]
+
+OBSERVED: dict[Metric, Callable[[Vitals], Iterable[Point]]] = {
+    names.TRANSACTION_EVENTS: lambda vitals: _each(names.EVENT, vitals.events),
+    names.REBALANCES: lambda vitals: _each(names.CHANGE, vitals.rebalances),
+    names.THROTTLE_TIME: lambda vitals: _each(names.CLIENT, vitals.throttled_s),
+    names.PARTITIONS: lambda vitals: _running(vitals, vitals.partitions),
+    names.QUARANTINED: lambda vitals: _of_partitions(dict.fromkeys(vitals.quarantined, 1)),
+    names.IN_FLIGHT: lambda vitals: _running(vitals, vitals.in_flight),
+    names.BACKLOG: lambda vitals: _of_partitions(vitals.backlog),
+    names.BACKLOG_UNKNOWN: lambda vitals: _running(
+        vitals, vitals.partitions - len(vitals.backlog) - len(vitals.quarantined)
+    ),
+    names.INPUT_BLOCKED: lambda vitals: _of_partitions(vitals.blocked_s),
+    names.DEVICE_TOKENS: lambda vitals: _running(vitals, vitals.usage.tokens),
+    names.DEVICE_PADDING: lambda vitals: _running(vitals, vitals.usage.padding),
+    names.DEVICE_MEMORY: lambda vitals: (
+        [] if vitals.usage.memory_bytes is None else [(vitals.usage.memory_bytes, {})]
+    ),
+    names.CACHE_LOOKUPS: lambda vitals: _each(
+        names.LOOKUP, {"hit": vitals.cache_hits, "miss": vitals.cache_misses}
+    ),
+    names.MODEL_INFO: lambda vitals: [
+        (1, dict(zip(names.MODEL, (model.name, model.revision, model.dtype, model.device), strict=True)))
+        for model in [vitals.model]
+        if model is not None
+    ],
+}
+"""What is read off the owner's vitals when somebody collects."""
+
+
+def _each(attribute: str, counts: Mapping[str, float]) -> list[Point]:
+    return [(count, {attribute: value}) for value, count in counts.items()]
+
+
+def _of_partitions(values: Mapping[Partition, float]) -> list[Point]:
+    return [(value, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)}) for at, value in values.items()]
+
+
+def _running(vitals: Vitals, value: int) -> list[Point]:
+    """No point before there is a model: nought would be no answer."""
+    return [] if vitals.model is None else [(value, {})]
+
+
+def _made(meter: Meter, metric: Metric, vitals: Callable[[], Vitals], where: Where) -> object:
+    constant = {names.POLICY: where.policy, names.GROUP: where.group_id} if metric is names.MODEL_INFO else {}
+
+    def observe(_options: CallbackOptions) -> list[Observation]:
+        return [Observation(value, {**attributes, **constant}) for value, attributes in OBSERVED[metric](vitals())]
+
+    said = {"unit": metric.unit, "description": metric.about}
+    match metric.kind:
+        case Kind.COUNTER:
+            return meter.create_counter(metric.name, **said)
+        case Kind.HISTOGRAM:
+            return meter.create_histogram(
+                metric.name, **said, explicit_bucket_boundaries_advisory=list(metric.buckets)
+            )
+        case Kind.OBSERVED_COUNTER:
+            return meter.create_observable_counter(metric.name, [observe], **said)
+        case Kind.OBSERVED_GAUGE:
+            return meter.create_observable_gauge(metric.name, [observe], **said)
