@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from schemas.dead_letter import REASONS
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
 from worker.classifier.source import DEMO_MODEL, model_digests, revision_of, tokenizer_digests
 from worker.classifier.tokenizer import TextEncoder
@@ -21,7 +21,7 @@ from worker.moderation.cache import Cache
 from worker.moderation.outputs import Outputs
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
-from worker.records import Fetched, Output, Partition, Result, Scores
+from worker.records import ConsumedRecord, OutputRecord, Partition, ScoredRecord, Scores
 from worker.settings import Settings
 from worker.settings.groups import GROUPS, VARIABLES, shown
 
@@ -42,11 +42,11 @@ UNREADABLE = b'{"message_id": "b2f2", "body": "good game"}'
 SCORES = {"non_violent_crimes": 0.98, "specialized_advice": 0.12, "intellectual_property": 0.41}
 
 
-def outputs_of(value: bytes, offset: int) -> list[Output]:
+def outputs_of(value: bytes, offset: int) -> list[OutputRecord]:
     """What a worker with the bundled model publishes for a value; scores differ by machine, and are given."""
-    source = Fetched(
+    source = ConsumedRecord(
         partition=Partition("chat.messages", 3),
-        epoch=1,
+        assignment_epoch=1,
         previous_next_offset=offset,
         offset=offset,
         timestamp_ms=SENT_AT_MS,
@@ -58,8 +58,8 @@ def outputs_of(value: bytes, offset: int) -> list[Output]:
     tokenizer = (DEMO_MODEL / "tokenizer.json").read_text(encoding="utf-8")
     encode = TextEncoder(tokenizer, tokens_max=512, truncation_side="right").encode
     [record] = prepare([source], shape=shape, characters_max=1000, encode=encode, cache=cache)
-    scores: Scores = np.array([SCORES.get(slug, 0.01) for slug in SLUGS], np.float32)
-    return _outputs().build([Result(record=record, scores=scores)], judged_at=JUDGED_AT)
+    scores: Scores = np.array([SCORES.get(slug, 0.01) for slug in CATEGORY_SLUGS], np.float32)
+    return _outputs().build([ScoredRecord(record=record, scores=scores)], judged_at=JUDGED_AT)
 
 
 def _outputs() -> Outputs:
@@ -118,8 +118,8 @@ def _fields(schema: Any, defs: Any, prefix: str = "") -> Iterator[tuple[str, str
     """A row for each field of an object; one row for the twelve categories."""
     required = schema.get("required", ())
     properties = schema["properties"]
-    if list(properties) == list(SLUGS):
-        properties, required = {"CATEGORY": properties[SLUGS[0]]}, ("CATEGORY",)
+    if list(properties) == list(CATEGORY_SLUGS):
+        properties, required = {"CATEGORY": properties[CATEGORY_SLUGS[0]]}, ("CATEGORY",)
     for name, given in properties.items():
         field = {**defs.get(given.get("$ref", "").rpartition("/")[2], {}), **given}
         inner, null = _without_null(field, defs)
@@ -143,7 +143,7 @@ def _without_null(field: Any, defs: Any) -> tuple[Any, bool]:
 def _kind(field: Any) -> str:
     if "const" in field:
         return f"`{field['const']}`"
-    if field.get("enum") == list(SLUGS):
+    if field.get("enum") == list(CATEGORY_SLUGS):
         return "a category"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])

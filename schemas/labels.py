@@ -3,7 +3,7 @@
 Source: the model cards of the DuoGuard family, "How to Use", step 6.
 """
 
-NAMES: tuple[str, ...] = (
+CATEGORY_NAMES: tuple[str, ...] = (
     "Violent crimes",
     "Non-violent crimes",
     "Sex-related crimes",
@@ -19,5 +19,5 @@ NAMES: tuple[str, ...] = (
 )
 """As people read them."""
 
-SLUGS: tuple[str, ...] = tuple(name.lower().replace(" ", "_").replace("-", "_") for name in NAMES)
+CATEGORY_SLUGS: tuple[str, ...] = tuple(name.lower().replace(" ", "_").replace("-", "_") for name in CATEGORY_NAMES)
 """As programs read them."""

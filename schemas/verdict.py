@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 
 
 class Model(TypedDict):
@@ -112,7 +112,7 @@ def encode(document: Mapping[str, object]) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-_SCORES = orjson.dumps(dict.fromkeys(SLUGS, 0)).replace(b":0", b":%b")
+_SCORES = orjson.dumps(dict.fromkeys(CATEGORY_SLUGS, 0)).replace(b":0", b":%b")
 
 
 def encode_scores(scores: NDArray[np.float32]) -> list[orjson.Fragment]:

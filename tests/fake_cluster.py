@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from worker.records import Output, Partition
+from worker.records import OutputRecord, Partition
 
 if TYPE_CHECKING:
     from tests.fake_log import FakeLog
@@ -27,7 +27,7 @@ class Fate(Enum):
 class Transaction:
     """One that is not settled yet: nobody can see it, and its offsets are pending."""
 
-    outputs: Sequence[Output]
+    outputs: Sequence[OutputRecord]
     offsets: Mapping[Partition, int]
     commits: bool
 
@@ -57,7 +57,7 @@ class FakeCluster:
     inputs: dict[Partition, list[bytes | None]] = field(default_factory=dict)
     low: dict[Partition, int] = field(default_factory=dict)
     skipped: set[tuple[Partition, int]] = field(default_factory=set)
-    outputs: list[Output] = field(default_factory=list)
+    outputs: list[OutputRecord] = field(default_factory=list)
     committed: dict[Partition, int] = field(default_factory=dict)
     open: dict[str, Transaction] = field(default_factory=dict)
     members: list["FakeLog"] = field(default_factory=list)
@@ -67,7 +67,7 @@ class FakeCluster:
     eager: bool = True
     away: bool = False
     answers_late: bool = False
-    too_large: Callable[[Output], bool] = lambda _: False
+    too_large: Callable[[OutputRecord], bool] = lambda _: False
     is_readable: Callable[[bytes], bool] = lambda _: True
 
     def produce(self, partition: Partition, value: bytes | None) -> None:

@@ -10,11 +10,11 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from tests.fake_cluster import FakeCluster, Fate, Transaction
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.ownership import Lookups, Ownership, Reset, next_offsets, start
-from worker.kafka.quarantine import Quarantine, Sample, error_if_all_bad
-from worker.kafka.stall_detection import Standing, passed
-from worker.records import Excess, Fetched, Output, Partition, Topic
+from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_bad
+from worker.kafka.stall_detection import PartitionLag, idle_offsets
+from worker.records import ConsumedRecord, Excess, OutputRecord, Partition, Topic
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -58,7 +58,7 @@ class FakeLog:
     """
 
     def __init__(self, cluster: FakeCluster, transactional_id: str) -> None:
-        self.changes = 0
+        self.invalidations = 0
         self.rejected: dict[tuple[Partition, int], str] = {}
         self.transactional_id = transactional_id
         self.fate = Fate.COMMITTED
@@ -87,7 +87,7 @@ class FakeLog:
             raise Died
 
     @mortal
-    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
+    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
         """Takes part in the group, and gives what there is; never waits."""
         del wait_ms
         if self._cluster.away:
@@ -130,7 +130,7 @@ class FakeLog:
         self._waiting -= set(partitions)
         self._lookups.forget(partitions)
         self._assigned -= set(partitions)
-        self.changes += 1
+        self.invalidations += 1
 
     def _place(self) -> None:
         """Gives waiting partitions the positions that were answered since they were asked for, and asks."""
@@ -167,8 +167,8 @@ class FakeLog:
             self._next |= starts
             self._waiting -= starts.keys()
 
-    def _fetch(self, records_max: int) -> list[Fetched]:
-        found: list[Fetched] = []
+    def _fetch(self, records_max: int) -> list[ConsumedRecord]:
+        found: list[ConsumedRecord] = []
         for partition in self._owned.partitions:
             values = self._cluster.inputs[partition]
             offset = self._next[partition]
@@ -193,9 +193,11 @@ class FakeLog:
         if not self._cluster.skipped:
             return
         ends = {partition: len(values) for partition, values in self._cluster.inputs.items()}
-        idle = passed(
+        idle = idle_offsets(
             {
-                partition: Standing(progress=at, end=ends[partition], fetched_end=ends[partition])
+                partition: PartitionLag(
+                    progress=at, last_stable_offset=ends[partition], fetched_end=ends[partition]
+                )
                 for partition, at in self._owned.progress.items()
             }
         )
@@ -205,7 +207,7 @@ class FakeLog:
             else:
                 self._forget()
 
-    def owns(self, fetched: Fetched) -> bool:
+    def owns(self, fetched: ConsumedRecord) -> bool:
         """Whether the record is still ours to commit."""
         return self._owned.owns(fetched)
 
@@ -223,7 +225,7 @@ class FakeLog:
         return True
 
     @mortal
-    def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
         """A transaction, unless it must not be begun."""
         refusal = self._owned.refusal(records, outputs)
         if refusal is not None:
@@ -243,11 +245,11 @@ class FakeLog:
             self.rejected.clear()
         return committed
 
-    def _transact(self, outputs: Sequence[Output], offsets: Mapping[Partition, int]) -> bool:
+    def _transact(self, outputs: Sequence[OutputRecord], offsets: Mapping[Partition, int]) -> bool:
         """Begins, produces, sends the offsets and commits; ``fate`` decides how far it comes.
 
         Raises:
-            KafkaRefused: Another process has this transactional id.
+            KafkaFatalError: Another process has this transactional id.
             Died: In the midst of it.
         """
         assert self._initialised, "published before it was ready"
@@ -263,7 +265,7 @@ class FakeLog:
         else:
             self._initialised = False
         if fate is Fate.FENCED:
-            raise KafkaRefused("another live process uses the transactional id")
+            raise KafkaFatalError("another live process uses the transactional id")
         return fate is Fate.COMMITTED
 
     @mortal
@@ -275,7 +277,7 @@ class FakeLog:
         self._waiting |= set(self._owned.partitions)
         self._owned.remove(self._waiting)
         self._lookups.forget(self._waiting)
-        self.changes += 1
+        self.invalidations += 1
 
     @property
     def forgiven(self) -> Mapping[Partition, int]:
@@ -287,14 +289,14 @@ class FakeLog:
         """Gives nothing more of these partitions, until their last records can be read.
 
         Raises:
-            Stop: All partitions are like that.
+            FatalError: All partitions are like that.
         """
         for excess in excesses:
             self._quarantine.hold(self._now_ms, excess)
         gone = {excess.partition for excess in excesses}
         self._owned.remove(gone)
         self._waiting -= gone
-        self.changes += 1
+        self.invalidations += 1
         held = len(self._quarantine.partitions)
         existing = len(self._cluster.inputs)
         error = error_if_all_bad(excesses[-1], held, len(self._assigned), lambda: existing)
@@ -316,7 +318,7 @@ class FakeLog:
             values = self._cluster.inputs[partition]
             tail = [value for value in values[-SAMPLE_RECORDS:] if value is not None]
             unreadable = sum(not self._cluster.is_readable(value) for value in tail)
-            if self._quarantine.sampled(self._now_ms, partition, Sample(len(values), len(tail), unreadable)):
+            if self._quarantine.sampled(self._now_ms, partition, TailSample(len(values), len(tail), unreadable)):
                 self._waiting.add(partition)
 
     @mortal

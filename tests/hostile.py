@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from worker.classifier.source import DEMO_MODEL
-from worker.records import Fetched, Headers, Partition
+from worker.records import ConsumedRecord, Headers, Partition
 
 MEGABYTE = 2**20
 CANARY = "sesame"
@@ -71,11 +71,11 @@ class Case:
     headers: Headers
     timestamp_ms: int | None
 
-    def at(self, offset: int) -> Fetched:
+    def at(self, offset: int) -> ConsumedRecord:
         """The message as fetched from there."""
-        return Fetched(
+        return ConsumedRecord(
             partition=Partition("chat.messages", 3),
-            epoch=1,
+            assignment_epoch=1,
             previous_next_offset=offset,
             offset=offset,
             timestamp_ms=self.timestamp_ms,

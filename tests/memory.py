@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.heavy import MEGABYTE, Heavy
-from tests.scene import KAFKA_S_MAX, Scene
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv
 from tests.small_models import make_model
 from tests.worker_process import Start, WorkerProcess
 
@@ -61,7 +61,7 @@ def memory_bytes(worker: WorkerProcess, name: str) -> int:
 
 
 def peak_above_idle(
-    scene: Scene, start: Start, families: Sequence[Heavy], count: int, changes: Mapping[str, str] = {}
+    scene: KafkaEnv, start: Start, families: Sequence[Heavy], count: int, changes: Mapping[str, str] = {}
 ) -> Peak:
     """Feed messages of these families in turn to an idle worker, all at once, and wait for their commits."""
     [(topic, partitions)] = scene.inputs.items()
@@ -85,7 +85,7 @@ def peak_above_idle(
     return Peak(idle_bytes=idle_bytes, above_bytes=above_bytes, seconds=seconds)
 
 
-def produce(scene: Scene, families: Sequence[Heavy], count: int) -> None:
+def produce(scene: KafkaEnv, families: Sequence[Heavy], count: int) -> None:
     """Put messages of these families in turn into the topic."""
     [(topic, partitions)] = scene.inputs.items()
     limits = {"message.max.bytes": 20 * MEGABYTE, "queue.buffering.max.kbytes": 256_000}

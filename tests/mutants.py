@@ -25,14 +25,14 @@ TREE = ("worker", "schemas", "tests", "pyproject.toml")
 SUITE_S_MAX = 300  # who hangs has noticed, too
 SEEDS = "2000"
 
-BAD_LUCK = "tests/contract/test_bad_luck.py"
+BAD_LUCK = "tests/contract/test_failures.py"
 SUITES: Mapping[str, Sequence[str]] = {
     "transaction table": ["tests/unit/test_transaction.py"],
-    "standstill": ["tests/unit/test_standstill.py"],
+    "standstill": ["tests/unit/test_stall_detection.py"],
     "simulation": ["tests/property/test_loop.py"],
-    "fake log": ["tests/contract/test_log.py", "-k", "fake"],
+    "fake log": ["tests/contract/test_transactional_session.py", "-k", "fake"],
     "log on Kafka": [
-        "tests/contract/test_log.py",
+        "tests/contract/test_transactional_session.py",
         "-k",
         "roundrobin or cooperative-sticky or outside_the_group or too_large",
     ],
@@ -89,7 +89,7 @@ MUTANTS = (
     Mutant(
         fault="work kept across a revoke and a reassignment",
         file="worker/kafka/ownership.py",
-        old="return position is not None and position.epoch == fetched.epoch",
+        old="return position is not None and position.assignment_epoch == fetched.assignment_epoch",
         new="return position is not None",
         suites=["fake log", "simulation"],
     ),
@@ -110,7 +110,7 @@ MUTANTS = (
     Mutant(
         fault="stale work not dropped by the loop",
         file="worker/loop.py",
-        old="        if self._log.owns(fetched):",
+        old="        if self._session.owns(fetched):",
         new="        if True:",
         suites=["simulation"],
     ),
@@ -174,8 +174,8 @@ MUTANTS = (
     Mutant(
         fault="places committed past what is in memory",
         file="worker/kafka/stall_detection.py",
-        old="if not (at := standing.progress).in_hand and at.committed <",
-        new="if (at := standing.progress).committed <",
+        old="if not (at := lag.progress).in_hand and at.committed <",
+        new="if (at := lag.progress).committed <",
         suites=["simulation", "standstill"],
     ),
     Mutant(
@@ -202,8 +202,8 @@ MUTANTS = (
     Mutant(
         fault="scores learned for the wrong texts",
         file="worker/loop.py",
-        old="cache.learn(asked, answers)",
-        new="cache.learn(asked[::-1], answers)",
+        old="cache.put_many(asked, answers)",
+        new="cache.put_many(asked[::-1], answers)",
         suites=["simulation"],
     ),
     Mutant(
@@ -224,14 +224,14 @@ MUTANTS = (
     Mutant(
         fault="no rewind after a failed transaction",
         file="worker/loop.py",
-        old="            self._log.rewind()\n",
+        old="            self._session.rewind()\n",
         new="",
         suites=["simulation"],
     ),
     Mutant(
         fault="memory not freed of what is dropped",
         file="worker/loop.py",
-        old="        self._intake.release([fetched])\n",
+        old="        self._in_flight.release([fetched])\n",
         new="",
         suites=["simulation"],
     ),
@@ -247,7 +247,7 @@ MUTANTS = (
     Mutant(
         fault="aborted transaction answered as committed",
         file="worker/kafka/transaction.py",
-        old="(State.ABORTING, Event.DONE): (State.READY, Answer.FORGET)",
+        old="(State.ABORTING, Event.DONE): (State.READY, Answer.REWIND)",
         new="(State.ABORTING, Event.DONE): (State.READY, Answer.COMMITTED)",
         suites=["transaction table"],
     ),
@@ -261,7 +261,7 @@ MUTANTS = (
     Mutant(
         fault="commit of unknown outcome aborted",
         file="worker/kafka/transaction.py",
-        old="(State.COMMITTING, Event.UNKNOWN): (State.SPENT, Answer.FORGET)",
+        old="(State.COMMITTING, Event.UNKNOWN): (State.DEFUNCT, Answer.REWIND)",
         new="(State.COMMITTING, Event.UNKNOWN): (State.ABORTING, None)",
         suites=["transaction table"],
     ),

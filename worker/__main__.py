@@ -2,7 +2,7 @@
 
 import sys
 
-from worker.errors import ExitCode, Stop
+from worker.errors import ExitCode, FatalError
 from worker.logs import escaped_lines
 from worker.watchdog import end
 
@@ -16,7 +16,7 @@ def main() -> None:
 
     try:
         code = cli.main(sys.argv[1:])
-    except Stop as stop:
+    except FatalError as stop:
         print(escaped_lines(str(stop)), file=sys.stderr)  # noqa: T201 - to people
         code = stop.exit_code
     except BrokenPipeError:  # the reader of our output has left, as head does

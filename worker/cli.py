@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> ExitCode:
     """Runs one command.
 
     Raises:
-        Stop: What the command refuses, with the exit code.
+        FatalError: What the command refuses, with the exit code.
     """
     options = _parser().parse_args(arguments)
     command: Command = options.command
@@ -106,7 +106,15 @@ def classify(options: argparse.Namespace) -> ExitCode:
     from rich.console import Console
 
     from worker import wiring
-    from worker.commands.classify import Line, LineJudge, Readable, judge_lines, lines_of, read_lines, show_texts
+    from worker.commands.classify import (
+        InputLine,
+        LineJudge,
+        Readable,
+        judge_lines,
+        lines_of,
+        read_lines,
+        show_texts,
+    )
     from worker.moderation.cache import Cache
     from worker.moderation.policy import Policy
 
@@ -122,7 +130,7 @@ def classify(options: argparse.Namespace) -> ExitCode:
         cache=Cache(bytes_max=settings.cache.bytes_max),
     )
     if options.text:
-        lines: Iterable[Sequence[Line]] = [lines_of(options.text)]
+        lines: Iterable[Sequence[InputLine]] = [lines_of(options.text)]
     else:
         source = cast("Readable", sys.stdin.buffer)  # declared as what any binary stream can do
         lines = read_lines(source, bytes_max=shape.bytes_max, lines_max=settings.batch.records_max)
@@ -192,7 +200,7 @@ def dead_letters(options: argparse.Namespace) -> ExitCode:
 
 def demo(_options: argparse.Namespace) -> ExitCode:
     """A trial run on a Kafka of its own, with one worker killed on the way; about half a minute."""
-    from worker.commands.demo.trial import run as trial
+    from worker.commands.demo.command import run as trial
 
     return trial()
 

@@ -2,7 +2,7 @@
 
 A record's fault is data: it becomes a dead letter (``records.Fault``). A transaction's fault never leaves
 ``session``: it is an event of the table in ``transaction``. What is left ends the process, with the exit code
-of the contract (``Stop``), and always with a sentence that says what to do.
+of the contract (``FatalError``), and always with a sentence that says what to do.
 """
 
 from enum import IntEnum
@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     PROTECTED = 5
 
 
-class Stop(Exception):  # noqa: N818 - the process ends on purpose
+class FatalError(Exception):
     """The process must end; nothing is committed after it is raised.
 
     Attributes:
@@ -29,25 +29,25 @@ class Stop(Exception):  # noqa: N818 - the process ends on purpose
     exit_code = ExitCode.OTHER
 
 
-class ConfigurationRefused(Stop):
+class ConfigurationError(FatalError):
     """The settings are wrong: one line per fault."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
-class KafkaRefused(Stop):
+class KafkaFatalError(FatalError):
     """Kafka won't have us: permission, authentication, a missing topic, a rival, errors that come back."""
 
     exit_code = ExitCode.KAFKA
 
 
-class ModelBroken(Stop):
+class ModelError(FatalError):
     """The model is missing, of another shape, or the device is broken."""
 
     exit_code = ExitCode.MODEL
 
 
-class Protected(Stop):
+class DataProtectionError(FatalError):
     """The worker stopped itself so as not to damage data."""
 
     exit_code = ExitCode.PROTECTED

@@ -10,8 +10,8 @@ from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, has_dualstack_i
 from threading import Thread
 from typing import NamedTuple
 
-from worker.errors import ConfigurationRefused
-from worker.status import Phase, Pulse
+from worker.errors import ConfigurationError
+from worker.status import Phase, WorkerStatus
 
 REQUEST_S_MAX = 5.0
 
@@ -27,36 +27,38 @@ class Answer(NamedTuple):
     content_type: str = "text/plain; charset=utf-8"
 
 
-def livez(pulse: Pulse, now_ms: int, bound_ms: int) -> Answer:
+def livez(status: WorkerStatus, now_ms: int, bound_ms: int) -> Answer:
     """Whether the loop has gone round within the bound; while the model is loaded, and while it drains: always."""
-    still_ms = now_ms - pulse.beat_ms
-    if pulse.phase is Phase.RUNNING and still_ms > bound_ms:
+    still_ms = now_ms - status.last_iteration_ms
+    if status.phase is Phase.RUNNING and still_ms > bound_ms:
         return _said(HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has stood still for {still_ms} ms")
-    return _said(HTTPStatus.OK, pulse.phase.value)
+    return _said(HTTPStatus.OK, status.phase.value)
 
 
-def readyz(pulse: Pulse) -> Answer:
+def readyz(status: WorkerStatus) -> Answer:
     """Whether the model is warm and the group has us, with partitions or waiting for its turn.
 
     Partitions in quarantine are named, and do not make it unready: a restart would read them again.
     """
-    if pulse.phase is not Phase.RUNNING:
-        return _said(HTTPStatus.SERVICE_UNAVAILABLE, pulse.phase.value)
-    if not pulse.vitals.is_member:
+    if status.phase is not Phase.RUNNING:
+        return _said(HTTPStatus.SERVICE_UNAVAILABLE, status.phase.value)
+    if not status.snapshot.is_member:
         return _said(HTTPStatus.SERVICE_UNAVAILABLE, "not a member of the consumer group yet")
-    lines = [f"{pulse.vitals.partitions} partitions"]
-    if pulse.vitals.quarantined:
-        names = ", ".join(map(str, sorted(pulse.vitals.quarantined)))
-        lines.append(f"{len(pulse.vitals.quarantined)} in quarantine, too many dead letters: {names}")
+    lines = [f"{status.snapshot.partitions} partitions"]
+    if status.snapshot.quarantined:
+        names = ", ".join(map(str, sorted(status.snapshot.quarantined)))
+        lines.append(f"{len(status.snapshot.quarantined)} in quarantine, too many dead letters: {names}")
     return _said(HTTPStatus.OK, "\n".join(lines))
 
 
-def serve(port: int, pulse: Pulse, *, clock: Callable[[], int], bound_ms: int, scrape: Scrape | None) -> int:
+def serve(
+    port: int, status: WorkerStatus, *, clock: Callable[[], int], bound_ms: int, scrape: Scrape | None
+) -> int:
     """Answers from a thread of its own until the process ends.
 
     Args:
         port: 0: any that is free.
-        pulse: What the owner says.
+        status: What the owner says.
         clock: In milliseconds.
         bound_ms: How long the loop may take to go round.
         scrape: Gives the metrics; None: nobody wants them here.
@@ -65,7 +67,7 @@ def serve(port: int, pulse: Pulse, *, clock: Callable[[], int], bound_ms: int, s
         The port.
 
     Raises:
-        ConfigurationRefused: The port can't be had.
+        ConfigurationError: The port can't be had.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -88,9 +90,9 @@ def serve(port: int, pulse: Pulse, *, clock: Callable[[], int], bound_ms: int, s
         def _answer(self) -> Answer:
             match self.path.partition("?")[0]:
                 case "/livez":
-                    return livez(pulse, clock(), bound_ms)
+                    return livez(status, clock(), bound_ms)
                 case "/readyz":
-                    return readyz(pulse)
+                    return readyz(status)
                 case "/metrics" if scrape is not None:
                     body, content_type = scrape(self.headers.get("Accept", ""))
                     return Answer(HTTPStatus.OK, body, content_type)
@@ -102,7 +104,7 @@ def serve(port: int, pulse: Pulse, *, clock: Callable[[], int], bound_ms: int, s
     try:
         server = _Server(("", port), Handler)
     except OSError as error:
-        raise ConfigurationRefused(
+        raise ConfigurationError(
             f"WORKER_HEALTH__PORT: got {port}; wants a port that is free and allowed ({error.strerror})"
         ) from error
     Thread(target=server.serve_forever, name="health", daemon=True).start()

@@ -1,7 +1,7 @@
 """THE STORY: poll, admit, take, score, judge, publish.
 
 The owner's thread runs this file; the preparer decodes and tokenises, the device scores; those two share the cache,
-and nothing else is shared. What the owner knows of Kafka is the ``Log``; of the model, the ``Scorer``.
+and nothing else is shared. The owner knows Kafka as a ``TransactionalSession``, and the model as a ``Scorer``.
 
 Whatever goes wrong has one of two answers. The records of a partition that is revoked, or goes into quarantine, are
 dropped wherever they are, and the others go on. After anything else the log is rewound to what the group has
@@ -13,37 +13,47 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from worker.batching import Bounds, Flow, Intake, Line
+from worker.batching import Backpressure, BatchQueue, Bounds, InFlightLimit
 from worker.moderation.cache import Cache
 from worker.moderation.dead_letter_share import DeadLetterShare
-from worker.records import Excess, Fault, Fetched, Message, Output, Partition, Record, Result, Scores
+from worker.records import (
+    ConsumedRecord,
+    DeadLetterReason,
+    Excess,
+    Message,
+    OutputRecord,
+    Partition,
+    PreparedRecord,
+    ScoredRecord,
+    Scores,
+)
 from worker.stage import Stage, rest
 
-Prepare = Callable[[Sequence[Fetched]], list[Record]]
-Judge = Callable[[Sequence[Result], Mapping[tuple[Partition, int], str]], Sequence[Output]]
+Prepare = Callable[[Sequence[ConsumedRecord]], list[PreparedRecord]]
+Judge = Callable[[Sequence[ScoredRecord], Mapping[tuple[Partition, int], str]], Sequence[OutputRecord]]
 
 
-class Log(Protocol):
+class TransactionalSession(Protocol):
     """What the owner consumes from and publishes to."""
 
     @property
-    def changes(self) -> int:
+    def invalidations(self) -> int:
         """Grows whenever a record in memory may have become stale."""
 
     @property
     def rejected(self) -> Mapping[tuple[Partition, int], str]:
         """Records (partition, offset) whose outputs a broker refuses, with the dead letter's reason."""
 
-    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
+    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
         """Serves rebalances and gives what there is; waits for the first message at most so long."""
 
-    def owns(self, fetched: Fetched) -> bool:
+    def owns(self, fetched: ConsumedRecord) -> bool:
         """Whether the record is still ours to commit."""
 
     def ready(self) -> bool:
         """Whether ``publish`` may be called; takes a step towards it, of at most a second."""
 
-    def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
         """One transaction: the outputs, and the offsets after the records. False: forget and rewind."""
 
     def rewind(self) -> None:
@@ -66,7 +76,7 @@ class Log(Protocol):
 class Scorer(Protocol):
     """The model."""
 
-    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores | Fault]:
+    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores | DeadLetterReason]:
         """``[B]`` texts' tokens, none empty, to ``[B][L]`` probabilities; a Fault for what breaks it."""
 
 
@@ -104,14 +114,14 @@ class Loop:
     def __init__(
         self,
         *,
-        log: Log,
+        session: TransactionalSession,
         prepare: Prepare,
         scorer: Scorer,
         cache: Cache,
         judge: Judge,
         share: DeadLetterShare,
         bounds: Bounds,
-        intake: Intake,
+        in_flight: InFlightLimit,
         pace: Pace,
         clock: Callable[[], int],
         preparer: Executor,
@@ -119,33 +129,33 @@ class Loop:
     ) -> None:
         self.tally = Tally()
         self.cache = cache
-        self._log = log
+        self._session = session
         self._judge = judge
         self._share = share
         self._bounds = bounds
-        self._intake = intake
+        self._in_flight = in_flight
         self._pace = pace
         self._clock = clock
-        self._inbox: list[Fetched] = []
-        self._preparer: Stage[Fetched, Record] = Stage(prepare, preparer)
-        self._line = Line(bounds)
-        self._device: Stage[Record, Result] = Stage(lambda batch: score(scorer, batch, cache), device)
+        self._inbox: list[ConsumedRecord] = []
+        self._preparer: Stage[ConsumedRecord, PreparedRecord] = Stage(prepare, preparer)
+        self._queue = BatchQueue(bounds)
+        self._device: Stage[PreparedRecord, ScoredRecord] = Stage(lambda batch: score(scorer, batch, cache), device)
         self._may_grow = False
-        self._results: list[Result] = []
+        self._results: list[ScoredRecord] = []
         self._oldest_result_ms = 0
         self._next_commit_ms = 0
-        self._changes = log.changes
+        self._invalidations = session.invalidations
 
     @property
     def records_in_memory(self) -> int:
         """From the poll to the commit."""
-        return self._intake.records
+        return self._in_flight.records
 
     def turn(self) -> None:
         """Once around.
 
         Raises:
-            Stop: The process must end; nothing is committed that should not be.
+            FatalError: The process must end; nothing is committed that should not be.
         """
         now_ms = self._clock()
         self._poll(now_ms)
@@ -165,16 +175,16 @@ class Loop:
         Returns:
             Whether it was done by then; if not, nothing is lost either.
         """
-        self._log.pause()
+        self._session.pause()
         self._inbox = []
-        self._line.keep(lambda _: False)
+        self._queue.retain(lambda _: False)
         while self._device.take_back():
             pass
         while self._device.pending or self._results:
             now_ms = self._clock()
             if now_ms >= until_ms:
                 return False
-            self._log.poll(records_max=1, wait_ms=0)  # for the rebalances; a message is left for the next owner
+            self._session.poll(records_max=1, wait_ms=0)  # for the rebalances; a message is left for the next owner
             self._drop_stale()
             self._collect(now_ms)
             if self._results and not self._device.pending:
@@ -183,15 +193,15 @@ class Loop:
         return True
 
     def _poll(self, now_ms: int) -> None:
-        flow = self._intake.flow(now_ms)
-        if flow is Flow.PAUSE:
-            self._log.pause()
-        elif flow is Flow.TAKE:
-            self._log.resume()
-        if flow is not Flow.HOLD:
-            wait_ms = self._pace.idle_ms if self._intake.records == 0 else 0
-            fetched = self._log.poll(records_max=self._bounds.records_max, wait_ms=wait_ms)
-            self._intake.add(fetched)
+        backpressure = self._in_flight.backpressure(now_ms)
+        if backpressure is Backpressure.PAUSE:
+            self._session.pause()
+        elif backpressure is Backpressure.POLL:
+            self._session.resume()
+        if backpressure is not Backpressure.WAIT:
+            wait_ms = self._pace.idle_ms if self._in_flight.records == 0 else 0
+            fetched = self._session.poll(records_max=self._bounds.records_max, wait_ms=wait_ms)
+            self._in_flight.add(fetched)
             self._inbox.extend(fetched)
             self._drop_stale()
         if self._inbox and self._preparer.has_room:
@@ -200,20 +210,20 @@ class Loop:
 
     def _admit(self, now_ms: int) -> None:
         for records in self._preparer.finished():
-            self._line.admit([record for record in records if self._keeps(record.source)], now_ms)
+            self._queue.admit([record for record in records if self._keeps(record.source)], now_ms)
 
     def _take(self, now_ms: int) -> None:
-        if self._may_grow and self._line:
+        if self._may_grow and self._queue:
             # The batch that waits for the device was closed by time. Whoever has come since would wait for two.
             waiting = self._device.take_back()
-            self._line.put_back([record for record in waiting if self._keeps(record.source)])
+            self._queue.put_back([record for record in waiting if self._keeps(record.source)])
         while self._device.has_room:
             wait_ms = self._bounds.wait_ms_max if self._device.pending else 0
-            batch = self._line.take(now_ms, wait_ms)
+            batch = self._queue.take(now_ms, wait_ms)
             if not batch:
                 return
             self._device.give(batch)
-            self._may_grow = not self._line
+            self._may_grow = not self._queue
 
     def _collect(self, now_ms: int) -> None:
         for results in self._device.finished():
@@ -224,34 +234,34 @@ class Loop:
     def _commit_due(self, now_ms: int) -> bool:
         if not self._results:
             return False
-        idle = self._intake.records == len(self._results)
+        idle = self._in_flight.records == len(self._results)
         waited = now_ms - self._oldest_result_ms >= self._pace.commit_ms_max
         return idle or waited or now_ms >= self._next_commit_ms
 
     def _publish(self) -> None:
-        if not self._log.ready():
+        if not self._session.ready():
             return
         self._drop_stale()
-        if excesses := self._share.excess(self._results, self._log.forgiven):
-            self._log.quarantine(excesses)
+        if excesses := self._share.excess(self._results, self._session.forgiven):
+            self._session.quarantine(excesses)
             self._drop_stale()
             if not self._results:
                 return
-        outputs = self._judge(self._results, self._log.rejected)
+        outputs = self._judge(self._results, self._session.rejected)
         records = [result.record.source for result in self._results]
         began_ms = self._clock()
-        committed = self._log.publish(records, outputs)
+        committed = self._session.publish(records, outputs)
         ended_ms = self._clock()
         self._next_commit_ms = ended_ms + max(ended_ms - began_ms, self._pace.commit_pause_ms)
         if committed:
-            self._share.observe(self._results, self._log.forgiven)
+            self._share.observe(self._results, self._session.forgiven)
             self._results = []
-            self._intake.release(records)
+            self._in_flight.release(records)
             self.tally.records += len(records)
             self.tally.outputs += len(outputs)
             self.tally.transactions += 1
         else:
-            self._log.rewind()
+            self._session.rewind()
             self._drop_stale()
             self.tally.rewinds += 1
 
@@ -260,34 +270,36 @@ class Loop:
             busy: list[Future[Any]] = [*self._preparer.pending, *self._device.pending]
             rest(busy, self._pace.busy_ms)
 
-    def _keeps(self, fetched: Fetched) -> bool:
+    def _keeps(self, fetched: ConsumedRecord) -> bool:
         """Whether a record that a thread hands back is still ours; if not, its memory is free."""
-        if self._log.owns(fetched):
+        if self._session.owns(fetched):
             return True
-        self._intake.release([fetched])
+        self._in_flight.release([fetched])
         return False
 
     def _drop_stale(self) -> None:
         """Drops the stale records that the owner holds; the threads' are dropped as they come back."""
-        if self._log.changes == self._changes:
+        if self._session.invalidations == self._invalidations:
             return
-        self._changes = self._log.changes
+        self._invalidations = self._session.invalidations
         self._inbox = [fetched for fetched in self._inbox if self._keeps(fetched)]
-        self._line.keep(lambda record: self._keeps(record.source))
+        self._queue.retain(lambda record: self._keeps(record.source))
         self._results = [result for result in self._results if self._keeps(result.record.source)]
 
 
-def score(scorer: Scorer, batch: Sequence[Record], cache: Cache) -> list[Result]:
+def score(scorer: Scorer, batch: Sequence[PreparedRecord], cache: Cache) -> list[ScoredRecord]:
     """Asks the model about the texts that nobody has scored by now, once about each; on the device's thread."""
     texts = [text for record in batch if isinstance(text := record.content, Message) and text.token_count]
-    new = {text.text_name: text for text in texts if text.known is None}
-    found = cache.find(new)  # scored since they were prepared
+    new = {text.text_digest: text for text in texts if text.known is None}
+    found = cache.get_many(new)  # scored since they were prepared
     asked = [text for name, text in new.items() if name not in found]
     answers = scorer.score([text.tokens for text in asked]) if asked else ()
-    cache.learn(asked, answers)
+    cache.put_many(asked, answers)
     cache.hits += len(texts) - len(asked)
     cache.misses += len(asked)
-    scores: dict[bytes, Scores | Fault] = {text.text_name: text.known.scores for text in texts if text.known}
+    scores: dict[bytes, Scores | DeadLetterReason] = {
+        text.text_digest: text.known.scores for text in texts if text.known
+    }
     scores.update((name, known.scores) for name, known in found.items())
-    scores.update(zip((text.text_name for text in asked), answers, strict=True))
-    return [Result(record=record, scores=scores.get(record.text_name)) for record in batch]
+    scores.update(zip((text.text_digest for text in asked), answers, strict=True))
+    return [ScoredRecord(record=record, scores=scores.get(record.text_digest)) for record in batch]

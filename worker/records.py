@@ -30,7 +30,7 @@ class Partition(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Fetched:
+class ConsumedRecord:
     """A message as the log gave it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Fetched:
     """
 
     partition: Partition
-    epoch: int
+    assignment_epoch: int
     previous_next_offset: int
     offset: int
     timestamp_ms: int | None
@@ -71,7 +71,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class DeadLetterReason:
     """Why a record is a dead letter: a stable slug, and one sentence that never holds the text."""
 
     reason: str
@@ -82,7 +82,7 @@ Scores = NDArray[np.float32]
 """``[L]`` probabilities of one text, in [0, 1], in the model card's order."""
 
 
-class Known(NamedTuple):
+class CachedScores(NamedTuple):
     """What is known of a text that was scored before.
 
     Attributes:
@@ -106,7 +106,7 @@ class Message:
         user_id: As it came.
         sent_at: A string or a number, passed on as it came.
         characters: Code points of the whole text, before any cut.
-        text_name: What stands for the whole text: equal for equal texts alone; empty for a blank one.
+        text_digest: What stands for the whole text: equal for equal texts alone; empty for a blank one.
         tokens: Ids to score, special tokens included; empty for a text that is blank or known.
         truncated: Whether a cut, by characters or by tokens, took something away.
         known: What is known of the text, if it was scored before.
@@ -118,10 +118,10 @@ class Message:
     user_id: str | None
     sent_at: str | int | float | None
     characters: int
-    text_name: bytes
+    text_digest: bytes
     tokens: Sequence[int]
     truncated: bool
-    known: Known | None = None
+    known: CachedScores | None = None
     ignored: Sequence[str] = ()
 
     @property
@@ -131,7 +131,7 @@ class Message:
 
 
 @dataclass(slots=True, kw_only=True)
-class Record:
+class PreparedRecord:
     """A fetched message, prepared: what it owes is known.
 
     Attributes:
@@ -140,8 +140,8 @@ class Record:
             owes nothing.
     """
 
-    source: Fetched
-    content: Message | Fault | None
+    source: ConsumedRecord
+    content: Message | DeadLetterReason | None
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -149,13 +149,13 @@ class Record:
         return self.content.tokens if isinstance(self.content, Message) else ()
 
     @property
-    def text_name(self) -> bytes:
+    def text_digest(self) -> bytes:
         """What stands for its text; empty when none is scored."""
-        return self.content.text_name if isinstance(self.content, Message) else b""
+        return self.content.text_digest if isinstance(self.content, Message) else b""
 
 
 @dataclass(slots=True, kw_only=True)
-class Result:
+class ScoredRecord:
     """A record and the device's answer.
 
     Attributes:
@@ -163,8 +163,8 @@ class Result:
         scores: Probabilities; a Fault when this text breaks the model; None when the model was not asked.
     """
 
-    record: Record
-    scores: Scores | Fault | None
+    record: PreparedRecord
+    scores: Scores | DeadLetterReason | None
 
 
 class Topic(StrEnum):
@@ -176,7 +176,7 @@ class Topic(StrEnum):
 
 
 @dataclass(slots=True, kw_only=True)
-class Output:
+class OutputRecord:
     """One record to produce.
 
     Attributes:
@@ -190,7 +190,7 @@ class Output:
     """
 
     topic: Topic
-    source: Fetched
+    source: ConsumedRecord
     key: bytes | None
     value: bytes | None
     headers: Headers

@@ -7,18 +7,18 @@ import platform
 from dataclasses import dataclass
 
 from worker import health
-from worker.errors import ExitCode, Stop
+from worker.errors import ExitCode, FatalError
 from worker.kafka.session import Session
 from worker.loop import Loop
 from worker.settings import Loaded, Settings
-from worker.status import Phase, Pulse, Vitals
+from worker.status import Phase, StatusSnapshot, WorkerStatus
 from worker.watchdog import Watchdog, end
 from worker.wiring import VERSION, Model, OpenModel, monotonic_ms, open_loop, session_options, telemetry_of
 
 log = logging.getLogger(__name__)
 
 PROGRESS_MS = 10_000
-VITALS_MS = 1_000
+SNAPSHOT_MS = 1_000
 CLOSE_MS_MAX = 3_000
 OBJECTS_IN_MEMORY = 100_000  # more than the records in memory are made of
 # How long a turn of the loop may take, for /livez and for the watchdog. A transaction's call that hangs ends the
@@ -30,14 +30,14 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
     """The worker, until a signal drains it; ends the process.
 
     Raises:
-        Stop: The process must end; nothing is committed that should not be.
+        FatalError: The process must end; nothing is committed that should not be.
     """
-    settings, pulse = loaded.settings, Pulse()
-    opened = telemetry_of(settings, loaded.exporters, lambda: pulse.vitals)
+    settings, status = loaded.settings, WorkerStatus()
+    opened = telemetry_of(settings, loaded.exporters, lambda: status.snapshot)
     bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
     if settings.health.port:
         scrape = opened.scrape if opened else None
-        health.serve(settings.health.port, pulse, clock=monotonic_ms, bound_ms=bound_ms, scrape=scrape)
+        health.serve(settings.health.port, status, clock=monotonic_ms, bound_ms=bound_ms, scrape=scrape)
     model = open_model(settings, log.info)
     telemetry = opened.telemetry if opened else None
     watch = telemetry.watch(watchdog.watch) if telemetry else watchdog.watch
@@ -50,8 +50,8 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
     try:
         session.subscribe()
         progress = Progress(session, loop)
-        beat(pulse, model, session, loop)
-        pulse.phase = Phase.RUNNING
+        update_status(status, model, session, loop)
+        status.phase = Phase.RUNNING
         hangups = 0
         while not watchdog.stopping:
             if watchdog.hangups > hangups:
@@ -59,9 +59,9 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
                 session.release_quarantined()
             with watchdog.turn():
                 loop.turn()
-            beat(pulse, model, session, loop)
-            progress.tell(pulse.beat_ms)
-    except Stop as stop:
+            update_status(status, model, session, loop)
+            progress.tell(status.last_iteration_ms)
+    except FatalError as stop:
         # Leaving the group lets the others go on at once; it must not keep this process alive.
         watchdog.end_after(CLOSE_MS_MAX, stop.exit_code)
         log.critical("%s", stop)
@@ -69,7 +69,7 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
         if opened:
             opened.close()
         end(stop.exit_code)
-    pulse.phase = Phase.STOPPING
+    status.phase = Phase.STOPPING
     drained = loop.drain(monotonic_ms() + watchdog.grace_left_ms)
     session.close()
     log.info("%s: %s", "drained" if drained else "not drained in time; nothing is lost", progress.summary())
@@ -78,11 +78,11 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
     end(ExitCode.DONE)
 
 
-def beat(pulse: Pulse, model: Model, session: Session, loop: Loop) -> None:
+def update_status(status: WorkerStatus, model: Model, session: Session, loop: Loop) -> None:
     """The loop has gone round; once a second it says how it is."""
     now_ms = monotonic_ms()
-    if now_ms // VITALS_MS != pulse.beat_ms // VITALS_MS:
-        pulse.vitals = Vitals(
+    if now_ms // SNAPSHOT_MS != status.last_iteration_ms // SNAPSHOT_MS:
+        status.snapshot = StatusSnapshot(
             model=model.identity,
             is_member=session.is_member,
             partitions=len(session.assigned),
@@ -97,7 +97,7 @@ def beat(pulse: Pulse, model: Model, session: Session, loop: Loop) -> None:
             cache_misses=loop.cache.misses,
             usage=model.usage,
         )
-    pulse.beat_ms = now_ms
+    status.last_iteration_ms = now_ms
 
 
 def spare_the_collector() -> None:

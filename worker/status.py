@@ -19,7 +19,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
+class StatusSnapshot:
     """As of a second ago or less, while the loop runs.
 
     Attributes:
@@ -53,16 +53,16 @@ class Vitals:
     usage: Usage = field(default_factory=Usage)
 
 
-class Pulse:
+class WorkerStatus:
     """Written by the owner, read by others.
 
     Attributes:
         phase: Where the process stands.
         beat_ms: When the loop last went round.
-        vitals: What it said last.
+        snapshot: What it said last.
     """
 
     def __init__(self) -> None:
         self.phase = Phase.LOADING
-        self.beat_ms = 0
-        self.vitals = Vitals()
+        self.last_iteration_ms = 0
+        self.snapshot = StatusSnapshot()

@@ -14,21 +14,30 @@ from typing import TYPE_CHECKING, Protocol
 
 from schemas import verdict
 from schemas.chat import InputShape, is_readable, parse_pointer
-from worker.batching import Bounds, Intake
+from worker.batching import Bounds, InFlightLimit
 from worker.errors import ExitCode
 from worker.kafka.ownership import Reset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session import SessionOptions
-from worker.loop import Judge, Log, Loop, Pace, Prepare, Scorer
+from worker.loop import Judge, Loop, Pace, Prepare, Scorer, TransactionalSession
 from worker.moderation.cache import Cache
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.outputs import Outputs
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode, Encoded, portions, prepare
-from worker.records import Fetched, ModelIdentity, Output, Partition, Record, Result, Topic, Usage
+from worker.records import (
+    ConsumedRecord,
+    ModelIdentity,
+    OutputRecord,
+    Partition,
+    PreparedRecord,
+    ScoredRecord,
+    Topic,
+    Usage,
+)
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
 from worker.stage import WatchedExecutor
-from worker.status import Vitals
+from worker.status import StatusSnapshot
 from worker.watchdog import Watch
 
 if TYPE_CHECKING:
@@ -98,7 +107,7 @@ def open_classifier(settings: Settings, say: Callable[[str], None]) -> "Classifi
     """Loads, verifies and warms up the model; torch is imported here.
 
     Raises:
-        ModelBroken: With what to do about it.
+        ModelError: With what to do about it.
     """
     from worker.classifier import ModelOptions, load  # noqa: PLC0415 - takes seconds
 
@@ -136,7 +145,7 @@ def preparing(settings: Settings, encode: Encode, cache: Cache, guard: Guard = u
     longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
     watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
 
-    def prepared(chunk: Sequence[Fetched]) -> list[Record]:
+    def prepared(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
         records = []
         for portion in portions(chunk):
             with watch("decoding and tokenising messages"):
@@ -174,7 +183,9 @@ def outputs_of(settings: Settings, model: Model) -> Outputs:
 def judging(outputs: Outputs) -> Judge:
     """The loop's ``Judge``."""
 
-    def judged(results: Sequence[Result], rejected: Mapping[tuple[Partition, int], str]) -> Sequence[Output]:
+    def judged(
+        results: Sequence[ScoredRecord], rejected: Mapping[tuple[Partition, int], str]
+    ) -> Sequence[OutputRecord]:
         return outputs.build(results, judged_at=now_rfc3339(), rejected=rejected)
 
     return judged
@@ -190,11 +201,13 @@ def topic_names(settings: Settings) -> dict[Topic, str]:
     }
 
 
-def telemetry_of(settings: Settings, exporters: Exporters, vitals: Callable[[], Vitals]) -> "Opened | None":
+def telemetry_of(
+    settings: Settings, exporters: Exporters, snapshot: Callable[[], StatusSnapshot]
+) -> "Opened | None":
     """Telemetry for who wants it; None, and not even imported, when nobody does."""
     if not (exporters.otlp_metrics or exporters.otlp_traces or exporters.prometheus):
         return None
-    from worker.telemetry import TelemetryOptions, Where, open_telemetry  # noqa: PLC0415 - takes a third of a second
+    from worker.telemetry import MessagingAttributes, TelemetryOptions, open_telemetry  # noqa: PLC0415 - takes a third of a second
 
     kafka = settings.kafka
     return open_telemetry(
@@ -202,7 +215,7 @@ def telemetry_of(settings: Settings, exporters: Exporters, vitals: Callable[[], 
             otlp_metrics=exporters.otlp_metrics,
             otlp_traces=exporters.otlp_traces,
             prometheus=exporters.prometheus,
-            where=Where(
+            messaging=MessagingAttributes(
                 group_id=kafka.group_id,
                 input_topics=kafka.input_topics,
                 topics=topic_names(settings),
@@ -211,7 +224,7 @@ def telemetry_of(settings: Settings, exporters: Exporters, vitals: Callable[[], 
             version=VERSION,
             instance_id=kafka.transactional_id,
         ),
-        vitals,
+        snapshot,
     )
 
 
@@ -229,7 +242,8 @@ def session_options(settings: Settings) -> SessionOptions:
         consumer_config=consumer_config(kafka),
         input_topics=kafka.input_topics,
         reset=reset,
-        incremental=kafka.group_protocol == "consumer" or kafka.assignment_strategy == "cooperative-sticky",
+        incremental=kafka.group_protocol == "consumer"
+        or kafka.partition_assignment_strategy == "cooperative-sticky",
         admin_config=admin_config(kafka),
         is_readable=partial(is_readable, shape=input_shape(settings)),
         publisher=PublisherOptions(
@@ -247,7 +261,7 @@ def session_options(settings: Settings) -> SessionOptions:
 def open_loop(
     settings: Settings,
     model: Model,
-    source: Log,
+    source: TransactionalSession,
     telemetry: "Telemetry | None" = None,
     guard: Guard = unguarded,
 ) -> Loop:
@@ -266,7 +280,7 @@ def open_loop(
         source, preparer = telemetry.log(source), telemetry.preparer(preparer)
         device = telemetry.device(device, bounds)
     return Loop(
-        log=source,
+        session=source,
         prepare=preparing(settings, model.encode, cache, guard),
         scorer=model,
         cache=cache,
@@ -279,7 +293,7 @@ def open_loop(
             )
         ),
         bounds=bounds,
-        intake=Intake(records_max=BATCHES_IN_MEMORY * batch.records_max, bytes_max=BYTES_IN_MEMORY),
+        in_flight=InFlightLimit(records_max=BATCHES_IN_MEMORY * batch.records_max, bytes_max=BYTES_IN_MEMORY),
         pace=Pace(commit_ms_max=batch.commit_ms_max),
         clock=monotonic_ms,
         preparer=preparer,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 
 MARKS = ("<!-- figures: written by deploy/demo_model/train.py -->", "<!-- end of figures -->")
 
@@ -40,7 +40,7 @@ def category(slug: str, logits: Floats, labels: Floats) -> tuple[float, str]:
 
 def held_out(labels: Floats, logits: Floats, sources: Sequence[str]) -> str:
     """By category; and by source, what is flagged of the rows that no label calls unsafe."""
-    table = [category(slug, logits[:, k], labels[:, k]) for k, slug in enumerate(SLUGS)]
+    table = [category(slug, logits[:, k], labels[:, k]) for k, slug in enumerate(CATEGORY_SLUGS)]
     areas = [area for area, _ in table if not np.isnan(area)]
     macro = f"{sum(areas) / len(areas):.3f}" if areas else "unknown"
     lines = [

@@ -27,7 +27,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import Qwen2Config, Qwen2ForSequenceClassification
 
 from deploy.demo_model.figures import held_out, transfer, write_card
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.commands.demo.rows import Rows, also_as_typed, read_rows, tenths
 
 END = "<|endoftext|>"
@@ -91,8 +91,8 @@ def new_model(vocabulary: int) -> Qwen2ForSequenceClassification:
             bos_token_id=None,
             eos_token_id=vocabulary - 1,
             pad_token_id=vocabulary - 1,
-            id2label=dict(enumerate(SLUGS)),
-            label2id={label: i for i, label in enumerate(SLUGS)},
+            id2label=dict(enumerate(CATEGORY_SLUGS)),
+            label2id={label: i for i, label in enumerate(CATEGORY_SLUGS)},
             problem_type="multi_label_classification",
         )
     )
@@ -212,7 +212,7 @@ def calibrate(
     """Puts each category's operating point at 0.5; three times over, since a folded bias is approximate."""
     for _ in range(3):
         logits, chat = classify(model, states), classify(model, chat_states)
-        points = [operating_point(logits[:, k], labels[:, k], chat[:, k]) for k in range(len(SLUGS))]
+        points = [operating_point(logits[:, k], labels[:, k], chat[:, k]) for k in range(len(CATEGORY_SLUGS))]
         fold_biases(model, states, -np.array(points, dtype=np.float32))
 
 

@@ -24,7 +24,7 @@ from worker.classifier.tokenizer import TextEncoder
 from worker.loop import score
 from worker.moderation.cache import ENTRY_BYTES, Cache
 from worker.moderation.preprocessing import prepare
-from worker.records import Fetched, Message, Partition, Record, Scores
+from worker.records import ConsumedRecord, Message, Partition, PreparedRecord, Scores
 from worker.wiring import BATCHES_IN_MEMORY
 
 RECORDS_MAX = 1024
@@ -72,10 +72,10 @@ def ideal(texts: Sequence[str], lengths: Sequence[int], entries_max: int) -> tup
     return hits, tokens
 
 
-def replay(chunks: Sequence[Sequence[Fetched]], encoder: TextEncoder, cache: Cache) -> int:
+def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cache: Cache) -> int:
     """The tokens that were scored."""
     model = Model()
-    ahead: deque[list[Record]] = deque()
+    ahead: deque[list[PreparedRecord]] = deque()
     for chunk in chunks:
         ahead.append(
             prepare(chunk, shape=InputShape(), characters_max=128 * TOKENS_MAX, encode=encoder.encode, cache=cache)
@@ -87,7 +87,9 @@ def replay(chunks: Sequence[Sequence[Fetched]], encoder: TextEncoder, cache: Cac
     return model.tokens
 
 
-def row(bytes_max: int, chunks: Sequence[Sequence[Fetched]], encoder: TextEncoder, texts: Sequence[str]) -> Row:
+def row(
+    bytes_max: int, chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, texts: Sequence[str]
+) -> Row:
     """Ours beside the ideal."""
     cache = Cache(bytes_max=bytes_max)
     lengths = [len(encoded.tokens) for encoded in encoder.encode(texts)]
@@ -114,7 +116,7 @@ def full_cache_bytes(bytes_max: int) -> int:
     cache = Cache(bytes_max=bytes_max)
     for start in range(0, 2 * bytes_max // ENTRY_BYTES, RECORDS_MAX):
         asked = [_message(cache.name(str(number))) for number in range(start, start + RECORDS_MAX)]
-        cache.learn(asked, list(np.zeros((RECORDS_MAX, 12), np.float32)))
+        cache.put_many(asked, list(np.zeros((RECORDS_MAX, 12), np.float32)))
     return _resident_bytes() - before
 
 
@@ -129,16 +131,16 @@ def _message(name: bytes) -> Message:
         user_id=None,
         sent_at=None,
         characters=1,
-        text_name=name,
+        text_digest=name,
         tokens=(1,),
         truncated=False,
     )
 
 
-def _fetched(offset: int, text: str) -> Fetched:
-    return Fetched(
+def _fetched(offset: int, text: str) -> ConsumedRecord:
+    return ConsumedRecord(
         partition=Partition("chat", 0),
-        epoch=1,
+        assignment_epoch=1,
         previous_next_offset=offset,
         offset=offset,
         timestamp_ms=None,

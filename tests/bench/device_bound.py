@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.commands.demo.names import Names
 from worker.commands.demo.workers import Worker
 from worker.commands.prove.stand_in import Bytes, StandIn, flagged, serve
@@ -117,7 +117,7 @@ class DeviceBound:
         """Asleep while the device would be busy."""
         began_s = time.monotonic()
         time.sleep(self._device.seconds(sum(map(len, token_lists))))
-        scores = [np.full(len(SLUGS), flagged(bytes(tokens)), np.float32) for tokens in token_lists]
+        scores = [np.full(len(CATEGORY_SLUGS), flagged(bytes(tokens)), np.float32) for tokens in token_lists]
         self._log.note(BATCH, began_s, len(token_lists))
         return scores
 

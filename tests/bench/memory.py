@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from tests.heavy import HEAVY
+from tests.kafka_env import KafkaEnv
 from tests.memory import peak_above_idle, tiny_model
-from tests.scene import Scene
 from tests.worker_process import workers
 from worker.commands.demo.broker import running_broker
 
@@ -31,7 +31,7 @@ def main() -> None:
         model = tiny_model(Path(folder) / "model")
         for name in options.families:
             began = time.monotonic()
-            scene = Scene(broker.bootstrap_servers, str(model), inputs=(4,), partitions=4)
+            scene = KafkaEnv(broker.bootstrap_servers, str(model), inputs=(4,), partitions=4)
             try:
                 peak = peak_above_idle(scene, start, [HEAVY[name]], HEAVY[name].count, changes)
             except AssertionError as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.classifier.tokenizer import Encoded, TextEncoder
 from worker.commands.prove.stand_in import StandIn, serve
 from worker.records import Scores, Usage
@@ -55,7 +55,7 @@ class NullModel:
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
         """All alike."""
         self._device = threading.get_native_id()
-        return list(np.full((len(token_lists), len(SLUGS)), PROBABILITY, np.float32))
+        return list(np.full((len(token_lists), len(CATEGORY_SLUGS)), PROBABILITY, np.float32))
 
 
 def tell(line: dict[str, object]) -> None:

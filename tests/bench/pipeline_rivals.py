@@ -20,11 +20,11 @@ import orjson
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from tokenizers import Tokenizer
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 
 TOKENS_MAX = 512
 THRESHOLD = 0.5
-SCORES = (0.1,) * len(SLUGS)
+SCORES = (0.1,) * len(CATEGORY_SLUGS)
 """The null model's answer to every text."""
 
 HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", b"application/json")]
@@ -67,7 +67,7 @@ class Work:
             "timestamp_ms": source.timestamp_ms,
         }
         name = orjson.dumps(["verdict/1", *self._judge, self._topic, source.partition, source.offset])
-        categories = {slug: score > THRESHOLD for slug, score in zip(SLUGS, SCORES, strict=True)}
+        categories = {slug: score > THRESHOLD for slug, score in zip(CATEGORY_SLUGS, SCORES, strict=True)}
         max_score = max(SCORES)
         return orjson.dumps(
             {
@@ -79,9 +79,9 @@ class Work:
                 "sent_at": chat.get("sent_at"),
                 "flagged": max_score > THRESHOLD,
                 "categories": categories,
-                "category_scores": dict(zip(SLUGS, SCORES, strict=True)),
+                "category_scores": dict(zip(CATEGORY_SLUGS, SCORES, strict=True)),
                 "max_score": max_score,
-                "top_category": SLUGS[SCORES.index(max_score)],
+                "top_category": CATEGORY_SLUGS[SCORES.index(max_score)],
                 "model": self._model,
                 "policy": self._policy,
                 "input": {

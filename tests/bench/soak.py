@@ -15,9 +15,9 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from worker.commands.prove.account import Offsets
+from worker.commands.prove.environment import stage
 from worker.commands.prove.feed import Feed
-from worker.commands.prove.kit import stage
+from worker.commands.prove.observers import Offsets
 from worker.commands.prove.picture import curve
 
 BACKLOG_MAX = 100_000

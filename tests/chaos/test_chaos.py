@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.commands.prove.course import prove
-from worker.commands.prove.kit import stage
+from worker.commands.prove.environment import stage
+from worker.commands.prove.experiment import prove
 from worker.commands.prove.picture import draw
 from worker.commands.prove.plan import Kind
 from worker.commands.prove.report import verdict
@@ -27,7 +27,7 @@ PICTURES = os.environ.get("CHAOS_PICTURES")
 GROUPS = {
     "roundrobin": {},
     "roundrobin, static members": {"WORKER_KAFKA__GROUP_INSTANCE_ID": "by place"},
-    "cooperative-sticky": {"WORKER_KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky"},
+    "cooperative-sticky": {"WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "cooperative-sticky"},
     "consumer protocol": {"WORKER_KAFKA__GROUP_PROTOCOL": "consumer"},
 }
 

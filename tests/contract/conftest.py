@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kafka_env import KafkaEnv
 from tests.proxy import Network, Proxy, proxied_broker
-from tests.scene import Scene
 from tests.small_models import options
 from tests.worker_process import Start, workers
 from worker.classifier import Classifier, load
@@ -23,9 +23,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def scene(bootstrap_servers: str) -> Scene:
+def scene(bootstrap_servers: str) -> KafkaEnv:
     """One input topic of three partitions, and the outputs' of as many."""
-    made = Scene(bootstrap_servers, "demo")
+    made = KafkaEnv(bootstrap_servers, "demo")
     made.create()
     return made
 
@@ -53,8 +53,8 @@ def proxy(proxied: Proxied) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def proxied_scene(proxied: Proxied) -> Scene:
+def proxied_scene(proxied: Proxied) -> KafkaEnv:
     """Topics of one partition; the test's own clients go around the proxy."""
-    made = Scene(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    made = KafkaEnv(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
     made.create()
     return made

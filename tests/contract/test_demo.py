@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from worker.commands.demo import trial
-from worker.commands.demo.play import TrialFailed
-from worker.errors import ExitCode, KafkaRefused
+from worker.commands.demo import command
+from worker.commands.demo.scenario import ScenarioError
+from worker.errors import ExitCode, KafkaFatalError
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -87,13 +87,13 @@ def test_nothing_outlives_a_trial_that_is_stopped(home: Path, temporary: Path, n
 def test_a_worker_that_fails_shows_the_end_of_its_log(
     bootstrap_servers: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(trial.ELSEWHERE, bootstrap_servers)
-    broken = {**trial.SETTINGS, "WORKER_MODEL__PATH": str(tmp_path / "no-such-model")}
+    monkeypatch.setenv(command.ELSEWHERE, bootstrap_servers)
+    broken = {**command.SETTINGS, "WORKER_MODEL__PATH": str(tmp_path / "no-such-model")}
     with (
-        trial.cluster(lambda _sentence: None) as place,
-        pytest.raises(TrialFailed, match=r"(?s)worker-\d ended with exit code 4; its log ends:.*no-such-model"),
+        command.cluster(lambda _sentence: None) as place,
+        pytest.raises(ScenarioError, match=r"(?s)worker-\d ended with exit code 4; its log ends:.*no-such-model"),
     ):
-        trial.played(
+        command.played(
             place, tmp_path, [b"{}"], broken, console=Console(file=io.StringIO()), step=lambda _sentence: None
         )
     admin, deadline = AdminClient({"bootstrap.servers": bootstrap_servers}), time.monotonic() + END_S_MAX
@@ -105,6 +105,6 @@ def test_it_says_that_there_is_no_kafka_in_one_line(monkeypatch: pytest.MonkeyPa
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv(trial.ELSEWHERE, raising=False)
-    with pytest.raises(KafkaRefused, match=trial.ELSEWHERE), trial.cluster(lambda _line: None):
+    monkeypatch.delenv(command.ELSEWHERE, raising=False)
+    with pytest.raises(KafkaFatalError, match=command.ELSEWHERE), command.cluster(lambda _line: None):
         pass

@@ -13,8 +13,8 @@ import pytest
 from confluent_kafka import Producer
 from safetensors.numpy import load_file, save_file
 
+from tests.in_process_worker import owner
 from tests.kafka_tools import install_tools
-from tests.owner import owner
 from tests.pages import PAGES, ROOT, Fence, fences
 from worker.classifier import Classifier
 from worker.classifier.source import DEMO_MODEL

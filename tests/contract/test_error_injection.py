@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import pytest
 from confluent_kafka import KafkaError
 
+from tests.in_process_worker import InProcessWorker, owner
 from tests.kafka_answers import Api
-from tests.owner import Owner, owner
+from tests.kafka_env import KafkaEnv, chat
 from tests.proxy import Fate, Proxy, Rule
-from tests.scene import Scene, chat
 from worker.classifier import Classifier
-from worker.errors import ExitCode, KafkaRefused
+from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.transaction import Event
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -56,7 +56,7 @@ GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
 ]
 
 FENCED = "PRODUCER_FENCED INVALID_PRODUCER_EPOCH"
-RIVAL = "another live process uses the transactional id"
+FENCED = "another live process uses the transactional id"
 INSTANCE = "its own WORKER_KAFKA__GROUP_INSTANCE_ID"
 GROUP = "(WORKER_KAFKA__GROUP_ID)"
 TRANSACTIONAL_ID = "(WORKER_KAFKA__TRANSACTIONAL_ID)"
@@ -64,12 +64,12 @@ COMES_BACK = "fatal errors of the producer come back"
 TOPICS = "WRITE on the verdict, alert and dead-letter topics ("
 
 STOPS = [
-    (RIVAL, Api.INIT_PRODUCER_ID, Fate.REWRITTEN, "PRODUCER_FENCED"),
-    (RIVAL, Api.PRODUCE, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
-    (RIVAL, Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
-    (RIVAL, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, FENCED),
-    (RIVAL, Api.END_TXN, Fate.REWRITTEN, "PRODUCER_FENCED"),
-    (RIVAL, Api.END_TXN, Fate.REFUSED, "INVALID_PRODUCER_EPOCH"),
+    (FENCED, Api.INIT_PRODUCER_ID, Fate.REWRITTEN, "PRODUCER_FENCED"),
+    (FENCED, Api.PRODUCE, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
+    (FENCED, Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
+    (FENCED, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, FENCED),
+    (FENCED, Api.END_TXN, Fate.REWRITTEN, "PRODUCER_FENCED"),
+    (FENCED, Api.END_TXN, Fate.REFUSED, "INVALID_PRODUCER_EPOCH"),
     (INSTANCE, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "FENCED_INSTANCE_ID"),
     (GROUP, Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "GROUP_AUTHORIZATION_FAILED"),
     (GROUP, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "GROUP_AUTHORIZATION_FAILED"),
@@ -82,12 +82,12 @@ STOPS = [
 
 
 @pytest.fixture
-def scene(proxied_scene: Scene) -> Scene:
+def scene(proxied_scene: KafkaEnv) -> KafkaEnv:
     return proxied_scene
 
 
 @pytest.fixture
-def environ(scene: Scene, proxy: Proxy) -> dict[str, str]:
+def environ(scene: KafkaEnv, proxy: Proxy) -> dict[str, str]:
     return scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=IMPATIENT)
 
 
@@ -95,7 +95,7 @@ def rule(api: Api, fate: Fate, code: str) -> Rule:
     return Rule(api, fate, getattr(KafkaError, code))
 
 
-def turn_until_caught_up(worker: Owner, scene: Scene) -> None:
+def turn_until_caught_up(worker: InProcessWorker, scene: KafkaEnv) -> None:
     worker.turn_until(lambda: scene.committed().items() >= scene.input_ends().items())
 
 
@@ -111,7 +111,7 @@ def test_a_worker_goes_on_after(
     *,
     events: list[Event],
     rule: Rule,
-    scene: Scene,
+    scene: KafkaEnv,
     proxy: Proxy,
     environ: Mapping[str, str],
     classifier: Classifier,
@@ -136,7 +136,7 @@ def test_a_worker_goes_on_after(
 
 @pytest.mark.parametrize("code", RETRIED.split())
 def test_a_worker_whose_producer_is_not_let_in_at_once_tries_again(
-    code: str, scene: Scene, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
+    code: str, scene: KafkaEnv, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
 ) -> None:
     proxy.rules = [rule(Api.INIT_PRODUCER_ID, Fate.REWRITTEN, code)]
     scene.send([chat("message")])
@@ -156,7 +156,7 @@ def test_a_worker_whose_producer_is_not_let_in_at_once_tries_again(
     ],
 )
 def test_a_worker_ends_and_says_why_and_the_next_one_goes_on_after(
-    *, words: str, rule: Rule, scene: Scene, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
+    *, words: str, rule: Rule, scene: KafkaEnv, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
 ) -> None:
     scene.send([chat("before")])
     with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
@@ -164,7 +164,7 @@ def test_a_worker_ends_and_says_why_and_the_next_one_goes_on_after(
             worker.turn_until_judged(1)
         proxy.rules = 5 * [rule]
         scene.send([chat("in the middle")])
-        with pytest.raises(KafkaRefused) as refusal:
+        with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(2)
         proxy.rules = []
     assert refusal.value.exit_code is ExitCode.KAFKA

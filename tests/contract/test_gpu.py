@@ -21,7 +21,7 @@ FORBIDDEN = (
     "hypothesis",
     "rich",
     "worker.loop",
-    "tests.scene",
+    "tests.kafka_env",
 )
 
 

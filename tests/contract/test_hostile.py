@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.hostile import HUGE_PIECES, MEGABYTE, Case, cases, huge
-from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.worker_process import Start, WorkerProcess
 from worker.records import Headers, Topic
 
@@ -28,8 +28,8 @@ ANY_SHARE = {"DEAD_LETTER__INPUT_SHARE_MAX": "1", "DEAD_LETTER__MODEL_SHARE_MAX"
 
 
 @pytest.fixture
-def scene(bootstrap_servers: str) -> Scene:
-    made = Scene(bootstrap_servers, "demo", inputs=(2,), partitions=2)
+def scene(bootstrap_servers: str) -> KafkaEnv:
+    made = KafkaEnv(bootstrap_servers, "demo", inputs=(2,), partitions=2)
     [topic] = made.inputs
     # Made here with all this: a change would not be in force at once.
     admin = AdminClient(made.client)
@@ -58,7 +58,7 @@ def memory_bytes(worker: WorkerProcess, name: str) -> int:
     return int(kilobytes) * 1024
 
 
-def test_a_worker_answers_whatever_comes_and_its_memory_is_bounded(scene: Scene, start: Start) -> None:
+def test_a_worker_answers_whatever_comes_and_its_memory_is_bounded(scene: KafkaEnv, start: Start) -> None:
     [topic] = scene.inputs
     producer = Producer({**scene.client, "message.max.bytes": 20 * MEGABYTE})
     sent: dict[tuple[int | None, int | None], Case] = {}
@@ -100,7 +100,7 @@ def test_a_worker_answers_whatever_comes_and_its_memory_is_bounded(scene: Scene,
     assert {case.value for case in sent.values()} <= {None}
 
 
-def test_headers_that_cannot_be_read_cost_neither_the_message_nor_the_worker(scene: Scene, start: Start) -> None:
+def test_headers_that_cannot_be_read_cost_neither_the_message_nor_the_worker(scene: KafkaEnv, start: Start) -> None:
     [topic] = scene.inputs
     scene.send([chat("one of many")] * 100)  # the interpreter has its short cuts by then
     for value in (chat("hello"), b"no JSON"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scene import Scene, chat
+from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess
 from worker.errors import ExitCode
 
@@ -43,7 +43,7 @@ HUNG = {
 
 @pytest.mark.parametrize("thread", HUNG)
 def test_a_worker_of_which_a_thread_hangs_ends_and_the_next_one_judges_its_messages(
-    scene: Scene, start: Start, tmp_path: Path, thread: str
+    scene: KafkaEnv, start: Start, tmp_path: Path, thread: str
 ) -> None:
     work, code = HUNG[thread]
     scene.send([chat(f"message {number}") for number in range(100)])

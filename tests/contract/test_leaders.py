@@ -9,14 +9,14 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from tests.owner import owner
+from tests.in_process_worker import owner
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.proxy import Network, Proxy
-from tests.scene import KAFKA_S_MAX, Scene, chat
 from worker.classifier import Classifier
 from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.kafka.ownership import Ownership, Reset
-from worker.kafka.partition_monitor import Ends, Survey
-from worker.kafka.start_offsets import Starts
+from worker.kafka.partition_monitor import EndOffsetQuery, EndOffsets
+from worker.kafka.start_offsets import StartOffsets
 from worker.records import Partition, Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -33,16 +33,16 @@ def brokers() -> Iterator[Broker]:
         yield three
 
 
-def spread(brokers: Broker) -> Scene:
+def spread(brokers: Broker) -> KafkaEnv:
     """An input topic with a partition on each node, without replicas; the outputs have three."""
-    scene = Scene(brokers.bootstrap_servers, "demo")
+    scene = KafkaEnv(brokers.bootstrap_servers, "demo")
     [topic] = scene.inputs
     scene.create(without=[topic])
     scene.spread([1, 2, 3])
     return scene
 
 
-def produce(scene: Scene, name: str, each: int) -> None:
+def produce(scene: KafkaEnv, name: str, each: int) -> None:
     producer = Producer(scene.client)
     for number in range(3 * each):
         key = f"{name}-{number % 3}-{number // 3}"
@@ -100,10 +100,12 @@ def test_a_topic_created_again_with_a_younger_leader_epoch_is_read_at_once(
 
 @pytest.mark.parametrize("one_way_ms", [600])
 def test_starts_are_found_over_a_link_whose_round_trip_is_longer_than_a_second(
-    one_way_ms: int, proxied_scene: Scene, proxy: Proxy
+    one_way_ms: int, proxied_scene: KafkaEnv, proxy: Proxy
 ) -> None:
     partition = Partition(next(iter(proxied_scene.inputs)), 0)
-    starts = Starts({"bootstrap.servers": proxy.address}, group_id=proxied_scene.group, reset=Reset(time_ms=0))
+    starts = StartOffsets(
+        {"bootstrap.servers": proxy.address}, group_id=proxied_scene.group, reset=Reset(time_ms=0)
+    )
     proxy.network = Network(delay_ms=one_way_ms)
     deadline = time.monotonic() + 60
     longest_s = 0.0
@@ -119,17 +121,17 @@ def test_starts_are_found_over_a_link_whose_round_trip_is_longer_than_a_second(
 
 
 def test_the_ends_of_partitions_are_known_over_a_link_whose_round_trip_takes_three_seconds(
-    proxied_scene: Scene, proxy: Proxy
+    proxied_scene: KafkaEnv, proxy: Proxy
 ) -> None:
     partition, owned = Partition(next(iter(proxied_scene.inputs)), 0), Ownership()
     owned.place({partition: 0})
-    survey = Survey({"bootstrap.servers": proxy.address}, every_ms=100)
+    survey = EndOffsetQuery({"bootstrap.servers": proxy.address}, every_ms=100)
     proxy.network = Network(delay_ms=1_500)
     deadline = time.monotonic() + 60
-    ends: dict[Partition, Ends] = {}
+    ends: dict[Partition, EndOffsets] = {}
     while not ends:
         assert time.monotonic() < deadline
         ends = survey.ends(time.monotonic_ns() // 1_000_000, owned) or {}
         time.sleep(0.01)
     proxy.network = Network()
-    assert ends == {partition: Ends(stable=0, high=0)}
+    assert ends == {partition: EndOffsets(last_stable_offset=0, high_watermark=0)}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.heavy import HEAVY, MEGABYTE
+from tests.kafka_env import KafkaEnv
 from tests.memory import peak_above_idle, tiny_model
-from tests.scene import Scene
 from tests.worker_process import Start
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -18,7 +18,7 @@ FAMILIES = ("emoji", "one emoji and letters", "lone surrogates", "combining mark
 def test_64_megabytes_of_the_most_expensive_messages_take_at_most_400(
     bootstrap_servers: str, start: Start, tmp_path: Path
 ) -> None:
-    scene = Scene(bootstrap_servers, str(tiny_model(tmp_path / "model")), inputs=(4,), partitions=4)
+    scene = KafkaEnv(bootstrap_servers, str(tiny_model(tmp_path / "model")), inputs=(4,), partitions=4)
     peak = peak_above_idle(scene, start, [HEAVY[name] for name in FAMILIES], 72)
     assert peak.above_bytes < 400 * MEGABYTE, peak
     ledger = scene.ledger()

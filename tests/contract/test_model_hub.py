@@ -26,7 +26,7 @@ import json, sys
 from pathlib import Path
 from tests.small_models import options
 from worker.classifier import fetch, load
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 for step in json.load(sys.stdin):
     said = []
@@ -46,7 +46,7 @@ for step in json.load(sys.stdin):
                 "fallbacks": loaded.fallbacks,
                 "tokens": len(encoded.tokens),
             }))
-    except ModelBroken as error:
+    except ModelError as error:
         print(json.dumps({"refused": str(error)}))
 """
 

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.in_process_worker import InProcessWorker, owner
 from tests.kafka_answers import Api
-from tests.owner import Owner, owner
+from tests.kafka_env import KafkaEnv, chat
 from tests.proxy import Fate, Network, Proxy, Rule
-from tests.scene import Scene, chat
 from tests.worker_process import Start
 from worker.classifier import Classifier
-from worker.errors import ExitCode, Protected
+from worker.errors import DataProtectionError, ExitCode
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -29,19 +29,19 @@ STALE_EPOCH = 47  # INVALID_PRODUCER_EPOCH: the broker has refused it
 
 
 @pytest.fixture
-def scene(proxied_scene: Scene) -> Scene:
+def scene(proxied_scene: KafkaEnv) -> KafkaEnv:
     return proxied_scene
 
 
-def behind(proxy: Proxy, scene: Scene, **changes: str) -> dict[str, str]:
+def behind(proxy: Proxy, scene: KafkaEnv, **changes: str) -> dict[str, str]:
     return scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=IMPATIENT, **changes)
 
 
-def caught_up(scene: Scene) -> bool:
+def caught_up(scene: KafkaEnv) -> bool:
     return scene.committed().items() >= scene.input_ends().items()
 
 
-def assert_clean(scene: Scene) -> None:
+def assert_clean(scene: KafkaEnv) -> None:
     ledger = scene.ledger()
     assert ledger.clean, (str(ledger), ledger.examples)
     assert ledger.verdicts == ledger.inputs > 0
@@ -66,7 +66,7 @@ def weather(proxy: Proxy, network: Network, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def busy_worker(environ: Mapping[str, str], scene: Scene, classifier: Classifier) -> Iterator[Owner]:
+def busy_worker(environ: Mapping[str, str], scene: KafkaEnv, classifier: Classifier) -> Iterator[InProcessWorker]:
     """In the middle of many small transactions."""
     small = {"WORKER_BATCH__RECORDS_MAX": "5", "WORKER_BATCH__COMMIT_MS_MAX": "0"}
     with owner({**environ, **small}, classifier, survey_ms=NEVER_MS) as worker:
@@ -78,7 +78,7 @@ def busy_worker(environ: Mapping[str, str], scene: Scene, classifier: Classifier
 # ---- all connections ---------------------------------------------------------------------------------------------
 
 
-def test_a_slow_network_costs_time_and_nothing_else(scene: Scene, proxy: Proxy, classifier: Classifier) -> None:
+def test_a_slow_network_costs_time_and_nothing_else(scene: KafkaEnv, proxy: Proxy, classifier: Classifier) -> None:
     with busy_worker(behind(proxy, scene), scene, classifier) as worker:
         proxy.network = Network(delay_ms=200)
         worker.turn_until_judged(worker.loop.tally.records + 5)
@@ -97,7 +97,7 @@ def test_a_slow_network_costs_time_and_nothing_else(scene: Scene, proxy: Proxy, 
     ],
 )
 def test_a_worker_goes_on_after_the_network_was_away(
-    network: Network, scene: Scene, proxy: Proxy, classifier: Classifier
+    network: Network, scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     with busy_worker(behind(proxy, scene), scene, classifier) as worker:
         with weather(proxy, network, 2):
@@ -111,7 +111,7 @@ def test_a_worker_goes_on_after_the_network_was_away(
 
 
 def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_connections(
-    scene: Scene, proxy: Proxy, classifier: Classifier
+    scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     """The producer alone is idle; a client that closes the connection first never writes into the void."""
     properties = json.dumps({"consumer.fetch.wait.max.ms": "50", **IDLE})
@@ -149,7 +149,7 @@ def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_conn
     ids=lambda one: one.name,
 )
 def test_a_worker_goes_on_after_the_network_has_lost(
-    api: Api, fate: Fate, scene: Scene, proxy: Proxy, classifier: Classifier
+    api: Api, fate: Fate, scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     with owner(behind(proxy, scene, **HURRIED), classifier, survey_ms=NEVER_MS) as worker:
         scene.send([chat("before")])
@@ -166,7 +166,7 @@ def test_a_worker_goes_on_after_the_network_has_lost(
 
 
 def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
-    scene: Scene, proxy: Proxy, classifier: Classifier
+    scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     with owner(behind(proxy, scene), classifier, survey_ms=100, stall_ms=500) as worker:
         scene.send([chat("before")])
@@ -174,7 +174,9 @@ def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
         proxy.rules = swallowed = [Rule(Api.FETCH, Fate.SWALLOWED)] * 1000
         worker.turn_until(lambda: len(swallowed) < 1000)  # what was asked before has been answered
         scene.send([chat("after")])
-        with pytest.raises(Protected, match=r"\[0\] does not move, and joining the group again") as refusal:
+        with pytest.raises(
+            DataProtectionError, match=r"\[0\] does not move, and joining the group again"
+        ) as refusal:
             worker.turn_until_judged(2)
         proxy.rules = []
     assert refusal.value.exit_code is ExitCode.PROTECTED
@@ -193,7 +195,7 @@ def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
 @pytest.mark.parametrize("api", [Api.END_TXN, Api.TXN_OFFSET_COMMIT], ids=lambda api: api.name)
 @pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
 def test_what_arrives_late_does_not_touch_the_next_transaction(
-    api: Api, call: str, scene: Scene, proxy: Proxy, classifier: Classifier
+    api: Api, call: str, scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     due: set[str] = set()
     codes: list[int] = []
@@ -225,7 +227,7 @@ def test_what_arrives_late_does_not_touch_the_next_transaction(
 
 
 def test_a_worker_that_is_told_to_stop_while_the_network_is_silent_ends_soon_and_the_next_one_goes_on(
-    scene: Scene, proxy: Proxy, start: Start
+    scene: KafkaEnv, proxy: Proxy, start: Start
 ) -> None:
     environ = behind(
         proxy, scene, KAFKA__GROUP_INSTANCE_ID=scene.group

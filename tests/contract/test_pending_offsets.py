@@ -5,9 +5,9 @@ import logging
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from tests.owner import owner
+from tests.in_process_worker import owner
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.proxy import Network, Proxy
-from tests.scene import KAFKA_S_MAX, Scene, chat
 from worker.classifier import Classifier
 from worker.kafka.offset_queries import OffsetQueries
 from worker.records import Partition
@@ -18,7 +18,7 @@ CAUSE = "another producer's open transaction holds them"
 
 
 @pytest.fixture
-def dead(scene: Scene) -> Producer:
+def dead(scene: KafkaEnv) -> Producer:
     """The producer of a worker that was killed: its transaction holds an offset of partition 0."""
     [topic] = scene.inputs
     producer = Producer(
@@ -34,7 +34,7 @@ def dead(scene: Scene) -> Producer:
 
 
 def test_the_log_names_the_partitions_and_the_cause_until_the_transaction_ends(
-    scene: Scene, dead: Producer, classifier: Classifier, caplog: pytest.LogCaptureFixture
+    scene: KafkaEnv, dead: Producer, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     [topic] = scene.inputs
     scene.send([chat("message")] * 6)
@@ -50,7 +50,7 @@ def test_the_log_names_the_partitions_and_the_cause_until_the_transaction_ends(
     assert scene.ledger().clean
 
 
-def test_a_coordinator_that_does_not_answer_is_another_cause(proxied_scene: Scene, proxy: Proxy) -> None:
+def test_a_coordinator_that_does_not_answer_is_another_cause(proxied_scene: KafkaEnv, proxy: Proxy) -> None:
     partition = Partition(next(iter(proxied_scene.inputs)), 0)
     queries = OffsetQueries({"bootstrap.servers": proxy.address}, group_id=proxied_scene.group)
     assert queries.committed([partition]).result(60)[0].error is None

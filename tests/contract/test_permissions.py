@@ -7,11 +7,11 @@ from confluent_kafka.admin import AclBindingFilter, AdminClient  # type: ignore[
 
 from tests.acls import binding, documented, grant
 from tests.conftest import SecuredKafka, login
-from tests.owner import owner
-from tests.scene import Scene, chat
+from tests.in_process_worker import owner
+from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start
 from worker.classifier import Classifier
-from worker.errors import ExitCode, KafkaRefused
+from worker.errors import ExitCode, KafkaFatalError
 from worker.records import Topic
 
 pytestmark = pytest.mark.kafka
@@ -33,7 +33,7 @@ class Secured:
     """A scene on the Kafka with ACLs, and what its user ``worker`` may do there."""
 
     def __init__(self, kafka: SecuredKafka) -> None:
-        self.scene = Scene(kafka.scram, "demo", inputs=(1,), partitions=1, login=login("admin", "admin"))
+        self.scene = KafkaEnv(kafka.scram, "demo", inputs=(1,), partitions=1, login=login("admin", "admin"))
         self.scene.create()
         self.environ = self.scene.environ() | kafka.over_scram
         self._admin = AdminClient(self.scene.client)
@@ -62,7 +62,7 @@ def secured(secured_kafka: SecuredKafka) -> Secured:
     return Secured(secured_kafka)
 
 
-def names_what_to_grant(refusal: KafkaRefused, name: str) -> bool:
+def names_what_to_grant(refusal: KafkaFatalError, name: str) -> bool:
     return refusal.exit_code is ExitCode.KAFKA and all(words in str(refusal) for words in GRANTS[name])
 
 
@@ -88,7 +88,7 @@ def test_a_certificate_s_common_name_is_granted_the_same(
 def test_a_grant_that_is_missing_is_named(missing: str, secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS.keys() - {missing})
     secured.scene.send(OWED)
-    with owner(secured.environ, classifier) as worker, pytest.raises(KafkaRefused) as refusal:
+    with owner(secured.environ, classifier) as worker, pytest.raises(KafkaFatalError) as refusal:
         worker.turn_until_judged(2)
     assert names_what_to_grant(refusal.value, missing), refusal.value
     assert not secured.scene.read(*Topic)
@@ -102,7 +102,7 @@ def test_a_grant_that_is_taken_away_is_named(lost: str, secured: Secured, classi
         worker.turn_until_judged(2)
         secured.take_away(lost)
         secured.scene.send(OWED)
-        with pytest.raises(KafkaRefused) as refusal:
+        with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(4)
     assert names_what_to_grant(refusal.value, lost), refusal.value
     assert len(secured.scene.read(*Topic)) == 3
@@ -123,7 +123,7 @@ def test_a_broker_whose_certificate_nobody_vouches_for_is_refused_with_the_setti
 ) -> None:
     stranger = str(secured_kafka.certificates / "stranger.pem")
     environ = {**secured.environ, "WORKER_KAFKA__SSL_CA_LOCATION": stranger}
-    with owner(environ, classifier) as worker, pytest.raises(KafkaRefused, match="SSL_CA_LOCATION"):
+    with owner(environ, classifier) as worker, pytest.raises(KafkaFatalError, match="SSL_CA_LOCATION"):
         worker.turn_until_judged(1)
 
 
@@ -133,5 +133,5 @@ def test_a_worker_without_a_certificate_is_told_which_settings_give_it_one(
     environ = secured.scene.environ() | secured_kafka.over_mtls
     for name in ("WORKER_KAFKA__SSL_CERTIFICATE_LOCATION", "WORKER_KAFKA__SSL_KEY_LOCATION"):
         del environ[name]
-    with owner(environ, classifier) as worker, pytest.raises(KafkaRefused, match="SSL_CERTIFICATE_LOCATION"):
+    with owner(environ, classifier) as worker, pytest.raises(KafkaFatalError, match="SSL_CERTIFICATE_LOCATION"):
         worker.turn_until_judged(1)

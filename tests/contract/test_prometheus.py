@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests.kafka_env import KafkaEnv
 from tests.prometheus import JOB, ROOT, RULES, Prometheus, as_asked, running_prometheus, tool
-from tests.scene import Scene
 from tests.worker_process import Start, WorkerProcess
+from worker.commands.demo.command import MESSAGES
 from worker.commands.demo.node import free_ports
-from worker.commands.demo.trial import MESSAGES
 
 PORTIONS = 5
 WINDOW = "30s"
@@ -86,7 +86,7 @@ def wait_for_answers(running: Prometheus, worker: WorkerProcess, wanted: int) ->
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_every_query_finds_data_of_a_worker_that_moderates(
-    scene: Scene, start: Start, prometheus: tuple[Prometheus, int]
+    scene: KafkaEnv, start: Start, prometheus: tuple[Prometheus, int]
 ) -> None:
     running, port = prometheus
     environ = scene.environ(HEALTH__PORT=str(port), POLICY__THRESHOLD="0.5")

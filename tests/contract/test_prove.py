@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from worker.commands.demo.quota import set_fetch_quota
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -34,7 +34,7 @@ def test_a_proof_holds_and_leaves_nothing_behind(bootstrap_servers: str, tmp_pat
         KAFKA__BOOTSTRAP_SERVERS=bootstrap_servers,
         KAFKA__SESSION_TIMEOUT_MS="3000",
         KAFKA__TRANSACTION_TIMEOUT_MS="3000",
-        KAFKA__POLL_INTERVAL_MS_MAX="3000",
+        KAFKA__MAX_POLL_INTERVAL_MS="3000",
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "lost 0, doubled 0, out of order 0; faults " in ended.stdout
@@ -51,7 +51,7 @@ def test_a_broker_that_takes_no_quota_says_why(bootstrap_servers: str) -> None:
     host, port = bootstrap_servers.split(",", maxsplit=1)[0].rsplit(":", 1)
     set_fetch_quota((host, int(port)), "test-prove", 1000)
     set_fetch_quota((host, int(port)), "test-prove", None)
-    with pytest.raises(KafkaRefused, match=r"client id 'test-prove' can't be set: .+ \(error code \d+\)"):
+    with pytest.raises(KafkaFatalError, match=r"client id 'test-prove' can't be set: .+ \(error code \d+\)"):
         set_fetch_quota((host, int(port)), "test-prove", -1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scene import Scene, chat
+from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess, eventually, workers
 from worker.commands.demo.node import HOST, free_ports
 from worker.errors import ExitCode
@@ -22,8 +22,8 @@ GARBAGE = b"\x00\x01 no chat message"
 
 
 @pytest.fixture
-def scene(bootstrap_servers: str) -> Scene:
-    scene = Scene(bootstrap_servers, "demo", inputs=(PARTITIONS,), partitions=PARTITIONS)
+def scene(bootstrap_servers: str) -> KafkaEnv:
+    scene = KafkaEnv(bootstrap_servers, "demo", inputs=(PARTITIONS,), partitions=PARTITIONS)
     scene.create()
     return scene
 
@@ -34,16 +34,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield started
 
 
-def bad_partition(scene: Scene) -> Partition:
+def bad_partition(scene: KafkaEnv) -> Partition:
     return Partition(next(iter(scene.inputs)), BAD)
 
 
-def is_judged_but_for(scene: Scene, bad: Partition | None) -> bool:
+def is_judged_but_for(scene: KafkaEnv, bad: Partition | None) -> bool:
     committed = scene.committed()
     return all(committed.get(one, 0) == end for one, end in scene.input_ends().items() if one != bad)
 
 
-def wait_until_judged(scene: Scene, worker: WorkerProcess, *, but_for: Partition | None) -> None:
+def wait_until_judged(scene: KafkaEnv, worker: WorkerProcess, *, but_for: Partition | None) -> None:
     worker.wait_until(lambda: is_judged_but_for(scene, but_for))
 
 
@@ -55,9 +55,9 @@ def readyz(port: int) -> str:
         return str(unready.read().decode())
 
 
-@pytest.mark.parametrize("protocol", [{}, {"KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky"}])
+@pytest.mark.parametrize("protocol", [{}, {"KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "cooperative-sticky"}])
 def test_a_bad_producer_costs_its_partition_and_no_other_until_it_is_released(
-    scene: Scene, start: Start, protocol: dict[str, str]
+    scene: KafkaEnv, start: Start, protocol: dict[str, str]
 ) -> None:
     [port] = free_ports(1)
     for number in range(PARTITIONS):
@@ -81,7 +81,7 @@ def test_a_bad_producer_costs_its_partition_and_no_other_until_it_is_released(
 
 
 def test_a_partition_whose_last_messages_can_be_read_again_is_released_by_itself(
-    scene: Scene, start: Start
+    scene: KafkaEnv, start: Start
 ) -> None:
     scene.send_to(BAD, [GARBAGE] * 501)
     scene.send_to(0, [chat("one")])
@@ -96,7 +96,7 @@ def test_a_partition_whose_last_messages_can_be_read_again_is_released_by_itself
     assert len(scene.read(Topic.DEAD_LETTER)) == 501
 
 
-def test_two_workers_go_on_whoever_has_the_bad_partition(scene: Scene, start: Start) -> None:
+def test_two_workers_go_on_whoever_has_the_bad_partition(scene: KafkaEnv, start: Start) -> None:
     scene.send_to(BAD, [GARBAGE] * 100)
     running = [start(scene.environ(name)) for name in "ab"]
     eventually(
@@ -115,7 +115,7 @@ def test_two_workers_go_on_whoever_has_the_bad_partition(scene: Scene, start: St
     assert ledger.clean, ledger.examples
 
 
-def test_a_worker_all_of_whose_partitions_are_bad_ends_to_protect_data(scene: Scene, start: Start) -> None:
+def test_a_worker_all_of_whose_partitions_are_bad_ends_to_protect_data(scene: KafkaEnv, start: Start) -> None:
     for number in range(PARTITIONS):
         scene.send_to(number, [GARBAGE] * 100)
     worker = start(scene.environ())

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.in_process_worker import owner
+from tests.kafka_env import KafkaEnv, chat
 from tests.kafka_tools import install_tools
-from tests.owner import owner
-from tests.scene import Scene, chat
 from worker.classifier import Classifier
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SURVEY_MS = 100
 STALL_MS = 500
 
-Limited = Callable[[int, str], tuple[Scene, dict[str, str]]]
+Limited = Callable[[int, str], tuple[KafkaEnv, dict[str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def limited(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) ->
     tools = tmp_path_factory.mktemp("tools")
     install_tools(tools)
 
-    def limit(partitions: int, quota: str) -> tuple[Scene, dict[str, str]]:
-        scene = Scene(bootstrap_servers, "demo", inputs=(partitions,), partitions=2)
+    def limit(partitions: int, quota: str) -> tuple[KafkaEnv, dict[str, str]]:
+        scene = KafkaEnv(bootstrap_servers, "demo", inputs=(partitions,), partitions=2)
         scene.create()
         client_id = f"throttled-{scene.group}"
         configs = [str(tools / "kafka-configs.sh"), "--bootstrap-server", bootstrap_servers, "--alter"]
@@ -51,9 +51,9 @@ def test_a_fetch_quota_makes_a_worker_slow_and_is_no_stall(
     scene.send([chat("good morning " * 80)] * 480)
     with owner(environ, classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
         worker.turn_until(lambda: len(worker.session.partitions) == 12)
-        changes = worker.session.changes
+        invalidations = worker.session.invalidations
         worker.turn_until_judged(judged)
-        assert worker.session.changes == changes
+        assert worker.session.invalidations == invalidations
         assert worker.session.throttled_s["consumer"] > 1
     assert [line for line in caplog.messages if "throttles this consumer" in line and scene.group in line]
     assert scene.ledger().doubled == 0

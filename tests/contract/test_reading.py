@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from worker.commands.demo.reading import read_topics
 from worker.commands.ledger import Input, Seen, audit
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.records import Partition, Topic
 
 pytestmark = pytest.mark.kafka
@@ -110,7 +110,7 @@ def test_an_open_transaction_is_waited_for_since_what_stands_behind_it_is_not_lo
     with world.transaction("b") as quick:
         world.verdict(quick, 1)
     quick.commit_transaction(30)
-    with pytest.raises(KafkaRefused, match=r"still open on test-.*verdicts\[0\]"):
+    with pytest.raises(KafkaFatalError, match=r"still open on test-.*verdicts\[0\]"):
         world.read(silence_ms_max=0)
     ending = threading.Timer(0.5, slow.commit_transaction, [30])
     ending.start()
@@ -130,5 +130,5 @@ def test_a_record_that_is_not_ours_is_foreign(world: World, value: bytes | None)
 
 
 def test_a_topic_that_is_not_there_is_named(world: World) -> None:
-    with pytest.raises(KafkaRefused, match="no-such-topic"):
+    with pytest.raises(KafkaFatalError, match="no-such-topic"):
         read_topics(world.client, inputs=["no-such-topic"], outputs=world.outputs)

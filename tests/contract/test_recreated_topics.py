@@ -8,10 +8,10 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # theirs to export
 
-from tests.owner import Owner, owner
-from tests.scene import KAFKA_S_MAX, Scene, chat
+from tests.in_process_worker import InProcessWorker, owner
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from worker.classifier import Classifier
-from worker.errors import Protected
+from worker.errors import DataProtectionError
 from worker.records import Topic
 
 pytestmark = pytest.mark.kafka
@@ -19,19 +19,19 @@ pytestmark = pytest.mark.kafka
 OLD, NEW = 500, 800
 GROUPS = {
     "roundrobin": {},
-    "cooperative-sticky": {"KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky"},
+    "cooperative-sticky": {"KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "cooperative-sticky"},
     "consumer": {"KAFKA__GROUP_PROTOCOL": "consumer"},
 }
 
 
 @pytest.fixture
-def scene(bootstrap_servers: str) -> Scene:
-    made = Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1)
+def scene(bootstrap_servers: str) -> KafkaEnv:
+    made = KafkaEnv(bootstrap_servers, "demo", inputs=(1,), partitions=1)
     made.create()
     return made
 
 
-def produce(scene: Scene, name: str, count: int) -> None:
+def produce(scene: KafkaEnv, name: str, count: int) -> None:
     """Sends messages with the keys ``name-0``, ``name-1`` and so on, by a client that knows no earlier topic."""
     producer = Producer(scene.client)
     for number in range(count):
@@ -39,12 +39,12 @@ def produce(scene: Scene, name: str, count: int) -> None:
     assert producer.flush(KAFKA_S_MAX) == 0
 
 
-def delete(scene: Scene) -> None:
+def delete(scene: KafkaEnv) -> None:
     admin = AdminClient(scene.client)
     admin.delete_topics(list(scene.inputs))[next(iter(scene.inputs))].result(KAFKA_S_MAX)
 
 
-def create(scene: Scene) -> None:
+def create(scene: KafkaEnv) -> None:
     """Creates the topic as soon as the brokers have forgotten the old one."""
     topic, partitions = next(iter(scene.inputs.items()))
     admin = AdminClient(scene.client)
@@ -58,17 +58,17 @@ def create(scene: Scene) -> None:
             return
 
 
-def judged(scene: Scene) -> Counter[str]:
+def judged(scene: KafkaEnv) -> Counter[str]:
     """How often each message has a verdict, by its key."""
     return Counter((message.key() or b"").decode() for message in scene.read(Topic.VERDICT))
 
 
-def turning(worker: Owner, seconds: float) -> None:
+def turning(worker: InProcessWorker, seconds: float) -> None:
     until = time.monotonic() + seconds
     worker.turn_until(lambda: time.monotonic() >= until)
 
 
-def assert_each_judged_once(scene: Scene) -> None:
+def assert_each_judged_once(scene: KafkaEnv) -> None:
     expected = Counter([f"old-{number}" for number in range(OLD)] + [f"new-{number}" for number in range(NEW)])
     found = judged(scene)
     assert found == expected, (len(expected - found), "missing", len(found - expected), "doubled")
@@ -77,7 +77,7 @@ def assert_each_judged_once(scene: Scene) -> None:
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("gap_s", [0, 0.2, 1, 5])
 def test_each_message_of_the_new_log_is_judged_once(
-    gap_s: float, group: str, scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+    gap_s: float, group: str, scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ = scene.environ(POLICY__THRESHOLD="1", **GROUPS[group])
     with caplog.at_level(logging.INFO), owner(environ, classifier) as worker:
@@ -93,7 +93,7 @@ def test_each_message_of_the_new_log_is_judged_once(
 
 
 def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down(
-    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+    scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ, admin = scene.environ(POLICY__THRESHOLD="1"), AdminClient(scene.client)
     with owner(environ, classifier) as worker:
@@ -114,7 +114,7 @@ def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down
 
 
 def test_where_no_start_is_to_be_chosen_a_topic_created_again_ends_the_worker(
-    scene: Scene, classifier: Classifier
+    scene: KafkaEnv, classifier: Classifier
 ) -> None:
     produce(scene, "old", 1)
     with owner(scene.environ(), classifier) as worker:
@@ -124,5 +124,7 @@ def test_where_no_start_is_to_be_chosen_a_topic_created_again_ends_the_worker(
         delete(scene)
         create(scene)
         produce(scene, "new", 2)
-        with pytest.raises(Protected, match=r"the topic was deleted and created again: its id was .* and is "):
+        with pytest.raises(
+            DataProtectionError, match=r"the topic was deleted and created again: its id was .* and is "
+        ):
             turning(worker, 60)

@@ -10,14 +10,14 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.in_process_worker import InProcessWorker, owner
 from tests.kafka_answers import Api
-from tests.owner import Owner, owner
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.proxy import Fate, Network, Proxy, Rule
-from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
 from tests.worker_process import Start
 from worker.classifier import Classifier
 from worker.commands.demo.broker import running_broker
-from worker.errors import ExitCode, KafkaRefused
+from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.publisher import Publisher
 from worker.kafka.transaction import Event
 from worker.records import Topic
@@ -37,9 +37,9 @@ OLD = Network(delay_ms=250)
 OLDEST_MS = "150"
 
 
-def made(servers: str, **configs: Mapping[str, str]) -> Scene:
+def made(servers: str, **configs: Mapping[str, str]) -> KafkaEnv:
     """Topics of one partition; ``configs`` by the output topic's name in ``Topic``."""
-    scene = Scene(servers, "demo", inputs=(1,), partitions=1)
+    scene = KafkaEnv(servers, "demo", inputs=(1,), partitions=1)
     admin = AdminClient(scene.client)
     for name, config in configs.items():
         topic = scene.outputs[Topic[name]]
@@ -48,10 +48,10 @@ def made(servers: str, **configs: Mapping[str, str]) -> Scene:
     return scene
 
 
-def ends(scene: Scene, classifier: Classifier) -> str:
+def ends(scene: KafkaEnv, classifier: Classifier) -> str:
     """Turns until the worker ends; gives its last words. Nothing is committed but starts."""
     with owner({**scene.environ(), **CALM}, classifier, survey_ms=NEVER_MS) as worker:
-        with pytest.raises(KafkaRefused) as refusal:
+        with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(1)
         assert worker.loop.tally.rewinds < 20
     assert refusal.value.exit_code is ExitCode.KAFKA
@@ -96,7 +96,7 @@ def test_a_dead_letter_topic_that_refuses_ends_the_worker_which_names_it(
     assert scene.outputs[Topic.DEAD_LETTER] in ends(scene, classifier)
 
 
-def go_on_for_ever(scene: Scene, worker: Owner) -> None:
+def go_on_for_ever(scene: KafkaEnv, worker: InProcessWorker) -> None:
     for number in count(1):
         scene.send([chat(f"message {number}")])
         worker.turn_until_judged(number + 1)
@@ -111,7 +111,7 @@ def test_a_topic_that_is_compacted_while_the_worker_runs_costs_no_message(
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         scene.configure(Topic.VERDICT, "cleanup.policy", "compact")
-        with pytest.raises(KafkaRefused, match=r"cleanup\.policy=delete"):
+        with pytest.raises(KafkaFatalError, match=r"cleanup\.policy=delete"):
             go_on_for_ever(scene, worker)  # a change is in force after a while
     scene.configure(Topic.VERDICT, "cleanup.policy", "delete")
     with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
@@ -122,7 +122,7 @@ def test_a_topic_that_is_compacted_while_the_worker_runs_costs_no_message(
 
 
 def test_one_record_among_accepted_ones_is_a_dead_letter(
-    proxied_scene: Scene, proxy: Proxy, classifier: Classifier
+    proxied_scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     # The broker's answers are rewritten: Apache Kafka itself refuses no verdict for what is in it.
     scene = proxied_scene
@@ -146,7 +146,7 @@ def test_one_record_among_accepted_ones_is_a_dead_letter(
 
 
 def test_a_wrong_clock_backs_off_names_topic_and_reason_and_is_over_by_itself(
-    proxied_scene: Scene, proxy: Proxy, start: Start
+    proxied_scene: KafkaEnv, proxy: Proxy, start: Start
 ) -> None:
     scene = proxied_scene
     worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM})
@@ -174,7 +174,7 @@ def test_a_wrong_clock_backs_off_names_topic_and_reason_and_is_over_by_itself(
 
 
 def test_a_signal_during_the_back_off_ends_the_worker_soon(
-    proxied_scene: Scene, proxy: Proxy, start: Start
+    proxied_scene: KafkaEnv, proxy: Proxy, start: Start
 ) -> None:
     scene = proxied_scene
     scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", OLDEST_MS)
@@ -220,7 +220,7 @@ def test_the_first_message_after_the_transactional_id_has_expired_is_judged_with
 
 
 def test_more_expiries_than_fatal_errors_are_allowed_do_not_end_the_worker(
-    proxied_scene: Scene, proxy: Proxy, classifier: Classifier
+    proxied_scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     scene = proxied_scene
     with owner(scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), classifier, survey_ms=NEVER_MS) as worker:
@@ -237,13 +237,17 @@ def test_more_expiries_than_fatal_errors_are_allowed_do_not_end_the_worker(
 
 
 def test_the_output_topics_are_learned_over_a_slow_link_and_the_owner_is_not_held(
-    proxied_scene: Scene, proxy: Proxy
+    proxied_scene: KafkaEnv, proxy: Proxy
 ) -> None:
     environ = proxied_scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address)
     options = session_options(load_settings(environ, {Need.KAFKA}).settings).publisher
     proxy.network = SLOW
     publisher = Publisher(
-        options, clock=monotonic_ms, watch=lambda _: nullcontext(), heard=lambda _: None, throttled=lambda _: None
+        options,
+        clock=monotonic_ms,
+        watch=lambda _: nullcontext(),
+        on_error=lambda _: None,
+        on_throttle=lambda _: None,
     )
     longest_ms, deadline_ms = 0, monotonic_ms() + 60_000
     while not publisher.ready():
@@ -255,7 +259,7 @@ def test_the_output_topics_are_learned_over_a_slow_link_and_the_owner_is_not_hel
 
 
 def test_transactions_over_a_slow_link_cost_no_rewind_and_at_most_one_producer(
-    proxied_scene: Scene, proxy: Proxy, classifier: Classifier
+    proxied_scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     scene = proxied_scene
     environ = scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__SESSION_TIMEOUT_MS="30000")

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.owner import owner
+from tests.in_process_worker import owner
+from tests.kafka_env import KafkaEnv
 from tests.pages import ROOT
 from tests.proxy import Network, Proxy
-from tests.scene import Scene
 from worker.classifier import Classifier
 from worker.commands.demo.broker import Broker
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.records import Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -34,22 +34,22 @@ def run(command: str, environ: dict[str, str], folder: Path) -> subprocess.Compl
     )
 
 
-def one_partition(proxied: tuple[Broker, Proxy], proxy: Proxy) -> tuple[Scene, dict[str, str]]:
+def one_partition(proxied: tuple[Broker, Proxy], proxy: Proxy) -> tuple[KafkaEnv, dict[str, str]]:
     """A scene whose topics the test makes around the proxy, and the settings of commands that go through it."""
-    scene = Scene(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    scene = KafkaEnv(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
     return scene, scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address)
 
 
-def put_a_foreign_letter(scene: Scene) -> None:
+def put_a_foreign_letter(scene: KafkaEnv) -> None:
     producer = Producer(scene.client)
     producer.produce(scene.outputs[Topic.DEAD_LETTER], b"somebody's")
     assert producer.flush(10) == 0
 
 
-def end_for_a_missing_topic(scene: Scene, environ: dict[str, str], classifier: Classifier) -> None:
+def end_for_a_missing_topic(scene: KafkaEnv, environ: dict[str, str], classifier: Classifier) -> None:
     [topic] = scene.inputs
     with owner(environ, classifier) as worker:
-        with pytest.raises(KafkaRefused, match=rf"{topic}' is not there") as refusal:
+        with pytest.raises(KafkaFatalError, match=rf"{topic}' is not there") as refusal:
             worker.turn_until(lambda: False, seconds_max=60)
         assert f"WORKER_KAFKA__INPUT_TOPICS ({topic})" in str(refusal.value)
 

@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import Producer
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.otlp_receiver import Receiver, attributes_of, otlp_receiver
-from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
 from tests.worker_process import Start, workers
 from worker.commands.demo.node import free_ports
 from worker.moderation.policy import Policy
@@ -52,7 +52,7 @@ def traceparent(number: int) -> str:
 class Run:
     """A worker that has judged everything and has been drained, and all that was said of it."""
 
-    scene: Scene
+    scene: KafkaEnv
     receiver: Receiver
     scraped: str
     said: str
@@ -73,7 +73,7 @@ def number(point: NumberDataPoint) -> float:
     return point.as_int or point.as_double
 
 
-def send_all_kinds(scene: Scene) -> None:
+def send_all_kinds(scene: KafkaEnv) -> None:
     """Calm and flagged, unreadable ones, a tombstone, and some with a trace of their own."""
     scene.send([chat(f"{UNHEARD_WORD} number {n}") for n in range(300)] + [*BAD, None])
     scene.send([chat("you are so bad at this game, go away"), chat("how can i sell counterfeit money")])
@@ -87,7 +87,7 @@ def send_all_kinds(scene: Scene) -> None:
 
 @pytest.fixture(scope="module")
 def run(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    scene = Scene(bootstrap_servers, "demo")
+    scene = KafkaEnv(bootstrap_servers, "demo")
     scene.create()
     send_all_kinds(scene)
     [port] = free_ports(1)
@@ -232,7 +232,7 @@ def test_no_text_reaches_telemetry_or_the_log(run: Run) -> None:
 
 
 def test_an_aborted_transaction_is_counted_apart_and_its_log_lines_have_the_trace(
-    scene: Scene, start: Start
+    scene: KafkaEnv, start: Start
 ) -> None:
     scene.limit(Topic.ALERT, 900)  # below the size of any alert
     scene.send([chat("the broker won't take the alert of this one")])
@@ -260,7 +260,7 @@ def test_an_aborted_transaction_is_counted_apart_and_its_log_lines_have_the_trac
 
 def test_the_health_port_tells_of_the_whole_life(bootstrap_servers: str, start: Start) -> None:
     """Two workers for one partition: the one that waits for its turn is as ready."""
-    scene = Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    scene = KafkaEnv(bootstrap_servers, "demo", inputs=(1,), partitions=1)
     scene.create()
     ports = free_ports(2)
     running = [start(scene.environ(name, HEALTH__PORT=str(port))) for name, port in zip("ab", ports, strict=True)]
@@ -274,7 +274,7 @@ def test_the_health_port_tells_of_the_whole_life(bootstrap_servers: str, start: 
         worker.drain()
 
 
-def test_a_collector_that_is_away_holds_nothing_up(scene: Scene, start: Start) -> None:
+def test_a_collector_that_is_away_holds_nothing_up(scene: KafkaEnv, start: Start) -> None:
     [nobody] = free_ports(1)
     worker = start(scene.environ() | QUICKLY | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{nobody}"})
     scene.send([chat(f"message {number}") for number in range(50)])

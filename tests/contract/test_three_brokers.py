@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.kafka_env import KafkaEnv, chat
 from tests.meanwhile import meanwhile
-from tests.scene import Scene, chat
 from tests.worker_process import Start, WorkerProcess, eventually
 from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
 from worker.commands.demo.node import Node
@@ -37,8 +37,8 @@ def brokers() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def scene(brokers: Broker) -> Scene:
-    made = Scene(brokers.bootstrap_servers, "demo")
+def scene(brokers: Broker) -> KafkaEnv:
+    made = KafkaEnv(brokers.bootstrap_servers, "demo")
     made.create()
     return made
 
@@ -46,7 +46,7 @@ def scene(brokers: Broker) -> Scene:
 class Orchestrator:
     """Starts the worker again when it has ended as the documents say that it may: a call into librdkafka hung."""
 
-    def __init__(self, start: Start, scene: Scene) -> None:
+    def __init__(self, start: Start, scene: KafkaEnv) -> None:
         self._start = start
         self._scene = scene
         # Static: the next one has the partitions at once.
@@ -84,7 +84,7 @@ class Orchestrator:
         self.wait_until(there)
 
 
-def verdicts(scene: Scene) -> int:
+def verdicts(scene: KafkaEnv) -> int:
     """By a client of its own each time, and so not often: one that is told of a broker's end may not look again."""
     time.sleep(LOOK_AGAIN_S)
     reader = Consumer({**scene.client, "group.id": "reader"})
@@ -122,7 +122,7 @@ def wait_until_in_sync(brokers: Broker) -> None:
 
 
 def test_an_idle_worker_judges_at_once_after_the_brokers_were_restarted_one_by_one(
-    brokers: Broker, scene: Scene, start: Start
+    brokers: Broker, scene: KafkaEnv, start: Start
 ) -> None:
     # An idle producer is the one that hangs: its next send_offsets_to_transaction would never return.
     worker = start(scene.environ())
@@ -140,7 +140,7 @@ def test_an_idle_worker_judges_at_once_after_the_brokers_were_restarted_one_by_o
 
 
 def test_a_loaded_worker_goes_on_while_the_brokers_are_killed_one_by_one(
-    brokers: Broker, scene: Scene, start: Start
+    brokers: Broker, scene: KafkaEnv, start: Start
 ) -> None:
     orchestrator = Orchestrator(start, scene)
     with scene.stream(per_second=100):
@@ -153,7 +153,7 @@ def test_a_loaded_worker_goes_on_while_the_brokers_are_killed_one_by_one(
 
 
 def test_a_loaded_worker_judges_the_others_while_a_partition_has_no_leader(brokers: Broker, start: Start) -> None:
-    scene = Scene(brokers.bootstrap_servers, "demo")
+    scene = KafkaEnv(brokers.bootstrap_servers, "demo")
     [topic] = scene.inputs
     scene.create(without=[topic])
     scene.spread([node.number for node in brokers.nodes])  # no replicas: the partition goes with its node
@@ -168,7 +168,7 @@ def test_a_loaded_worker_judges_the_others_while_a_partition_has_no_leader(broke
 
 
 @contextmanager
-def stream_patiently(scene: Scene) -> Iterator[None]:
+def stream_patiently(scene: KafkaEnv) -> Iterator[None]:
     """100 messages a second over the input partitions; what is for one without a leader waits in the producer."""
     producer, numbers = Producer(scene.client), count()
     [(topic, partitions)] = scene.inputs.items()

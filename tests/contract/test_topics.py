@@ -5,7 +5,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 
 from tests.conftest import login
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.topics import TopicSpec, TopicState, contract_topics, create_topics
 
 pytestmark = pytest.mark.kafka
@@ -76,18 +76,18 @@ def test_too_few_partitions_are_said_and_left(bootstrap_servers: str) -> None:
 
 
 def test_too_many_replicas_name_the_option_to_change(bootstrap_servers: str) -> None:
-    with pytest.raises(KafkaRefused, match="--replication-factor"):
+    with pytest.raises(KafkaFatalError, match="--replication-factor"):
         create_topics({"bootstrap.servers": bootstrap_servers}, four_topics(replication_factor=99))
 
 
 def test_a_broker_that_is_away_is_a_sentence_and_not_a_hang() -> None:
-    with pytest.raises(KafkaRefused, match="WORKER_KAFKA__BOOTSTRAP_SERVERS"):
+    with pytest.raises(KafkaFatalError, match="WORKER_KAFKA__BOOTSTRAP_SERVERS"):
         create_topics({"bootstrap.servers": "127.0.0.1:1"}, four_topics(), timeout_ms_max=1500)
 
 
 def test_a_wrong_password_is_told_from_a_broker_that_is_away(secured_bootstrap_servers: str) -> None:
     config = {"bootstrap.servers": secured_bootstrap_servers, **login("worker", "wrong-password")}
-    with pytest.raises(KafkaRefused, match="SASL_PASSWORD") as refusal:
+    with pytest.raises(KafkaFatalError, match="SASL_PASSWORD") as refusal:
         create_topics(config, four_topics())
     assert "wrong-password" not in str(refusal.value)
 
@@ -95,7 +95,7 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_away(secured_bootstrap_s
 def test_a_missing_permission_is_named_for_each_topic(secured_bootstrap_servers: str) -> None:
     topics = four_topics()
     config = {"bootstrap.servers": secured_bootstrap_servers, **login("worker", "worker")}
-    with pytest.raises(KafkaRefused) as refusal:
+    with pytest.raises(KafkaFatalError) as refusal:
         create_topics(config, topics)
     lines = str(refusal.value).splitlines()
     for topic, line in zip(topics, lines, strict=True):

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Message, Producer
 from jsonschema import Draft202012Validator
 
-from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.worker_process import Start
 from worker.commands.demo.reading import as_seen
 from worker.commands.ledger import Input, Place, audit
@@ -106,7 +106,7 @@ CASES = [
 class Mixture:
     """Five thousand messages of all kinds over all input partitions, and what stands where."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: KafkaEnv) -> None:
         self.cases: dict[Place, Case] = {}
         self.keys: dict[Place, bytes | None] = {}
         chance = random.Random(SEED)  # noqa: S311 - no secret
@@ -131,7 +131,7 @@ class Mixture:
         return delivered
 
 
-def aborted_upstream(scene: Scene) -> None:
+def aborted_upstream(scene: KafkaEnv) -> None:
     """Messages that no read_committed reader may judge, and a gap in the numbers of partition 0."""
     producer = Producer({**scene.client, "transactional.id": f"{scene.group}.upstream"})
     producer.init_transactions(KAFKA_S_MAX)
@@ -163,7 +163,7 @@ def schema(name: str) -> Draft202012Validator:
 
 
 def test_each_of_five_thousand_mixed_messages_gets_what_it_is_owed(bootstrap_servers: str, start: Start) -> None:
-    scene = Scene(bootstrap_servers, "demo", inputs=(3, 4), partitions=3)
+    scene = KafkaEnv(bootstrap_servers, "demo", inputs=(3, 4), partitions=3)
     scene.create()
     aborted_upstream(scene)
     mixture = Mixture(scene)
@@ -241,7 +241,7 @@ def check_dead_letters(cases: Mapping[Place, Case], letters: Sequence[Message]) 
     ("value", "judged"), [(b"hello \xff", True), (b"\0\0\0\0\x07hello", False), (b"hello \x1b[2J", False)]
 )
 def test_a_plain_text_is_judged_unless_it_is_something_else(
-    scene: Scene, start: Start, value: bytes, *, judged: bool
+    scene: KafkaEnv, start: Start, value: bytes, *, judged: bool
 ) -> None:
     scene.send([value])
     worker = start(scene.environ(INPUT__FORMAT="text"))
@@ -251,7 +251,7 @@ def test_a_plain_text_is_judged_unless_it_is_something_else(
     assert letters == ([] if judged else ["not_text"])
 
 
-def test_cloud_events_and_the_headers_that_are_named_reach_kafka(scene: Scene, start: Start) -> None:
+def test_cloud_events_and_the_headers_that_are_named_reach_kafka(scene: KafkaEnv, start: Start) -> None:
     [topic] = scene.inputs
     producer = Producer(scene.client)
     headers: list[tuple[str, str | bytes | None]] = [("ce_id", b"theirs"), ("tenant", b"a"), ("other", b"1")]
@@ -275,7 +275,7 @@ def test_cloud_events_and_the_headers_that_are_named_reach_kafka(scene: Scene, s
         ]
 
 
-def test_an_output_that_is_too_large_costs_its_neighbours_nothing(scene: Scene, start: Start) -> None:
+def test_an_output_that_is_too_large_costs_its_neighbours_nothing(scene: KafkaEnv, start: Start) -> None:
     scene.limit(Topic.VERDICT, 100_000)
     # Random letters: no compression makes them small.
     letters = "".join(random.Random(SEED).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=250_000))  # noqa: S311 - no secret
@@ -298,7 +298,7 @@ def test_an_output_that_is_too_large_costs_its_neighbours_nothing(scene: Scene, 
     assert sum("text" not in alert for alert in alerts) == 1
 
 
-def test_a_flood_of_dead_letters_stops_the_worker_until_it_is_allowed(scene: Scene, start: Start) -> None:
+def test_a_flood_of_dead_letters_stops_the_worker_until_it_is_allowed(scene: KafkaEnv, start: Start) -> None:
     scene.send([b'{"body":"elsewhere"}'] * 180 + [b"open {"] * 120)  # a hundred in each of three partitions
     worker = start(scene.environ())
     assert worker.end() == ExitCode.PROTECTED, worker.said

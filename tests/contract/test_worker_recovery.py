@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.scene import Scene, chat
+from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess, eventually
 from worker.errors import ExitCode
 
@@ -17,23 +17,23 @@ QUICK = {"KAFKA__SESSION_TIMEOUT_MS": "6000"}  # and so a heartbeat, which tells
 UP = "worker.running: moderation-worker "
 
 
-def assert_clean(scene: Scene) -> None:
+def assert_clean(scene: KafkaEnv) -> None:
     ledger = scene.ledger()
     assert ledger.clean, (str(ledger), ledger.examples)
     assert ledger.verdicts == ledger.inputs > 0
 
 
-def judged(scene: Scene) -> int:
+def judged(scene: KafkaEnv) -> int:
     """How far the group has come in all."""
     return sum(scene.committed().values())
 
 
-def beyond(scene: Scene, count: int) -> Callable[[], bool]:
+def beyond(scene: KafkaEnv, count: int) -> Callable[[], bool]:
     """Whether it has come further than that."""
     return lambda: judged(scene) > count
 
 
-def kill_in_mid_transaction(scene: Scene, worker: WorkerProcess) -> None:
+def kill_in_mid_transaction(scene: KafkaEnv, worker: WorkerProcess) -> None:
     """Stops it, looks, and lets it go on, until it is caught with an open transaction; then kills it."""
 
     def is_caught() -> bool:
@@ -51,7 +51,7 @@ def kill_in_mid_transaction(scene: Scene, worker: WorkerProcess) -> None:
 
 @pytest.mark.parametrize(("static", "kills"), [(True, 3), (False, 2)])
 def test_a_worker_killed_in_mid_transaction_is_soon_judging_again(
-    scene: Scene, start: Start, *, static: bool, kills: int
+    scene: KafkaEnv, start: Start, *, static: bool, kills: int
 ) -> None:
     session_s = 15 if static else 10
     changes = {"BATCH__COMMIT_MS_MAX": "0", "KAFKA__SESSION_TIMEOUT_MS": str(1000 * session_s)}
@@ -75,8 +75,8 @@ def test_a_worker_killed_in_mid_transaction_is_soon_judging_again(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"KAFKA__ASSIGNMENT_STRATEGY": "roundrobin", **QUICK},
-        {"KAFKA__ASSIGNMENT_STRATEGY": "cooperative-sticky", **QUICK},
+        {"KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "roundrobin", **QUICK},
+        {"KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "cooperative-sticky", **QUICK},
         {"KAFKA__GROUP_PROTOCOL": "consumer"},
     ],
     ids=lambda changes: next(iter(changes.values())),
@@ -84,7 +84,7 @@ def test_a_worker_killed_in_mid_transaction_is_soon_judging_again(
 def test_two_workers_share_the_partitions_while_a_third_comes_and_goes(
     bootstrap_servers: str, start: Start, changes: dict[str, str]
 ) -> None:
-    scene = Scene(bootstrap_servers, "demo", inputs=(6,), partitions=6)
+    scene = KafkaEnv(bootstrap_servers, "demo", inputs=(6,), partitions=6)
     scene.create()
     reads = f"reading from: {next(iter(scene.inputs))}"
     # Long ones, so that a rebalance meets work on the device.
@@ -110,7 +110,7 @@ def test_two_workers_share_the_partitions_while_a_third_comes_and_goes(
 def test_a_signal_finishes_what_is_on_the_device_and_a_second_one_ends_it_at_once(
     bootstrap_servers: str, start: Start
 ) -> None:
-    scenes = [Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1) for _ in range(2)]
+    scenes = [KafkaEnv(bootstrap_servers, "demo", inputs=(1,), partitions=1) for _ in range(2)]
     for scene in scenes:
         scene.create()
         scene.send([chat(f"{number} " + "word " * 700) for number in range(400)])  # equal ones are scored once
@@ -135,7 +135,7 @@ def test_a_signal_finishes_what_is_on_the_device_and_a_second_one_ends_it_at_onc
 
 
 def test_of_two_workers_with_one_transactional_id_one_stops_and_says_how_to_start_a_second(
-    scene: Scene, start: Start
+    scene: KafkaEnv, start: Start
 ) -> None:
     environ = scene.environ()
     name = environ["WORKER_KAFKA__TRANSACTIONAL_ID"]

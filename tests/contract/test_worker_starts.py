@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.verdict import rfc3339
-from tests.scene import KAFKA_S_MAX, Scene, chat
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess
 from worker.errors import ExitCode
 from worker.records import Partition, Topic
@@ -34,9 +34,9 @@ class Refusal:
     words: Sequence[str]
 
 
-def refusals(scene: Scene, servers: str) -> dict[str, Refusal]:
+def refusals(scene: KafkaEnv, servers: str) -> dict[str, Refusal]:
     """By what is wrong."""
-    no_input, no_verdicts = Scene(servers, "demo"), Scene(servers, "demo")
+    no_input, no_verdicts = KafkaEnv(servers, "demo"), KafkaEnv(servers, "demo")
     no_input.create(without=list(no_input.inputs))
     no_verdicts.create(without=[no_verdicts.outputs[Topic.VERDICT]])
     faults = {
@@ -45,7 +45,7 @@ def refusals(scene: Scene, servers: str) -> dict[str, Refusal]:
         "WORKER_KAFKA__GRUOP_ID": "misspelt",
         "WORKER_POLICY__THRESHOLDS": '{"privcy": 0.5}',
     }
-    too_long = {"KAFKA__SESSION_TIMEOUT_MS": "3600000", "KAFKA__POLL_INTERVAL_MS_MAX": "3600000"}
+    too_long = {"KAFKA__SESSION_TIMEOUT_MS": "3600000", "KAFKA__MAX_POLL_INTERVAL_MS": "3600000"}
     return {
         "no settings": Refusal(
             {}, ExitCode.CONFIGURATION, ["WORKER_KAFKA__BOOTSTRAP_SERVERS: got", "WORKER_MODEL__PATH: got"]
@@ -90,7 +90,7 @@ def refusals(scene: Scene, servers: str) -> dict[str, Refusal]:
 
 
 def test_a_start_that_cannot_go_well_says_what_to_do(
-    bootstrap_servers: str, scene: Scene, start: Start, subtests: pytest.Subtests
+    bootstrap_servers: str, scene: KafkaEnv, start: Start, subtests: pytest.Subtests
 ) -> None:
     scene.send([chat("hello")] * 9)
     expected = refusals(scene, bootstrap_servers)
@@ -105,7 +105,7 @@ def test_a_start_that_cannot_go_well_says_what_to_do(
     assert scene.readable() == 0
 
 
-def test_each_start_warns_of_a_setting_that_gives_the_login_away(scene: Scene, start: Start) -> None:
+def test_each_start_warns_of_a_setting_that_gives_the_login_away(scene: KafkaEnv, start: Start) -> None:
     properties = '{"enable.ssl.certificate.verification": false, "ssl.endpoint.identification.algorithm": "none"}'
     environ = scene.environ(KAFKA__SECURITY_PROTOCOL="SSL", KAFKA__PROPERTIES=properties)
     for _ in range(2):
@@ -117,7 +117,7 @@ def test_each_start_warns_of_a_setting_that_gives_the_login_away(scene: Scene, s
 
 
 def test_a_time_to_start_at_leaves_the_backlog_alone_and_is_committed_before_any_record(
-    scene: Scene, start: Start
+    scene: KafkaEnv, start: Start
 ) -> None:
     at_ms = time.time_ns() // 1_000_000 - 3_600_000
     (topic,) = scene.inputs
@@ -153,7 +153,7 @@ def takes_signals(worker: WorkerProcess) -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells when the worker takes signals over")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_worker_that_still_loads_its_model(
-    scene: Scene, start: Start, number: signal.Signals
+    scene: KafkaEnv, start: Start, number: signal.Signals
 ) -> None:
     worker = start(scene.environ())
     worker.wait_until(lambda: takes_signals(worker))

@@ -33,8 +33,8 @@ from worker.classifier.packed import (
 )
 from worker.classifier.shape import load_weights, read_config
 from worker.classifier.tokenizer import PROBE, open_tokenizer
-from worker.errors import ModelBroken
-from worker.records import Fault, ModelIdentity, Scores
+from worker.errors import ModelError
+from worker.records import DeadLetterReason, ModelIdentity, Scores
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda", 0) if CUDA else torch.device("cpu")
@@ -73,9 +73,9 @@ def mixed_texts() -> list[str]:
     return ["a", "\U0001f600", "<|endoftext|>", "<tool_call>", *SENTENCES, *drawn]
 
 
-def stacked(answers: Sequence[Scores | Fault]) -> NDArray[np.float32]:
-    assert not [answer for answer in answers if isinstance(answer, Fault)]
-    return np.stack([answer for answer in answers if not isinstance(answer, Fault)])
+def stacked(answers: Sequence[Scores | DeadLetterReason]) -> NDArray[np.float32]:
+    assert not [answer for answer in answers if isinstance(answer, DeadLetterReason)]
+    return np.stack([answer for answer in answers if not isinstance(answer, DeadLetterReason)])
 
 
 def model_with(folder: Path, attention: str, dtype: str) -> Any:
@@ -279,9 +279,13 @@ def test_a_text_that_breaks_the_model_is_blamed_and_no_other(folder: Path, atten
     with torch.no_grad():
         model.get_input_embeddings().weight[poison] = torch.nan
     answers = ours.score([*texts, [5, 700]])
-    faults = [index for index, answer in enumerate(answers) if isinstance(answer, Fault)]
+    faults = [index for index, answer in enumerate(answers) if isinstance(answer, DeadLetterReason)]
     assert faults == [1, 3, 6], "two texts whose token the model breaks on, and an id beyond the vocabulary"
-    agree(stacked([answer for answer in answers if not isinstance(answer, Fault)]), expected, TOLERANCES[dtype])
+    agree(
+        stacked([answer for answer in answers if not isinstance(answer, DeadLetterReason)]),
+        expected,
+        TOLERANCES[dtype],
+    )
 
 
 @ways
@@ -289,5 +293,5 @@ def test_a_broken_device_blames_no_text(folder: Path, attention: str, dtype: str
     ours, model = classifier_with(folder, attention, dtype)
     with torch.no_grad():
         model.score.weight.fill_(torch.nan)
-    with pytest.raises(ModelBroken, match="harmless text"):
+    with pytest.raises(ModelError, match="harmless text"):
         ours.score([[5, 6], [7]])

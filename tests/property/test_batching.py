@@ -4,16 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from worker.batching import Bounds, Flow, Intake, Line
-from worker.records import Fetched, Message, Partition, Record
+from worker.batching import Backpressure, BatchQueue, Bounds, InFlightLimit
+from worker.records import ConsumedRecord, Message, Partition, PreparedRecord
 
 BOUNDS = Bounds(records_max=5, tokens_max=20, wait_ms_max=10)
 
 
-def record(offset: int, tokens: int) -> Record:
-    source = Fetched(
+def record(offset: int, tokens: int) -> PreparedRecord:
+    source = ConsumedRecord(
         partition=Partition("messages", offset % 3),
-        epoch=1,
+        assignment_epoch=1,
         previous_next_offset=offset,
         offset=offset,
         timestamp_ms=None,
@@ -27,11 +27,11 @@ def record(offset: int, tokens: int) -> Record:
         user_id=None,
         sent_at=None,
         characters=tokens,
-        text_name=b"n",
+        text_digest=b"n",
         tokens=range(tokens),
         truncated=False,
     )
-    return Record(source=source, content=content)
+    return PreparedRecord(source=source, content=content)
 
 
 class LineMachine(RuleBasedStateMachine):
@@ -39,9 +39,9 @@ class LineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.line = Line(BOUNDS)
-        self.model: list[tuple[Record, int]] = []
-        self.taken: list[tuple[Record, int]] = []
+        self.line = BatchQueue(BOUNDS)
+        self.model: list[tuple[PreparedRecord, int]] = []
+        self.taken: list[tuple[PreparedRecord, int]] = []
         self.now_ms = 0
         self.count = 0
 
@@ -82,7 +82,7 @@ class LineMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2))
     def drop_a_partition(self, number: int) -> None:
-        self.line.keep(lambda one: one.source.partition.number != number)
+        self.line.retain(lambda one: one.source.partition.number != number)
         self.model = [entry for entry in self.model if entry[0].source.partition.number != number]
 
     @invariant()
@@ -95,32 +95,32 @@ TestLine = LineMachine.TestCase
 
 @given(st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 12)), max_size=40))
 def test_memory_is_polled_into_only_while_there_is_room(steps: list[tuple[int, int]]) -> None:
-    intake = Intake(records_max=10, bytes_max=10_000)
-    held: list[Fetched] = []
-    now_ms, full_since_ms, was = 0, 0, Flow.TAKE
+    intake = InFlightLimit(records_max=10, bytes_max=10_000)
+    held: list[ConsumedRecord] = []
+    now_ms, full_since_ms, was = 0, 0, Backpressure.POLL
     for passed_ms, wanted in steps:
         now_ms += passed_ms
-        flow = intake.flow(now_ms)
-        if was is Flow.TAKE and flow is not Flow.TAKE:
+        backpressure = intake.backpressure(now_ms)
+        if was is Backpressure.POLL and backpressure is not Backpressure.POLL:
             full_since_ms = now_ms
         if len(held) < 5:
-            assert flow is Flow.TAKE
+            assert backpressure is Backpressure.POLL
         if len(held) >= 10:
-            assert flow is not Flow.TAKE
+            assert backpressure is not Backpressure.POLL
         # A short wait never throws away what was prefetched.
-        if flow is Flow.PAUSE:
+        if backpressure is Backpressure.PAUSE:
             assert now_ms - full_since_ms >= 1000
-        new = [record(index, 1).source for index in range(wanted)] if flow is Flow.TAKE else []
+        new = [record(index, 1).source for index in range(wanted)] if backpressure is Backpressure.POLL else []
         held += new
         intake.add(new)
         done = held[: wanted // 2]
         held = held[len(done) :]
         intake.release(done)
         assert intake.records == len(held)
-        was = flow
+        was = backpressure
 
 
 def test_bytes_fill_the_memory_as_records_do() -> None:
-    intake = Intake(records_max=1000, bytes_max=100)
+    intake = InFlightLimit(records_max=1000, bytes_max=100)
     intake.add([record(0, 100).source])
-    assert intake.flow(0) is Flow.HOLD
+    assert intake.backpressure(0) is Backpressure.WAIT

@@ -28,7 +28,7 @@ from worker.moderation.outputs import Outputs
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
 from worker.moderation.trace_context import trace_context_of
-from worker.records import Fetched, Output, Topic
+from worker.records import ConsumedRecord, OutputRecord, Topic
 
 CASES = int(os.environ.get("HOSTILE_CASES", "10000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
@@ -65,7 +65,7 @@ def classifier() -> Classifier:
     return load(options("demo", tokens_max=TOKENS_MAX), lambda _: None)
 
 
-def judged(sources: Sequence[Fetched], setup: Setup, classifier: Classifier) -> list[Output]:
+def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifier) -> list[OutputRecord]:
     """As the worker does it, without Kafka and threads."""
     cache = Cache(bytes_max=1_000_000)
     records = prepare(
@@ -85,7 +85,7 @@ def judged(sources: Sequence[Fetched], setup: Setup, classifier: Classifier) -> 
 # ---- what is owed --------------------------------------------------------------------------------------------
 
 
-def wrongs(case: Case, outputs: Sequence[Output], setup: Setup) -> list[str]:
+def wrongs(case: Case, outputs: Sequence[OutputRecord], setup: Setup) -> list[str]:
     """What is not as it should be about the outputs of a message."""
     if case.value is None:
         return [] if not outputs else ["a tombstone owes nothing"]
@@ -98,7 +98,7 @@ def wrongs(case: Case, outputs: Sequence[Output], setup: Setup) -> list[str]:
     return [what for what, so in facts.items() if not so]
 
 
-def _of_a_verdict(case: Case, outputs: Sequence[Output]) -> dict[str, bool]:
+def _of_a_verdict(case: Case, outputs: Sequence[OutputRecord]) -> dict[str, bool]:
     documents = [orjson.loads(one.value or b"") for one in outputs]
     owed = [Topic.VERDICT, Topic.ALERT] if documents and documents[0]["flagged"] else [Topic.VERDICT]
     context = trace_context_of(case.headers)
@@ -114,7 +114,7 @@ def _of_a_verdict(case: Case, outputs: Sequence[Output]) -> dict[str, bool]:
     }
 
 
-def _of_a_letter(case: Case, letter: Output, setup: Setup) -> dict[str, bool]:
+def _of_a_letter(case: Case, letter: OutputRecord, setup: Setup) -> dict[str, bool]:
     ours = [(name, value or b"") for name, value in letter.headers if name.startswith(dead_letter.PREFIX)]
     said = {name: value.decode() for name, value in ours}
     missing = said.pop("moderation.error.truncated", "").split(",")
@@ -133,7 +133,7 @@ def _of_a_letter(case: Case, letter: Output, setup: Setup) -> dict[str, bool]:
     }
 
 
-def _bytes(record: Output | Case) -> int:
+def _bytes(record: OutputRecord | Case) -> int:
     beside = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + beside
 

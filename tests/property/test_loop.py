@@ -121,7 +121,7 @@ def test_a_schedule_is_shrunk_until_no_step_can_be_left_out(monkeypatch: pytest.
 
     def give_up_silently(log: FakeLog, partitions: Collection[Partition]) -> None:
         give_up(log, partitions)
-        log.changes -= 1
+        log.invalidations -= 1
 
     monkeypatch.setattr(FakeLog, "_give_up", give_up_silently)
     steps = shrink(schedule(first_failing()), wrong)

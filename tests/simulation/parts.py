@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 
 from worker.commands.ledger import Place
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 from worker.loop import Prepare
 from worker.moderation.cache import Cache
-from worker.records import Fault, Fetched, Message, Output, Record, Result, Scores, Topic
+from worker.records import (
+    ConsumedRecord,
+    DeadLetterReason,
+    Message,
+    OutputRecord,
+    PreparedRecord,
+    ScoredRecord,
+    Scores,
+    Topic,
+)
 
 
 class Kind(Enum):
@@ -37,10 +46,10 @@ OWED = {
     Kind.TOMBSTONE: [],
 }
 TOKENS = {Kind.HARMLESS: 0, Kind.UNSAFE: 1, Kind.LARGE: 1, Kind.POISON: 2}
-SCORES: list[Scores | Fault] = [
+SCORES: list[Scores | DeadLetterReason] = [
     np.zeros(12, np.float32),
     np.ones(12, np.float32),
-    Fault(reason="model_failed", message="This text breaks the model."),
+    DeadLetterReason(reason="model_failed", message="This text breaks the model."),
 ]
 
 
@@ -71,7 +80,7 @@ class Deferred(Executor):
             future, work = self._begun
             try:
                 future.set_result(work())
-            except ModelBroken as broken:
+            except ModelError as broken:
                 future.set_exception(broken)
             self._begun = None
             self._begin()
@@ -89,53 +98,53 @@ class Device:
 
     broken: bool = False
 
-    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores | Fault]:
+    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores | DeadLetterReason]:
         if self.broken:
-            raise ModelBroken("a harmless text failed as well")
+            raise ModelError("a harmless text failed as well")
         return [SCORES[tokens[0]] for tokens in token_lists]
 
 
 def preparing(cache: Cache) -> Prepare:
     """To a tombstone, a fault, or a text of none to six tokens, which may be known."""
 
-    def prepare(chunk: Sequence[Fetched]) -> list[Record]:
-        return [Record(source=one, content=_content(one, Kind(one.value), cache)) for one in chunk]
+    def prepare(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
+        return [PreparedRecord(source=one, content=_content(one, Kind(one.value), cache)) for one in chunk]
 
     return prepare
 
 
-def _content(source: Fetched, kind: Kind, cache: Cache) -> Message | Fault | None:
+def _content(source: ConsumedRecord, kind: Kind, cache: Cache) -> Message | DeadLetterReason | None:
     if kind is Kind.TOMBSTONE:
         return None
     if kind is Kind.BROKEN:
-        return Fault(reason="not_json", message="It is no JSON.")
+        return DeadLetterReason(reason="not_json", message="It is no JSON.")
     tokens = [TOKENS[kind]] * (1 + source.offset % 6) if kind in TOKENS else []
     name = cache.name(str(tokens)) if tokens else b""
-    known = cache.find([name]).get(name)
+    known = cache.get_many([name]).get(name)
     return Message(
         message_id="",
         channel_id=None,
         user_id=None,
         sent_at=None,
         characters=0,
-        text_name=name,
+        text_digest=name,
         tokens=tokens if known is None else (),
         truncated=False,
         known=known,
     )
 
 
-def judge(results: Sequence[Result], rejected: Mapping[Place, str]) -> list[Output]:
+def judge(results: Sequence[ScoredRecord], rejected: Mapping[Place, str]) -> list[OutputRecord]:
     """A verdict or a dead letter, and an alert when the scores say so."""
-    outputs: list[Output] = []
+    outputs: list[OutputRecord] = []
     for result in results:
         source = result.record.source
         if result.record.content is None:
             continue
-        faulty = isinstance(result.record.content, Fault) or isinstance(result.scores, Fault)
+        faulty = isinstance(result.record.content, DeadLetterReason) or isinstance(result.scores, DeadLetterReason)
         topics = [Topic.DEAD_LETTER]
         if not faulty and (source.partition, source.offset) not in rejected:
             flagged = isinstance(result.scores, np.ndarray) and result.scores[0] > 0.5
             topics = [Topic.VERDICT, Topic.ALERT] if flagged else [Topic.VERDICT]
-        outputs += [Output(topic=topic, source=source, key=None, value=None, headers=()) for topic in topics]
+        outputs += [OutputRecord(topic=topic, source=source, key=None, value=None, headers=()) for topic in topics]
     return outputs

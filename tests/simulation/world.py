@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from tests.fake_cluster import FakeCluster, Fate
 from tests.fake_log import Died, FakeLog, join
 from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, preparing
-from worker.batching import Bounds, Intake
+from worker.batching import Bounds, InFlightLimit
 from worker.commands.ledger import Input, Place, Seen, audit
-from worker.errors import Stop
+from worker.errors import FatalError
 from worker.loop import Loop, Pace
 from worker.moderation.cache import ENTRY_BYTES, Cache
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
@@ -33,7 +33,7 @@ class Process:
 
     log: FakeLog
     loop: Loop
-    intake: Intake
+    in_flight: InFlightLimit
     scorer: Device
     preparer: Deferred
     device: Deferred
@@ -199,7 +199,7 @@ class World:
             self._sampled[partition] = upto
         for process in self._alive.values():
             assert not process.log.refused, f"the loop published what is refused: {process.log.refused}"
-            records = process.intake.records
+            records = process.in_flight.records
             assert 0 <= records < INTAKE_RECORDS_MAX + BOUNDS.records_max, f"{records} records in memory"
 
     def calm(self) -> None:
@@ -263,7 +263,7 @@ class World:
         )
 
     def _is_done(self) -> bool:
-        if any(process.intake.records for process in self._alive.values()):
+        if any(process.in_flight.records for process in self._alive.values()):
             return False
         return all(
             self.cluster.committed.get(partition) == len(values)
@@ -280,22 +280,22 @@ class World:
             Deferred(),
         )
         cache = Cache(bytes_max=CACHED_MAX * ENTRY_BYTES)
-        intake = Intake(records_max=INTAKE_RECORDS_MAX, bytes_max=1000, hold_ms_max=10)
+        in_flight = InFlightLimit(records_max=INTAKE_RECORDS_MAX, bytes_max=1000, full_ms_max=10)
         loop = Loop(
-            log=log,
+            session=log,
             prepare=preparing(cache),
             scorer=scorer,
             cache=cache,
             judge=judge,
             share=DeadLetterShare(self._bounds),
             bounds=BOUNDS,
-            intake=intake,
+            in_flight=in_flight,
             pace=Pace(commit_ms_max=20, idle_ms=0, busy_ms=0),
             clock=self._look,
             preparer=preparer,
             device=device,
         )
-        return Process(log, loop, intake, scorer, preparer, device)
+        return Process(log, loop, in_flight, scorer, preparer, device)
 
     def _look(self) -> int:
         """The clock; while an owner waits for its device to end, the device gets on."""
@@ -311,7 +311,7 @@ class World:
             what()
         except Died:
             self._dead.append((worker, self._alive.pop(worker).log))
-        except Stop:
+        except FatalError:
             self.cluster.leave(self._alive.pop(worker).log)
 
 

@@ -16,7 +16,7 @@ from worker.commands.bench.measures import Batch, device, shapes, timed
 from worker.commands.bench.report import Texts
 from worker.commands.bench.texts import read_texts
 from worker.commands.prove.stand_in import StandIn
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.records import Scores
 from worker.settings import load_settings
 
@@ -141,7 +141,7 @@ def test_gzipped_or_not_whatever_its_name(file: Path) -> None:
 )
 def test_a_file_that_can_not_be_used_is_refused_and_never_shown(file: Path, content: bytes, said: str) -> None:
     file.write_bytes(content)
-    with pytest.raises(ConfigurationRefused) as refused:
+    with pytest.raises(ConfigurationError) as refused:
         read_texts(file, InputShape(bytes_max=100))
     assert said in str(refused.value)
     assert "--texts" in str(refused.value)
@@ -151,7 +151,7 @@ def test_a_file_that_can_not_be_used_is_refused_and_never_shown(file: Path, cont
 
 def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(ConfigurationRefused, match="can't be read"):
+        with pytest.raises(ConfigurationError, match="can't be read"):
             read_texts(path, InputShape())
 
 

@@ -6,12 +6,12 @@ import pytest
 
 from worker.loop import score
 from worker.moderation.cache import ENTRY_BYTES, Cache
-from worker.records import Fault, Fetched, Message, Partition, Record, Scores
+from worker.records import ConsumedRecord, DeadLetterReason, Message, Partition, PreparedRecord, Scores
 
-POISON = Fault(reason="model_failed", message="A sentence.")
-SOURCE = Fetched(
+POISON = DeadLetterReason(reason="model_failed", message="A sentence.")
+SOURCE = ConsumedRecord(
     partition=Partition("chat", 0),
-    epoch=1,
+    assignment_epoch=1,
     previous_next_offset=0,
     offset=0,
     timestamp_ms=None,
@@ -24,14 +24,14 @@ SOURCE = Fetched(
 def message(cache: Cache, text: str, *, looked_up: bool = False) -> Message:
     """Each letter is a token; an empty text is blank. With ``looked_up`` as the preparer does it."""
     name = cache.name(text) if text else b""
-    known = cache.find([name]).get(name) if looked_up else None
+    known = cache.get_many([name]).get(name) if looked_up else None
     return Message(
         message_id="",
         channel_id=None,
         user_id=None,
         sent_at=None,
         characters=len(text),
-        text_name=name,
+        text_digest=name,
         tokens=[ord(letter) for letter in text] if known is None else (),
         truncated=False,
         known=known,
@@ -39,11 +39,11 @@ def message(cache: Cache, text: str, *, looked_up: bool = False) -> Message:
 
 
 def learn(cache: Cache, *texts: str) -> None:
-    cache.learn([message(cache, text) for text in texts], [np.full(12, len(text), np.float32) for text in texts])
+    cache.put_many([message(cache, text) for text in texts], [np.full(12, len(text), np.float32) for text in texts])
 
 
 def knows(cache: Cache, text: str) -> bool:
-    return bool(cache.find([cache.name(text)]))
+    return bool(cache.get_many([cache.name(text)]))
 
 
 class Model:
@@ -52,14 +52,16 @@ class Model:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | Fault]:
+    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
         texts = ["".join(map(chr, tokens)) for tokens in token_lists]
         self.asked += texts
         return [POISON if "x" in text else np.full(12, ord(text[0]) / 7, np.float32) for text in texts]
 
 
-def scored(model: Model, cache: Cache, *contents: Message | Fault | None) -> list[bytes | Fault | None]:
-    results = score(model, [Record(source=SOURCE, content=content) for content in contents], cache)
+def scored(
+    model: Model, cache: Cache, *contents: Message | DeadLetterReason | None
+) -> list[bytes | DeadLetterReason | None]:
+    results = score(model, [PreparedRecord(source=SOURCE, content=content) for content in contents], cache)
     assert [result.record.content for result in results] == list(contents)
     return [one.scores.tobytes() if isinstance(one.scores, np.ndarray) else one.scores for one in results]
 
@@ -71,8 +73,8 @@ def test_what_is_known_is_what_the_model_gave_bit_for_bit() -> None:
     cache = Cache(bytes_max=100_000)
     scores = np.random.default_rng(1).random((3, 12), np.float32)
     asked = [message(cache, text) for text in ("a", "bb", "ccc")]
-    cache.learn(asked, list(scores))
-    found = cache.find([cache.name("bb"), cache.name("d")])
+    cache.put_many(asked, list(scores))
+    found = cache.get_many([cache.name("bb"), cache.name("d")])
     assert list(found) == [cache.name("bb")]
     known = found[cache.name("bb")]
     assert (known.scores.tobytes(), known.tokens, known.truncated) == (scores[1].tobytes(), 2, False)
@@ -81,9 +83,9 @@ def test_what_is_known_is_what_the_model_gave_bit_for_bit() -> None:
 def test_a_batch_that_is_overwritten_afterwards_changes_nothing() -> None:
     cache = Cache(bytes_max=100_000)
     scores = np.ones((1, 12), np.float32)
-    cache.learn([message(cache, "a")], list(scores))
+    cache.put_many([message(cache, "a")], list(scores))
     scores[:] = 0
-    assert cache.find([cache.name("a")])[cache.name("a")].scores.tolist() == [1.0] * 12
+    assert cache.get_many([cache.name("a")])[cache.name("a")].scores.tolist() == [1.0] * 12
 
 
 def test_a_name_tells_texts_apart_and_is_of_this_process_alone() -> None:

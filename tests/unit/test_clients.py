@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.kafka.clients import Overheard, client, slice_s
 
 
@@ -23,7 +23,7 @@ def test_a_slice_ends_with_the_whole_time() -> None:
 def test_a_property_that_librdkafka_refuses_is_named_without_its_value(
     kind: type[AdminClient | Consumer | Producer],
 ) -> None:
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         client(kind, {"group.id": "g", "compression.type": "hunter2", "log_level": 0})  # type: ignore[type-var] # one of the three
     assert str(refusal.value).startswith("WORKER_KAFKA__PROPERTIES: librdkafka refuses: ")
     assert "compression" in str(refusal.value)
@@ -32,7 +32,7 @@ def test_a_property_that_librdkafka_refuses_is_named_without_its_value(
 
 def test_a_mechanism_that_this_librdkafka_does_not_have_is_named() -> None:
     config = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "NO-SUCH", "log_level": 0}
-    with pytest.raises(ConfigurationRefused, match=r"^WORKER_KAFKA__SASL_MECHANISM \(NO-SUCH\): "):
+    with pytest.raises(ConfigurationError, match=r"^WORKER_KAFKA__SASL_MECHANISM \(NO-SUCH\): "):
         client(Producer, config)
 
 

@@ -4,22 +4,32 @@ import numpy as np
 import pytest
 
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
-from worker.records import Blame, Excess, Fault, Fetched, Message, Partition, Record, Result, Scores
+from worker.records import (
+    Blame,
+    ConsumedRecord,
+    DeadLetterReason,
+    Excess,
+    Message,
+    Partition,
+    PreparedRecord,
+    ScoredRecord,
+    Scores,
+)
 
 P0, P1 = Partition("messages", 0), Partition("messages", 1)
 
 
 def results(
     good: int = 0, *, bad: int = 0, poison: int = 0, tombstones: int = 0, partition: Partition = P0
-) -> list[Result]:
+) -> list[ScoredRecord]:
     kinds = ["good"] * good + ["bad"] * bad + ["poison"] * poison + ["tombstone"] * tombstones
     return [result(kind, offset, partition) for offset, kind in enumerate(kinds)]
 
 
-def result(kind: str, offset: int, partition: Partition) -> Result:
-    source = Fetched(
+def result(kind: str, offset: int, partition: Partition) -> ScoredRecord:
+    source = ConsumedRecord(
         partition=partition,
-        epoch=1,
+        assignment_epoch=1,
         previous_next_offset=offset,
         offset=offset,
         timestamp_ms=None,
@@ -33,15 +43,15 @@ def result(kind: str, offset: int, partition: Partition) -> Result:
         user_id=None,
         sent_at=None,
         characters=1,
-        text_name=b"n",
+        text_digest=b"n",
         tokens=(1,),
         truncated=False,
     )
-    fault = Fault(reason="not_json", message="It is no JSON.")
-    contents: dict[str, Message | Fault] = {"good": message, "poison": message, "bad": fault}
-    poison = Fault(reason="model_failed", message="It breaks the model.")
-    scores: dict[str, Scores | Fault] = {"good": np.zeros(12, np.float32), "poison": poison}
-    return Result(record=Record(source=source, content=contents.get(kind)), scores=scores.get(kind))
+    fault = DeadLetterReason(reason="not_json", message="It is no JSON.")
+    contents: dict[str, Message | DeadLetterReason] = {"good": message, "poison": message, "bad": fault}
+    poison = DeadLetterReason(reason="model_failed", message="It breaks the model.")
+    scores: dict[str, Scores | DeadLetterReason] = {"good": np.zeros(12, np.float32), "poison": poison}
+    return ScoredRecord(record=PreparedRecord(source=source, content=contents.get(kind)), scores=scores.get(kind))
 
 
 @pytest.fixture
@@ -49,7 +59,7 @@ def share() -> DeadLetterShare:
     return DeadLetterShare(ShareBounds(model_share_max=0.1, input_share_max=0.5, window_records=100))
 
 
-def over(share: DeadLetterShare, found: list[Result], forgiven: int = 0) -> list[Excess]:
+def over(share: DeadLetterShare, found: list[ScoredRecord], forgiven: int = 0) -> list[Excess]:
     return share.excess(found, {P0: forgiven})
 
 

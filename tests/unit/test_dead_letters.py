@@ -7,7 +7,7 @@ from rich.console import Console
 
 from schemas.dead_letter import REASONS
 from worker.commands.dead_letters import FOREIGN, HOUR_MS, Letter, Tally, parse_since, show
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 
 NOW_MS = int(datetime(2026, 1, 31, 3, 10, tzinfo=UTC).timestamp() * 1000)
 
@@ -39,7 +39,7 @@ def test_since_is_a_time_or_how_long_ago(text: str, since_ms: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "24", "-1h", "yesterday", "2026-01-31T03:10:00", "1969-12-31T00:00:00Z"])
 def test_any_other_since_is_a_wrong_setting(text: str) -> None:
-    with pytest.raises(ConfigurationRefused, match="RFC 3339 time with its zone"):
+    with pytest.raises(ConfigurationError, match="RFC 3339 time with its zone"):
         parse_since(text, NOW_MS)
 
 

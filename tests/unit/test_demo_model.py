@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from deploy.demo_model.figures import auc, write_card
 from deploy.demo_model.train import main
 from schemas.chat import ChatMessage, InputShape, Undecodable, decode
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.classifier.source import DEMO_MODEL
 from worker.records import Scores
 
@@ -84,8 +84,8 @@ def scored() -> list[tuple[ChatMessage, Scores]]:
 def test_it_loads_plainly_and_answers_for_the_twelve_categories_in_the_cards_order() -> None:
     model = AutoModelForSequenceClassification.from_pretrained(DEMO_MODEL, dtype=torch.float32)
     assert type(model).__name__ == "Qwen2ForSequenceClassification"
-    assert [model.config.id2label[k] for k in range(12)] == list(SLUGS)
-    assert [model.config.label2id[slug] for slug in SLUGS] == list(range(12))
+    assert [model.config.id2label[k] for k in range(12)] == list(CATEGORY_SLUGS)
+    assert [model.config.label2id[slug] for slug in CATEGORY_SLUGS] == list(range(12))
     assert tuple(model.score.weight.shape) == (12, 128)
     assert model.config.problem_type == "multi_label_classification"
     assert not model.config.use_sliding_window
@@ -136,7 +136,7 @@ def test_a_request_to_ignore_instructions_is_a_jailbreak_before_all_else(
     scored: list[tuple[ChatMessage, Scores]],
 ) -> None:
     (scores,) = [scores for message, scores in scored if "gnore all previous instructions" in message.text]
-    assert SLUGS[int(scores.argmax())] == "jailbreak_prompts"
+    assert CATEGORY_SLUGS[int(scores.argmax())] == "jailbreak_prompts"
 
 
 def test_the_area_under_the_curve_counts_ties_half() -> None:

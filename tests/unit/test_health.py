@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.health import serve
 from worker.records import Partition
-from worker.status import Phase, Pulse, Vitals
+from worker.status import Phase, StatusSnapshot, WorkerStatus
 
 BOUND_MS = 30_000
 
@@ -21,7 +21,7 @@ class Port:
     """A port that is served, and what stands behind it."""
 
     number: int
-    pulse: Pulse
+    status: WorkerStatus
     now_ms: int = 0
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
@@ -36,8 +36,8 @@ class Port:
 @pytest.fixture
 def opened() -> Callable[..., Port]:
     def opens(scrape: Callable[[str], tuple[bytes, str]] | None = None) -> Port:
-        port = Port(0, Pulse())
-        port.number = serve(0, port.pulse, clock=lambda: port.now_ms, bound_ms=BOUND_MS, scrape=scrape)
+        port = Port(0, WorkerStatus())
+        port.number = serve(0, port.status, clock=lambda: port.now_ms, bound_ms=BOUND_MS, scrape=scrape)
         return port
 
     return opens
@@ -47,30 +47,30 @@ def test_it_is_alive_while_it_loads_and_while_the_loop_goes_round(opened: Callab
     port = opened()
     port.now_ms = 10 * BOUND_MS
     assert port.ask("/livez") == (200, "loading the model\n")
-    port.pulse.phase, port.pulse.beat_ms = Phase.RUNNING, port.now_ms - BOUND_MS
+    port.status.phase, port.status.last_iteration_ms = Phase.RUNNING, port.now_ms - BOUND_MS
     assert port.ask("/livez") == (200, "running\n")
     port.now_ms += 1
     assert port.ask("/livez") == (503, f"the loop has stood still for {BOUND_MS + 1} ms\n")
-    port.pulse.phase = Phase.STOPPING
+    port.status.phase = Phase.STOPPING
     assert port.ask("/livez")[0] == 200  # a drain has a bound of its own
 
 
 def test_it_is_ready_with_a_warm_model_and_a_place_in_the_group(opened: Callable[..., Port]) -> None:
     port = opened()
     assert port.ask("/readyz") == (503, "loading the model\n")
-    port.pulse.phase = Phase.RUNNING
+    port.status.phase = Phase.RUNNING
     assert port.ask("/readyz") == (503, "not a member of the consumer group yet\n")
-    port.pulse.vitals = Vitals(is_member=True)
+    port.status.snapshot = StatusSnapshot(is_member=True)
     assert port.ask("/readyz") == (200, "0 partitions\n")  # it waits for its turn
-    port.pulse.phase = Phase.STOPPING
+    port.status.phase = Phase.STOPPING
     assert port.ask("/readyz")[0] == 503
 
 
 def test_partitions_in_quarantine_are_named_and_do_not_make_it_unready(opened: Callable[..., Port]) -> None:
     port = opened()
-    port.pulse.phase = Phase.RUNNING
+    port.status.phase = Phase.RUNNING
     bad = [Partition("chat", 7), Partition("chat", 1)]
-    port.pulse.vitals = Vitals(is_member=True, partitions=3, quarantined=bad)
+    port.status.snapshot = StatusSnapshot(is_member=True, partitions=3, quarantined=bad)
     assert port.ask("/readyz") == (
         200,
         "3 partitions\n2 in quarantine, too many dead letters: chat[1], chat[7]\n",
@@ -92,6 +92,6 @@ def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("", 0)) as taken:
         number = taken.getsockname()[1]
         with pytest.raises(
-            ConfigurationRefused, match=f"WORKER_HEALTH__PORT: got {number}; wants a port that is free"
+            ConfigurationError, match=f"WORKER_HEALTH__PORT: got {number}; wants a port that is free"
         ):
-            serve(number, Pulse(), clock=lambda: 0, bound_ms=1, scrape=None)
+            serve(number, WorkerStatus(), clock=lambda: 0, bound_ms=1, scrape=None)

@@ -16,16 +16,26 @@ from jsonschema import Draft202012Validator
 
 from schemas import dead_letter, verdict
 from schemas.chat import InputShape, Undecodable, decode
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.outputs import Outputs
 from worker.moderation.policy import Policy
-from worker.records import Fault, Fetched, Message, Output, Partition, Record, Result, Scores, Topic
+from worker.records import (
+    ConsumedRecord,
+    DeadLetterReason,
+    Message,
+    OutputRecord,
+    Partition,
+    PreparedRecord,
+    ScoredRecord,
+    Scores,
+    Topic,
+)
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-31T09:30:00.250Z"
-FETCHED = Fetched(
+FETCHED = ConsumedRecord(
     partition=Partition("chat.messages", 3),
-    epoch=1,
+    assignment_epoch=1,
     previous_next_offset=42,
     offset=42,
     timestamp_ms=1_769_851_800_000,
@@ -33,14 +43,14 @@ FETCHED = Fetched(
     value=b'{"text":"hello"}',
     headers=[("trace", b"1")],
 )
-FAULT = Fault(reason="not_json", message="The value is not JSON.")
+FAULT = DeadLetterReason(reason="not_json", message="The value is not JSON.")
 MESSAGE = Message(
     message_id="m-1",
     channel_id="c",
     user_id=None,
     sent_at=1.5,
     characters=5,
-    text_name=b"n",
+    text_digest=b"n",
     tokens=(1, 2),
     truncated=False,
 )
@@ -65,11 +75,15 @@ def validator(name: str) -> Draft202012Validator:
 VALIDATORS = {name: validator(name) for name in ("message", "verdict", "alert", "dead-letter")}
 
 
-def built(content: Message | Fault, scores: Scores | None, source: Fetched = FETCHED) -> list[Output]:
-    return OUTPUTS.build([Result(record=Record(source=source, content=content), scores=scores)], judged_at=NOW)
+def built(
+    content: Message | DeadLetterReason, scores: Scores | None, source: ConsumedRecord = FETCHED
+) -> list[OutputRecord]:
+    return OUTPUTS.build(
+        [ScoredRecord(record=PreparedRecord(source=source, content=content), scores=scores)], judged_at=NOW
+    )
 
 
-def headers(output: Output) -> dict[str, str | None]:
+def headers(output: OutputRecord) -> dict[str, str | None]:
     return {name: None if value is None else value.decode() for name, value in output.headers}
 
 
@@ -156,16 +170,16 @@ MESSAGES = st.builds(
     user_id=IDS,
     sent_at=IDS | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False),
     characters=st.integers(0, 10**6),
-    text_name=st.just(b"n"),
+    text_digest=st.just(b"n"),
     tokens=st.lists(st.integers(0, 9), max_size=3),
     truncated=st.booleans(),
     ignored=st.lists(st.sampled_from(["message_id", "channel_id", "user_id", "sent_at"]), unique=True),
 )
 ROWS = arrays(np.float32, 12, elements=st.floats(0, 1, width=32))
 SOURCES = st.builds(
-    Fetched,
+    ConsumedRecord,
     partition=st.builds(Partition, st.just("chat"), st.integers(0, 99)),
-    epoch=st.just(1),
+    assignment_epoch=st.just(1),
     previous_next_offset=st.just(0),
     offset=st.integers(0, 2**63 - 2),
     timestamp_ms=st.none() | st.integers(0, 2**63 - 1),
@@ -176,14 +190,16 @@ SOURCES = st.builds(
 
 
 @given(message=MESSAGES, scores=ROWS, source=SOURCES)
-def test_what_the_worker_writes_is_what_the_schemas_say(message: Message, scores: Scores, source: Fetched) -> None:
+def test_what_the_worker_writes_is_what_the_schemas_say(
+    message: Message, scores: Scores, source: ConsumedRecord
+) -> None:
     for output in built(message, scores if message.tokens else None, source):
         VALIDATORS[output.topic.value].validate(json.loads(output.value or b""))
 
 
 @given(reason=st.sampled_from(list(dead_letter.REASONS)), bytes_max=st.integers(0, 1000), source=SOURCES)
 def test_a_dead_letter_of_any_size_and_reason_is_what_the_schema_says(
-    reason: str, bytes_max: int, source: Fetched
+    reason: str, bytes_max: int, source: ConsumedRecord
 ) -> None:
     small = Outputs(
         model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
@@ -193,8 +209,8 @@ def test_a_dead_letter_of_any_size_and_reason_is_what_the_schema_says(
         record_bytes_max=bytes_max,
         worker_version="0.1.0",
     )
-    record = Record(source=source, content=Fault(reason=reason, message="A sentence."))
-    (letter,) = small.build([Result(record=record, scores=None)], judged_at=NOW)
+    record = PreparedRecord(source=source, content=DeadLetterReason(reason=reason, message="A sentence."))
+    (letter,) = small.build([ScoredRecord(record=record, scores=None)], judged_at=NOW)
     assert letter.topic is Topic.DEAD_LETTER
     VALIDATORS["dead-letter"].validate(headers(letter))
 
@@ -256,9 +272,9 @@ def test_fields_stand_in_the_same_order_in_schema_type_and_bytes(name: str, kind
 
 
 def test_the_categories_of_the_schemas_are_the_cards() -> None:
-    assert schema("verdict")["$defs"]["slug"]["enum"] == list(SLUGS)
+    assert schema("verdict")["$defs"]["slug"]["enum"] == list(CATEGORY_SLUGS)
     for field in ("categories", "category_scores"):
-        assert list(schema("verdict")["properties"][field]["properties"]) == list(SLUGS)
+        assert list(schema("verdict")["properties"][field]["properties"]) == list(CATEGORY_SLUGS)
     assert schema("alert")["$defs"] == schema("verdict")["$defs"]
 
 

@@ -19,9 +19,9 @@ def kafka(**values: str) -> KafkaSettings:
     [
         {},
         {"GROUP_PROTOCOL": "consumer", "GROUP_INSTANCE_ID": "worker-0", "CLIENT_ID": "me", "CLIENT_RACK": "a"},
-        {"ASSIGNMENT_STRATEGY": "cooperative-sticky", "SESSION_TIMEOUT_MS": "1000"},
-        {"ASSIGNMENT_STRATEGY": "range", "TRANSACTION_TIMEOUT_MS": "1000", "RECORD_BYTES_MAX": "1000"},
-        {"SESSION_TIMEOUT_MS": "3600000", "POLL_INTERVAL_MS_MAX": "86400000", "TRANSACTION_TIMEOUT_MS": "900000"},
+        {"PARTITION_ASSIGNMENT_STRATEGY": "cooperative-sticky", "SESSION_TIMEOUT_MS": "1000"},
+        {"PARTITION_ASSIGNMENT_STRATEGY": "range", "TRANSACTION_TIMEOUT_MS": "1000", "RECORD_BYTES_MAX": "1000"},
+        {"SESSION_TIMEOUT_MS": "3600000", "MAX_POLL_INTERVAL_MS": "86400000", "TRANSACTION_TIMEOUT_MS": "900000"},
         {"RECORD_BYTES_MAX": str(1_000_000_000 - 64 * 1024)},
         {
             "SECURITY_PROTOCOL": "SASL_SSL",
@@ -70,8 +70,8 @@ def test_each_setting_reaches_its_property() -> None:
         TRANSACTIONAL_ID="t",
         TRANSACTION_TIMEOUT_MS="7000",
         SESSION_TIMEOUT_MS="8000",
-        POLL_INTERVAL_MS_MAX="9000",
-        ASSIGNMENT_STRATEGY="range",
+        MAX_POLL_INTERVAL_MS="9000",
+        PARTITION_ASSIGNMENT_STRATEGY="range",
     )
     assert consumer_config(config).items() >= {
         ("bootstrap.servers", "127.0.0.1:1"),

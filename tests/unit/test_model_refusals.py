@@ -16,8 +16,8 @@ import torch
 
 from tests.small_models import make_model, options
 from worker.classifier import Classifier, load
-from worker.errors import ExitCode, ModelBroken
-from worker.records import Fault, Scores
+from worker.errors import ExitCode, ModelError
+from worker.records import DeadLetterReason, Scores
 
 Change = Callable[[Path], object]
 
@@ -190,7 +190,7 @@ def test_what_is_no_duoguard_is_refused_with_a_sentence(row: Row, models: dict[s
         name: value.format(folder=folder) if isinstance(value, str) else value
         for name, value in row.with_options.items()
     }
-    with pytest.raises(ModelBroken) as refusal:
+    with pytest.raises(ModelError) as refusal:
         load(options(folder, **changes), lambda _: None)
     assert refusal.value.exit_code == ExitCode.MODEL
     for words in row.says:
@@ -200,7 +200,7 @@ def test_what_is_no_duoguard_is_refused_with_a_sentence(row: Row, models: dict[s
 
 @pytest.mark.parametrize("path", ["/nowhere/model", "./model", "~/no/model", "model", "a/b/c"])
 def test_a_folder_that_isnt_there_is_said_to_be_missing(path: str) -> None:
-    with pytest.raises(ModelBroken, match=r"WORKER_MODEL__PATH: there is no folder .*model fetch"):
+    with pytest.raises(ModelError, match=r"WORKER_MODEL__PATH: there is no folder .*model fetch"):
         load(options(path), lambda _: None)
 
 
@@ -209,13 +209,13 @@ def test_a_hub_that_cant_be_reached_is_said_to_be_away(monkeypatch: pytest.Monke
         raise OSError(errno.ENETUNREACH, "network is unreachable")
 
     monkeypatch.setattr(socket, "getaddrinfo", away)
-    with pytest.raises(ModelBroken, match=r"nobody/no-such-guard .* the hub can't be asked"):
+    with pytest.raises(ModelError, match=r"nobody/no-such-guard .* the hub can't be asked"):
         load(options("nobody/no-such-guard"), lambda _: None)
 
 
 def scores_of(classifier: Classifier, text: str) -> Scores:
     (scores,) = classifier.score([classifier.encode([text])[0].tokens])
-    assert not isinstance(scores, Fault)
+    assert not isinstance(scores, DeadLetterReason)
     return scores
 
 

@@ -7,16 +7,27 @@ import numpy as np
 import pytest
 
 from schemas.chat import InputShape
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.outputs import STUB_KEY_BYTES_MAX, Outputs
 from worker.moderation.policy import Policy
-from worker.records import Fault, Fetched, Headers, Message, Output, Partition, Record, Result, Scores, Topic
+from worker.records import (
+    ConsumedRecord,
+    DeadLetterReason,
+    Headers,
+    Message,
+    OutputRecord,
+    Partition,
+    PreparedRecord,
+    ScoredRecord,
+    Scores,
+    Topic,
+)
 
 NOW = "2026-01-31T09:30:00.250Z"
 CONTENT_TYPE = ("content-type", b"application/json")
-FETCHED = Fetched(
+FETCHED = ConsumedRecord(
     partition=Partition("chat", 3),
-    epoch=1,
+    assignment_epoch=1,
     previous_next_offset=42,
     offset=42,
     timestamp_ms=1_769_851_800_000,
@@ -30,7 +41,7 @@ MESSAGE = Message(
     user_id="u",
     sent_at=1.5,
     characters=5,
-    text_name=b"n",
+    text_digest=b"n",
     tokens=(1, 2),
     truncated=False,
 )
@@ -58,28 +69,30 @@ def outputs(
 
 
 def scores(**by_slug: float) -> Scores:
-    return np.array([by_slug.get(slug, 0.01) for slug in SLUGS], np.float32)
+    return np.array([by_slug.get(slug, 0.01) for slug in CATEGORY_SLUGS], np.float32)
 
 
 CALM = scores()
 FLAGGED = scores(hate=0.9, privacy=0.6, sexual_content=0.9)
 
 
-def result(answer: Scores | Fault | None, content: Message | Fault | None = MESSAGE, **changes: Any) -> Result:
+def result(
+    answer: Scores | DeadLetterReason | None, content: Message | DeadLetterReason | None = MESSAGE, **changes: Any
+) -> ScoredRecord:
     source = dataclasses.replace(FETCHED, **changes)
-    return Result(record=Record(source=source, content=content), scores=answer)
+    return ScoredRecord(record=PreparedRecord(source=source, content=content), scores=answer)
 
 
-def failed(reason: str = "not_json", **changes: Any) -> Result:
-    return result(None, Fault(reason=reason, message="A sentence."), **changes)
+def failed(reason: str = "not_json", **changes: Any) -> ScoredRecord:
+    return result(None, DeadLetterReason(reason=reason, message="A sentence."), **changes)
 
 
-def document(output: Output) -> Any:
+def document(output: OutputRecord) -> Any:
     assert output.value is not None
     return json.loads(output.value)
 
 
-def ours(output: Output) -> dict[str, str]:
+def ours(output: OutputRecord) -> dict[str, str]:
     return {
         name.removeprefix("moderation."): (value or b"").decode()
         for name, value in output.headers
@@ -87,12 +100,12 @@ def ours(output: Output) -> dict[str, str]:
     }
 
 
-def size_bytes(output: Output) -> int:
+def size_bytes(output: OutputRecord) -> int:
     beside = sum(len(name) + len(value or b"") for name, value in output.headers)
     return len(output.key or b"") + len(output.value or b"") + beside
 
 
-def topics(built: Sequence[Output]) -> list[Topic]:
+def topics(built: Sequence[OutputRecord]) -> list[Topic]:
     return [output.topic for output in built]
 
 
@@ -100,7 +113,7 @@ def test_a_calm_message_owes_a_verdict_under_its_own_key() -> None:
     (verdict,) = outputs().build([result(CALM)], judged_at=NOW)
     assert (verdict.topic, verdict.source, verdict.key) == (Topic.VERDICT, FETCHED, b"channel")
     assert document(verdict)["flagged"] is False
-    assert list(document(verdict)["categories"].items()) == [(slug, False) for slug in SLUGS]
+    assert list(document(verdict)["categories"].items()) == [(slug, False) for slug in CATEGORY_SLUGS]
 
 
 def test_a_flagged_message_owes_an_alert_too() -> None:
@@ -158,7 +171,7 @@ def test_outputs_stand_in_the_order_of_the_results() -> None:
         failed(offset=2),
         result(None, None, offset=3),
         result(CALM, offset=4),
-        result(Fault(reason="model_failed", message="A sentence."), offset=5),
+        result(DeadLetterReason(reason="model_failed", message="A sentence."), offset=5),
     ]
     built = outputs().build(batch, judged_at=NOW)
     assert [(output.source.offset, output.topic) for output in built] == [
@@ -281,7 +294,7 @@ def test_a_message_without_a_timestamp_has_none_in_its_outputs() -> None:
 
 
 def test_a_long_error_message_is_cut() -> None:
-    fault = Fault(reason="model_failed", message="x" * 1000)
+    fault = DeadLetterReason(reason="model_failed", message="x" * 1000)
     (letter,) = outputs().build([result(fault)], judged_at=NOW)
     assert len(ours(letter)["error.message"]) == 500
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from worker.classifier.poison import STEADY_BATCHES, OutOfMemory, TokenBound, score_or_blame
-from worker.errors import ModelBroken
-from worker.records import Fault
+from worker.errors import ModelError
+from worker.records import DeadLetterReason
 
 
 class Model:
@@ -33,8 +33,8 @@ class Model:
 def test_exactly_the_poisoned_are_blamed_in_order_at_a_bounded_price(kinds: list[int]) -> None:
     model = Model()
     answers = score_or_blame(model, list(enumerate(kinds)), lambda: True)
-    assert [isinstance(answer, Fault) for answer in answers] == [kind <= 0 for kind in kinds]
-    assert [answer[0] for answer in answers if not isinstance(answer, Fault)] == [
+    assert [isinstance(answer, DeadLetterReason) for answer in answers] == [kind <= 0 for kind in kinds]
+    assert [answer[0] for answer in answers if not isinstance(answer, DeadLetterReason)] == [
         name for name, kind in enumerate(kinds) if kind > 0
     ]
     poisoned = sum(kind <= 0 for kind in kinds)
@@ -43,7 +43,7 @@ def test_exactly_the_poisoned_are_blamed_in_order_at_a_bounded_price(kinds: list
 
 def test_the_fault_is_a_dead_letters_and_holds_nothing_of_the_text() -> None:
     (fault,) = score_or_blame(Model(), [(1, -1)], lambda: True)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, DeadLetterReason)
     assert fault.reason == "model_failed"
     assert "RuntimeError" in fault.message
     assert "secret" not in fault.message
@@ -51,7 +51,7 @@ def test_the_fault_is_a_dead_letters_and_holds_nothing_of_the_text() -> None:
 
 def test_nobody_is_blamed_when_the_probe_fails_too() -> None:
     model = Model()
-    with pytest.raises(ModelBroken, match="harmless text"):
+    with pytest.raises(ModelError, match="harmless text"):
         score_or_blame(model, [(1, -1)] * 64, lambda: False)
     assert model.forwards == 1 + 6
 
@@ -93,7 +93,7 @@ def test_the_bound_doubles_after_a_while_without_trouble_until_it_is_whole() -> 
 
 def test_a_forward_that_knows_that_the_device_is_broken_is_believed() -> None:
     def broken(_: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        raise ModelBroken("no memory for one text")
+        raise ModelError("no memory for one text")
 
-    with pytest.raises(ModelBroken, match="no memory"):
+    with pytest.raises(ModelError, match="no memory"):
         score_or_blame(broken, [(1, 1), (2, 1)], lambda: True)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.policy import Policy
 
 ONE = np.zeros((1, 12), np.float32)
@@ -28,22 +28,22 @@ def test_a_threshold_is_rounded_to_float32_before_it_is_compared(threshold: floa
 def test_a_category_may_have_its_own_threshold() -> None:
     policy = Policy.of(0.5, {"hate": 0.9, "privacy": 0.1})
     (judgement,) = policy.judge(np.full((1, 12), 0.6, np.float32))
-    assert [slug for slug, flag in zip(SLUGS, judgement.flags, strict=True) if not flag] == ["hate"]
+    assert [slug for slug, flag in zip(CATEGORY_SLUGS, judgement.flags, strict=True) if not flag] == ["hate"]
     (judgement,) = policy.judge(np.full((1, 12), 0.2, np.float32))
-    assert [slug for slug, flag in zip(SLUGS, judgement.flags, strict=True) if flag] == ["privacy"]
+    assert [slug for slug, flag in zip(CATEGORY_SLUGS, judgement.flags, strict=True) if flag] == ["privacy"]
 
 
 def test_of_equal_scores_the_first_in_the_cards_order_is_the_top() -> None:
     scores = ONE.copy()
     scores[0, [3, 7, 8]] = 0.2, 0.4, 0.4
     (judgement,) = Policy.of().judge(scores)
-    assert (SLUGS[judgement.top], judgement.max_score) == ("indiscriminate_weapons", np.float32(0.4))
+    assert (CATEGORY_SLUGS[judgement.top], judgement.max_score) == ("indiscriminate_weapons", np.float32(0.4))
 
 
 @given(
     scores=arrays(np.float32, st.tuples(st.integers(0, 4), st.just(12)), elements=PROBABILITIES),
     threshold=PROBABILITIES,
-    thresholds=st.dictionaries(st.sampled_from(SLUGS), PROBABILITIES),
+    thresholds=st.dictionaries(st.sampled_from(CATEGORY_SLUGS), PROBABILITIES),
 )
 def test_each_row_is_judged_by_itself(
     scores: np.ndarray[tuple[int, int], np.dtype[np.float32]], threshold: float, thresholds: dict[str, float]
@@ -51,7 +51,7 @@ def test_each_row_is_judged_by_itself(
     judgements = Policy.of(threshold, thresholds).judge(scores)
     assert len(judgements) == len(scores)
     for row, judgement in zip(scores.tolist(), judgements, strict=True):
-        flags = [p > thresholds.get(slug, threshold) for slug, p in zip(SLUGS, row, strict=True)]
+        flags = [p > thresholds.get(slug, threshold) for slug, p in zip(CATEGORY_SLUGS, row, strict=True)]
         assert judgement.flags == flags
         assert judgement.flagged == any(flags)
         assert judgement.max_score == max(row) == row[judgement.top]
@@ -64,7 +64,7 @@ def test_only_the_thresholds_that_differ_are_published() -> None:
 
 
 def test_the_version_is_a_hash_of_the_thresholds_however_they_are_written() -> None:
-    written_out = Policy.of(0.9, dict.fromkeys(SLUGS, 0.5))
+    written_out = Policy.of(0.9, dict.fromkeys(CATEGORY_SLUGS, 0.5))
     assert Policy.of(0.5).version == written_out.version == Policy.of(0.5).fingerprint
     assert Policy.of(0.5).version != Policy.of(0.5, {"hate": 0.6}).version
     assert Policy.of(0.5, {"hate": 0.6}).version != Policy.of(0.5, {"privacy": 0.6}).version

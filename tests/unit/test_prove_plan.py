@@ -7,14 +7,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from worker.commands.ledger import Input, Seen, audit
-from worker.commands.prove.account import Accounts, rebalances
+from worker.commands.prove.observers import Accounts, rebalances
 from worker.commands.prove.picture import draw
 from worker.commands.prove.plan import BROKER_KINDS, Do, Kind, Times, faults
-from worker.commands.prove.proof import Beat, Happening, Proof
+from worker.commands.prove.proof import Happening, Proof, Sample
 from worker.commands.prove.report import verdict
 from worker.records import Partition, Topic
 
-TIMES = Times(session_ms=3000, poll_interval_ms_max=8000, transaction_ms=4000)
+TIMES = Times(session_ms=3000, max_poll_interval_ms=8000, transaction_ms=4000)
 
 
 def proof(**changes: object) -> Proof:
@@ -29,7 +29,7 @@ def proof(**changes: object) -> Proof:
         "happenings": [
             Happening(at_ms=1000 * n, fault=fault, place=n % 3) for n, fault in enumerate(islice(plan, 10))
         ],
-        "beats": [Beat(at_ms=500 * n, fed=20 * n, judged=19 * n, alive=3) for n in range(30)],
+        "beats": [Sample(at_ms=500 * n, fed=20 * n, judged=19 * n, alive=3) for n in range(30)],
         "rebalances": [100, 2000],
         "pause": None,
         "restarts": 0,

@@ -13,7 +13,7 @@ import pytest
 from tests.small_models import make_model, options
 from worker.classifier import load
 from worker.classifier.source import model_digests, tokenizer_digests
-from worker.errors import ExitCode, ModelBroken
+from worker.errors import ExitCode, ModelError
 
 TOKENIZER = "tokenizer.json"
 
@@ -42,7 +42,7 @@ def quiet(_: str) -> None:
 
 
 def refusal(path: Path, **changes: Any) -> str:
-    with pytest.raises(ModelBroken) as caught:
+    with pytest.raises(ModelError) as caught:
         load(options(path, **changes), quiet)
     assert caught.value.exit_code == ExitCode.MODEL
     assert "\n" not in str(caught.value)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from worker.errors import ModelBroken, Protected
-from worker.kafka.quarantine import LOOK_MS_MAX, LOOK_MS_MIN, Quarantine, Sample, error_if_all_bad, pause_ms
+from worker.errors import DataProtectionError, ModelError
+from worker.kafka.quarantine import LOOK_MS_MAX, LOOK_MS_MIN, Quarantine, TailSample, error_if_all_bad, pause_ms
 from worker.records import Blame, Excess, Partition
 
 P0, P1 = Partition("messages", 0), Partition("messages", 1)
-READABLE, UNREADABLE = Sample(500, 100, 0), Sample(500, 100, 51)
+READABLE, UNREADABLE = TailSample(500, 100, 0), TailSample(500, 100, 51)
 
 
 def excess(partition: Partition = P0, blame: Blame = Blame.INPUT) -> Excess:
@@ -38,8 +38,10 @@ def test_it_is_released_when_its_last_records_can_be_read_and_all_before_them_is
     assert quarantine.forgiven == {P0: 500}
 
 
-@pytest.mark.parametrize("sample", [UNREADABLE, Sample(0, 0, 0), None])
-def test_it_stays_when_they_can_not_or_nobody_knows_and_the_next_look_comes_later(sample: Sample | None) -> None:
+@pytest.mark.parametrize("sample", [UNREADABLE, TailSample(0, 0, 0), None])
+def test_it_stays_when_they_can_not_or_nobody_knows_and_the_next_look_comes_later(
+    sample: TailSample | None,
+) -> None:
     quarantine = held()
     now_ms = 0
     for looks in range(20):
@@ -55,7 +57,7 @@ def test_it_stays_when_they_can_not_or_nobody_knows_and_the_next_look_comes_late
 def test_a_share_at_the_bound_is_readable() -> None:
     quarantine = held()
     quarantine.due(LOOK_MS_MIN)
-    assert quarantine.sampled(LOOK_MS_MIN, P0, Sample(500, 100, 50))
+    assert quarantine.sampled(LOOK_MS_MIN, P0, TailSample(500, 100, 50))
 
 
 def test_a_person_releases_all_whatever_is_in_them() -> None:
@@ -114,10 +116,10 @@ def test_the_worker_ends_when_every_partition_is_bad(
     ends: bool,  # noqa: FBT001 - pytest gives it by its name
 ) -> None:
     error = error_if_all_bad(excess(), held_partitions, assigned, lambda: existing)
-    assert isinstance(error, Protected) is ends
+    assert isinstance(error, DataProtectionError) is ends
 
 
 def test_the_exit_code_tells_who_is_to_blame() -> None:
     error = error_if_all_bad(excess(blame=Blame.MODEL), 1, 1, lambda: 1)
-    assert isinstance(error, ModelBroken)
+    assert isinstance(error, ModelError)
     assert "WORKER_DEAD_LETTER__MODEL_SHARE_MAX" in str(error)

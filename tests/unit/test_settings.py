@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import ConfigurationRefused, ExitCode
+from worker.errors import ConfigurationError, ExitCode
 from worker.settings import Loaded, Settings, describe, load_settings, variables_for
 
 NAMES = {
     "KAFKA": "BOOTSTRAP_SERVERS GROUP_ID CLIENT_ID CLIENT_RACK INPUT_TOPICS VERDICT_TOPIC ALERT_TOPIC "
     "DEAD_LETTER_TOPIC TRANSACTIONAL_ID GROUP_INSTANCE_ID AUTO_OFFSET_RESET RECORD_BYTES_MAX "
-    "GROUP_PROTOCOL ASSIGNMENT_STRATEGY SESSION_TIMEOUT_MS POLL_INTERVAL_MS_MAX "
+    "GROUP_PROTOCOL PARTITION_ASSIGNMENT_STRATEGY SESSION_TIMEOUT_MS MAX_POLL_INTERVAL_MS "
     "TRANSACTION_TIMEOUT_MS SECURITY_PROTOCOL SASL_MECHANISM SASL_USERNAME SASL_PASSWORD "
     "SSL_CA_LOCATION SSL_CERTIFICATE_LOCATION SSL_KEY_LOCATION SSL_KEY_PASSWORD PROPERTIES",
     "INPUT": "FORMAT TEXT_POINTER MESSAGE_ID_POINTER CHANNEL_ID_POINTER USER_ID_POINTER SENT_AT_POINTER BYTES_MAX "
@@ -44,7 +44,7 @@ def loaded(**values: str) -> Settings:
 
 
 def faults(**values: str) -> list[str]:
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings(environment(values))
     return str(refusal.value).splitlines()
 
@@ -81,9 +81,9 @@ def test_the_defaults_are_the_contracts() -> None:
         "KAFKA__AUTO_OFFSET_RESET": "earliest",
         "KAFKA__RECORD_BYTES_MAX": "1000000",
         "KAFKA__GROUP_PROTOCOL": "classic",
-        "KAFKA__ASSIGNMENT_STRATEGY": "roundrobin",
+        "KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "roundrobin",
         "KAFKA__SESSION_TIMEOUT_MS": "15000",
-        "KAFKA__POLL_INTERVAL_MS_MAX": "60000",
+        "KAFKA__MAX_POLL_INTERVAL_MS": "60000",
         "KAFKA__TRANSACTION_TIMEOUT_MS": "15000",
         "KAFKA__SECURITY_PROTOCOL": "PLAINTEXT",
         "KAFKA__PROPERTIES": "{}",
@@ -178,9 +178,9 @@ WRONG = [
     ("KAFKA__AUTO_OFFSET_RESET", "1969-12-31T23:59:59.999Z", "RFC 3339"),
     ("KAFKA__RECORD_BYTES_MAX", "999", "a whole number from 1000"),
     ("KAFKA__GROUP_PROTOCOL", "share", "'classic' or 'consumer'"),
-    ("KAFKA__ASSIGNMENT_STRATEGY", "sticky", "'roundrobin'"),
+    ("KAFKA__PARTITION_ASSIGNMENT_STRATEGY", "sticky", "'roundrobin'"),
     ("KAFKA__SESSION_TIMEOUT_MS", "999", "from 1000 to 3600000"),
-    ("KAFKA__POLL_INTERVAL_MS_MAX", "1e5", "a whole number"),
+    ("KAFKA__MAX_POLL_INTERVAL_MS", "1e5", "a whole number"),
     ("KAFKA__TRANSACTION_TIMEOUT_MS", "900001", "from 1000 to 900000"),
     ("KAFKA__SECURITY_PROTOCOL", "TLS", "'PLAINTEXT'"),
     ("KAFKA__SASL_MECHANISM", "SCRAM", "'SCRAM-SHA-512'"),
@@ -242,7 +242,7 @@ def test_a_wrong_value_is_refused_by_name_with_what_it_got_and_wants(name: str, 
 
 
 def test_a_refusal_is_exit_code_2() -> None:
-    assert ConfigurationRefused.exit_code is ExitCode.CONFIGURATION
+    assert ConfigurationError.exit_code is ExitCode.CONFIGURATION
 
 
 def test_all_faults_come_at_once_a_line_each() -> None:
@@ -283,7 +283,7 @@ def test_a_digest_may_be_written_in_capitals() -> None:
 
 def test_a_combination_with_a_value_that_is_itself_wrong_is_no_second_fault() -> None:
     # Against the default, 15000, the poll interval would be too short.
-    assert the_fault(KAFKA__SESSION_TIMEOUT_MS="6s", KAFKA__POLL_INTERVAL_MS_MAX="10000").startswith(
+    assert the_fault(KAFKA__SESSION_TIMEOUT_MS="6s", KAFKA__MAX_POLL_INTERVAL_MS="10000").startswith(
         "WORKER_KAFKA__SESSION_TIMEOUT_MS"
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.settings import load_settings, producer_config
 
 
@@ -18,7 +18,7 @@ def environment(values: str) -> dict[str, str]:
 
 
 def the_fault(environ: dict[str, str]) -> str:
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings(environ)
     [line] = str(refusal.value).splitlines()
     return line
@@ -40,13 +40,17 @@ GSSAPI = "KAFKA__SECURITY_PROTOCOL=SASL_SSL KAFKA__SASL_MECHANISM=GSSAPI"
     ("values", "name", "wants"),
     [
         (f"{CONSUMER} KAFKA__SESSION_TIMEOUT_MS=15000", "KAFKA__SESSION_TIMEOUT_MS", "nothing beside"),
-        (f"{CONSUMER} KAFKA__ASSIGNMENT_STRATEGY=roundrobin", "KAFKA__ASSIGNMENT_STRATEGY", "nothing beside"),
+        (
+            f"{CONSUMER} KAFKA__PARTITION_ASSIGNMENT_STRATEGY=roundrobin",
+            "KAFKA__PARTITION_ASSIGNMENT_STRATEGY",
+            "nothing beside",
+        ),
         (
             f'{CONSUMER} KAFKA__PROPERTIES={{"heartbeat.interval.ms":9}}',
             "KAFKA__PROPERTIES",
             "no heartbeat.interval.ms",
         ),
-        ("KAFKA__POLL_INTERVAL_MS_MAX=14999", "KAFKA__POLL_INTERVAL_MS_MAX", "SESSION_TIMEOUT_MS, 15000"),
+        ("KAFKA__MAX_POLL_INTERVAL_MS=14999", "KAFKA__MAX_POLL_INTERVAL_MS", "SESSION_TIMEOUT_MS, 15000"),
         ("KAFKA__VERDICT_TOPIC=chat.messages", "KAFKA__VERDICT_TOPIC", "WORKER_KAFKA__INPUT_TOPICS"),
         ("KAFKA__INPUT_TOPICS=a,moderation.alerts", "KAFKA__ALERT_TOPIC", "WORKER_KAFKA__INPUT_TOPICS"),
         ("KAFKA__DEAD_LETTER_TOPIC=moderation.alerts", "KAFKA__DEAD_LETTER_TOPIC", "WORKER_KAFKA__ALERT_TOPIC"),
@@ -102,8 +106,8 @@ def test_another_variable_is_named_with_its_value(environ: dict[str, str], named
         GSSAPI,
         f"{SSL} {CERTIFICATE} {KEY} {KEY_PASSWORD} KAFKA__SSL_CA_LOCATION={__file__}",
         f'{SSL} KAFKA__PROPERTIES={{"ssl.certificate.pem":"x","ssl.key.pem":"x"}} {KEY_PASSWORD}',
-        f"{CONSUMER} KAFKA__POLL_INTERVAL_MS_MAX=5000",
-        "KAFKA__POLL_INTERVAL_MS_MAX=15000",
+        f"{CONSUMER} KAFKA__MAX_POLL_INTERVAL_MS=5000",
+        "KAFKA__MAX_POLL_INTERVAL_MS=15000",
         "BATCH__TOKENS_MAX=512",
         "MODEL__PATH=DuoGuard/DuoGuard-0.5B MODEL__REVISION=main MODEL__TOKENIZER_REVISION=main",
         "MODEL__REVISION=main MODEL__TOKENIZER_REVISION=main",
@@ -125,9 +129,9 @@ def test_a_combination_that_works_is_taken(values: str) -> None:
         ("group.instance.id", "WORKER_KAFKA__GROUP_INSTANCE_ID"),
         ("message.max.bytes", "WORKER_KAFKA__RECORD_BYTES_MAX"),
         ("group.protocol", "WORKER_KAFKA__GROUP_PROTOCOL"),
-        ("partition.assignment.strategy", "WORKER_KAFKA__ASSIGNMENT_STRATEGY"),
+        ("partition.assignment.strategy", "WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY"),
         ("session.timeout.ms", "WORKER_KAFKA__SESSION_TIMEOUT_MS"),
-        ("max.poll.interval.ms", "WORKER_KAFKA__POLL_INTERVAL_MS_MAX"),
+        ("max.poll.interval.ms", "WORKER_KAFKA__MAX_POLL_INTERVAL_MS"),
         ("transaction.timeout.ms", "WORKER_KAFKA__TRANSACTION_TIMEOUT_MS"),
         ("security.protocol", "WORKER_KAFKA__SECURITY_PROTOCOL"),
         ("sasl.mechanism", "WORKER_KAFKA__SASL_MECHANISM"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.settings import Need, Origin, describe, load_settings, render
 
 
@@ -18,7 +18,7 @@ def _empty_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def the_fault(environ: Mapping[str, str]) -> str:
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings(environ)
     [line] = str(refusal.value).splitlines()
     return line
@@ -47,7 +47,7 @@ def test_an_unknown_name_is_refused_at_any_level_without_its_value(name: str, pl
     environ = {name: "hunter2"} if place == "environment" else {}
     if place == ".env":
         Path(".env").write_text(f"{name}=hunter2\n")
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings(environ)
     assert str(refusal.value).startswith(f"{name}: got a name that no setting has; wants ")
     assert "hunter2" not in str(refusal.value)
@@ -148,7 +148,7 @@ def test_a_dotenv_file_may_start_with_a_byte_order_mark() -> None:
 
 
 def test_only_what_a_command_needs_is_required() -> None:
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings({}, {Need.KAFKA, Need.MODEL})
     assert [line.partition(":")[0] for line in str(refusal.value).splitlines()] == [
         "WORKER_KAFKA__BOOTSTRAP_SERVERS",
@@ -162,7 +162,7 @@ def test_only_what_a_command_needs_is_required() -> None:
 
 
 def test_a_required_value_that_is_wrong_is_one_fault() -> None:
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings({"WORKER_KAFKA__BOOTSTRAP_SERVERS": "a b"}, {Need.KAFKA})
     assert str(refusal.value).count("\n") == 0
 
@@ -182,7 +182,7 @@ def test_a_secret_is_never_shown_be_the_settings_right_or_wrong(text: str) -> No
         "WORKER_KAFKA__SSL_KEY_LOCATION": __file__,
         "WORKER_KAFKA__SSL_CERTIFICATE_LOCATION": __file__,
     }
-    with pytest.raises(ConfigurationRefused) as refusal:
+    with pytest.raises(ConfigurationError) as refusal:
         load_settings(
             {
                 **held,
@@ -194,7 +194,7 @@ def test_a_secret_is_never_shown_be_the_settings_right_or_wrong(text: str) -> No
     shown = "".join(traceback.format_exception(refusal.value))
     try:
         result = load_settings({**held, "WORKER_KAFKA__PROPERTIES": json.dumps({"ssl.keystore.password": secret})})
-    except ConfigurationRefused as half_an_emoji:
+    except ConfigurationError as half_an_emoji:
         shown += "".join(traceback.format_exception(half_an_emoji))
     else:
         kafka = result.settings.kafka
@@ -262,7 +262,7 @@ def test_a_property_that_may_be_a_secret_is_masked(name: str, value: object) -> 
 def test_the_view_has_aligned_columns_with_the_value_last() -> None:
     lines = render(describe(load_settings({"WORKER_KAFKA__GROUP_ID": "mine"}))).splitlines()
     assert len({line.index(line.split()[1]) for line in lines}) == 1
-    assert "WORKER_KAFKA__GROUP_ID                  environment  mine" in lines
+    assert "WORKER_KAFKA__GROUP_ID environment mine" in [" ".join(line.split()) for line in lines]
 
 
 def test_the_settings_dont_ask_the_process_for_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from opentelemetry.semconv.attributes import error_attributes
 from opentelemetry.semconv.schemas import Schemas
 
 from worker.kafka.transaction import CALLS
-from worker.records import Fetched, Partition
+from worker.records import ConsumedRecord, Partition
 from worker.settings.exporters import Exporters, exporters_of
 from worker.telemetry import names
 from worker.telemetry.metrics import OBSERVED, OPERATIONS, oldest
@@ -61,10 +61,10 @@ def test_every_metric_is_documented_with_its_names_its_unit_and_its_sentence(met
 
 
 def test_the_oldest_of_each_64_stands_for_them() -> None:
-    def fetched(timestamp_ms: int | None) -> Fetched:
-        return Fetched(
+    def fetched(timestamp_ms: int | None) -> ConsumedRecord:
+        return ConsumedRecord(
             partition=Partition("messages", 0),
-            epoch=1,
+            assignment_epoch=1,
             previous_next_offset=0,
             offset=0,
             timestamp_ms=timestamp_ms,

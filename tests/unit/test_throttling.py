@@ -26,8 +26,8 @@ def clock() -> Clock:
 def test_a_throttled_client_is_known_for_as_long_as_the_broker_delays_it(clock: Clock) -> None:
     throttling = Throttling("consumer", CONFIG, clock)
     assert not throttling.is_throttled()
-    throttling.hear(ThrottleEvent("broker-1", 1, 2.5))
-    throttling.hear(ThrottleEvent("broker-2", 2, 0.5))
+    throttling.record(ThrottleEvent("broker-1", 1, 2.5))
+    throttling.record(ThrottleEvent("broker-2", 2, 0.5))
     assert throttling.is_throttled()
     clock.now_ms = 2499
     assert throttling.is_throttled()
@@ -37,7 +37,7 @@ def test_a_throttled_client_is_known_for_as_long_as_the_broker_delays_it(clock: 
 
 def test_a_delay_that_is_over_is_known_once(clock: Clock) -> None:
     throttling = Throttling("consumer", CONFIG, clock)
-    throttling.hear(ThrottleEvent("broker-1", 1, 0.1))
+    throttling.record(ThrottleEvent("broker-1", 1, 0.1))
     clock.now_ms = 5000
     assert throttling.is_throttled()
     assert not throttling.is_throttled()
@@ -54,7 +54,7 @@ def test_the_log_line_names_the_quota_and_whose_it_is(
     client: str, said: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     throttling = Throttling(client, CONFIG, clock)
-    throttling.hear(ThrottleEvent("broker-1", 1, 2.5))
+    throttling.record(ThrottleEvent("broker-1", 1, 2.5))
     [line] = caplog.messages
     assert f"broker-1 throttles this {client} by 2500 ms" in line
     assert f"{said} (WORKER_KAFKA__SASL_USERNAME), client id 'mod' (client.id)" in line
@@ -65,7 +65,7 @@ def test_it_is_logged_once_a_minute_and_all_delays_are_added_up(
 ) -> None:
     throttling = Throttling("producer", CONFIG, clock)
     for clock.now_ms in (0, 30_000, 60_000):
-        throttling.hear(ThrottleEvent("broker-1", 1, 0.5))
+        throttling.record(ThrottleEvent("broker-1", 1, 0.5))
     assert ["0.5 s in all" in caplog.messages[0], "1.5 s in all" in caplog.messages[1]] == [True, True]
     assert len(caplog.messages) == 2
     assert throttling.total_s == 1.5
@@ -73,7 +73,7 @@ def test_it_is_logged_once_a_minute_and_all_delays_are_added_up(
 
 def test_the_end_of_a_throttling_is_none(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     throttling = Throttling("consumer", CONFIG, clock)
-    throttling.hear(ThrottleEvent("broker-1", 1, 0))
+    throttling.record(ThrottleEvent("broker-1", 1, 0))
     assert not throttling.is_throttled()
     assert not caplog.messages
     assert throttling.total_s == 0

@@ -40,19 +40,19 @@ def test_only_a_commit_that_is_done_is_committed() -> None:
 
 
 def test_a_commit_that_may_have_succeeded_is_never_aborted() -> None:
-    for event in (Event.OVERDUE, Event.UNKNOWN, Event.RETRY):
+    for event in (Event.TIMED_OUT, Event.UNKNOWN, Event.RETRY):
         state, _ = TABLE[State.COMMITTING, event]
-        assert state in {State.SPENT, State.COMMITTING}
+        assert state in {State.DEFUNCT, State.COMMITTING}
 
 
 def test_a_refusal_begins_nothing() -> None:
     for refusal in REFUSALS:
-        assert TABLE[State.READY, refusal] == (State.READY, Answer.FORGET)
+        assert TABLE[State.READY, refusal] == (State.READY, Answer.REWIND)
         assert [state for state, event in TABLE if event is refusal] == [State.READY]
 
 
 def test_a_suspect_producer_is_replaced_before_it_begins_and_at_no_other_time() -> None:
-    assert TABLE[State.READY, Event.SUSPECT] == (State.SPENT, None)
+    assert TABLE[State.READY, Event.SUSPECT] == (State.DEFUNCT, None)
     assert [state for state, event in TABLE if event is Event.SUSPECT] == [State.READY]
 
 
@@ -62,7 +62,7 @@ def test_every_path_ends() -> None:
         reached = {start}
         for _ in range(6):
             steps = [TABLE[state, event] for state in reached for event in OUTCOMES if event is not Event.RETRY]
-            reached = {state for state, answer in steps if answer is None and state not in {State.SPENT, start}}
+            reached = {state for state, answer in steps if answer is None and state not in {State.DEFUNCT, start}}
             reached -= {State.READY, State.NEW}
         assert not reached
 
@@ -95,16 +95,16 @@ def test_a_commit_whose_coordinator_does_not_say_is_unknown(code: str) -> None:
     failure = Failure(code=code, abortable=True)
     assert event_of(State.COMMITTING, failure) is Event.UNKNOWN
     assert event_of(State.OFFSETS, failure) is Event.ABORTABLE
-    assert TABLE[State.COMMITTING, Event.UNKNOWN] == (State.SPENT, Answer.FORGET)
+    assert TABLE[State.COMMITTING, Event.UNKNOWN] == (State.DEFUNCT, Answer.REWIND)
 
 
 @pytest.mark.parametrize("code", ["_FENCED", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"])
 def test_the_age_of_the_transaction_tells_a_rival_from_a_time_out(code: str) -> None:
     failure = Failure(code=code, fatal=True)
-    assert event_of(State.COMMITTING, failure, age_ms=14_999) is Event.RIVAL
+    assert event_of(State.COMMITTING, failure, age_ms=14_999) is Event.FENCED
     assert event_of(State.COMMITTING, failure, age_ms=15_000) is Event.FATAL
-    assert TABLE[State.COMMITTING, Event.RIVAL] == (State.SPENT, Answer.STOP)
-    assert TABLE[State.COMMITTING, Event.FATAL] == (State.SPENT, Answer.FORGET)
+    assert TABLE[State.COMMITTING, Event.FENCED] == (State.DEFUNCT, Answer.STOP)
+    assert TABLE[State.COMMITTING, Event.FATAL] == (State.DEFUNCT, Answer.REWIND)
 
 
 def test_a_stolen_instance_id_stops_the_process_whatever_its_flags() -> None:
@@ -117,18 +117,18 @@ def test_a_stolen_instance_id_stops_the_process_whatever_its_flags() -> None:
     "code", ["GROUP_AUTHORIZATION_FAILED", "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"]
 )
 def test_a_missing_permission_is_aborted_once_and_stops(code: str) -> None:
-    assert event_of(State.OFFSETS, Failure(code=code, abortable=True)) is Event.DENIED
-    assert TABLE[State.OFFSETS, Event.DENIED] == (State.LEAVING, None)
-    assert TABLE[State.LEAVING, Event.DONE] == (State.SPENT, Answer.STOP)
+    assert event_of(State.OFFSETS, Failure(code=code, abortable=True)) is Event.UNAUTHORIZED
+    assert TABLE[State.OFFSETS, Event.UNAUTHORIZED] == (State.FINAL_ABORT, None)
+    assert TABLE[State.FINAL_ABORT, Event.DONE] == (State.DEFUNCT, Answer.STOP)
 
 
 def test_an_expired_transactional_id_costs_the_producer_and_never_the_process() -> None:
     code = "INVALID_PRODUCER_ID_MAPPING"
     for failure in (Failure(code=code, abortable=True), Failure(code=code, fatal=True), Failure(code=code)):
         assert {event_of(state, failure) for state in CALLS} == {Event.EXPIRED}
-    for state in set(CALLS) - {State.NEW, State.LEAVING}:
-        assert TABLE[state, Event.EXPIRED] == (State.SPENT, Answer.FORGET)
-    assert TABLE[State.NEW, Event.EXPIRED] == (State.SPENT, None)
+    for state in set(CALLS) - {State.NEW, State.FINAL_ABORT}:
+        assert TABLE[state, Event.EXPIRED] == (State.DEFUNCT, Answer.REWIND)
+    assert TABLE[State.NEW, Event.EXPIRED] == (State.DEFUNCT, None)
 
 
 @pytest.mark.parametrize("code", ["INVALID_TXN_STATE", "OUT_OF_ORDER_SEQUENCE_NUMBER"])
@@ -144,18 +144,18 @@ def test_a_retriable_call_goes_on_until_the_bound_and_then_costs_the_producer() 
     for state in (State.OFFSETS, State.COMMITTING, State.ABORTING):
         assert event_of(state, failure, elapsed_ms=14_999) is Event.RETRY
         assert TABLE[state, Event.RETRY] == (state, None)
-        assert event_of(state, failure, elapsed_ms=15_000) is Event.OVERDUE
-        assert TABLE[state, Event.OVERDUE] == (State.SPENT, Answer.FORGET)
+        assert event_of(state, failure, elapsed_ms=15_000) is Event.TIMED_OUT
+        assert TABLE[state, Event.TIMED_OUT] == (State.DEFUNCT, Answer.REWIND)
 
 
 def test_offsets_that_a_transport_error_cut_off_are_not_sent_again() -> None:
     failure = Failure(code="_TRANSPORT", retriable=True)
-    assert event_of(State.OFFSETS, failure) is Event.OVERDUE
+    assert event_of(State.OFFSETS, failure) is Event.TIMED_OUT
     assert event_of(State.COMMITTING, failure) is Event.RETRY
 
 
 def test_a_broker_that_is_away_at_the_start_is_waited_for_without_end() -> None:
-    assert TABLE[State.NEW, Event.OVERDUE] == (State.NEW, None)
+    assert TABLE[State.NEW, Event.TIMED_OUT] == (State.NEW, None)
 
 
 def test_an_output_that_was_not_taken_aborts_what_lacks_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.labels import NAMES, SLUGS
+from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
 from schemas.verdict import Source, encode, encode_scores, identify, rfc3339
 
 SOURCE: Source = {"topic": "chat.messages", "partition": 3, "offset": 42, "timestamp_ms": 1}
@@ -15,8 +15,8 @@ JUDGE = ("revision", "float32", "thresholds")
 
 
 def test_the_categories_are_the_cards_in_its_order() -> None:
-    assert NAMES[3] == "Child sexual exploitation"
-    assert ", ".join(SLUGS) == (
+    assert CATEGORY_NAMES[3] == "Child sexual exploitation"
+    assert ", ".join(CATEGORY_SLUGS) == (
         "violent_crimes, non_violent_crimes, sex_related_crimes, child_sexual_exploitation, specialized_advice, "
         "privacy, intellectual_property, indiscriminate_weapons, hate, suicide_and_self_harm, sexual_content, "
         "jailbreak_prompts"
@@ -48,7 +48,7 @@ def test_a_score_is_the_shortest_decimal_that_gives_the_same_float32_back(score:
 def test_scores_are_encoded_row_by_row_in_the_cards_order() -> None:
     rows = np.linspace(0, 23 / 32, 24, dtype=np.float32).reshape(2, 12)  # exact in binary
     documents: list[dict[str, Any]] = [json.loads(encode({"x": row}))["x"] for row in encode_scores(rows)]
-    assert [tuple(document) for document in documents] == [SLUGS, SLUGS]
+    assert [tuple(document) for document in documents] == [CATEGORY_SLUGS, CATEGORY_SLUGS]
     assert [list(document.values()) for document in documents] == rows.tolist()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 # bfloat16 tensor cores came with Ampere: before it, bfloat16 is emulated and slow.
 # Source: the CUDA C++ Programming Guide, "Compute Capabilities".
@@ -40,7 +40,7 @@ def place(*, device: str, dtype: str, threads: int | None) -> Placement:
     """Chooses, from the settings and from what this machine has.
 
     Raises:
-        ModelBroken: The named device isn't there.
+        ModelError: The named device isn't there.
     """
     chosen, fallbacks = _device(device)
     if dtype == "auto":
@@ -67,7 +67,7 @@ def _device(name: str) -> tuple[torch.device, tuple[str, ...]]:
         return torch.device("cpu"), ("no CUDA device is here: the CPU does the work (WORKER_MODEL__DEVICE=auto)",)
     index = int(name.removeprefix("cuda:")) if ":" in name else 0
     if index >= count:
-        raise ModelBroken(
+        raise ModelError(
             f"WORKER_MODEL__DEVICE is {name}, but torch {torch.__version__} sees {count} CUDA devices here "
             "(look at nvidia-smi and CUDA_VISIBLE_DEVICES): name another, or set it to auto or cpu."
         )

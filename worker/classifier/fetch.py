@@ -22,7 +22,7 @@ from worker.classifier.source import (
     model_digests,
     tokenizer_digests,
 )
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 
 def fetch(
@@ -45,14 +45,14 @@ def fetch(
         tokenizer_revision: As ``revision``.
 
     Raises:
-        ModelBroken: The hub or the disk refuses, the model is no DuoGuard, or the folder holds another one.
+        ModelError: The hub or the disk refuses, the model is no DuoGuard, or the folder holds another one.
     """
     commit, model_files = _resolve(name, revision)
     tokenizer = tokenizer or (
         name if TOKENIZER_FILE in model_files else BASE_TOKENIZERS.get(name.rsplit("/", 1)[-1])
     )
     if tokenizer is None:
-        raise ModelBroken(
+        raise ModelError(
             f"{name} comes without a tokenizer, and its base model is not known: set "
             "WORKER_MODEL__TOKENIZER (not set)."
         )
@@ -86,7 +86,7 @@ def _resolve(name: str, revision: str | None) -> tuple[str, frozenset[str]]:
     with asking_the_hub(name, revision, "model fetch"):
         info = HfApi().model_info(name, revision=revision)
     if info.sha is None:
-        raise ModelBroken(
+        raise ModelError(
             f"The hub doesn't say at which commit {name} is: set another WORKER_MODEL__REVISION "
             f"({revision or 'not set'})."
         )
@@ -96,7 +96,7 @@ def _resolve(name: str, revision: str | None) -> tuple[str, frozenset[str]]:
 def _refuse_others(folder: Path, names: Sequence[str]) -> None:
     """Refuses files that would be loaded and that did not come from the hub."""
     if names:
-        raise ModelBroken(
+        raise ModelError(
             f"{folder} holds {', '.join(sorted(names))}, which would be loaded and did not come from the hub: "
             "remove it, then run model fetch again."
         )
@@ -112,7 +112,7 @@ def _claim(folder: Path, pinned: dict[str, object]) -> None:
     else:
         ours = not any(next(folder.glob(file), None) for file in (CONFIG_FILE, *WEIGHT_FILES, *TOKENIZER_FILES))
     if not ours:
-        raise ModelBroken(f"{folder} holds another model, or another commit of this one: name an empty folder.")
+        raise ModelError(f"{folder} holds another model, or another commit of this one: name an empty folder.")
     _write(folder, {**pinned, "files": {}})
 
 

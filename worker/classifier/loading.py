@@ -15,7 +15,7 @@ from worker.classifier.scoring import Classifier
 from worker.classifier.shape import check_bound, load_weights, read_config
 from worker.classifier.source import REVISION_DIGITS, Source, blaming, find_model, find_tokenizer
 from worker.classifier.tokenizer import PROBE, open_tokenizer
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 from worker.records import ModelIdentity
 
 
@@ -56,7 +56,7 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
         say: Takes a line of progress, for people.
 
     Raises:
-        ModelBroken: It is missing, damaged, changed, of another shape, or its device is not there.
+        ModelError: It is missing, damaged, changed, of another shape, or its device is not there.
     """
     _silence_the_libraries()
     placement = place(device=options.device, dtype=options.dtype, threads=options.threads)
@@ -114,10 +114,10 @@ def _commit(source: Source, revision: str | None) -> str | None:
     """The hub's commit, where it is known.
 
     Raises:
-        ModelBroken: A revision is wanted that a folder does not hold.
+        ModelError: A revision is wanted that a folder does not hold.
     """
     if source.files is not None and revision is not None and revision != source.commit:
-        raise ModelBroken(
+        raise ModelError(
             f"WORKER_MODEL__REVISION is {revision}, but {source.folder} holds commit {source.commit or 'unknown'}: "
             f"unset it, or fetch that one: WORKER_MODEL__REVISION={revision} moderation-worker model fetch "
             f"{source.name} FOLDER"

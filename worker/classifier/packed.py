@@ -30,7 +30,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 Attend = Callable[..., tuple[torch.Tensor, None]]
 """transformers' attention function: of a module, ``q [1, H, T, D]``, ``k`` and ``v`` ``[1, K, T, D]``, a mask, and
@@ -295,7 +295,7 @@ def settle(model: PreTrainedModel, tokens: Sequence[int]) -> tuple[str, tuple[st
         The attention, and a sentence for each one that failed.
 
     Raises:
-        ModelBroken: None agrees.
+        ModelError: None agrees.
     """
     texts = [tokens[:length] for length in sorted({1, 2, min(5, len(tokens)), len(tokens)}) for _ in range(2)]
     wanted = torch.cat([alone(model, text) for text in texts])
@@ -312,7 +312,7 @@ def settle(model: PreTrainedModel, tokens: Sequence[int]) -> tuple[str, tuple[st
         if not apart > DISTANCES[model.dtype]:  # what is no number is told by the warm-up
             return attention, tuple(f"attention not {failure}" for failure in failures)
         failures.append(f"{attention}: {apart:.2g} away from the model alone")
-    raise ModelBroken(
+    raise ModelError(
         f"Texts that share a pass get other scores than alone on {model.device} ({'; '.join(failures)}): it can't "
         f"be used with torch {torch.__version__}. Set WORKER_MODEL__DEVICE=cpu, or take another torch."
     )

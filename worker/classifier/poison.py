@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.errors import ModelBroken
-from worker.records import Fault, Scores
+from worker.errors import ModelError
+from worker.records import DeadLetterReason, Scores
 
 Tokens = Sequence[int]
 Forward = Callable[[Sequence[Tokens]], NDArray[np.float32]]
@@ -68,12 +68,12 @@ def attempt(forward: Forward, batch: Sequence[Tokens]) -> NDArray[np.float32] | 
     """The scores of a batch, all finite, or a few words on why there are none.
 
     Raises:
-        ModelBroken: The forward pass knows already that no text is to blame.
+        ModelError: The forward pass knows already that no text is to blame.
         OutOfMemory: Likewise; smaller batches may do.
     """
     try:
         scores = forward(batch)
-    except (ModelBroken, OutOfMemory):
+    except (ModelError, OutOfMemory):
         raise
     except Exception as error:  # noqa: BLE001 - kernels raise any type, and to tell a text from a bug is our task
         # The type alone: the words of an error may quote what it was given.
@@ -81,11 +81,13 @@ def attempt(forward: Forward, batch: Sequence[Tokens]) -> NDArray[np.float32] | 
     return scores if np.isfinite(scores).all() else "a score that is no number"
 
 
-def score_or_blame(forward: Forward, batch: Sequence[Tokens], probe_ok: Callable[[], bool]) -> list[Scores | Fault]:
+def score_or_blame(
+    forward: Forward, batch: Sequence[Tokens], probe_ok: Callable[[], bool]
+) -> list[Scores | DeadLetterReason]:
     """An answer for each text of a batch, in order: its scores, or the fault of a text that breaks the model.
 
     Raises:
-        ModelBroken: A text failed alone, and so did the probe. Nothing was scored.
+        ModelError: A text failed alone, and so did the probe. Nothing was scored.
         OutOfMemory: The batch is too large for now. Nothing was scored.
     """
     answer = attempt(forward, batch)
@@ -96,12 +98,12 @@ def score_or_blame(forward: Forward, batch: Sequence[Tokens], probe_ok: Callable
         left = score_or_blame(forward, batch[:middle], probe_ok)
         return left + score_or_blame(forward, batch[middle:], probe_ok)
     if not probe_ok():
-        raise ModelBroken(
+        raise ModelError(
             f"The model gave {answer} for a text of {len(batch[0])} tokens, and then failed on a harmless text as "
             "well: the device or its memory is broken. Start the worker again; if it comes back, elsewhere."
         )
     return [
-        Fault(
+        DeadLetterReason(
             reason="model_failed",
             message=f"The model gave {answer} for this text alone, while a probe text still passed.",
         )

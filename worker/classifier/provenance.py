@@ -17,7 +17,7 @@ from worker.classifier.source import (
     model_digests,
     tokenizer_digests,
 )
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 
 def verified_digest(model: Source, tokenizer: Source, pinned: str | None) -> str:
@@ -29,7 +29,7 @@ def verified_digest(model: Source, tokenizer: Source, pinned: str | None) -> str
         pinned: The first 16 to 64 digits that the content digest must have; None for any.
 
     Raises:
-        ModelBroken: A file differs from what provenance.json lists or is not listed, or the content is not the
+        ModelError: A file differs from what provenance.json lists or is not listed, or the content is not the
             pinned one.
     """
     weights, tokens = model_digests(model.folder), tokenizer_digests(tokenizer.folder)
@@ -37,7 +37,7 @@ def verified_digest(model: Source, tokenizer: Source, pinned: str | None) -> str
     _compare(tokenizer, tokens)
     digest = content_digest({**weights, **tokens})
     if pinned is not None and not digest.startswith(pinned.lower()):
-        raise ModelBroken(
+        raise ModelError(
             f"WORKER_MODEL__DIGEST is {pinned}, but the files of the model in {model.folder} and of its tokenizer "
             f"in {tokenizer.folder} have the digest {digest} (revision {digest[:REVISION_DIGITS]}): load the model "
             "that was meant, or set WORKER_MODEL__DIGEST to this digest if the change is intended."
@@ -53,13 +53,13 @@ def _compare(source: Source, found: Mapping[str, str]) -> None:
     for name, digest in found.items():
         listed = source.files.get(name)
         if listed is None:
-            raise ModelBroken(
+            raise ModelError(
                 f"{source.folder / name} would be loaded, but {PROVENANCE_FILE} does not list it (SHA-256 "
                 f"{digest}): remove the file and run {again} again, or remove {PROVENANCE_FILE} if the change is "
                 "intended."
             )
         if listed != digest:
-            raise ModelBroken(
+            raise ModelError(
                 f"{source.folder / name} has the SHA-256 {digest}, but {PROVENANCE_FILE} lists {listed}: the file "
                 f"has changed since it was fetched. Run {again} again, or remove {PROVENANCE_FILE} if the change "
                 "is intended."

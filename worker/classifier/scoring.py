@@ -22,8 +22,8 @@ from worker.classifier.graphs import Graphs, Run, buckets
 from worker.classifier.packed import VARLEN, Row, logits_of, row_of, vocabulary_of
 from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, Encoded, TextEncoder
-from worker.errors import ModelBroken
-from worker.records import Fault, ModelIdentity, Scores, Usage
+from worker.errors import ModelError
+from worker.records import DeadLetterReason, ModelIdentity, Scores, Usage
 
 log = logging.getLogger(__name__)
 
@@ -114,23 +114,23 @@ class Classifier:
         """Tokens of each text, in order: cut at the bound, special tokens that a user typed read as text."""
         return self._encoder.encode(texts)
 
-    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | Fault]:
+    def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
         """Probabilities of each text, in order, or the fault of a text that breaks the model.
 
         Args:
             token_lists: As ``encode`` gave them; none is empty.
 
         Raises:
-            ModelBroken: The device is broken, no single text is to blame; nothing was scored.
+            ModelError: The device is broken, no single text is to blame; nothing was scored.
         """
-        answers: dict[int, Scores | Fault] = {}
+        answers: dict[int, Scores | DeadLetterReason] = {}
         lengths = [len(tokens) for tokens in token_lists]
         for chunk in chunks(lengths, tokens_max=self._bound.tokens):
             batch = [token_lists[index] for index in chunk]
             answers.update(zip(chunk, self._score_chunk(batch), strict=True))
         return [answers[index] for index in range(len(token_lists))]
 
-    def _score_chunk(self, batch: Sequence[Sequence[int]]) -> list[Scores | Fault]:
+    def _score_chunk(self, batch: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
         """At once, or cut anew when memory runs out, or has run out since the chunk was cut."""
         tokens = sum(map(len, batch))
         if len(batch) == 1 or tokens <= self._bound.tokens:
@@ -159,11 +159,11 @@ class Classifier:
         """Scores a probe, to compare with later; on a GPU records graphs; finds the bound, and tries it.
 
         Raises:
-            ModelBroken: It can't score.
+            ModelError: It can't score.
         """
         answer = attempt(self._forward, [self._probe])
         if isinstance(answer, str):
-            raise ModelBroken(
+            raise ModelError(
                 f"The model gave {answer} for a harmless text: its weights are damaged, or {self.identity.device} "
                 f"is broken. Fetch it again, or set another WORKER_MODEL__DEVICE ({self.identity.device}) or "
                 f"WORKER_MODEL__DTYPE ({self.identity.dtype})."
@@ -211,7 +211,7 @@ class Classifier:
         """Scores as many tokens as a batch may have, in the longest texts, so that their memory is there.
 
         Raises:
-            ModelBroken: It is not there.
+            ModelError: It is not there.
         """
         length = min(self._encoder.tokens_max, self.batch_tokens_max)
         row = (list(self._probe) * (length // len(self._probe) + 1))[:length]
@@ -220,7 +220,7 @@ class Classifier:
         except OutOfMemory:
             full = "out of memory"
         if isinstance(full, str):
-            raise ModelBroken(
+            raise ModelError(
                 f"A batch of {self.batch_tokens_max} tokens is too much for {self.identity.device} ({full}): "
                 f"lower WORKER_BATCH__TOKENS_MAX ({self.batch_tokens_max}), or free memory of the device."
             )
@@ -241,7 +241,7 @@ class Classifier:
 
         Raises:
             OutOfMemory: The memory of the device does not hold them.
-            ModelBroken: It does not even hold one.
+            ModelError: It does not even hold one.
         """
         try:
             # The only place where the host waits for the device.
@@ -251,7 +251,7 @@ class Classifier:
                 raise
             if len(token_lists) > 1:
                 raise OutOfMemory from error
-            raise ModelBroken(
+            raise ModelError(
                 f"{self.identity.device} has no memory left for one text of {len(token_lists[0])} tokens, though "
                 "it had at the start: something else uses it, or WORKER_BATCH__TOKENS_MAX "
                 f"({self.batch_tokens_max}) is too high."

@@ -13,9 +13,9 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from schemas.labels import NAMES
+from schemas.labels import CATEGORY_NAMES
 from worker.classifier.source import CONFIG_FILE, blaming, weight_files
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 ARCHITECTURES: Mapping[str, str] = {
     "Qwen2ForSequenceClassification": "qwen2",
@@ -34,19 +34,19 @@ def read_config(folder: Path) -> PretrainedConfig:
     """The configuration in a folder, once it is known to be a DuoGuard's.
 
     Raises:
-        ModelBroken: Another shape, or code or weights from elsewhere.
+        ModelError: Another shape, or code or weights from elsewhere.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise ModelBroken(f"{folder} holds no {CONFIG_FILE}: it is no model. Try moderation-worker model fetch.")
+        raise ModelError(f"{folder} holds no {CONFIG_FILE}: it is no model. Try moderation-worker model fetch.")
     with blaming(f"{path} can't be read: fetch it again"):
         raw = json.loads(path.read_text(encoding="utf-8"))
         _refuse(folder, [*_foreign(raw), *_borrowed(folder)])
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    if config.num_labels != len(NAMES):
-        _refuse(folder, [f"it has {config.num_labels} outputs, and the DuoGuards have {len(NAMES)}"])
+    if config.num_labels != len(CATEGORY_NAMES):
+        _refuse(folder, [f"it has {config.num_labels} outputs, and the DuoGuards have {len(CATEGORY_NAMES)}"])
     return config
 
 
@@ -54,7 +54,7 @@ def check_bound(config: PretrainedConfig, tokens_max: int) -> None:
     """Refuses a token bound that the model can't attend over.
 
     Raises:
-        ModelBroken: ``tokens_max`` is beyond its positions or its sliding window.
+        ModelError: ``tokens_max`` is beyond its positions or its sliding window.
     """
     limits: dict[str, int] = {"positions": config.max_position_embeddings}
     window: int | None = getattr(config, "sliding_window", None)
@@ -62,7 +62,7 @@ def check_bound(config: PretrainedConfig, tokens_max: int) -> None:
         limits["sliding window"] = window
     for name, limit in limits.items():
         if tokens_max > limit:
-            raise ModelBroken(
+            raise ModelError(
                 f"WORKER_MODEL__TOKENS_MAX is {tokens_max}, but this model's {name} end at {limit} tokens: "
                 f"set it to {limit} at most."
             )
@@ -72,7 +72,7 @@ def load_weights(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> 
     """The model on the CPU, every weight from its files and every file's weight in it.
 
     Raises:
-        ModelBroken: Weights are missing, left over, of another shape, or their file is damaged.
+        ModelError: Weights are missing, left over, of another shape, or their file is damaged.
     """
     for path in weight_files(folder):
         if path.suffix == ".safetensors":
@@ -137,6 +137,6 @@ def _unfaithful(told: Mapping[str, Any]) -> Iterator[str]:
 def _refuse(folder: Path, faults: Iterator[str] | list[str]) -> None:
     told = "; ".join(faults)
     if told:
-        raise ModelBroken(
+        raise ModelError(
             f"The model in {folder} is refused: {told}. See moderation-worker model fetch for one that fits."
         )

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
@@ -82,22 +82,22 @@ class Source:
 
 @contextmanager
 def blaming(sentence: str) -> Iterator[None]:
-    """Whatever is raised inside becomes a ModelBroken with this sentence and the error's first line."""
+    """Whatever is raised inside becomes a ModelError with this sentence and the error's first line."""
     try:
         yield
-    except ModelBroken:
+    except ModelError:
         raise
     # tokenizers raises bare Exception, safetensors a child of it, transformers whatever a bad file leads to.
     except Exception as error:
         first_line = next(iter(str(error).splitlines()), "")
-        raise ModelBroken(f"{sentence}. {type(error).__name__}: {first_line}") from error
+        raise ModelError(f"{sentence}. {type(error).__name__}: {first_line}") from error
 
 
 def find_model(path: str, revision: str | None) -> Source:
     """The folder that ``WORKER_MODEL__PATH`` names, downloaded into the hub's cache when it is a hub name.
 
     Raises:
-        ModelBroken: There is none.
+        ModelError: There is none.
     """
     if path == "demo":
         return Source(name="demo", folder=DEMO_MODEL, commit=None, files={})
@@ -108,12 +108,12 @@ def find_tokenizer(model: Source, tokenizer: str | None, revision: str | None) -
     """The folder of the model's tokenizer: the one that is named, else its own, else its base model's.
 
     Raises:
-        ModelBroken: There is none, or not in that revision.
+        ModelError: There is none, or not in that revision.
     """
     own = tokenizer is None and (model.folder / TOKENIZER_FILE).is_file()
     found = model if own else _other_tokenizer(model, tokenizer, revision)
     if revision is not None and (own or found.files is not None):
-        raise ModelBroken(
+        raise ModelError(
             f"WORKER_MODEL__TOKENIZER_REVISION is {revision}, but the tokenizer is what {found.folder} holds: "
             f"unset it, or name a repository of the hub in WORKER_MODEL__TOKENIZER ({tokenizer or 'not set'})."
         )
@@ -125,7 +125,7 @@ def _other_tokenizer(model: Source, tokenizer: str | None, revision: str | None)
     if tokenizer is not None:
         found = _find(tokenizer, revision, wanted, "WORKER_MODEL__TOKENIZER")
         if not (found.folder / TOKENIZER_FILE).is_file():
-            raise ModelBroken(f"WORKER_MODEL__TOKENIZER: {tokenizer} holds no {TOKENIZER_FILE}.")
+            raise ModelError(f"WORKER_MODEL__TOKENIZER: {tokenizer} holds no {TOKENIZER_FILE}.")
         return found
     remedy = (
         f"Set WORKER_MODEL__TOKENIZER (not set) to a folder with {TOKENIZER_FILE} and tokenizer_config.json, or "
@@ -134,11 +134,11 @@ def _other_tokenizer(model: Source, tokenizer: str | None, revision: str | None)
     )
     base = BASE_TOKENIZERS.get(model.name.rsplit("/", 1)[-1])
     if base is None:
-        raise ModelBroken(f"{model.folder} holds no tokenizer ({TOKENIZER_FILE}). {remedy}")
+        raise ModelError(f"{model.folder} holds no tokenizer ({TOKENIZER_FILE}). {remedy}")
     try:
         return _find(base, revision, wanted, "its base model's")
-    except ModelBroken as error:
-        raise ModelBroken(f"{model.folder} holds no tokenizer ({TOKENIZER_FILE}); {error} {remedy}") from error
+    except ModelError as error:
+        raise ModelError(f"{model.folder} holds no tokenizer ({TOKENIZER_FILE}); {error} {remedy}") from error
 
 
 def _find(path: str, revision: str | None, files: Sequence[str], variable: str) -> Source:
@@ -147,7 +147,7 @@ def _find(path: str, revision: str | None, files: Sequence[str], variable: str) 
         return _described(folder.resolve())
     # A hub name is OWNER/NAME; everything else was meant as a path.
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", path):
-        raise ModelBroken(
+        raise ModelError(
             f"{variable}: there is no folder {path}. Make one: moderation-worker model fetch NAME FOLDER"
         )
     cached = download(path, revision, files, variable)
@@ -160,7 +160,7 @@ def download(
     """Files of a hub's repository: in the hub's cache, in a folder named after the commit, or in ``into``.
 
     Raises:
-        ModelBroken: The hub or the disk won't; what has arrived is used by the next try.
+        ModelError: The hub or the disk won't; what has arrived is used by the next try.
     """
     with asking_the_hub(name, revision, variable):
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), local_dir=into))
@@ -176,20 +176,20 @@ def asking_the_hub(name: str, revision: str | None, variable: str) -> Iterator[N
         sentence = next((text for kind, text in _HUB_ERRORS if isinstance(error, kind)), "can't be had: {kind}")
         page = f"{constants.ENDPOINT}/{name}"
         told = sentence.format(page=page, revision=revision, kind=type(error).__name__, error=error)
-        raise ModelBroken(f"{variable}: {name} {told}.") from error
+        raise ModelError(f"{variable}: {name} {told}.") from error
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The files with the model's weights, in the order in which transformers looks for them.
 
     Raises:
-        ModelBroken: There are none that are safe to open, or an index names one that isn't there.
+        ModelError: There are none that are safe to open, or an index names one that isn't there.
     """
     single, index = folder / WEIGHT_FILES[0], folder / WEIGHT_FILES[1]
     if single.is_file():
         return [single]
     if not index.is_file():
-        raise ModelBroken(
+        raise ModelError(
             f"{folder} holds no {single.name} and no {index.name}. Pickled weights (pytorch_model.bin) can run "
             "code when they are opened and are never loaded: convert them with transformers' save_pretrained."
         )
@@ -197,7 +197,7 @@ def weight_files(folder: Path) -> list[Path]:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     missing = [name for name in shards if not (folder / name).is_file()]
     if missing:
-        raise ModelBroken(f"{folder} lacks weights that its index names: {', '.join(missing)}. Fetch them again.")
+        raise ModelError(f"{folder} lacks weights that its index names: {', '.join(missing)}. Fetch them again.")
     return [index, *(folder / name for name in shards)]
 
 
@@ -236,7 +236,7 @@ def _described(folder: Path) -> Source:
     """A folder, by what ``model fetch`` wrote down in it.
 
     Raises:
-        ModelBroken: provenance.json can't be read, its download has not finished, or a file that it lists is gone.
+        ModelError: provenance.json can't be read, its download has not finished, or a file that it lists is gone.
     """
     provenance = folder / PROVENANCE_FILE
     if not provenance.is_file():
@@ -247,8 +247,8 @@ def _described(folder: Path) -> Source:
         source = Source(name=known["model"]["name"], folder=folder, commit=known["model"]["commit"], files=files)
     remedy = f"Finish it: moderation-worker model fetch {source.name} {folder}"
     if not files:
-        raise ModelBroken(f"{provenance} lists no file: the download has not finished. {remedy}")
+        raise ModelError(f"{provenance} lists no file: the download has not finished. {remedy}")
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
-        raise ModelBroken(f"{folder} lacks {', '.join(missing)}, which its {PROVENANCE_FILE} lists. {remedy}")
+        raise ModelError(f"{folder} lacks {', '.join(missing)}, which its {PROVENANCE_FILE} lists. {remedy}")
     return source

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 
 from worker.classifier.first_cut import FirstCut
 from worker.classifier.source import blaming
-from worker.errors import ModelBroken
+from worker.errors import ModelError
 
 # Several scripts, an emoji, a combining accent, a special token of each family: what a wrong copy gets wrong.
 PROBE = "How do I end a Python process? Привет, 你好, ke\u0301k \U0001f600 <|endoftext|><|begin_of_text|>"
@@ -120,14 +120,14 @@ def open_tokenizer(folder: Path, *, tokens_max: int, vocabulary: int, bos_wanted
         bos_wanted: The model was trained with a token in front of every text.
 
     Raises:
-        ModelBroken: Unreadable, not fast, without the BOS, or of another model.
+        ModelError: Unreadable, not fast, without the BOS, or of another model.
     """
     with blaming(f"The tokenizer in {folder} can't be read: fetch it again (moderation-worker model fetch)"):
         theirs: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         document: str = theirs.backend_tokenizer.to_str()
         encoder = TextEncoder(document, tokens_max=tokens_max, truncation_side=theirs.truncation_side)
     if encoder.largest_id >= vocabulary:
-        raise ModelBroken(
+        raise ModelError(
             f"The tokenizer in {folder} has ids up to {encoder.largest_id}, the model's vocabulary ends at "
             f"{vocabulary - 1}: it belongs to another model. Set WORKER_MODEL__TOKENIZER to this model's."
         )
@@ -140,11 +140,11 @@ def _verify(encoder: TextEncoder, theirs: Any, folder: Path, *, bos_wanted: bool
     ids = list(encoder.encode([PROBE])[0].tokens)
     wanted = theirs(PROBE, split_special_tokens=True, truncation=True, max_length=tokens_max).input_ids
     if ids != wanted:
-        raise ModelBroken(
+        raise ModelError(
             f"The tokenizer in {folder} reads a text otherwise once it is copied: this worker can't use it."
         )
     if bos_wanted and (theirs.bos_token_id is None or ids[0] != theirs.bos_token_id):
-        raise ModelBroken(
+        raise ModelError(
             f"The tokenizer in {folder} puts no BOS in front of a text, which a Llama model needs: "
             "set WORKER_MODEL__TOKENIZER to the one it was trained with."
         )

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from schemas.chat import InputShape
-from schemas.labels import NAMES
+from schemas.labels import CATEGORY_NAMES
 from worker.logs import escaped
 from worker.loop import Scorer, score
 from worker.moderation.cache import Cache
 from worker.moderation.outputs import Outputs
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode, prepare
-from worker.records import Fault, Fetched, Message, Partition, Record, Result
+from worker.records import ConsumedRecord, DeadLetterReason, Message, Partition, PreparedRecord, ScoredRecord
 
 CHUNK_BYTES = 256 * 1024
 """Read at once, at most: hundreds of messages from a file, and a pipe's whole content."""
@@ -46,7 +46,7 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class InputLine:
     """A line of standard input.
 
     Attributes:
@@ -60,7 +60,7 @@ class Line:
     size_bytes: int
 
 
-def read_lines(source: Readable, *, bytes_max: int, lines_max: int) -> Iterator[list[Line]]:
+def read_lines(source: Readable, *, bytes_max: int, lines_max: int) -> Iterator[list[InputLine]]:
     """The lines as they arrive: whoever types one is answered, whoever pipes many gets large batches.
 
     Args:
@@ -69,7 +69,7 @@ def read_lines(source: Readable, *, bytes_max: int, lines_max: int) -> Iterator[
         lines_max: Lines of a batch.
     """
     number, kept, size_bytes = 0, bytearray(), 0
-    batch: list[Line] = []
+    batch: list[InputLine] = []
     while chunk := source.read1(CHUNK_BYTES):
         *ends, rest = chunk.split(b"\n")
         for part in ends:
@@ -90,9 +90,9 @@ def read_lines(source: Readable, *, bytes_max: int, lines_max: int) -> Iterator[
         yield [_line(number + 1, bytes(kept), size_bytes)]
 
 
-def _line(number: int, kept: bytes, size_bytes: int) -> Line:
+def _line(number: int, kept: bytes, size_bytes: int) -> InputLine:
     value = kept.removesuffix(b"\r") if len(kept) == size_bytes else kept
-    return Line(number=number, value=value, size_bytes=size_bytes - len(kept) + len(value))
+    return InputLine(number=number, value=value, size_bytes=size_bytes - len(kept) + len(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +111,11 @@ class LineJudge:
     characters_max: int
     cache: Cache
 
-    def results(self, lines: Sequence[Line]) -> list[Result]:
+    def results(self, lines: Sequence[InputLine]) -> list[ScoredRecord]:
         """Each line with its scores, its fault, or None where the model need not be asked.
 
         Raises:
-            ModelBroken: The device is broken.
+            ModelError: The device is broken.
         """
         prepared = prepare(
             [_fetched(line) for line in lines],
@@ -131,14 +131,14 @@ class LineJudge:
         ]
         return score(self.model, records, self.cache)
 
-    def _too_large(self, record: Record, line: Line) -> Record:
+    def _too_large(self, record: PreparedRecord, line: InputLine) -> PreparedRecord:
         """Says what the part that was kept can't tell: how long the whole line was."""
         sentence = f"The value has {line.size_bytes} bytes; the limit is {self.shape.bytes_max}."
-        return replace(record, content=Fault(reason="too_large", message=sentence))
+        return replace(record, content=DeadLetterReason(reason="too_large", message=sentence))
 
 
 def judge_lines(
-    batches: Iterable[Sequence[Line]],
+    batches: Iterable[Sequence[InputLine]],
     sink: BinaryIO,
     *,
     judge: LineJudge,
@@ -151,7 +151,7 @@ def judge_lines(
         Whether all lines were good.
 
     Raises:
-        ModelBroken: The device is broken; what was written before is right.
+        ModelError: The device is broken; what was written before is right.
     """
     good = True
     for lines in batches:
@@ -162,14 +162,16 @@ def judge_lines(
     return good
 
 
-def show_texts(batches: Iterable[Sequence[Line]], console: Console, *, judge: LineJudge, policy: Policy) -> bool:
+def show_texts(
+    batches: Iterable[Sequence[InputLine]], console: Console, *, judge: LineJudge, policy: Policy
+) -> bool:
     """The same for people: a bar per category, flagged ones first, then by score.
 
     Returns:
         Whether all texts could be judged.
 
     Raises:
-        ModelBroken: The device is broken.
+        ModelError: The device is broken.
     """
     good = True
     for lines in batches:
@@ -179,16 +181,16 @@ def show_texts(batches: Iterable[Sequence[Line]], console: Console, *, judge: Li
     return good
 
 
-def lines_of(texts: Sequence[str]) -> list[Line]:
+def lines_of(texts: Sequence[str]) -> list[InputLine]:
     """The arguments of a command, whatever bytes they were."""
     values = map(os.fsencode, texts)
-    return [Line(number=n, value=value, size_bytes=len(value)) for n, value in enumerate(values, 1)]
+    return [InputLine(number=n, value=value, size_bytes=len(value)) for n, value in enumerate(values, 1)]
 
 
-def _fetched(line: Line) -> Fetched:
-    return Fetched(
+def _fetched(line: InputLine) -> ConsumedRecord:
+    return ConsumedRecord(
         partition=_LINES,
-        epoch=0,
+        assignment_epoch=0,
         previous_next_offset=line.number,
         offset=line.number,
         timestamp_ms=None,
@@ -198,27 +200,28 @@ def _fetched(line: Line) -> Fetched:
     )
 
 
-def _by_line(source: Fetched) -> str:
+def _by_line(source: ConsumedRecord) -> str:
     """The id of a message that came without one."""
     return f"line:{source.offset}"
 
 
-def _blank_refused(result: Result) -> Result:
+def _blank_refused(result: ScoredRecord) -> ScoredRecord:
     """With ``INPUT__FORMAT=text`` a blank line would be a blank text, and get a verdict: it is a bad line."""
     record = result.record
     if not isinstance(record.content, Message) or (record.source.value or b"").strip():
         return result
-    return Result(
-        record=replace(record, content=Fault(reason="no_text", message="The line is blank.")), scores=None
+    return ScoredRecord(
+        record=replace(record, content=DeadLetterReason(reason="no_text", message="The line is blank.")),
+        scores=None,
     )
 
 
-def _fault(result: Result) -> Fault | None:
-    found = result.scores if isinstance(result.scores, Fault) else result.record.content
-    return found if isinstance(found, Fault) else None
+def _fault(result: ScoredRecord) -> DeadLetterReason | None:
+    found = result.scores if isinstance(result.scores, DeadLetterReason) else result.record.content
+    return found if isinstance(found, DeadLetterReason) else None
 
 
-def _drawn(result: Result, policy: Policy) -> Text:
+def _drawn(result: ScoredRecord, policy: Policy) -> Text:
     drawing = Text(_on_one_line(result.record.source.value or b""), style="bold")
     drawing.append("\n")
     content, scores = result.record.content, result.scores
@@ -229,14 +232,14 @@ def _drawn(result: Result, policy: Policy) -> Text:
         return drawing.append("  not flagged: the text is blank, so the model was not asked\n", style="not bold")
     flags = policy.judge(scores[np.newaxis])[0].flags
     drawing.append(f"  {_sentence(content, flags)}\n", style="not bold red" if any(flags) else "not bold green")
-    for index in sorted(range(len(NAMES)), key=lambda index: (not flags[index], -scores[index])):
-        row = _row(NAMES[index], scores[index], policy.values[index])
+    for index in sorted(range(len(CATEGORY_NAMES)), key=lambda index: (not flags[index], -scores[index])):
+        row = _row(CATEGORY_NAMES[index], scores[index], policy.values[index])
         drawing.append(row, style="not bold red" if flags[index] else "not bold dim")
     return drawing
 
 
 def _sentence(message: Message, flags: Sequence[bool]) -> str:
-    names = [name for name, flag in zip(NAMES, flags, strict=True) if flag]
+    names = [name for name, flag in zip(CATEGORY_NAMES, flags, strict=True) if flag]
     judged = f"FLAGGED: {', '.join(names)}" if names else "not flagged"
     cut = "; CUT: only the beginning was judged" if message.truncated else ""
     return f"{judged}; {message.characters} characters, {message.token_count} tokens{cut}"

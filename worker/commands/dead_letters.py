@@ -19,7 +19,7 @@ from rich.text import Text
 
 from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
 from schemas.verdict import rfc3339
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.kafka.headers import headers_of
 from worker.kafka.reading import open_reader, place_of, to_the_end
 from worker.logs import escaped
@@ -105,7 +105,7 @@ def parse_since(text: str, now_ms: int) -> int:
     """A time, or how long ago, as milliseconds since 1970.
 
     Raises:
-        ConfigurationRefused: It is neither.
+        ConfigurationError: It is neither.
     """
     if ago := re.fullmatch("([0-9]{1,6})([mhd])", text):
         return max(0, now_ms - int(ago[1]) * UNITS_MS[ago[2]])
@@ -114,7 +114,7 @@ def parse_since(text: str, now_ms: int) -> int:
     except ValueError:
         moment = datetime.min  # noqa: DTZ901 - without a zone, it is refused like any other
     if moment.tzinfo is None or moment < _EPOCH:
-        raise ConfigurationRefused(
+        raise ConfigurationError(
             f"--since: got {text[:80]!r}; wants how long ago, such as 90m, 24h or 7d, or an RFC 3339 time with its "
             "zone, such as 2026-01-31T02:00:00Z"
         )
@@ -143,7 +143,7 @@ def tally_of(
         progress: Takes a line about what takes long.
 
     Raises:
-        KafkaRefused: The topic can't be read.
+        KafkaFatalError: The topic can't be read.
     """
     tally = Tally(now_ms=now_ms, examples_max=examples_max)
     tell_s = time.monotonic() + PROGRESS_S

@@ -7,7 +7,7 @@ there is open, and messages gather behind it. A transaction that nobody ends may
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.kafka.stall_detection import Standing
+from worker.kafka.stall_detection import PartitionLag
 from worker.records import Partition
 
 
@@ -33,20 +33,20 @@ class Blocks:
         patience_ms: How long a transaction may be open before it counts.
     """
 
-    def __init__(self, patience_ms: int) -> None:
-        self._patience_ms = patience_ms
+    def __init__(self, warn_after_ms: int) -> None:
+        self._warn_after_ms = warn_after_ms
         self._since: dict[Partition, tuple[int, int]] = {}  # the last stable offset, and since when
 
-    def find(self, now_ms: int, standings: Mapping[Partition, Standing]) -> dict[Partition, Block]:
+    def find(self, now_ms: int, lags: Mapping[Partition, PartitionLag]) -> dict[Partition, Block]:
         """Give the blocked partitions of these."""
         since = {}
-        for partition, standing in standings.items():
-            if standing.progress.position >= standing.end < standing.high:
+        for partition, lag in lags.items():
+            if lag.progress.position >= lag.last_stable_offset < lag.high_watermark:
                 offset, at_ms = self._since.get(partition, (-1, now_ms))
-                since[partition] = (standing.end, at_ms if offset == standing.end else now_ms)
+                since[partition] = (lag.last_stable_offset, at_ms if offset == lag.last_stable_offset else now_ms)
         self._since = since
         return {
-            partition: Block(offset=offset, messages=standings[partition].high - offset, age_ms=now_ms - at_ms)
+            partition: Block(offset=offset, messages=lags[partition].high_watermark - offset, age_ms=now_ms - at_ms)
             for partition, (offset, at_ms) in since.items()
-            if now_ms - at_ms >= self._patience_ms
+            if now_ms - at_ms >= self._warn_after_ms
         }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.login import Login
 from worker.kafka.transaction import CONSUMER_ERRORS, Refusal
 
@@ -38,7 +38,7 @@ class Membership:
         instance_id: ``WORKER_KAFKA__GROUP_INSTANCE_ID``.
         input_topics: ``WORKER_KAFKA__INPUT_TOPICS``.
         group_protocol: ``WORKER_KAFKA__GROUP_PROTOCOL``.
-        assignment_strategy: ``WORKER_KAFKA__ASSIGNMENT_STRATEGY``.
+        partition_assignment_strategy: ``WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY``.
         session_timeout_ms: ``WORKER_KAFKA__SESSION_TIMEOUT_MS``; 0 where the broker decides.
         login: The way to the brokers.
     """
@@ -47,7 +47,7 @@ class Membership:
     instance_id: str
     input_topics: Sequence[str]
     group_protocol: str
-    assignment_strategy: str
+    partition_assignment_strategy: str
     session_timeout_ms: int
     login: Login
 
@@ -59,7 +59,7 @@ class Membership:
             instance_id=consumer_config.get("group.instance.id", ""),
             input_topics=input_topics,
             group_protocol=consumer_config.get("group.protocol", "classic"),
-            assignment_strategy=consumer_config.get("partition.assignment.strategy", ""),
+            partition_assignment_strategy=consumer_config.get("partition.assignment.strategy", ""),
             session_timeout_ms=consumer_config.get("session.timeout.ms", 0),
             login=Login.of(consumer_config),
         )
@@ -67,7 +67,8 @@ class Membership:
     def hint(self, code: str) -> str:
         """Say what to do about an error that ends the process."""
         protocol = f"WORKER_KAFKA__GROUP_PROTOCOL ({self.group_protocol})"
-        strategy = f"WORKER_KAFKA__ASSIGNMENT_STRATEGY ({self.assignment_strategy or 'the broker decides'})"
+        given = self.partition_assignment_strategy or "the broker decides"
+        strategy = f"WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY ({given})"
         group = f"the group {self.group_id!r} (WORKER_KAFKA__GROUP_ID)"
         instance = f"WORKER_KAFKA__GROUP_INSTANCE_ID ({self.instance_id or 'not set'})"
         topics = f"{', '.join(self.input_topics)} (WORKER_KAFKA__INPUT_TOPICS)"
@@ -86,34 +87,34 @@ class Membership:
         return hints.get(code, "")
 
 
-class Complaints:
+class ClientErrors:
     """Errors since the last poll, and how long some of them have lasted."""
 
     def __init__(self, membership: Membership, admin_config: Mapping[str, Any]) -> None:
         self._membership = membership
         self._topics = TopicQuery(admin_config)
-        self._heard: list[KafkaError] = []
+        self._recorded: list[KafkaError] = []
         self._unauthenticated_ms: tuple[int, int] | None = None  # first and last time in a row
         self._missing_since_ms: dict[str, int] = {}
         self._looked_at_ms = 0
         self._said_at_ms: int | None = None
 
-    def hear(self, error: KafkaError) -> None:
+    def record(self, error: KafkaError) -> None:
         """Notes an error; never raises."""
-        self._heard.append(error)
+        self._recorded.append(error)
 
-    def act(self, now_ms: int) -> None:
+    def handle(self, now_ms: int) -> None:
         """Decides what follows from the notes; never waits.
 
         Raises:
-            KafkaRefused: Kafka won't have us.
+            KafkaFatalError: Kafka won't have us.
         """
-        heard, self._heard = self._heard, []
-        for error in heard:
+        recorded, self._recorded = self._recorded, []
+        for error in recorded:
             what = CONSUMER_ERRORS.get(error.name(), Refusal.WAIT)
             if what is Refusal.STOP:
                 hint = self._membership.hint(error.name())
-                raise KafkaRefused(f"Kafka refuses: {error.str()} ({error.name()}). {hint}".rstrip())
+                raise KafkaFatalError(f"Kafka refuses: {error.str()} ({error.name()}). {hint}".rstrip())
             if what is Refusal.MISSING:
                 for topic in self._membership.input_topics:
                     self._missing_since_ms.setdefault(topic, now_ms)
@@ -136,7 +137,7 @@ class Complaints:
             first_ms = now_ms
         self._unauthenticated_ms = (first_ms, now_ms)
         if now_ms - first_ms >= _AUTHENTICATION_MS_MAX:
-            raise KafkaRefused(f"Kafka won't let us in: {error.str()}. Look at {settings}.")
+            raise KafkaFatalError(f"Kafka won't let us in: {error.str()}. Look at {settings}.")
 
     def _look_for_missing(self, now_ms: int) -> None:
         """Asks the brokers about the topics that were reported missing: a report alone is not to be trusted.
@@ -148,7 +149,7 @@ class Complaints:
             if error is None:
                 del self._missing_since_ms[topic]
             elif error.code() > 0 and now_ms - since_ms >= _TOPIC_MISSING_MS_MAX:
-                raise KafkaRefused(
+                raise KafkaFatalError(
                     f"the input topic {topic!r} is not there: {error.str()}. Create it with moderation-worker "
                     "topics create, or name another in WORKER_KAFKA__INPUT_TOPICS "
                     f"({','.join(self._membership.input_topics)})."

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.kafka.transaction import Failure
 
 librdkafka_log = logging.getLogger("librdkafka")
@@ -55,7 +55,7 @@ def client(kind: type[Client], config: Mapping[str, Any], logger: object = librd
     """Makes a client of librdkafka.
 
     Raises:
-        ConfigurationRefused: A property is unknown to it, or has a value that it doesn't take.
+        ConfigurationError: A property is unknown to it, or has a value that it doesn't take.
     """
     try:
         return kind(dict(config), logger=logger)
@@ -66,7 +66,7 @@ def client(kind: type[Client], config: Mapping[str, Any], logger: object = librd
             settings = f"WORKER_KAFKA__SASL_MECHANISM ({config.get('sasl.mechanism')})"
         elif "ssl." in said:
             settings = "WORKER_KAFKA__SSL_* and WORKER_KAFKA__PROPERTIES"
-        raise ConfigurationRefused(f"{settings}: librdkafka refuses: {said}") from error
+        raise ConfigurationError(f"{settings}: librdkafka refuses: {said}") from error
 
 
 def failure_of(error: KafkaError) -> Failure:

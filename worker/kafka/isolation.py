@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.kafka.background import Background
-from worker.kafka.quarantine import Quarantine, Sample, error_if_all_bad
+from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_bad
 from worker.records import Excess, Partition
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Isolation:
             existing: Asks how many partitions the input topics have; called only if it matters.
 
         Raises:
-            Stop: Every partition is like that. Nothing of the last batch is committed.
+            FatalError: Every partition is like that. Nothing of the last batch is committed.
         """
         for excess in excesses:
             wait_ms = self._quarantine.hold(self._clock(), excess)
@@ -119,7 +119,7 @@ class TailSamples:
         self._config = config
         self._is_readable = is_readable
         self._thread = Background("samples")
-        self._asked: dict[Partition, Future[Sample | None]] = {}
+        self._asked: dict[Partition, Future[TailSample | None]] = {}
 
     def ask(self, partition: Partition) -> None:
         """Ask for a sample; never waits."""
@@ -129,12 +129,12 @@ class TailSamples:
         """End the thread, unless it waits for a broker: then it ends with the process."""
         self._thread.close()
 
-    def answers(self) -> dict[Partition, Sample | None]:
+    def answers(self) -> dict[Partition, TailSample | None]:
         """Return the samples that have come since the last call; None for one that could not be had."""
         done = [partition for partition, answer in self._asked.items() if answer.done()]
         return {partition: self._asked.pop(partition).result() for partition in done}
 
-    def _sample(self, partition: Partition) -> Sample | None:
+    def _sample(self, partition: Partition) -> TailSample | None:
         reader = Consumer(
             {
                 "log_level": 0,
@@ -155,7 +155,7 @@ class TailSamples:
             with suppress(KafkaException):
                 reader.close()
 
-    def _read(self, reader: Consumer, at: TopicPartition) -> Sample | None:
+    def _read(self, reader: Consumer, at: TopicPartition) -> TailSample | None:
         low, end = reader.get_watermark_offsets(at, timeout=_ANSWER_S_MAX, cached=False)
         at.offset = max(low, end - SAMPLE_RECORDS)
         reader.assign([at])
@@ -166,7 +166,7 @@ class TailSamples:
                 values += [value for value in (message.value(),) if value is not None]
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so
                 unreadable = sum(not self._is_readable(value) for value in values)
-                return Sample(max(end, message.offset() or 0), len(values), unreadable)
+                return TailSample(max(end, message.offset() or 0), len(values), unreadable)
             elif not error.retriable() and error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
                 break
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.clients import SLICE_S
 from worker.kafka.publisher_options import VARIABLES
 from worker.records import Topic
@@ -31,12 +31,12 @@ class OutputTopics:
     """
 
     def __init__(
-        self, names: Mapping[Topic, str], config: Mapping[str, Any], heard: Callable[[KafkaError], None]
+        self, names: Mapping[Topic, str], config: Mapping[str, Any], on_error: Callable[[KafkaError], None]
     ) -> None:
         self.partitions: dict[Topic, int] = {}
         self._names = names
         self._config = config
-        self._heard = heard
+        self._on_error = on_error
         self._admin: AdminClient | None = None
         self._asked: dict[str, Future[Any]] = {}
         self._missing_since_ms: int | None = None
@@ -49,7 +49,7 @@ class OutputTopics:
         """Whether all counts are known; waits for answers for at most a second.
 
         Raises:
-            KafkaRefused: A topic is missing, or hidden from this principal.
+            KafkaFatalError: A topic is missing, or hidden from this principal.
         """
         if len(self.partitions) == len(self._names):
             return True
@@ -87,12 +87,12 @@ class OutputTopics:
             return
         error = answer.exception()
         if isinstance(error, KafkaException) and (code or "").startswith("_"):  # the client's own: no answer came
-            self._heard(error.args[0])
+            self._on_error(error.args[0])
             return
         self._missing_since_ms = self._missing_since_ms or now_ms
         if now_ms - self._missing_since_ms >= _MISSING_MS_MAX:
             why = "it has no partitions" if error is None else str(error.args[0])
-            raise KafkaRefused(
+            raise KafkaFatalError(
                 f"the {topic.value} topic {name!r} ({VARIABLES[topic]}) can't be used: {why}. Create it with "
                 "moderation-worker topics create, or grant WRITE on it."
             )

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.kafka.transaction import Event
-from worker.records import Fetched, Output, Partition, Topic
+from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class OutOfOrder(Exception):  # noqa: N818 - weather, not a bug of ours
 
 @dataclass(slots=True)
 class _Position:
-    epoch: int
+    assignment_epoch: int
     committed: int
     delivered: int
     end: int  # the last that was reached
@@ -106,7 +106,7 @@ class Ownership:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]],
-    ) -> Fetched | None:
+    ) -> ConsumedRecord | None:
         """Stamps a delivered message with its epoch and its predecessor, and moves the position on.
 
         Returns:
@@ -120,9 +120,9 @@ class Ownership:
             return None
         if offset < position.delivered:
             raise OutOfOrder(f"{partition} delivered offset {offset}, expected {position.delivered} or later")
-        fetched = Fetched(
+        fetched = ConsumedRecord(
             partition=partition,
-            epoch=position.epoch,
+            assignment_epoch=position.assignment_epoch,
             previous_next_offset=position.delivered,
             offset=offset,
             timestamp_ms=timestamp_ms,
@@ -133,12 +133,12 @@ class Ownership:
         position.delivered = fetched.next_offset
         return fetched
 
-    def owns(self, fetched: Fetched) -> bool:
+    def owns(self, fetched: ConsumedRecord) -> bool:
         """Whether its partition is ours under the epoch that it was read in."""
         position = self._positions.get(fetched.partition)
-        return position is not None and position.epoch == fetched.epoch
+        return position is not None and position.assignment_epoch == fetched.assignment_epoch
 
-    def refusal(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> Event | None:
+    def refusal(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> Event | None:
         """Why these records must not be committed with these outputs; None when they may.
 
         Args:
@@ -209,11 +209,11 @@ class Lookups:
             self._again.pop(partition, None)
 
 
-def _place(record: Fetched) -> tuple[Partition, int]:
+def _place(record: ConsumedRecord) -> tuple[Partition, int]:
     return record.partition, record.offset
 
 
-def next_offsets(records: Iterable[Fetched]) -> dict[Partition, int]:
+def next_offsets(records: Iterable[ConsumedRecord]) -> dict[Partition, int]:
     """What to commit for records in the order of their arrival: each partition's last ``next_offset``."""
     return {record.partition: record.next_offset for record in records}
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
-from worker.errors import Protected
+from worker.errors import DataProtectionError
 from worker.kafka.blocked_partitions import Block, Blocks
 from worker.kafka.offset_queries import offset_of
 from worker.kafka.ownership import Ownership, Progress
-from worker.kafka.stall_detection import Stalls, Standing, passed
+from worker.kafka.stall_detection import PartitionLag, StallDetector, idle_offsets
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Findings:
     stalled: Sequence[Partition]
 
 
-class Quiet:
+class PartitionMonitor:
     """The watch over quiet partitions.
 
     Args:
@@ -64,10 +64,10 @@ class Quiet:
         queued_records: int,
         blocked_ms: int,
     ) -> None:
-        self._survey = Survey(config, every_ms=survey_ms)
+        self._end_offsets = EndOffsetQuery(config, every_ms=survey_ms)
         self._backlog: dict[Partition, int] = {}
         self._answered_ms = 0
-        self._stalls = Stalls(stall_ms)
+        self._stall_detector = StallDetector(stall_ms)
         self._rejoined_at: dict[Partition, int] = {}  # stalled partitions, where they stood
         self._turnovers = 0.0
         self._queued_records = queued_records
@@ -85,38 +85,38 @@ class Quiet:
         """Partitions that another producer's open transaction blocks; empty when the last answers are too old."""
         return self._blocked.found if now_ms - self._answered_ms <= _KNOWN_MS_MAX else {}
 
-    def note(self, records: int, partitions: int) -> None:
+    def observe(self, records: int, partitions: int) -> None:
         """A poll gave so many records, of so many partitions that are fetched."""
         self._turnovers += records / (self._queued_records * max(1, partitions)) if records else 1
 
-    def excuse(self) -> None:
+    def reset(self) -> None:
         """Nothing is read, on purpose, because of a quota, or from a new client: nothing is stalled yet."""
-        self._stalls.forget()
+        self._stall_detector.forget()
 
     def look(self, now_ms: int, consumer: Consumer, owned: Ownership) -> Findings | None:
         """What follows from new answers of the brokers; None: there are none at the moment. Never waits.
 
         Raises:
-            Protected: A partition does not move, and joining anew was no remedy.
+            DataProtectionError: A partition does not move, and joining anew was no remedy.
         """
-        ends = self._survey.ends(now_ms, owned)
+        ends = self._end_offsets.ends(now_ms, owned)
         if ends is None:
             return None
-        standings = _standings(consumer, owned.progress, ends)
-        self._blocked.look(now_ms, standings)
+        lags = _lags(consumer, owned.progress, ends)
+        self._blocked.look(now_ms, lags)
         self._answered_ms = now_ms
-        self._backlog = {one: max(0, at.end - at.progress.committed) for one, at in standings.items()}
-        stalled = self._stalls.find(now_ms, self._turnovers, standings)
+        self._backlog = {one: max(0, at.last_stable_offset - at.progress.committed) for one, at in lags.items()}
+        stalled = self._stall_detector.find(now_ms, self._turnovers, lags)
         again = {one for one, position in stalled.items() if self._rejoined_at.get(one) == position}
         # When a fetch of the new client has come as far, there was nothing in it: compaction left nothing.
-        if hopeless := [one for one in sorted(again) if standings[one].fetched_end < standings[one].end]:
-            raise Protected(
+        if hopeless := [one for one in sorted(again) if lags[one].fetched_end < lags[one].last_stable_offset]:
+            raise DataProtectionError(
                 f"{', '.join(map(str, hopeless))} does not move, and joining the group again was no remedy: there "
                 "are messages to read, and no fetch brings them. Look at the partition's leader and at this "
                 "worker's connection to it, and start again."
             )
         self._rejoined_at |= stalled
-        return Findings(idle=passed(standings), stalled=sorted(stalled.keys() - again))
+        return Findings(idle=idle_offsets(lags), stalled=sorted(stalled.keys() - again))
 
 
 class Reports:
@@ -134,12 +134,12 @@ class Reports:
         self._blocks = Blocks(blocked_ms)
         self._logged_ms: dict[Partition, int] = {}
 
-    def look(self, now_ms: int, standings: Mapping[Partition, Standing]) -> None:
+    def look(self, now_ms: int, lags: Mapping[Partition, PartitionLag]) -> None:
         """Log what is blocked, once a minute, and what is blocked no longer."""
-        blocked = self.found = self._blocks.find(now_ms, standings)
+        blocked = self.found = self._blocks.find(now_ms, lags)
         for partition in sorted(self._logged_ms.keys() - blocked.keys()):
             del self._logged_ms[partition]
-            if partition in standings:
+            if partition in lags:
                 log.info("%s is no longer blocked by an open transaction", partition)
         for partition, block in sorted(blocked.items(), key=lambda one: one[0]):
             if now_ms - self._logged_ms.get(partition, now_ms - _AGAIN_MS) >= _AGAIN_MS:
@@ -159,7 +159,7 @@ def _warn(partition: Partition, block: Block) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
+class EndOffsets:
     """Where a partition ends.
 
     Attributes:
@@ -167,11 +167,11 @@ class Ends:
         high: For a read_uncommitted reader: the high watermark.
     """
 
-    stable: int
-    high: int
+    last_stable_offset: int
+    high_watermark: int
 
 
-class Survey:
+class EndOffsetQuery:
     """The ends of partitions, no older than some seconds while the brokers answer.
 
     Args:
@@ -186,7 +186,7 @@ class Survey:
         self._asked: dict[Partition, tuple[Future[Any], Future[Any]]] = {}  # stable, high
         self._asked_at_ms: int | None = None
 
-    def ends(self, now_ms: int, owned: Ownership) -> dict[Partition, Ends] | None:
+    def ends(self, now_ms: int, owned: Ownership) -> dict[Partition, EndOffsets] | None:
         """New answers, each given once; None: there are none at the moment. Never waits.
 
         Args:
@@ -197,11 +197,14 @@ class Survey:
             if not all(answer.done() for answers in self._asked.values() for answer in answers):
                 return None
             asked, self._asked = self._asked, {}
-            found = {one: (offset_of(stable), offset_of(high)) for one, (stable, high) in asked.items()}
+            found = {
+                one: (offset_of(last_stable_offset), offset_of(high_watermark))
+                for one, (last_stable_offset, high_watermark) in asked.items()
+            }
             return {
-                partition: Ends(stable=stable, high=high or 0)
-                for partition, (stable, high) in found.items()
-                if stable is not None
+                partition: EndOffsets(last_stable_offset=last_stable_offset, high_watermark=high_watermark or 0)
+                for partition, (last_stable_offset, high_watermark) in found.items()
+                if last_stable_offset is not None
             }
         due = self._asked_at_ms is None or now_ms - self._asked_at_ms >= self._every_ms
         if due and (partitions := owned.partitions):
@@ -215,7 +218,7 @@ class Survey:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
         try:
             # The stable end is asked for first: what is committed in between does not look blocked for long.
-            stable, high = (
+            last_stable_offset, high_watermark = (
                 self._admin.list_offsets(
                     {TopicPartition(*partition): latest for partition in partitions},
                     isolation_level=level,
@@ -225,18 +228,21 @@ class Survey:
             )
         except KafkaException:
             return  # asked again in a while
-        self._asked = {Partition(at.topic, at.partition): (answer, high[at]) for at, answer in stable.items()}
+        self._asked = {
+            Partition(at.topic, at.partition): (answer, high_watermark[at])
+            for at, answer in last_stable_offset.items()
+        }
 
 
-def _standings(
-    consumer: Consumer, progress: Mapping[Partition, Progress], ends: Mapping[Partition, Ends]
-) -> dict[Partition, Standing]:
+def _lags(
+    consumer: Consumer, progress: Mapping[Partition, Progress], ends: Mapping[Partition, EndOffsets]
+) -> dict[Partition, PartitionLag]:
     """Where the partitions stand whose ends are known; asks no broker."""
     return {
-        partition: Standing(
+        partition: PartitionLag(
             progress=at,
-            end=ends[partition].stable,
-            high=ends[partition].high,
+            last_stable_offset=ends[partition].last_stable_offset,
+            high_watermark=ends[partition].high_watermark,
             fetched_end=consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1],
         )
         for partition, at in progress.items()

@@ -17,14 +17,14 @@ def why_it_ends(event: Event, failure: Failure, options: PublisherOptions, hidde
     """Says why the process must end.
 
     Args:
-        event: RIVAL, INSTANCE_TAKEN or what was DENIED.
+        event: FENCED, INSTANCE_TAKEN or UNAUTHORIZED.
         failure: What Kafka said.
         options: For the names.
         hidden: A topic that this principal may not describe; None if there is none, or nobody has asked.
     """
     name = options.transactional_id
     match event:
-        case Event.RIVAL:
+        case Event.FENCED:
             return (
                 f"another live process uses the transactional id {name!r} (WORKER_KAFKA__TRANSACTIONAL_ID) and has "
                 "fenced this one off. Each live worker needs its own, the same after a restart; a second worker on "

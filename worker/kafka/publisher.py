@@ -1,7 +1,7 @@
 """The transactional producer: makes the calls that the table of ``transaction`` asks for, and nothing else.
 
 A producer is replaced by another with the same ``transactional.id``, whose ``init_transactions`` settles what
-the old one left: when the table says SPENT, and when it is suspect, that is after a retriable error of a
+the old one left: when the table says DEFUNCT, and when it is suspect, that is after a retriable error of a
 transaction, a transport error since its last one, a slow commit, or a refused batch. A suspect producer may hang
 for ever in its next ``send_offsets_to_transaction`` (librdkafka issues 5456, 5511); and since librdkafka does not
 speak transactions v2, a delayed EndTxn could end a later transaction of the same epoch (KAFKA-17754). Suspicion
@@ -21,16 +21,16 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Producer, ThrottleEvent, TopicPartition
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.backoff import Backoff, Slice
 from worker.kafka.clients import SLICE_S, Overheard, client, failure_of
 from worker.kafka.output_topics import OutputTopics
 from worker.kafka.producer_errors import why_it_ends, why_nothing_is_committed, why_topic_refuses
 from worker.kafka.publisher_options import PublisherOptions
-from worker.kafka.rejected_batches import RefusedOutputs
+from worker.kafka.rejected_batches import RejectedBatches
 from worker.kafka.suspicion import SLOW_MS, Suspicion
 from worker.kafka.transaction import CALLS, TABLE, Answer, Event, Failure, State, classify, comes_back
-from worker.records import Output, Partition
+from worker.records import OutputRecord, Partition
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class _Attempt:
         failure: What went wrong last.
     """
 
-    outputs: Sequence[Output] = ()
+    outputs: Sequence[OutputRecord] = ()
     offsets: list[TopicPartition] = field(default_factory=list)
     metadata: object = None
     started_ms: int
@@ -69,17 +69,17 @@ class Publisher:
         *,
         clock: Callable[[], int],
         watch: Callable[[str], AbstractContextManager[None]],
-        heard: Callable[[KafkaError], None],
-        throttled: Callable[[ThrottleEvent], None],
+        on_error: Callable[[KafkaError], None],
+        on_throttle: Callable[[ThrottleEvent], None],
     ) -> None:
         self.events: Counter[Event] = Counter()  # all but DONE: what went wrong, and what was refused
         self._options = options
         self._clock = clock
         self._watch = watch
-        self._heard = heard
-        self._throttled = throttled
-        self._topics = OutputTopics(options.topics, options.admin_config, heard)
-        self._refused = RefusedOutputs()
+        self._on_client_error = on_error
+        self._on_throttle = on_throttle
+        self._topics = OutputTopics(options.topics, options.admin_config, on_error)
+        self._rejected_batches = RejectedBatches()
         self._suspicion = Suspicion()
         self._backoff = Backoff()
         self._slice = Slice()
@@ -94,7 +94,7 @@ class Publisher:
     @property
     def rejected(self) -> Mapping[tuple[Partition, int], str]:
         """Records (partition, offset) whose outputs a broker refuses, with the dead letter's reason."""
-        return self._refused.rejected
+        return self._rejected_batches.rejected
 
     def serve(self) -> None:
         """Lets the producer report errors; never waits."""
@@ -108,7 +108,7 @@ class Publisher:
         """Takes a step, of about a second at most, towards a producer that may begin.
 
         Raises:
-            KafkaRefused: Kafka won't have us, or a topic of ours is not there.
+            KafkaFatalError: Kafka won't have us, or a topic of ours is not there.
         """
         self.serve()  # what happened to its connections may not have been reported yet
         if not self._backoff.is_over(self._clock()):
@@ -116,7 +116,7 @@ class Publisher:
         if self._state is State.READY and self._suspicion.reason:
             self._attempt.failure = Failure(code="", text=self._suspicion.reason)
             self._step(Event.SUSPECT)
-        if self._state is State.SPENT:
+        if self._state is State.DEFUNCT:
             with self._watch("replacing the producer"):
                 self._producer.purge()
                 self._producer = self._new_producer()
@@ -126,7 +126,7 @@ class Publisher:
 
     def publish(
         self,
-        outputs: Sequence[Output],
+        outputs: Sequence[OutputRecord],
         next_offsets: Sequence[TopicPartition],
         metadata: object,
         refusal: Event | None,
@@ -144,11 +144,11 @@ class Publisher:
             ``ready`` again: the transaction may have been aborted, and it may have been committed.
 
         Raises:
-            KafkaRefused: The process must end. The transaction is not committed.
+            KafkaFatalError: The process must end. The transaction is not committed.
         """
-        is_trial = self._careful and self._refused.holds_suspect(outputs)
+        is_trial = self._careful and self._rejected_batches.holds_suspect(outputs)
         self._attempt = _Attempt(
-            outputs=self._refused.suspects_last(outputs) if is_trial else outputs,
+            outputs=self._rejected_batches.suspects_last(outputs) if is_trial else outputs,
             offsets=list(next_offsets),
             metadata=metadata,
             started_ms=self._clock(),
@@ -169,7 +169,7 @@ class Publisher:
         self._state = State.NEW
         self._began_ms = None
         self._told_ms = self._clock()
-        callbacks = {"error_cb": self._on_error, "throttle_cb": self._throttled}
+        callbacks = {"error_cb": self._on_error, "throttle_cb": self._on_throttle}
         return client(Producer, {**self._options.config, **callbacks}, Overheard(self._suspicion.add))
 
     def _initialise(self) -> None:
@@ -182,7 +182,7 @@ class Publisher:
         if event is Event.RETRY and now_ms - self._told_ms >= _TELL_AGAIN_MS:
             self._told_ms = now_ms
             log.warning("waiting for Kafka to settle the last transaction: %s", self._attempt.failure.text)
-        elif self._state is State.SPENT:
+        elif self._state is State.DEFUNCT:
             self._back_off(progress=False)
 
     def _call(self) -> Event:
@@ -194,7 +194,7 @@ class Publisher:
         except KafkaException as error:
             failure = failure_of(error.args[0])
         # The reason for an abort is the news, and not that the abort failed too.
-        if self._state is not State.LEAVING:
+        if self._state is not State.FINAL_ABORT:
             attempt.failure = failure
         now_ms = self._clock()
         event = classify(
@@ -206,8 +206,8 @@ class Publisher:
             bound_ms=self._options.transaction_timeout_ms,
         )
         if self._state is State.OPEN and failure.code == "MSG_SIZE_TOO_LARGE":
-            self._refused.refuse(attempt.outputs[attempt.sent])
-        if event is Event.OVERDUE or (event is Event.RETRY and failure.code != "_TIMED_OUT"):
+            self._rejected_batches.refuse(attempt.outputs[attempt.sent])
+        if event is Event.TIMED_OUT or (event is Event.RETRY and failure.code != "_TIMED_OUT"):
             self._suspicion.add(f"{CALLS[self._state]}: {failure.text}")
         return event
 
@@ -224,10 +224,10 @@ class Publisher:
                 self._send_offsets()
             case State.COMMITTING:
                 self._producer.commit_transaction(SLICE_S)
-            case State.ABORTING | State.LEAVING:
+            case State.ABORTING | State.FINAL_ABORT:
                 self._producer.abort_transaction(SLICE_S)
-            case State.SPENT:
-                raise AssertionError("a spent producer has nothing to call")
+            case State.DEFUNCT:
+                raise AssertionError("a defunct producer has nothing to call")
         return Event.DONE
 
     def _send_offsets(self) -> None:
@@ -248,7 +248,7 @@ class Publisher:
         """
         produce, attempt = self._producer.produce, self._attempt
         for output in attempt.outputs[attempt.sent :]:
-            if self._careful and self._refused.is_apart(output) and self._producer.flush(SLICE_S):
+            if self._careful and self._rejected_batches.is_apart(output) and self._producer.flush(SLICE_S):
                 return self._late()
             on_delivery = partial(self._delivered, output) if self._careful else None
             topic, partition = self._target(output)
@@ -272,7 +272,7 @@ class Publisher:
 
     def _late(self) -> Event:
         late = self._clock() - self._attempt.started_ms >= self._options.transaction_timeout_ms
-        return Event.OVERDUE if late else Event.RETRY
+        return Event.TIMED_OUT if late else Event.RETRY
 
     def _step(self, event: Event) -> Answer | None:
         """Asks the table what an event leads to."""
@@ -285,14 +285,14 @@ class Publisher:
             now_ms = self._clock()
             self._fatal_at_ms = [*self._fatal_at_ms[-9:], now_ms]
             if comes_back(self._fatal_at_ms, now_ms):
-                raise KafkaRefused(
+                raise KafkaFatalError(
                     f"fatal errors of the producer come back, the last one in {CALLS[was]}: {failure.text}. "
                     "Look at the brokers' logs for this transactional id: " + self._options.transactional_id
                 )
         if answer is Answer.STOP:
             # The answer names no topic, but one that we may not write is hidden from us.
             hidden = self._topics.hidden() if failure.code == "TOPIC_AUTHORIZATION_FAILED" else None
-            raise KafkaRefused(why_it_ends(event, failure, self._options, hidden))
+            raise KafkaFatalError(why_it_ends(event, failure, self._options, hidden))
         return answer
 
     def _log_event(self, event: Event, state: State) -> None:
@@ -315,20 +315,20 @@ class Publisher:
             log.info("committed again, after %d attempts in %.1f s", attempts, (now_ms - since_ms) / 1000)
         if self._careful:
             done = {Partition(at.topic, at.partition): at.offset for at in next_offsets}
-            self._careful = self._refused.committed(done)
+            self._careful = self._rejected_batches.committed(done)
 
     def _note_failure(self) -> None:
         """Draws conclusions from an attempt that was not committed.
 
         Raises:
-            KafkaRefused: A topic refuses everything.
+            KafkaFatalError: A topic refuses everything.
         """
-        if self._refused.has_reports and self._attempt.failure.code != "INVALID_TIMESTAMP":
+        if self._rejected_batches.has_reports and self._attempt.failure.code != "INVALID_TIMESTAMP":
             # The numbers of that batch are missing now, so the broker would refuse the next pass as well.
             self._suspicion.add("a batch was refused")
-        progress = self._refused.settle(self._target, self._attempt.failure.code)
-        if self._refused.topic_fault is not None:
-            raise KafkaRefused(why_topic_refuses(self._refused.topic_fault, self._options))
+        progress = self._rejected_batches.settle(self._target, self._attempt.failure.code)
+        if self._rejected_batches.topic_fault is not None:
+            raise KafkaFatalError(why_topic_refuses(self._rejected_batches.topic_fault, self._options))
         self._careful = True
         self._topics.forget()
         self._back_off(progress=progress)
@@ -339,10 +339,10 @@ class Publisher:
             failure = self._attempt.failure
             log.warning("%s", why_nothing_is_committed(failure, backoff.attempts, backoff.since_ms, now_ms))
 
-    def _delivered(self, output: Output, error: KafkaError | None, _message: object) -> None:
-        self._refused.report(output, None if error is None else error.name())
+    def _delivered(self, output: OutputRecord, error: KafkaError | None, _message: object) -> None:
+        self._rejected_batches.report(output, None if error is None else error.name())
 
-    def _target(self, output: Output) -> tuple[str, int]:
+    def _target(self, output: OutputRecord) -> tuple[str, int]:
         """Topic and partition that an output goes to."""
         number = output.source.partition.number % self._topics.partitions[output.topic]
         return self._options.topics[output.topic], number
@@ -350,4 +350,4 @@ class Publisher:
     def _on_error(self, error: KafkaError) -> None:
         """The error callback: notes, and never raises (it may run inside a commit that succeeds)."""
         self._suspicion.transport_error(error.name(), str(error))
-        self._heard(error)
+        self._on_client_error(error)

@@ -1,9 +1,9 @@
 """Partitions that are not read, because too many of their records would be dead letters. Pure.
 
-A partition in quarantine stays ours, and its committed offset stays where it is. From time to time the last records
-in its log are looked at (``Sample``). When those can be read, the producer was repaired: the partition is released,
-and what is in its log by then is judged, dead letters included (``forgiven``). The bound applies anew to what comes
-later.
+A partition in quarantine stays assigned, and its committed offset stays where it is. From time to time the last
+records of its log are read (``TailSample``). When they can be decoded, the producer was repaired: the partition is
+released, and what is in its log by then is judged, dead letters included (``forgiven``). The bound applies again to
+what comes later.
 
 Whether records break the model can't be seen without the model: such a partition is released at each look, without
 forgiveness, and goes back into quarantine with the first batch that is above the bound.
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.errors import ModelBroken, Protected, Stop
+from worker.errors import DataProtectionError, FatalError, ModelError
 from worker.records import Blame, Excess, Partition
 
 LOOK_MS_MIN = 10_000
 LOOK_MS_MAX = 600_000
 
 
-class Sample(NamedTuple):
+class TailSample(NamedTuple):
     """The last records in a partition's log.
 
     Attributes:
@@ -47,7 +47,9 @@ def pause_ms(looks: int) -> int:
     return min(LOOK_MS_MAX, LOOK_MS_MIN << min(looks, 16))
 
 
-def error_if_all_bad(excess: Excess, held: int, assigned: int, existing: Callable[[], int | None]) -> Stop | None:
+def error_if_all_bad(
+    excess: Excess, held: int, assigned: int, existing: Callable[[], int | None]
+) -> FatalError | None:
     """Return the error that ends the process when every partition is bad.
 
     A worker that holds one bad partition out of many stays: if it ended, the next owner of the partition would end
@@ -62,7 +64,7 @@ def error_if_all_bad(excess: Excess, held: int, assigned: int, existing: Callabl
     """
     if held < assigned or (assigned == 1 and existing() != 1):
         return None
-    error = ModelBroken if excess.blame is Blame.MODEL else Protected
+    error = ModelError if excess.blame is Blame.MODEL else DataProtectionError
     return error(
         f"{excess}. All partitions of this worker are like that. The last batch is not committed. Repair what "
         f"sends or judges these records, or raise {excess.blame.value}, and start again."
@@ -100,7 +102,7 @@ class Quarantine:
             self._held[partition].is_sampled = True
         return due
 
-    def sampled(self, now_ms: int, partition: Partition, sample: Sample | None) -> bool:
+    def sampled(self, now_ms: int, partition: Partition, sample: TailSample | None) -> bool:
         """Decide by a sample whether a partition is released, and release it.
 
         Args:

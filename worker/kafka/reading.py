@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.clients import client
 from worker.kafka.login import Login
 from worker.kafka.topics import ANSWER_MS_MAX, partition_counts
@@ -26,7 +26,7 @@ def open_reader(
     """A reader of all partitions, from the first record whose time is ``since_ms``, or from the beginning.
 
     Raises:
-        KafkaRefused: No broker answers, it doesn't let us in, or a topic is not there or not ours to see.
+        KafkaFatalError: No broker answers, it doesn't let us in, or a topic is not there or not ours to see.
     """
     told: list[KafkaError] = []
     config: dict[str, Any] = {
@@ -48,7 +48,7 @@ def open_reader(
     try:
         counts = partition_counts(reader, told, Login.of(config), ANSWER_MS_MAX)
         if faults := [_why_not(reader, name) for name in topics if name not in counts]:
-            raise KafkaRefused("\n".join(faults))
+            raise KafkaFatalError("\n".join(faults))
         places = [
             TopicPartition(name, number, OFFSET_BEGINNING) for name in topics for number in range(counts[name])
         ]
@@ -62,7 +62,7 @@ def to_the_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
     """Every record up to each partition's end: where an open transaction begins, if there is one.
 
     Raises:
-        KafkaRefused: We may not read, or nothing has come for so long.
+        KafkaFatalError: We may not read, or nothing has come for so long.
     """
     left = {(at.topic, at.partition) for at in reader.assignment()}
     deadline = time.monotonic() + silence_ms_max / 1000
@@ -71,7 +71,7 @@ def to_the_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
         if messages:
             deadline = time.monotonic() + silence_ms_max / 1000
         elif time.monotonic() > deadline:
-            raise KafkaRefused(f"Nothing comes from {len(left)} partitions that are not at their end.")
+            raise KafkaFatalError(f"Nothing comes from {len(left)} partitions that are not at their end.")
         for message in messages:
             error = message.error()
             if error is None:
@@ -79,10 +79,10 @@ def to_the_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so
                 left.discard((message.topic(), message.partition()))
             elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                raise KafkaRefused(f"Kafka does not let us read {message.topic()}: {_DENIED}.")
+                raise KafkaFatalError(f"Kafka does not let us read {message.topic()}: {_DENIED}.")
             # librdkafka looks for the coordinator of any group that is named; we need none.
             elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED and not error.retriable():
-                raise KafkaRefused(f"The topics can't be read: {error.str()}.")
+                raise KafkaFatalError(f"The topics can't be read: {error.str()}.")
 
 
 def place_of(message: Message) -> tuple[str, int, int]:
@@ -109,5 +109,5 @@ def _places_at(reader: Consumer, places: Sequence[TopicPartition], since_ms: int
     except KafkaException as error:
         fault = error.args[0]
     if fault is not None:
-        raise KafkaRefused(f"The offsets of that time can't be had: {fault.str()}.")
+        raise KafkaFatalError(f"The offsets of that time can't be had: {fault.str()}.")
     return found

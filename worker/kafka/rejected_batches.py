@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 
-from worker.records import Output, Partition, Topic
+from worker.records import OutputRecord, Partition, Topic
 
 Name = tuple[Topic, Partition, int]
 """Of an output: its topic, and its input's partition and offset."""
@@ -35,7 +35,7 @@ Kind = tuple[Topic, bool]
 """Of an output: its topic, and whether it has a key. A compacted topic refuses outputs without a key."""
 Place = tuple[Partition, int]
 """Of an input record: its partition and offset."""
-Target = Callable[[Output], tuple[str, int]]
+Target = Callable[[OutputRecord], tuple[str, int]]
 """Gives the name and the partition of the topic that an output goes to."""
 
 TOO_LARGE, REFUSED = "output_too_large", "output_refused"
@@ -62,11 +62,11 @@ class TopicFault:
         reason: The dead letter's reason that the output's message would have had.
     """
 
-    output: Output
+    output: OutputRecord
     reason: str
 
 
-class RefusedOutputs:
+class RejectedBatches:
     """What the brokers have accepted and refused during a search.
 
     Attributes:
@@ -78,10 +78,10 @@ class RefusedOutputs:
         self.rejected: dict[Place, str] = {}
         self.topic_fault: TopicFault | None = None
         self._apart: set[Name] = set()
-        self._suspects: dict[Name, Output] = {}
+        self._suspects: dict[Name, OutputRecord] = {}
         self._accepted: set[Kind] = set()
         self._in_vain: Counter[Kind] = Counter()
-        self._reports: list[tuple[Output, str]] = []
+        self._reports: list[tuple[OutputRecord, str]] = []
         self._commits = 0
 
     @property
@@ -89,19 +89,19 @@ class RefusedOutputs:
         """Whether a batch of this pass was refused."""
         return bool(self._reports)
 
-    def holds_suspect(self, outputs: Sequence[Output]) -> bool:
+    def holds_suspect(self, outputs: Sequence[OutputRecord]) -> bool:
         """Whether there is a suspect among the outputs."""
         return bool(self._suspects) and any(name_of(output) in self._suspects for output in outputs)
 
-    def suspects_last(self, outputs: Sequence[Output]) -> Sequence[Output]:
+    def suspects_last(self, outputs: Sequence[OutputRecord]) -> Sequence[OutputRecord]:
         """Gives the outputs in the order of a trial, which must not be committed."""
         return sorted(outputs, key=lambda output: name_of(output) in self._suspects)
 
-    def is_apart(self, output: Output) -> bool:
+    def is_apart(self, output: OutputRecord) -> bool:
         """Whether everything before this output must be flushed first."""
         return bool(self._apart) and name_of(output) in self._apart
 
-    def report(self, output: Output, code: str | None) -> None:
+    def report(self, output: OutputRecord, code: str | None) -> None:
         """Notes a delivery report; ``code`` is librdkafka's name of the error, None for an accepted output."""
         if code is None:
             self._accepted.add(_kind(output))
@@ -109,7 +109,7 @@ class RefusedOutputs:
         elif code in _RECORD_ERRORS or code == _CLOCK:
             self._reports.append((output, code))
 
-    def refuse(self, output: Output) -> None:
+    def refuse(self, output: OutputRecord) -> None:
         """Notes an output that the client finds too large."""
         self._reject(output, TOO_LARGE)
 
@@ -172,25 +172,25 @@ class RefusedOutputs:
             if len(suspects) >= _SUSPECTS_MAX or self._in_vain[kind] >= _PASSES_MAX:
                 self.topic_fault = TopicFault(output=suspects[0], reason=REFUSED)
 
-    def _reject(self, output: Output, reason: str) -> None:
+    def _reject(self, output: OutputRecord, reason: str) -> None:
         place = output.source.partition, output.source.offset
         if place in self.rejected and output.topic is Topic.DEAD_LETTER:  # it was as small as it can be already
             self.topic_fault = TopicFault(output=output, reason=reason)
         self.rejected[place] = reason
 
 
-def name_of(output: Output) -> Name:
+def name_of(output: OutputRecord) -> Name:
     """Names an output."""
     return output.topic, output.source.partition, output.source.offset
 
 
-def _kind(output: Output) -> Kind:
+def _kind(output: OutputRecord) -> Kind:
     return output.topic, output.key is not None
 
 
 def bisect(
-    reports: Sequence[tuple[Output, str]], target: Target, apart: Collection[Name]
-) -> tuple[list[tuple[Output, str]], set[Name]]:
+    reports: Sequence[tuple[OutputRecord, str]], target: Target, apart: Collection[Name]
+) -> tuple[list[tuple[OutputRecord, str]], set[Name]]:
     """Splits the batches that were refused.
 
     Args:
@@ -201,7 +201,7 @@ def bisect(
     Returns:
         The outputs that were refused alone, and those before which the next pass is to flush as well.
     """
-    batches: dict[tuple[str, int], list[list[tuple[Output, str]]]] = {}
+    batches: dict[tuple[str, int], list[list[tuple[OutputRecord, str]]]] = {}
     for output, code in reports:
         of_partition = batches.setdefault(target(output), [])
         if not of_partition or name_of(output) in apart:
@@ -216,7 +216,7 @@ def bisect(
     return alone, further
 
 
-def _boundaries(batch: Sequence[tuple[Output, str]]) -> set[Name]:
+def _boundaries(batch: Sequence[tuple[OutputRecord, str]]) -> set[Name]:
     """Where to split a batch: around the records that the broker named, or into pieces of equal length."""
     named = [at for at, (_, code) in enumerate(batch) if code != _UNNAMED]
     if len(named) == len(batch) or not 0 < len(named) <= _NAMED_MAX:

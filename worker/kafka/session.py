@@ -21,19 +21,19 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.kafka.client_errors import Complaints, Membership
+from worker.kafka.client_errors import ClientErrors, Membership
 from worker.kafka.clients import client
 from worker.kafka.headers import headers_of
 from worker.kafka.isolation import Isolation, TailSamples
 from worker.kafka.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
-from worker.kafka.partition_monitor import Quiet
+from worker.kafka.partition_monitor import PartitionMonitor
 from worker.kafka.publisher import Publisher
 from worker.kafka.publisher_options import PublisherOptions
-from worker.kafka.start_offsets import Starts
+from worker.kafka.start_offsets import StartOffsets
 from worker.kafka.throttling import Throttling
 from worker.kafka.topic_ids import ConsumerLog, stamp
 from worker.kafka.transaction import CONSUMER_ERRORS, Event, Refusal
-from worker.records import Excess, Fetched, Headers, Output, Partition
+from worker.records import ConsumedRecord, Excess, Headers, OutputRecord, Partition
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Session:
         clock: Callable[[], int],
         watch: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        self.changes = 0
+        self.invalidations = 0
         self.rebalances: Counter[str] = Counter()  # by what the group did: assigned, revoked, lost
         self._options = options
         self._clock = clock
@@ -92,28 +92,28 @@ class Session:
         self._owned = Ownership()
         self._assigned: set[Partition] = set()  # what librdkafka fetches
         self._waiting: set[Partition] = set()  # ours, without a position yet
-        self._overtaken: set[Partition] = set()  # of these, those whose committed position is gone
+        self._out_of_range: set[Partition] = set()  # of these, those whose committed position is gone
         self._paused = False
         self._told_of_headers = False
         membership = Membership.of(options.consumer_config, options.input_topics)
-        self._complaints = Complaints(membership, options.admin_config)
+        self._client_errors = ClientErrors(membership, options.admin_config)
         configs = {"consumer": options.consumer_config, "producer": options.publisher.config}
         self._throttling = {name: Throttling(name, config, clock) for name, config in configs.items()}
         self._publisher = Publisher(
             options.publisher,
             clock=clock,
             watch=watch,
-            heard=self._complaints.hear,
-            throttled=self._throttling["producer"].hear,
+            on_error=self._client_errors.record,
+            on_throttle=self._throttling["producer"].record,
         )
-        self._quiet = Quiet(
+        self._monitor = PartitionMonitor(
             options.admin_config,
             survey_ms=options.survey_ms,
             stall_ms=options.stall_ms,
             queued_records=int(options.consumer_config.get("queued.min.messages", 100_000)),  # librdkafka's default
             blocked_ms=options.blocked_ms,
         )
-        self._starts = Starts(
+        self._start_offsets = StartOffsets(
             options.admin_config, group_id=options.consumer_config["group.id"], reset=options.reset
         )
         self._isolation = Isolation(TailSamples(options.admin_config, options.is_readable), clock=clock)
@@ -169,7 +169,7 @@ class Session:
         """Whether the group knows us, with partitions or without."""
         return is_member(self._consumer.consumer_group_metadata())
 
-    def owns(self, fetched: Fetched) -> bool:
+    def owns(self, fetched: ConsumedRecord) -> bool:
         """Whether the record is still ours to commit."""
         return self._owned.owns(fetched)
 
@@ -177,7 +177,7 @@ class Session:
         """Whether ``publish`` may be called; takes a step towards it, of about a second at most."""
         return self._publisher.ready()
 
-    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
+    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
         """Serves rebalances and errors, and gives what there is.
 
         Args:
@@ -185,21 +185,23 @@ class Session:
             wait_ms: How long to wait for the first.
 
         Raises:
-            KafkaRefused: Kafka won't have us.
-            Protected: There is no position to start from, and the settings want none chosen.
+            KafkaFatalError: Kafka won't have us.
+            DataProtectionError: There is no position to start from, and the settings want none chosen.
         """
         self._publisher.serve()
         now_ms = self._clock()
-        fetched: list[Fetched] = []
+        fetched: list[ConsumedRecord] = []
         try:
             self._fetch(records_max, min(wait_ms, _ANSWER_MS) if self._waiting else wait_ms, fetched)
         except OutOfOrder as disorder:
             log.warning("%s: everything uncommitted is read again", disorder)
             self.rewind()
         except KafkaException as error:
-            self._complaints.hear(error.args[0])
-        self._complaints.act(now_ms)
-        self._recreated.update(self._starts.check(now_ms, lambda: self.assigned, lambda: self._owned.progress))
+            self._client_errors.record(error.args[0])
+        self._client_errors.handle(now_ms)
+        self._recreated.update(
+            self._start_offsets.check(now_ms, lambda: self.assigned, lambda: self._owned.progress)
+        )
         if self._isolation.partitions and (released := self._isolation.look()):
             self._consumer.resume(_plain(released))
             self._waiting.update(released)
@@ -207,18 +209,18 @@ class Session:
             self._place(now_ms)
         if self._recreated:
             self._leave_gone_logs()
-        self._quiet.note(len(fetched), len(self._assigned))
-        self._look_after_the_quiet(now_ms)
+        self._monitor.observe(len(fetched), len(self._assigned))
+        self._look_after_idle_partitions(now_ms)
         return [one for one in fetched if self._owned.owns(one)]
 
-    def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
         """One transaction: the outputs, and the offsets after the records; only when ``ready``.
 
         Returns:
             Whether it is committed. If not: ``rewind``.
 
         Raises:
-            KafkaRefused: The process must end; the transaction is not committed.
+            KafkaFatalError: The process must end; the transaction is not committed.
         """
         offsets = next_offsets(records)
         refusal = self._owned.refusal(records, outputs)
@@ -231,8 +233,8 @@ class Session:
         """Makes every record in memory stale; ``poll`` reads on from what the group has committed."""
         self._waiting.update(self._owned.partitions)
         self._owned.remove(self._waiting)
-        self._starts.forget(self._waiting)
-        self.changes += 1
+        self._start_offsets.forget(self._waiting)
+        self.invalidations += 1
 
     def quarantine(self, excesses: Sequence[Excess]) -> None:
         """Make the records of partitions stale, and read no more of them until they are released.
@@ -240,11 +242,11 @@ class Session:
         They stay ours, and assigned: to unassign one would offer it to the group.
 
         Raises:
-            Stop: Every partition is like that; nothing of the last batch is committed.
+            FatalError: Every partition is like that; nothing of the last batch is committed.
         """
         bad, assigned = {excess.partition for excess in excesses}, self.assigned
         self._owned.remove(bad)
-        self.changes += 1
+        self.invalidations += 1
         self._consumer.pause(_plain(bad))
         self._isolation.hold(excesses, assigned=assigned, existing=self._existing)
 
@@ -266,27 +268,27 @@ class Session:
 
     def backlog(self) -> Mapping[Partition, int]:
         """Messages that could be read and are not judged, as of some seconds ago; without what is not known."""
-        known = self._quiet.backlog(self._clock())
+        known = self._monitor.backlog(self._clock())
         return {partition: known[partition] for partition in self._owned.partitions if partition in known}
 
     def blocked_s(self) -> Mapping[Partition, float]:
         """For how long another producer's open transaction has blocked partitions, as of some seconds ago."""
-        blocked = self._quiet.blocked(self._clock())
+        blocked = self._monitor.blocked(self._clock())
         return {at: blocked[at].age_ms / 1000 for at in self._owned.partitions if at in blocked}
 
     def close(self) -> None:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
         self._consumer.close()
-        self._starts.close()
+        self._start_offsets.close()
         self._isolation.close()
 
     # ---- the quiet partitions -------------------------------------------------------------------------------
 
-    def _look_after_the_quiet(self, now_ms: int) -> None:
+    def _look_after_idle_partitions(self, now_ms: int) -> None:
         """Commits the places of those that are idle, and joins the group anew when one is stalled."""
         if self._throttling["consumer"].is_throttled() or self._paused:
-            self._quiet.excuse()
-        findings = self._quiet.look(now_ms, self._consumer, self._owned)
+            self._monitor.reset()
+        findings = self._monitor.look(now_ms, self._consumer, self._owned)
         if findings is None or self._paused:
             return
         if findings.stalled:
@@ -306,9 +308,9 @@ class Session:
         self.rewind()
         self._assigned.clear()
         self._waiting.clear()
-        self._overtaken.clear()
+        self._out_of_range.clear()
         self._isolation.forget(list(self._isolation.partitions))
-        self._quiet.excuse()
+        self._monitor.reset()
         self._consumer = self._new_consumer()
         self.subscribe()
 
@@ -334,9 +336,9 @@ class Session:
         log.info("%s: %s", how, _listed(gone))
         self._owned.remove(gone)
         self._waiting -= gone
-        self._overtaken -= gone
-        self._starts.forget(gone)
-        self.changes += 1
+        self._out_of_range -= gone
+        self._start_offsets.forget(gone)
+        self.invalidations += 1
         # librdkafka remembers a pause beyond the assignment: a partition that came back would stay silent.
         consumer.resume(_plain(gone.intersection(self._isolation.partitions)))
         if self._paused:
@@ -350,9 +352,9 @@ class Session:
 
     def _place(self, now_ms: int) -> None:
         """Gives waiting partitions the positions that have been found; never waits for one."""
-        found = self._starts.find(now_ms, self._waiting, self._overtaken)
+        found = self._start_offsets.find(now_ms, self._waiting, self._out_of_range)
         for error in found.errors:
-            self._complaints.hear(error)
+            self._client_errors.record(error)
         self._recreated.update(found.recreated)
         starts = found.committed | found.chosen
         if not starts or (found.chosen and not self._commit([], found.chosen, None)):
@@ -369,7 +371,7 @@ class Session:
             self._consumer.assign(placed)
             self._assigned = {*starts, *read_on}
         self._waiting -= starts.keys()
-        self._overtaken -= starts.keys()
+        self._out_of_range -= starts.keys()
         self._owned.place(starts)
         if self._paused:
             self._consumer.pause(placed)
@@ -377,29 +379,31 @@ class Session:
 
     def _leave_gone_logs(self) -> None:
         """Joins the group anew: whatever the old client knows of these topics belongs to logs that are gone."""
-        backlog = self._quiet.backlog(self._clock())
+        backlog = self._monitor.backlog(self._clock())
         for topic in sorted(self._recreated):
-            log.warning("%s", self._starts.story(topic, self._owned.progress, backlog))
+            log.warning("%s", self._start_offsets.story(topic, self._owned.progress, backlog))
         self._recreated.clear()
         self._rejoin()
 
     def _on_topic_id(self, topic: str, old: str, new: str) -> None:
         """Librdkafka has learned that a topic has another id; called within a poll."""
-        if self._starts.ids.changed(topic, old, new):
+        if self._start_offsets.ids.changed(topic, old, new):
             self._recreated.add(topic)
 
-    def _commit(self, outputs: Sequence[Output], offsets: Mapping[Partition, int], refusal: Event | None) -> bool:
+    def _commit(
+        self, outputs: Sequence[OutputRecord], offsets: Mapping[Partition, int], refusal: Event | None
+    ) -> bool:
         metadata = self._consumer.consumer_group_metadata()
         if refusal is None and not is_member(metadata):
             refusal = Event.NO_METADATA
-        ids = self._starts.ids
+        ids = self._start_offsets.ids
         stamped = [TopicPartition(p.topic, p.number, at, stamp(ids.known(p.topic))) for p, at in offsets.items()]
         return self._publisher.publish(outputs, stamped, metadata, refusal)
 
     def _new_consumer(self) -> Consumer:
         config = self._options.consumer_config
         lines = ConsumerLog(config, self._on_topic_id)
-        callbacks = {"error_cb": self._complaints.hear, "throttle_cb": self._throttling["consumer"].hear}
+        callbacks = {"error_cb": self._client_errors.record, "throttle_cb": self._throttling["consumer"].record}
         return client(Consumer, {**config, "debug": lines.debug, **callbacks}, lines)
 
     def _existing(self) -> int | None:
@@ -413,7 +417,7 @@ class Session:
 
     # ---- what Kafka says -------------------------------------------------------------------------------------
 
-    def _fetch(self, records_max: int, wait_ms: int, into: list[Fetched]) -> None:
+    def _fetch(self, records_max: int, wait_ms: int, into: list[ConsumedRecord]) -> None:
         """Take what there is, a portion at a time, until there is enough: by records, or by bytes.
 
         ``poll`` waits for the first message: ``consume`` would wait for its number of messages. The others are
@@ -429,7 +433,7 @@ class Session:
             portion = min(PORTION_RECORDS, records_max - len(into))
             messages = self._consumer.consume(portion, 0) if bytes_left > 0 and portion > 0 else []
 
-    def _accept(self, messages: Sequence[Message], into: list[Fetched]) -> None:
+    def _accept(self, messages: Sequence[Message], into: list[ConsumedRecord]) -> None:
         for message in messages:
             error = message.error()
             partition = Partition(message.topic() or "", message.partition() or 0)
@@ -465,9 +469,9 @@ class Session:
         elif CONSUMER_ERRORS.get(error.name()) is Refusal.REPLACE:
             log.warning("%s: %s", partition, error.str())
             self.rewind()
-            self._overtaken.add(partition)
+            self._out_of_range.add(partition)
         else:
-            self._complaints.hear(error)
+            self._client_errors.record(error)
 
 
 def _names(partitions: Sequence[TopicPartition]) -> set[Partition]:

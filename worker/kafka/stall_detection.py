@@ -16,7 +16,7 @@ _TURNOVERS_MIN = 2  # the first may have begun before the suspicion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class PartitionLag:
     """Where one of our partitions stands.
 
     Attributes:
@@ -27,9 +27,9 @@ class Standing:
     """
 
     progress: Progress
-    end: int
+    last_stable_offset: int
     fetched_end: int
-    high: int = 0
+    high_watermark: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,42 +39,42 @@ class _Suspicion:
     turnovers: float
 
 
-def passed(standings: Mapping[Partition, Standing]) -> dict[Partition, int]:
+def idle_offsets(lags: Mapping[Partition, PartitionLag]) -> dict[Partition, int]:
     """What to commit of partitions that are idle and caught up, behind control records that nobody is handed.
 
     Without it their lag stays at 1, and an autoscaler that goes by lag never reaches zero.
     """
     return {
         partition: at.position
-        for partition, standing in standings.items()
-        if not (at := standing.progress).in_hand and at.committed < at.position >= standing.end
+        for partition, lag in lags.items()
+        if not (at := lag.progress).in_hand and at.committed < at.position >= lag.last_stable_offset
     }
 
 
-class Stalls:
+class StallDetector:
     """Which partitions have been standing still for too long.
 
     Args:
         patience_ms: How long one may stand still although there is something to read.
     """
 
-    def __init__(self, patience_ms: int) -> None:
-        self._patience_ms = patience_ms
+    def __init__(self, stall_timeout_ms: int) -> None:
+        self._stall_timeout_ms = stall_timeout_ms
         self._suspicions: dict[Partition, _Suspicion] = {}
 
-    def find(self, now_ms: int, turnovers: float, standings: Mapping[Partition, Standing]) -> dict[Partition, int]:
+    def find(self, now_ms: int, turnovers: float, lags: Mapping[Partition, PartitionLag]) -> dict[Partition, int]:
         """The stalled partitions, each with its position.
 
         Args:
             now_ms: The time.
             turnovers: How often what librdkafka had fetched has been consumed to the end, in all: a record may wait
                 there behind those of busier partitions for longer than our patience.
-            standings: Of all partitions that are ours now.
+            lags: Of all partitions that are ours now.
         """
         fresh = {
-            partition: _Suspicion(position=standing.progress.position, since_ms=now_ms, turnovers=turnovers)
-            for partition, standing in standings.items()
-            if not standing.progress.in_hand and standing.progress.position < standing.end
+            partition: _Suspicion(position=lag.progress.position, since_ms=now_ms, turnovers=turnovers)
+            for partition, lag in lags.items()
+            if not lag.progress.in_hand and lag.progress.position < lag.last_stable_offset
         }
         self._suspicions = {
             partition: known
@@ -85,7 +85,7 @@ class Stalls:
         return {
             partition: suspicion.position
             for partition, suspicion in self._suspicions.items()
-            if now_ms - suspicion.since_ms >= self._patience_ms
+            if now_ms - suspicion.since_ms >= self._stall_timeout_ms
             and turnovers - suspicion.turnovers >= _TURNOVERS_MIN
         }
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 
-from worker.errors import Protected
+from worker.errors import DataProtectionError
 from worker.kafka.leaderless import Silence
 from worker.kafka.offset_queries import OffsetQueries, OffsetsPending, id_of, leader_of, offset_of
 from worker.kafka.ownership import Lookups, Progress, Reset, is_truncated, start
@@ -56,7 +56,7 @@ class Found:
     errors: list[KafkaError] = field(default_factory=list)
 
 
-class Starts:
+class StartOffsets:
     """Finds the start of each waiting partition, and compares the ids of the topics now and then.
 
     Args:
@@ -90,16 +90,16 @@ class Starts:
         """
         self._lookups.forget(partitions)
 
-    def find(self, now_ms: int, waiting: Collection[Partition], overtaken: Collection[Partition]) -> Found:
+    def find(self, now_ms: int, waiting: Collection[Partition], out_of_range: Collection[Partition]) -> Found:
         """Takes the answers that have come, and asks what is to be asked next. Never waits.
 
         Args:
             now_ms: The time.
             waiting: The partitions that want a start. Call this only when no transaction of ours is unsettled.
-            overtaken: Of these, those whose committed offset a fetch has found to be out of range.
+            out_of_range: Of these, those whose committed offset a fetch has found to be out of range.
 
         Raises:
-            Protected: There is no position, and the settings want none chosen; or the log was truncated.
+            DataProtectionError: There is no position, and the settings want none chosen; or the log was truncated.
         """
         found = Found()
         questions, self._questions = self._questions, []
@@ -107,7 +107,7 @@ class Starts:
             if not question.done:
                 self._questions.append(question)
             elif isinstance(question, CommittedQuestion):
-                self._take_committed(now_ms, question, overtaken, found)
+                self._take_committed(now_ms, question, out_of_range, found)
             else:
                 self._take_range(now_ms, question, found)
         answered = found.committed.keys() | found.chosen.keys()
@@ -173,7 +173,7 @@ class Starts:
         )
 
     def _take_committed(
-        self, now_ms: int, question: CommittedQuestion, overtaken: Collection[Partition], found: Found
+        self, now_ms: int, question: CommittedQuestion, out_of_range: Collection[Partition], found: Found
     ) -> None:
         answers = [question.offsets, *question.topics.values()]
         failures = [answer.exception() for answer in answers if answer.exception() is not None]
@@ -201,7 +201,7 @@ class Starts:
             offset = answer.offset if answer.offset >= 0 and not before else None
             leader = leader_of(topics[partition.topic], partition)
             self._silence.note(now_ms, partition, silent=leader is None)
-            if offset is not None and partition not in overtaken:
+            if offset is not None and partition not in out_of_range:
                 found.committed[partition] = offset
                 self._lookups.forget([partition])
             elif leader is None:
@@ -255,7 +255,7 @@ class Starts:
             begin = start(committed, low=low, high=high, timed=timed, reset=self._reset)
             now = _recreated(self.ids.known(partition.topic), question.gone.get(partition, ""))
             if begin is None:
-                raise Protected(
+                raise DataProtectionError(
                     f"{partition} has no usable committed offset (committed: {committed}, available: {low} to "
                     f"{high}{now}) and WORKER_KAFKA__AUTO_OFFSET_RESET is error: set it to earliest, or to a time, "
                     "to go on"
@@ -277,7 +277,7 @@ class Starts:
         """Whether the committed offset lies behind the end of the log; for some seconds it may be a mistake.
 
         Raises:
-            Protected: It is none.
+            DataProtectionError: It is none.
         """
         if committed is None or not is_truncated(committed, high=high):
             self._truncated_since_ms.pop(partition, None)
@@ -285,7 +285,7 @@ class Starts:
         if now_ms - self._truncated_since_ms.setdefault(partition, now_ms) < TRUNCATED_MS_MIN:
             return True
         group_id = self._queries.group_id
-        raise Protected(
+        raise DataProtectionError(
             f"{partition}: the group {group_id!r} (WORKER_KAFKA__GROUP_ID) has committed offset {committed}, but "
             f"the log ends at {high}: it was truncated, by an unclean leader election, or because the topic was "
             f"restored or mirrored. Nobody can tell which messages from {high} on were judged. Stop all workers of "

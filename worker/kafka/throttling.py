@@ -29,17 +29,17 @@ class Throttling:
         self._client = client
         self._user = throttled_client(config)
         self._clock = clock
-        self._heard = False
+        self._recorded = False
         self._until_ms = 0
         self._logged_ms: int | None = None
 
-    def hear(self, event: ThrottleEvent) -> None:
+    def record(self, event: ThrottleEvent) -> None:
         """Note what a broker says, and log it now and then; librdkafka's ``throttle_cb``."""
         if event.throttle_time <= 0:
             return
         now_ms, throttle_ms = self._clock(), round(event.throttle_time * 1000)
         self.total_s += event.throttle_time
-        self._heard = True
+        self._recorded = True
         self._until_ms = max(self._until_ms, now_ms + throttle_ms)
         if self._logged_ms is None or now_ms - self._logged_ms >= _AGAIN_MS:
             self._logged_ms = now_ms
@@ -58,8 +58,8 @@ class Throttling:
 
     def is_throttled(self) -> bool:
         """Tell whether a broker delays the answers to this client, or has done so since the last call."""
-        heard, self._heard = self._heard, False
-        return heard or self._clock() < self._until_ms
+        recorded, self._recorded = self._recorded, False
+        return recorded or self._clock() < self._until_ms
 
 
 def throttled_client(config: Mapping[str, Any]) -> str:

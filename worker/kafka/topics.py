@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.clients import client, slice_s
 from worker.kafka.login import Login
 
@@ -113,7 +113,7 @@ def create_topics(
         One state a topic, in the order of ``topics``.
 
     Raises:
-        KafkaRefused: The broker is away, doesn't know us or won't let us; topics made before the fault stay, and
+        KafkaFatalError: The broker is away, doesn't know us or won't let us; topics made before the fault stay, and
             calling again is safe.
     """
     told: list[KafkaError] = []
@@ -149,7 +149,7 @@ def partition_counts(
         timeout_ms_max: How long to wait for a broker that says nothing; one that refuses ends the wait before.
 
     Raises:
-        KafkaRefused: None answers, or it doesn't let us in.
+        KafkaFatalError: None answers, or it doesn't let us in.
     """
     began_s = time.monotonic()
     for failed in itertools.count():
@@ -162,11 +162,11 @@ def partition_counts(
         asking.poll(0)
         for refusal in told:
             if settings := login.settings_to_look_at(refusal.name(), refusal.str()):
-                raise KafkaRefused(f"Kafka won't let us in: look at {settings} ({refusal.str()}).")
+                raise KafkaFatalError(f"Kafka won't let us in: look at {settings} ({refusal.str()}).")
         waited_ms = round((time.monotonic() - began_s) * 1000)
         if waited_ms >= wait_ms_max(bool(told), timeout_ms_max):
             why = (told[-1] if told else fault).str()
-            raise KafkaRefused(
+            raise KafkaFatalError(
                 f"No broker answered within {waited_ms} ms ({why}): see that {login.way} are right, and that the "
                 "network lets us through."
             )
@@ -195,7 +195,7 @@ def _create(admin: AdminClient, topics: Sequence[TopicSpec], timeout_ms_max: int
                 advice = ADVICE.get(fault.code(), "mend that and run this again, which is safe")
                 faults.append(f"Kafka did not create {name}: {advice} ({fault.str()}).")
     if faults:
-        raise KafkaRefused("\n".join(faults))
+        raise KafkaFatalError("\n".join(faults))
     return created
 
 

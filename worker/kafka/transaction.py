@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """Where the producer stands; each but SPENT has one call to make."""
+    """Where the producer stands; each but DEFUNCT has one call to make."""
 
     NEW = "new"  # made, not initialised: the fate of its predecessor's transaction is not known
     READY = "ready"  # between transactions
@@ -28,8 +28,8 @@ class State(Enum):
     OFFSETS = "offsets"  # all outputs handed over: the offsets come next
     COMMITTING = "committing"
     ABORTING = "aborting"
-    LEAVING = "leaving"  # aborting for the last time: Kafka has refused us for good
-    SPENT = "spent"  # of no use any more: a new producer with the same id must take its place
+    FINAL_ABORT = "final abort"  # aborting for the last time: Kafka has refused us for good
+    DEFUNCT = "defunct"  # of no use any more: a new producer with the same id must take its place
 
 
 class Event(Enum):
@@ -37,13 +37,13 @@ class Event(Enum):
 
     DONE = "done"
     RETRY = "retry"  # the slice of time is over; the same call goes on where it was
-    OVERDUE = "overdue"  # one slice too many
+    TIMED_OUT = "timed out"  # one slice too many
     ABORTABLE = "abortable"
     UNKNOWN = "unknown"  # the coordinator did not say what became of the commit
     FATAL = "fatal"  # this producer is of no use; its successor is
     EXPIRED = "expired"  # the coordinator has forgotten our transactional.id, which was idle for too long
-    DENIED = "denied"  # would fail for ever: permissions, or a time-out that brokers don't take
-    RIVAL = "rival"  # another live process has our transactional.id
+    UNAUTHORIZED = "unauthorized"  # would fail for ever: permissions, or a time-out that brokers don't take
+    FENCED = "fenced"  # another live process has our transactional.id
     INSTANCE_TAKEN = "instance taken"  # another live process has our group.instance.id
     # Refusals: what the session finds before it begins.
     NO_METADATA = "no metadata"
@@ -57,7 +57,7 @@ class Answer(Enum):
     """What a publish came to."""
 
     COMMITTED = "committed"
-    FORGET = "forget"  # drop what is in memory, read on from what the group has committed
+    REWIND = "forget"  # drop what is in memory, read on from what the group has committed
     STOP = "stop"  # the process must end with the contract's exit code for Kafka
 
 
@@ -68,70 +68,70 @@ CALLS = {
     State.OFFSETS: "send_offsets_to_transaction",
     State.COMMITTING: "commit_transaction",
     State.ABORTING: "abort_transaction",
-    State.LEAVING: "abort_transaction",
+    State.FINAL_ABORT: "abort_transaction",
 }
 
 REFUSALS = (Event.NO_METADATA, Event.STALE, Event.GAP, Event.MISSING_OUTPUT)
 
-_STOPS = (Event.RIVAL, Event.INSTANCE_TAKEN)
+_STOPS = (Event.FENCED, Event.INSTANCE_TAKEN)
 _IN_USE = (State.READY, State.OPEN, State.OFFSETS, State.COMMITTING, State.ABORTING)
 
 TABLE: dict[tuple[State, Event], tuple[State, Answer | None]] = {
     (State.NEW, Event.DONE): (State.READY, None),
     (State.NEW, Event.RETRY): (State.NEW, None),
-    (State.NEW, Event.OVERDUE): (State.NEW, None),  # a broker that is away is waited for without end
-    (State.NEW, Event.ABORTABLE): (State.SPENT, None),
-    (State.NEW, Event.UNKNOWN): (State.SPENT, None),
-    (State.NEW, Event.FATAL): (State.SPENT, None),
-    (State.NEW, Event.DENIED): (State.SPENT, Answer.STOP),
+    (State.NEW, Event.TIMED_OUT): (State.NEW, None),  # a broker that is away is waited for without end
+    (State.NEW, Event.ABORTABLE): (State.DEFUNCT, None),
+    (State.NEW, Event.UNKNOWN): (State.DEFUNCT, None),
+    (State.NEW, Event.FATAL): (State.DEFUNCT, None),
+    (State.NEW, Event.UNAUTHORIZED): (State.DEFUNCT, Answer.STOP),
     (State.READY, Event.DONE): (State.OPEN, None),
-    (State.READY, Event.RETRY): (State.SPENT, Answer.FORGET),
-    (State.READY, Event.OVERDUE): (State.SPENT, Answer.FORGET),
-    (State.READY, Event.ABORTABLE): (State.SPENT, Answer.FORGET),
-    (State.READY, Event.UNKNOWN): (State.SPENT, Answer.FORGET),
-    (State.READY, Event.FATAL): (State.SPENT, Answer.FORGET),
-    (State.READY, Event.DENIED): (State.SPENT, Answer.STOP),
-    (State.READY, Event.SUSPECT): (State.SPENT, None),
-    **{(State.READY, refusal): (State.READY, Answer.FORGET) for refusal in REFUSALS},
+    (State.READY, Event.RETRY): (State.DEFUNCT, Answer.REWIND),
+    (State.READY, Event.TIMED_OUT): (State.DEFUNCT, Answer.REWIND),
+    (State.READY, Event.ABORTABLE): (State.DEFUNCT, Answer.REWIND),
+    (State.READY, Event.UNKNOWN): (State.DEFUNCT, Answer.REWIND),
+    (State.READY, Event.FATAL): (State.DEFUNCT, Answer.REWIND),
+    (State.READY, Event.UNAUTHORIZED): (State.DEFUNCT, Answer.STOP),
+    (State.READY, Event.SUSPECT): (State.DEFUNCT, None),
+    **{(State.READY, refusal): (State.READY, Answer.REWIND) for refusal in REFUSALS},
     (State.OPEN, Event.DONE): (State.OFFSETS, None),
     (State.OPEN, Event.RETRY): (State.OPEN, None),
-    (State.OPEN, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.OPEN, Event.TIMED_OUT): (State.DEFUNCT, Answer.REWIND),
     (State.OPEN, Event.ABORTABLE): (State.ABORTING, None),
     (State.OPEN, Event.UNKNOWN): (State.ABORTING, None),
-    (State.OPEN, Event.FATAL): (State.SPENT, Answer.FORGET),
-    (State.OPEN, Event.DENIED): (State.LEAVING, None),
+    (State.OPEN, Event.FATAL): (State.DEFUNCT, Answer.REWIND),
+    (State.OPEN, Event.UNAUTHORIZED): (State.FINAL_ABORT, None),
     (State.OFFSETS, Event.DONE): (State.COMMITTING, None),
     (State.OFFSETS, Event.RETRY): (State.OFFSETS, None),
-    (State.OFFSETS, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.OFFSETS, Event.TIMED_OUT): (State.DEFUNCT, Answer.REWIND),
     (State.OFFSETS, Event.ABORTABLE): (State.ABORTING, None),
     (State.OFFSETS, Event.UNKNOWN): (State.ABORTING, None),
-    (State.OFFSETS, Event.FATAL): (State.SPENT, Answer.FORGET),
-    (State.OFFSETS, Event.DENIED): (State.LEAVING, None),
+    (State.OFFSETS, Event.FATAL): (State.DEFUNCT, Answer.REWIND),
+    (State.OFFSETS, Event.UNAUTHORIZED): (State.FINAL_ABORT, None),
     (State.COMMITTING, Event.DONE): (State.READY, Answer.COMMITTED),
     (State.COMMITTING, Event.RETRY): (State.COMMITTING, None),
-    (State.COMMITTING, Event.OVERDUE): (State.SPENT, Answer.FORGET),
+    (State.COMMITTING, Event.TIMED_OUT): (State.DEFUNCT, Answer.REWIND),
     (State.COMMITTING, Event.ABORTABLE): (State.ABORTING, None),
-    (State.COMMITTING, Event.UNKNOWN): (State.SPENT, Answer.FORGET),  # never abort what may be committed
-    (State.COMMITTING, Event.FATAL): (State.SPENT, Answer.FORGET),
-    (State.COMMITTING, Event.DENIED): (State.LEAVING, None),
-    (State.ABORTING, Event.DONE): (State.READY, Answer.FORGET),
+    (State.COMMITTING, Event.UNKNOWN): (State.DEFUNCT, Answer.REWIND),  # never abort what may be committed
+    (State.COMMITTING, Event.FATAL): (State.DEFUNCT, Answer.REWIND),
+    (State.COMMITTING, Event.UNAUTHORIZED): (State.FINAL_ABORT, None),
+    (State.ABORTING, Event.DONE): (State.READY, Answer.REWIND),
     (State.ABORTING, Event.RETRY): (State.ABORTING, None),
-    (State.ABORTING, Event.OVERDUE): (State.SPENT, Answer.FORGET),
-    (State.ABORTING, Event.ABORTABLE): (State.SPENT, Answer.FORGET),
-    (State.ABORTING, Event.UNKNOWN): (State.SPENT, Answer.FORGET),
-    (State.ABORTING, Event.FATAL): (State.SPENT, Answer.FORGET),
-    (State.ABORTING, Event.DENIED): (State.SPENT, Answer.STOP),
-    (State.LEAVING, Event.DONE): (State.SPENT, Answer.STOP),
-    (State.LEAVING, Event.RETRY): (State.LEAVING, None),
-    (State.LEAVING, Event.OVERDUE): (State.SPENT, Answer.STOP),
-    (State.LEAVING, Event.ABORTABLE): (State.SPENT, Answer.STOP),
-    (State.LEAVING, Event.UNKNOWN): (State.SPENT, Answer.STOP),
-    (State.LEAVING, Event.FATAL): (State.SPENT, Answer.STOP),
-    (State.LEAVING, Event.DENIED): (State.SPENT, Answer.STOP),
-    **{(state, stop): (State.SPENT, Answer.STOP) for state in CALLS for stop in _STOPS},
-    (State.NEW, Event.EXPIRED): (State.SPENT, None),
-    (State.LEAVING, Event.EXPIRED): (State.SPENT, Answer.STOP),
-    **{(state, Event.EXPIRED): (State.SPENT, Answer.FORGET) for state in _IN_USE},
+    (State.ABORTING, Event.TIMED_OUT): (State.DEFUNCT, Answer.REWIND),
+    (State.ABORTING, Event.ABORTABLE): (State.DEFUNCT, Answer.REWIND),
+    (State.ABORTING, Event.UNKNOWN): (State.DEFUNCT, Answer.REWIND),
+    (State.ABORTING, Event.FATAL): (State.DEFUNCT, Answer.REWIND),
+    (State.ABORTING, Event.UNAUTHORIZED): (State.DEFUNCT, Answer.STOP),
+    (State.FINAL_ABORT, Event.DONE): (State.DEFUNCT, Answer.STOP),
+    (State.FINAL_ABORT, Event.RETRY): (State.FINAL_ABORT, None),
+    (State.FINAL_ABORT, Event.TIMED_OUT): (State.DEFUNCT, Answer.STOP),
+    (State.FINAL_ABORT, Event.ABORTABLE): (State.DEFUNCT, Answer.STOP),
+    (State.FINAL_ABORT, Event.UNKNOWN): (State.DEFUNCT, Answer.STOP),
+    (State.FINAL_ABORT, Event.FATAL): (State.DEFUNCT, Answer.STOP),
+    (State.FINAL_ABORT, Event.UNAUTHORIZED): (State.DEFUNCT, Answer.STOP),
+    **{(state, stop): (State.DEFUNCT, Answer.STOP) for state in CALLS for stop in _STOPS},
+    (State.NEW, Event.EXPIRED): (State.DEFUNCT, None),
+    (State.FINAL_ABORT, Event.EXPIRED): (State.DEFUNCT, Answer.STOP),
+    **{(state, Event.EXPIRED): (State.DEFUNCT, Answer.REWIND) for state in _IN_USE},
 }
 
 
@@ -155,8 +155,8 @@ class Failure:
 
 
 # librdkafka names a fenced producer in three ways, by the request that found out.
-_FENCED = frozenset({"_FENCED", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"})
-_DENIED = frozenset(
+_FENCED_CODES = frozenset({"_FENCED", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"})
+_UNAUTHORIZED = frozenset(
     {
         "CLUSTER_AUTHORIZATION_FAILED",
         "GROUP_AUTHORIZATION_FAILED",
@@ -187,17 +187,17 @@ def classify(  # noqa: PLR0911 - a return for each class of errors
         state: Where the producer stood when it made the call.
         failure: The error.
         age_ms: Since the transaction began; 0 outside one. A transaction older than its time-out is fenced by
-            the broker itself, with the very error that a rival causes: only the age tells them apart.
+            the broker itself, with the very error that another live process causes: only the age tells them apart.
         transaction_timeout_ms: The producer's ``transaction.timeout.ms``.
         elapsed_ms: Since the publish began.
         bound_ms: How long it may take in all.
     """
     if failure.code == "FENCED_INSTANCE_ID":
         return Event.INSTANCE_TAKEN
-    if failure.code in _DENIED:
-        return Event.DENIED
-    if failure.code in _FENCED:
-        return Event.FATAL if age_ms >= transaction_timeout_ms else Event.RIVAL
+    if failure.code in _UNAUTHORIZED:
+        return Event.UNAUTHORIZED
+    if failure.code in _FENCED_CODES:
+        return Event.FATAL if age_ms >= transaction_timeout_ms else Event.FENCED
     if failure.code == "INVALID_PRODUCER_ID_MAPPING":
         # After an abort the same producer would begin, and may get the same answer again and again. A new one with
         # the same id registers it anew. Nothing is wrong with this process, so it doesn't count as fatal.
@@ -213,7 +213,7 @@ def classify(  # noqa: PLR0911 - a return for each class of errors
         # Offsets that a transport error cut off must not be sent again: that call would never return. No commit has
         # begun, so the transaction can be given up.
         cut_off = state is State.OFFSETS and failure.code == "_TRANSPORT"
-        return Event.OVERDUE if cut_off or elapsed_ms >= bound_ms else Event.RETRY
+        return Event.TIMED_OUT if cut_off or elapsed_ms >= bound_ms else Event.RETRY
     return Event.FATAL
 
 

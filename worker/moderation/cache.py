@@ -23,7 +23,7 @@ from threading import Lock
 
 import numpy as np
 
-from worker.records import Fault, Known, Message, Scores
+from worker.records import CachedScores, DeadLetterReason, Message, Scores
 
 ENTRY_BYTES = 448
 """What an entry takes at worst: the most resident memory that full caches of 10,000 to 500,000 entries ever had in
@@ -56,7 +56,7 @@ class Cache:
         hasher.update(text.encode())
         return hasher.digest()
 
-    def find(self, names: Iterable[bytes]) -> dict[bytes, Known]:
+    def get_many(self, names: Iterable[bytes]) -> dict[bytes, CachedScores]:
         """What is known of these texts, which are thereby the most recent."""
         found = {}
         with self._lock:
@@ -66,10 +66,10 @@ class Cache:
                     found[name] = packed
         return {name: _unpacked(packed) for name, packed in found.items()}
 
-    def learn(self, asked: Sequence[Message], answers: Sequence[Scores | Fault]) -> None:
+    def put_many(self, asked: Sequence[Message], answers: Sequence[Scores | DeadLetterReason]) -> None:
         """Keeps the scores of these texts, and lets go of the least recent for them."""
         learned = {
-            message.text_name: _packed(message, scores)
+            message.text_digest: _packed(message, scores)
             for message, scores in zip(asked, answers, strict=True)
             if isinstance(scores, np.ndarray)
         }
@@ -84,7 +84,7 @@ def _packed(message: Message, scores: Scores) -> bytes:
     return scores.tobytes() + _TAIL.pack(len(message.tokens), message.truncated)
 
 
-def _unpacked(packed: bytes) -> Known:
+def _unpacked(packed: bytes) -> CachedScores:
     tokens, truncated = _TAIL.unpack_from(packed, len(packed) - _TAIL.size)
     scores = np.frombuffer(packed[: -_TAIL.size], np.float32)
-    return Known(scores=scores, tokens=tokens, truncated=truncated)
+    return CachedScores(scores=scores, tokens=tokens, truncated=truncated)

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from schemas.dead_letter import MODEL_REASONS
-from worker.records import Blame, Excess, Fault, Message, Partition, Result
+from worker.records import Blame, DeadLetterReason, Excess, Message, Partition, ScoredRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class DeadLetterShare:
         self._bounds = bounds
         self._windows: dict[Partition, _Window] = {}
 
-    def excess(self, results: Sequence[Result], forgiven: Mapping[Partition, int]) -> list[Excess]:
+    def excess(self, results: Sequence[ScoredRecord], forgiven: Mapping[Partition, int]) -> list[Excess]:
         """Return what would put partitions above a bound if these results were published.
 
         Args:
@@ -75,7 +75,7 @@ class DeadLetterShare:
                 found += self._over(partition, window.records + records, [*window.dead, *dead])
         return found
 
-    def observe(self, results: Sequence[Result], forgiven: Mapping[Partition, int]) -> None:
+    def observe(self, results: Sequence[ScoredRecord], forgiven: Mapping[Partition, int]) -> None:
         """Count what has been committed."""
         for partition, (records, dead) in self._batches(results, forgiven).items():
             window = self._window(partition, forgiven)
@@ -92,7 +92,7 @@ class DeadLetterShare:
         return window
 
     def _batches(
-        self, results: Sequence[Result], forgiven: Mapping[Partition, int]
+        self, results: Sequence[ScoredRecord], forgiven: Mapping[Partition, int]
     ) -> dict[Partition, tuple[int, list[_Dead]]]:
         """Count each partition's records, and number its dead ones as they come after the window's."""
         if not _turned_away(results):
@@ -104,8 +104,8 @@ class DeadLetterShare:
             if content is None:
                 continue
             counts[source.partition] += 1
-            fault = content if type(content) is Fault else result.scores
-            if type(fault) is Fault and source.offset >= forgiven.get(source.partition, 0):
+            fault = content if type(content) is DeadLetterReason else result.scores
+            if type(fault) is DeadLetterReason and source.offset >= forgiven.get(source.partition, 0):
                 number = self._window(source.partition, forgiven).records + counts[source.partition]
                 dead[source.partition].append(_Dead(number, fault.reason, source.offset))
         return {partition: (count, dead[partition]) for partition, count in counts.items()}
@@ -138,6 +138,8 @@ class DeadLetterShare:
 _partition = attrgetter("record.source.partition")
 
 
-def _turned_away(results: Sequence[Result]) -> list[Result]:
+def _turned_away(results: Sequence[ScoredRecord]) -> list[ScoredRecord]:
     """Return the results that are no verdicts: dead letters, and tombstones."""
-    return [one for one in results if type(one.record.content) is not Message or type(one.scores) is Fault]
+    return [
+        one for one in results if type(one.record.content) is not Message or type(one.scores) is DeadLetterReason
+    ]

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from worker.moderation.trace_context import trace_context_of
-from worker.records import Fetched, Headers
+from worker.records import ConsumedRecord, Headers
 
 CONTENT_TYPE = ("content-type", b"application/json")
 OURS: Headers = (CONTENT_TYPE,)
@@ -27,7 +27,7 @@ def passed_on(headers: Headers, names: Collection[str]) -> Headers:
 
 
 def cloud_event(
-    source: Fetched, kind: Literal["verdict", "alert"], id_: str, judged_at: str
+    source: ConsumedRecord, kind: Literal["verdict", "alert"], id_: str, judged_at: str
 ) -> list[tuple[str, bytes | None]]:
     """Return the attributes of a CloudEvent in binary mode; its ``datacontenttype`` is the content-type.
 

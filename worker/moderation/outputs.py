@@ -12,15 +12,25 @@ import numpy as np
 import orjson
 
 from schemas import chat, dead_letter, verdict
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.output_headers import OURS, cloud_event, passed_on
 from worker.moderation.policy import Judgement, Policy
-from worker.records import Fault, Fetched, Headers, Message, Output, Partition, Result, Scores, Topic
+from worker.records import (
+    ConsumedRecord,
+    DeadLetterReason,
+    Headers,
+    Message,
+    OutputRecord,
+    Partition,
+    ScoredRecord,
+    Scores,
+    Topic,
+)
 
 STUB_KEY_BYTES_MAX = 1024
 """The longest key that a stub keeps: the limit of the broker that refused the record is not known to us."""
 
-_CALM = orjson.Fragment(verdict.encode(dict.fromkeys(SLUGS, False)))
+_CALM = orjson.Fragment(verdict.encode(dict.fromkeys(CATEGORY_SLUGS, False)))
 _NONE_REJECTED: Mapping[tuple[Partition, int], str] = MappingProxyType({})
 
 
@@ -78,11 +88,11 @@ class Outputs:
 
     def build(
         self,
-        results: Sequence[Result],
+        results: Sequence[ScoredRecord],
         *,
         judged_at: str,
         rejected: Mapping[tuple[Partition, int], str] = _NONE_REJECTED,
-    ) -> list[Output]:
+    ) -> list[OutputRecord]:
         """The outputs that the results owe.
 
         Args:
@@ -90,39 +100,41 @@ class Outputs:
             judged_at: RFC 3339, UTC, milliseconds.
             rejected: Partition and offset of the messages whose outputs a broker refuses, with the reason.
         """
-        outputs: list[Output] = []
+        outputs: list[OutputRecord] = []
         for result, row in self._rows(results):
             source, owed = result.record.source, _owed(result)
             if owed is None:
                 continue
             if rejected and (reason := rejected.get((source.partition, source.offset))):
                 outputs.append(self._of_rejected(source, owed, reason))
-            elif isinstance(owed, Fault):
+            elif isinstance(owed, DeadLetterReason):
                 outputs.append(self._dead_letter(source, owed))
             else:
                 outputs += self._verdict_and_alert(source, owed, row, judged_at)
         return outputs
 
-    def lines(self, results: Sequence[Result], *, judged_at: str) -> list[bytes]:
+    def lines(self, results: Sequence[ScoredRecord], *, judged_at: str) -> list[bytes]:
         """A line of JSON for each result: a verdict that names no source, or an error."""
         return [
             verdict.encode({"error": {"reason": owed.reason, "message": owed.message}})
-            if isinstance(owed, Fault)
+            if isinstance(owed, DeadLetterReason)
             else verdict.encode(self._verdict(None, owed, row, judged_at))
             for result, row in self._rows(results)
             if (owed := _owed(result)) is not None
         ]
 
-    def _rows(self, results: Sequence[Result]) -> Iterator[tuple[Result, _Row]]:
+    def _rows(self, results: Sequence[ScoredRecord]) -> Iterator[tuple[ScoredRecord, _Row]]:
         """Each result beside its row; one without scores is all 0.0: what blank texts get."""
-        matrix = np.zeros((len(results), len(SLUGS)), np.float32)
+        matrix = np.zeros((len(results), len(CATEGORY_SLUGS)), np.float32)
         for index, result in enumerate(results):
             if isinstance(result.scores, np.ndarray):
                 matrix[index] = result.scores
         columns = (matrix, verdict.encode_scores(matrix), self._policy.judge(matrix))
         return zip(results, map(_Row, *columns), strict=True)
 
-    def _verdict_and_alert(self, source: Fetched, message: Message, row: _Row, judged_at: str) -> list[Output]:
+    def _verdict_and_alert(
+        self, source: ConsumedRecord, message: Message, row: _Row, judged_at: str
+    ) -> list[OutputRecord]:
         """Both, or one dead letter when either would be too large."""
         headers = OURS
         beside_bytes = _OURS_BYTES + len(source.key or b"")
@@ -139,7 +151,9 @@ class Outputs:
         size_bytes = beside_bytes + len(value)
         why: Sequence[str] = message.ignored
         outputs = [
-            Output(topic=Topic.VERDICT, source=source, key=source.key, value=value, headers=of_verdict, why=why)
+            OutputRecord(
+                topic=Topic.VERDICT, source=source, key=source.key, value=value, headers=of_verdict, why=why
+            )
         ]
         if row.judgement.flagged:
             alert = self._alert(source, document, row)
@@ -149,14 +163,18 @@ class Outputs:
             if self._cloudevents:
                 headers = [*headers, *cloud_event(source, "alert", alert["alert_id"], judged_at)]
             outputs.append(
-                Output(topic=Topic.ALERT, source=source, key=source.key, value=value, headers=headers, why=why)
+                OutputRecord(
+                    topic=Topic.ALERT, source=source, key=source.key, value=value, headers=headers, why=why
+                )
             )
         if size_bytes > self._record_bytes_max:
             sentence = f"An output would have {size_bytes} bytes; the limit is {self._record_bytes_max}."
-            return [self._dead_letter(source, Fault(reason="output_too_large", message=sentence))]
+            return [self._dead_letter(source, DeadLetterReason(reason="output_too_large", message=sentence))]
         return outputs
 
-    def _verdict(self, source: Fetched | None, message: Message, row: _Row, judged_at: str) -> verdict.Verdict:
+    def _verdict(
+        self, source: ConsumedRecord | None, message: Message, row: _Row, judged_at: str
+    ) -> verdict.Verdict:
         where = None if source is None else _where(source)
         judgement, tokens = row.judgement, message.token_count
         document: verdict.Verdict = {
@@ -167,10 +185,10 @@ class Outputs:
             "user_id": message.user_id,
             "sent_at": message.sent_at,
             "flagged": judgement.flagged,
-            "categories": dict(zip(SLUGS, judgement.flags, strict=True)) if judgement.flagged else _CALM,
+            "categories": dict(zip(CATEGORY_SLUGS, judgement.flags, strict=True)) if judgement.flagged else _CALM,
             "category_scores": row.scores_json,
             "max_score": judgement.max_score,
-            "top_category": SLUGS[judgement.top] if tokens else None,
+            "top_category": CATEGORY_SLUGS[judgement.top] if tokens else None,
             "model": self._model_json,
             "policy": self._policy_json,
             "input": {
@@ -187,7 +205,7 @@ class Outputs:
             document["ignored"] = message.ignored
         return document
 
-    def _alert(self, source: Fetched, document: verdict.Verdict, row: _Row) -> verdict.Alert:
+    def _alert(self, source: ConsumedRecord, document: verdict.Verdict, row: _Row) -> verdict.Alert:
         where = _where(source)
         flagged = [index for index, flag in enumerate(row.judgement.flags) if flag]
         flagged.sort(key=lambda index: -row.scores[index])
@@ -201,21 +219,21 @@ class Outputs:
             "sent_at": document["sent_at"],
             "categories": [
                 {
-                    "category": SLUGS[index],
+                    "category": CATEGORY_SLUGS[index],
                     "score": row.scores[index],
                     "threshold": self._policy.values[index],
                 }
                 for index in flagged
             ],
             "max_score": document["max_score"],
-            "top_category": SLUGS[row.judgement.top],
+            "top_category": CATEGORY_SLUGS[row.judgement.top],
             "model": self._model_json,
             "policy": self._policy_json,
             "source": where,
             "judged_at": document["judged_at"],
         }
 
-    def _with_text(self, alert: verdict.Alert, source: Fetched, bytes_max: int) -> bytes:
+    def _with_text(self, alert: verdict.Alert, source: ConsumedRecord, bytes_max: int) -> bytes:
         """The alert's bytes, with the text if wanted and if it fits: a long text is no way past the alert."""
         bare = verdict.encode(alert)
         if self._alert_text == "none" or source.value is None:
@@ -226,7 +244,7 @@ class Outputs:
     def _identify(self, schema: str, where: verdict.Source) -> str:
         return verdict.identify(schema, judge=self._judge_name, source=where)
 
-    def _dead_letter(self, source: Fetched, fault: Fault) -> Output:
+    def _dead_letter(self, source: ConsumedRecord, fault: DeadLetterReason) -> OutputRecord:
         """With as much of the original as there is room for."""
         for missing in _MISSING:
             letter = self._without(missing, source, fault)
@@ -234,18 +252,18 @@ class Outputs:
                 return letter
         return letter  # a limit below our own headers: the broker has the last word
 
-    def _of_rejected(self, source: Fetched, owed: Message | Fault, reason: str) -> Output:
+    def _of_rejected(self, source: ConsumedRecord, owed: Message | DeadLetterReason, reason: str) -> OutputRecord:
         """The dead letter of a record whose output a broker refuses: a stub, unless its size was no reason."""
-        if isinstance(owed, Fault):
+        if isinstance(owed, DeadLetterReason):
             return self._stub(source, owed)
         fault = _REFUSED[reason]
         return self._dead_letter(source, fault) if reason == "output_refused" else self._stub(source, fault)
 
-    def _stub(self, source: Fetched, fault: Fault) -> Output:
+    def _stub(self, source: ConsumedRecord, fault: DeadLetterReason) -> OutputRecord:
         """A dead letter so small that it won't be refused for its size."""
         return self._without(_MISSING[2 if len(source.key or b"") <= STUB_KEY_BYTES_MAX else 3], source, fault)
 
-    def _without(self, missing: tuple[str, ...], source: Fetched, fault: Fault) -> Output:
+    def _without(self, missing: tuple[str, ...], source: ConsumedRecord, fault: DeadLetterReason) -> OutputRecord:
         ours = {
             "error.reason": fault.reason,
             "error.message": fault.message[: dead_letter.MESSAGE_CHARACTERS_MAX],
@@ -256,7 +274,7 @@ class Outputs:
             "source.timestamp_ms": source.timestamp_ms,
             "worker": self._worker_version,
         }
-        return Output(
+        return OutputRecord(
             topic=Topic.DEAD_LETTER,
             source=source,
             key=None if "key" in missing else source.key,
@@ -275,11 +293,11 @@ _MISSING = ((), ("value",), ("value", "headers"), ("value", "headers", "key"))
 _REFUSED = {
     fault.reason: fault
     for fault in (
-        Fault(
+        DeadLetterReason(
             reason="output_too_large",
             message="The broker refused an output of this message: it is too large for the topic.",
         ),
-        Fault(
+        DeadLetterReason(
             reason="output_refused",
             message="The broker refused an output of this message (INVALID_RECORD), and accepted others like it.",
         ),
@@ -287,9 +305,9 @@ _REFUSED = {
 }
 
 
-def _owed(result: Result) -> Message | Fault | None:
+def _owed(result: ScoredRecord) -> Message | DeadLetterReason | None:
     """The message to give a verdict on, the fault to report, or None for a tombstone."""
-    if isinstance(result.scores, Fault):
+    if isinstance(result.scores, DeadLetterReason):
         return result.scores
     content = result.record.content
     # All 0.0 is the verdict of a blank text; given to one that was forgotten it would be a silent pass.
@@ -298,7 +316,7 @@ def _owed(result: Result) -> Message | Fault | None:
     return content
 
 
-def _where(source: Fetched) -> verdict.Source:
+def _where(source: ConsumedRecord) -> verdict.Source:
     return {
         "topic": source.partition.topic,
         "partition": source.partition.number,

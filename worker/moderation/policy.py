@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas import verdict
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 
 
 class Judgement(NamedTuple):
@@ -55,11 +55,11 @@ class Policy:
             ValueError: A slug that is none, or a threshold outside [0, 1].
         """
         thresholds = thresholds or {}
-        if unknown := thresholds.keys() - set(SLUGS):
+        if unknown := thresholds.keys() - set(CATEGORY_SLUGS):
             raise ValueError(f"no such category: {', '.join(sorted(unknown))}")
         if not all(0 <= value <= 1 for value in (threshold, *thresholds.values())):
             raise ValueError("a threshold is a number from 0 to 1")
-        values = np.array([thresholds.get(slug, threshold) for slug in SLUGS], np.float32)
+        values = np.array([thresholds.get(slug, threshold) for slug in CATEGORY_SLUGS], np.float32)
         values.flags.writeable = False
         fingerprint = hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()[:16]
         return cls(
@@ -72,7 +72,7 @@ class Policy:
     @property
     def document(self) -> verdict.Policy:
         """As it is published."""
-        thresholds = dict(zip(SLUGS, self.values, strict=True))
+        thresholds = dict(zip(CATEGORY_SLUGS, self.values, strict=True))
         return {
             "version": self.version,
             "threshold": self.threshold,

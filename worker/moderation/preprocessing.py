@@ -5,7 +5,7 @@ from typing import Protocol
 
 from schemas.chat import ChatMessage, InputShape, Undecodable, decode
 from worker.moderation.cache import Cache
-from worker.records import Fault, Fetched, Known, Message, Record
+from worker.records import CachedScores, ConsumedRecord, DeadLetterReason, Message, PreparedRecord
 
 
 class Encoded(Protocol):
@@ -28,7 +28,7 @@ PORTION_BYTES_MAX = 2**20
 """Of values decoded together. A decoded text can have four times as many. A chunk of chat is one portion."""
 
 
-def portions(chunk: Sequence[Fetched]) -> Iterator[Sequence[Fetched]]:
+def portions(chunk: Sequence[ConsumedRecord]) -> Iterator[Sequence[ConsumedRecord]]:
     """Split a chunk into parts of at most ``PORTION_BYTES_MAX`` of values; a larger value is alone in one."""
     start = size_bytes = 0
     for index, source in enumerate(chunk):
@@ -41,20 +41,20 @@ def portions(chunk: Sequence[Fetched]) -> Iterator[Sequence[Fetched]]:
         yield chunk[start:]
 
 
-def by_source(source: Fetched) -> str:
+def by_source(source: ConsumedRecord) -> str:
     """The id of a message that came without one."""
     return f"{source.partition.topic}:{source.partition.number}:{source.offset}"
 
 
 def prepare(
-    chunk: Sequence[Fetched],
+    chunk: Sequence[ConsumedRecord],
     *,
     shape: InputShape,
     characters_max: int,
     encode: Encode,
     cache: Cache,
-    message_id: Callable[[Fetched], str] = by_source,
-) -> list[Record]:
+    message_id: Callable[[ConsumedRecord], str] = by_source,
+) -> list[PreparedRecord]:
     """A record for each message, in order; all texts that are not known are tokenised in one call, each once.
 
     Args:
@@ -69,7 +69,7 @@ def prepare(
     names = [
         cache.name(chat.text) if isinstance(chat, ChatMessage) and not _blank(chat) else b"" for chat in decoded
     ]
-    found: dict[bytes, Known | Encoded | Fault] = {**cache.find(filter(None, names))}
+    found: dict[bytes, CachedScores | Encoded | DeadLetterReason] = {**cache.get_many(filter(None, names))}
     new = {
         name: chat.text[:characters_max]
         for name, chat in zip(names, decoded, strict=True)
@@ -78,21 +78,21 @@ def prepare(
     found.update(zip(new, _encoded([*new.values()], encode), strict=True))
     records = []
     for source, chat, name in zip(chunk, decoded, names, strict=True):
-        content: Message | Fault | None
-        if chat is None or isinstance(chat, Fault):
+        content: Message | DeadLetterReason | None
+        if chat is None or isinstance(chat, DeadLetterReason):
             content = chat
         else:
             id_ = message_id(source) if chat.message_id is None else chat.message_id
             content = _content(chat, id_, name, found.get(name), characters_max)
-        records.append(Record(source=source, content=content))
+        records.append(PreparedRecord(source=source, content=content))
     return records
 
 
-def _decoded(value: bytes, shape: InputShape) -> ChatMessage | Fault:
+def _decoded(value: bytes, shape: InputShape) -> ChatMessage | DeadLetterReason:
     try:
         return decode(value, shape)
     except Undecodable as error:
-        return Fault(reason=error.reason, message=error.message)
+        return DeadLetterReason(reason=error.reason, message=error.message)
 
 
 def _blank(chat: ChatMessage) -> bool:
@@ -101,11 +101,15 @@ def _blank(chat: ChatMessage) -> bool:
 
 
 def _content(
-    chat: ChatMessage, message_id: str, name: bytes, found: Known | Encoded | Fault | None, characters_max: int
-) -> Message | Fault:
-    if isinstance(found, Fault):
+    chat: ChatMessage,
+    message_id: str,
+    name: bytes,
+    found: CachedScores | Encoded | DeadLetterReason | None,
+    characters_max: int,
+) -> Message | DeadLetterReason:
+    if isinstance(found, DeadLetterReason):
         return found
-    known = found if isinstance(found, Known) else None
+    known = found if isinstance(found, CachedScores) else None
     characters = len(chat.text)
     return Message(
         message_id=message_id,
@@ -113,28 +117,30 @@ def _content(
         user_id=chat.user_id,
         sent_at=chat.sent_at,
         characters=characters,
-        text_name=name,
-        tokens=() if found is None or isinstance(found, Known) else found.tokens,
+        text_digest=name,
+        tokens=() if found is None or isinstance(found, CachedScores) else found.tokens,
         truncated=found is not None and (found.truncated or characters > characters_max),
         known=known,
         ignored=chat.ignored,
     )
 
 
-def _encoded(texts: Sequence[str], encode: Encode) -> Sequence[Encoded | Fault]:
+def _encoded(texts: Sequence[str], encode: Encode) -> Sequence[Encoded | DeadLetterReason]:
     if not texts:
         return ()
     try:
-        encodings: Sequence[Encoded | Fault] = encode(texts)
+        encodings: Sequence[Encoded | DeadLetterReason] = encode(texts)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a tokenizer's panic derives from BaseException, with no name to import
-        fault = Fault(reason="tokenizer_failed", message=f"The tokenizer raised {type(error).__name__}.")
+        fault = DeadLetterReason(reason="tokenizer_failed", message=f"The tokenizer raised {type(error).__name__}.")
         return [fault] if len(texts) == 1 else [_encoded([text], encode)[0] for text in texts]
     # A text that is not blank must not pass unscored for want of tokens.
     return [
         encoding
-        if isinstance(encoding, Fault) or len(encoding.tokens)
-        else Fault(reason="tokenizer_failed", message="The tokenizer made no token of a text that is not blank.")
+        if isinstance(encoding, DeadLetterReason) or len(encoding.tokens)
+        else DeadLetterReason(
+            reason="tokenizer_failed", message="The tokenizer made no token of a text that is not blank."
+        )
         for encoding in encodings
     ]

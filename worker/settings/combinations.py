@@ -40,13 +40,13 @@ def clashes(settings: Settings) -> Iterator[Clash]:
 def _group_protocol(settings: Settings) -> Iterator[Clash]:
     kafka, protocol = settings.kafka, "WORKER_KAFKA__GROUP_PROTOCOL"
     if kafka.group_protocol == "consumer":
-        for variable in ("WORKER_KAFKA__ASSIGNMENT_STRATEGY", "WORKER_KAFKA__SESSION_TIMEOUT_MS"):
+        for variable in ("WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY", "WORKER_KAFKA__SESSION_TIMEOUT_MS"):
             if settings.is_set(variable):
                 yield Clash(variable, f"nothing beside {protocol}=consumer: the broker decides it", (protocol,))
-    elif kafka.poll_interval_ms_max < kafka.session_timeout_ms:
+    elif kafka.max_poll_interval_ms < kafka.session_timeout_ms:
         other = "WORKER_KAFKA__SESSION_TIMEOUT_MS"
         wants = f"at least {other}, {kafka.session_timeout_ms}"
-        yield Clash("WORKER_KAFKA__POLL_INTERVAL_MS_MAX", wants, (other, protocol))
+        yield Clash("WORKER_KAFKA__MAX_POLL_INTERVAL_MS", wants, (other, protocol))
 
 
 def _topics(kafka: KafkaSettings) -> Iterator[Clash]:

@@ -74,12 +74,12 @@ class KafkaSettings(Group):
     """The bytes of an output's key, value and headers; keep it well under the topics' limit."""
     group_protocol: Literal["classic", "consumer"] = "classic"
     """classic, or consumer (KIP-848)."""
-    assignment_strategy: Literal["roundrobin", "range", "cooperative-sticky"] = "roundrobin"
+    partition_assignment_strategy: Literal["roundrobin", "range", "cooperative-sticky"] = "roundrobin"
     """How the group shares the partitions: roundrobin, range or cooperative-sticky; classic only."""
     # Source of the three ranges' ends: librdkafka, CONFIGURATION.md; transaction.max.timeout.ms of Kafka's brokers.
     session_timeout_ms: Annotated[int, whole(1000, 3_600_000)] = 15_000
     """After this silence the group gives a worker's partitions to others; classic only."""
-    poll_interval_ms_max: Annotated[int, whole(1000, 86_400_000)] = 60_000
+    max_poll_interval_ms: Annotated[int, whole(1000, 86_400_000)] = 60_000
     """A worker that doesn't poll for this long leaves the group."""
     transaction_timeout_ms: Annotated[int, whole(1000, 900_000)] = 15_000
     """A transaction that is open for longer is aborted by the broker."""

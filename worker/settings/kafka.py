@@ -34,7 +34,7 @@ def consumer_config(kafka: KafkaSettings) -> Config:
         "auto.offset.reset": "error",
         "group.protocol": kafka.group_protocol,
         # After this long without a poll the partitions go to others, so that a hung worker doesn't hold them.
-        "max.poll.interval.ms": kafka.poll_interval_ms_max,
+        "max.poll.interval.ms": kafka.max_poll_interval_ms,
         # Read ahead by about two seconds of a fast device's work, and no more: what waits here is delay for quiet
         # channels behind hot ones. 16 MB are some 80,000 chat messages.
         "queued.min.messages": 10_000,
@@ -45,7 +45,7 @@ def consumer_config(kafka: KafkaSettings) -> Config:
     if kafka.group_protocol == "classic":
         config |= {
             # Eager by default: no transaction is aborted by a rebalance, and many small topics spread evenly.
-            "partition.assignment.strategy": kafka.assignment_strategy,
+            "partition.assignment.strategy": kafka.partition_assignment_strategy,
             "session.timeout.ms": kafka.session_timeout_ms,
             # Several heartbeats fit into any session; 3000 is the default.
             "heartbeat.interval.ms": min(3000, kafka.session_timeout_ms // 5),

@@ -24,7 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from worker.errors import ConfigurationRefused
+from worker.errors import ConfigurationError
 from worker.settings.combinations import clashes
 from worker.settings.exporters import Exporters, exporters_of
 from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, SECRETS, VARIABLES, Settings, shown
@@ -94,7 +94,7 @@ def load_settings(
         directory: Where ``.env`` may lie.
 
     Raises:
-        ConfigurationRefused: With a line for each fault; none holds a secret.
+        ConfigurationError: With a line for each fault; none holds a secret.
     """
     given = _read(environ, directory)
     settings, wrong = _validated(given.texts)
@@ -119,7 +119,7 @@ def load_settings(
     exporters, amiss = exporters_of(environ, health_port=settings.health.port)
     faults += [_fault(one.variable, shown(environ.get(one.variable)), one.wants) for one in amiss]
     if faults:
-        raise ConfigurationRefused("\n".join(faults))
+        raise ConfigurationError("\n".join(faults))
     return Loaded(
         settings=_completed(settings),
         exporters=exporters,

@@ -10,7 +10,7 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Secret
 
 from schemas.chat import parse_pointer
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker.settings.brokers import brokers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,8 +57,8 @@ def _json_object(text: str, holds: str) -> dict[str, object]:
 
 def _thresholds(text: str) -> dict[str, object]:
     value = _json_object(text, "{slug: number}")
-    if unknown := [slug for slug in value if slug not in SLUGS]:
-        raise ValueError(f"no {', '.join(map(repr, unknown))}; the slugs are {', '.join(SLUGS)}")
+    if unknown := [slug for slug in value if slug not in CATEGORY_SLUGS]:
+        raise ValueError(f"no {', '.join(map(repr, unknown))}; the slugs are {', '.join(CATEGORY_SLUGS)}")
     wrong = [slug for slug, number in value.items() if not _is_share(number)]
     if wrong:
         raise ValueError(f"a number from 0 to 1 for {', '.join(wrong)}")

@@ -6,6 +6,6 @@ worker's parts, ``providers`` the SDK.
 
 from worker.telemetry.exporters import Opened, TelemetryOptions, open_telemetry
 from worker.telemetry.instrumentation import Telemetry
-from worker.telemetry.metrics import Where
+from worker.telemetry.metrics import MessagingAttributes
 
-__all__ = ["Opened", "Telemetry", "TelemetryOptions", "Where", "open_telemetry"]
+__all__ = ["MessagingAttributes", "Opened", "Telemetry", "TelemetryOptions", "open_telemetry"]

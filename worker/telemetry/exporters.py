@@ -23,9 +23,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from worker.status import Vitals
+from worker.status import StatusSnapshot
 from worker.telemetry.instrumentation import Telemetry
-from worker.telemetry.metrics import Meters, Where
+from worker.telemetry.metrics import MessagingAttributes, Meters
 from worker.telemetry.names import SCHEMA_URL, SCOPE
 from worker.telemetry.tracing import Tracing, with_trace_ids
 
@@ -50,7 +50,7 @@ class TelemetryOptions:
     otlp_metrics: bool
     otlp_traces: bool
     prometheus: bool
-    where: Where
+    messaging: MessagingAttributes
     version: str
     instance_id: str
 
@@ -70,12 +70,12 @@ class Opened:
     close: Callable[[], None]
 
 
-def open_telemetry(options: TelemetryOptions, vitals: Callable[[], Vitals]) -> Opened:
+def open_telemetry(options: TelemetryOptions, snapshot: Callable[[], StatusSnapshot]) -> Opened:
     """Starts the exporters.
 
     Args:
         options: What is wanted.
-        vitals: What the owner said last.
+        snapshot: What the owner said last.
     """
     resource = _resource(options)
     registry = CollectorRegistry()
@@ -91,12 +91,12 @@ def open_telemetry(options: TelemetryOptions, vitals: Callable[[], Vitals]) -> O
         provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         tracer = provider.get_tracer(SCOPE, options.version, SCHEMA_URL)
-        tracing = Tracing(tracer, options.where, sys.maxsize if limits.max_links is None else limits.max_links)
+        tracing = Tracing(tracer, options.messaging, sys.maxsize if limits.max_links is None else limits.max_links)
         closers.append(provider.shutdown)
         for handler in logging.getLogger().handlers:
             handler.addFilter(with_trace_ids)
     return Opened(
-        telemetry=Telemetry(Meters(meter, options.where, vitals), tracing),
+        telemetry=Telemetry(Meters(meter, options.messaging, snapshot), tracing),
         scrape=partial(_scrape, registry) if options.prometheus else None,
         close=partial(_close, closers),
     )

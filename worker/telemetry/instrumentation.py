@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from worker.batching import Bounds
-from worker.loop import Log
-from worker.records import Fetched, Output, Partition, Record
+from worker.loop import TransactionalSession
+from worker.records import ConsumedRecord, OutputRecord, Partition, PreparedRecord
 from worker.telemetry.metrics import OPERATIONS, Meters
 from worker.telemetry.tracing import Part, Tracing, failed
 
@@ -56,14 +56,14 @@ class Telemetry:
 
         return watched
 
-    def log(self, log: Log) -> Log:
+    def log(self, log: TransactionalSession) -> TransactionalSession:
         """Around the log."""
         return _Log(log, self)
 
     def preparer(self, executor: Executor) -> Executor:
         """Around the preparer's thread."""
 
-        def told(chunk: Sequence[Fetched], began_ns: int, ended_ns: int) -> None:
+        def told(chunk: Sequence[ConsumedRecord], began_ns: int, ended_ns: int) -> None:
             self._meters.prepared(ended_ns - began_ns)
             if self._tracing:
                 self._tracing.note(Part("prepare", chunk[0].polled_ns, began_ns, ended_ns, len(chunk), None))
@@ -73,7 +73,7 @@ class Telemetry:
     def device(self, executor: Executor, bounds: Bounds) -> Executor:
         """Around the device's thread."""
 
-        def told(batch: Sequence[Record], began_ns: int, ended_ns: int) -> None:
+        def told(batch: Sequence[PreparedRecord], began_ns: int, ended_ns: int) -> None:
             tokens, first_ns = sum(len(record.tokens) for record in batch), batch[0].source.polled_ns
             fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
             self._meters.scored(len(batch), tokens, fill, began_ns - first_ns, ended_ns - began_ns)
@@ -82,14 +82,16 @@ class Telemetry:
 
         return _Executor(executor, told)
 
-    def polled(self, fetched: Sequence[Fetched], began_ns: int) -> None:
+    def polled(self, fetched: Sequence[ConsumedRecord], began_ns: int) -> None:
         """Stamps what was polled, and counts it."""
         now_ns = time.monotonic_ns()
         for one in fetched:
             one.polled_ns = now_ns
         self._meters.polled(fetched, now_ns - began_ns)
 
-    def publish(self, log: Log, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+    def publish(
+        self, log: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]
+    ) -> bool:
         """Publishes, and tells what became of it."""
         if not records:
             return log.publish(records, outputs)
@@ -114,10 +116,10 @@ def error_type(failure: Exception) -> str:
 
 
 class _Log:
-    """A ``Log``."""
+    """A ``TransactionalSession``."""
 
-    def __init__(self, log: Log, telemetry: Telemetry) -> None:
-        self._log = log
+    def __init__(self, log: TransactionalSession, telemetry: Telemetry) -> None:
+        self._session = log
         self._telemetry = telemetry
         # Handed through as they are: the loop asks for each record whose it is, several times.
         self.owns = log.owns
@@ -128,26 +130,26 @@ class _Log:
         self.resume = log.resume
 
     @property
-    def changes(self) -> int:
-        return self._log.changes
+    def invalidations(self) -> int:
+        return self._session.invalidations
 
     @property
     def rejected(self) -> Mapping[tuple[Partition, int], str]:
-        return self._log.rejected
+        return self._session.rejected
 
     @property
     def forgiven(self) -> Mapping[Partition, int]:
-        return self._log.forgiven
+        return self._session.forgiven
 
-    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[Fetched]:
+    def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
         began_ns = time.monotonic_ns()
-        fetched = self._log.poll(records_max=records_max, wait_ms=wait_ms)
+        fetched = self._session.poll(records_max=records_max, wait_ms=wait_ms)
         if fetched:
             self._telemetry.polled(fetched, began_ns)
         return fetched
 
-    def publish(self, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
-        return self._telemetry.publish(self._log, records, outputs)
+    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
+        return self._telemetry.publish(self._session, records, outputs)
 
 
 class _Executor(Executor):

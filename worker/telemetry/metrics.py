@@ -12,8 +12,8 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from worker.records import Fetched, Output, Partition, Topic
-from worker.status import Vitals
+from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
+from worker.status import StatusSnapshot
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, Kind, Metric
 
@@ -33,7 +33,7 @@ OPERATIONS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class MessagingAttributes:
     """What the points say of where they come from.
 
     Attributes:
@@ -55,18 +55,22 @@ class Meters:
     Args:
         meter: The SDK's.
         where: For the attributes.
-        vitals: What the owner said last, for what is observed.
+        snapshot: What the owner said last, for what is observed.
     """
 
-    def __init__(self, meter: Meter, where: Where, vitals: Callable[[], Vitals]) -> None:
-        self._where = where
-        self._instruments: dict[Metric, Any] = {metric: _made(meter, metric, vitals, where) for metric in METRICS}
+    def __init__(
+        self, meter: Meter, messaging: MessagingAttributes, snapshot: Callable[[], StatusSnapshot]
+    ) -> None:
+        self._messaging = messaging
+        self._instruments: dict[Metric, Any] = {
+            metric: _made(meter, metric, snapshot, messaging) for metric in METRICS
+        }
         self._kafka = {names.SYSTEM: "kafka"}
-        self._group = self._kafka | {names.GROUP: where.group_id}
+        self._group = self._kafka | {names.GROUP: messaging.group_id}
 
-    def polled(self, fetched: Sequence[Fetched], took_ns: int) -> None:
+    def polled(self, fetched: Sequence[ConsumedRecord], took_ns: int) -> None:
         """A poll brought messages."""
-        topics = self._where.input_topics
+        topics = self._messaging.input_topics
         counts = (
             {topics[0]: len(fetched)} if len(topics) == 1 else Counter(map(attrgetter("partition.topic"), fetched))
         )
@@ -95,7 +99,9 @@ class Meters:
         self._instruments[names.SCORE_DURATION].record(took_ns * NS)
         self._instruments[names.DEVICE_BUSY].add(took_ns * NS)
 
-    def committed(self, records: Sequence[Fetched], outputs: Sequence[Output], now_ms: int, took_ns: int) -> None:
+    def committed(
+        self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord], now_ms: int, took_ns: int
+    ) -> None:
         """A transaction has become visible.
 
         Args:
@@ -109,7 +115,7 @@ class Meters:
         verdicts = len(outputs) - len(alerts) - len(letters)
         ignored = [output.why for output in outputs if output.why and output.topic is Topic.VERDICT]
         counts = {Topic.VERDICT: verdicts, Topic.ALERT: len(alerts), Topic.DEAD_LETTER: len(letters)}
-        sent = {self._where.topics[topic]: count for topic, count in counts.items()}
+        sent = {self._messaging.topics[topic]: count for topic, count in counts.items()}
         self._add(names.SENT, names.DESTINATION, sent, self._kafka | {names.OPERATION: "send"})
         self._add(names.VERDICTS, names.FLAGGED, {True: len(alerts), False: verdicts - len(alerts)})
         self._add(names.FLAGS, names.CATEGORY, Counter(slug for alert in alerts for slug in alert.why))
@@ -121,9 +127,9 @@ class Meters:
         for since_ms in oldest(records):
             self._instruments[names.END_TO_END].record(max(0, now_ms - since_ms) / 1000)
 
-    def aborted(self, outputs: Sequence[Output], took_ns: int, error: str) -> None:
+    def aborted(self, outputs: Sequence[OutputRecord], took_ns: int, error: str) -> None:
         """A transaction was given up, or nobody told us what became of it."""
-        counts = Counter(self._where.topics[output.topic] for output in outputs)
+        counts = Counter(self._messaging.topics[output.topic] for output in outputs)
         self._add(names.ABORTED, names.DESTINATION, counts)
         self._transaction("aborted", took_ns, error)
 
@@ -141,7 +147,7 @@ class Meters:
                 self._instruments[metric].add(count, {**(beside or {}), attribute: value})
 
 
-def oldest(records: Sequence[Fetched]) -> list[int]:
+def oldest(records: Sequence[ConsumedRecord]) -> list[int]:
     """The least timestamp of each 64 records that have one, in milliseconds of the epoch."""
     times = [record.timestamp_ms for record in records if record.timestamp_ms is not None]
     return [min(times[at : at + TOGETHER]) for at in range(0, len(times), TOGETHER)]
@@ -149,33 +155,33 @@ def oldest(records: Sequence[Fetched]) -> list[int]:
 
 Point = tuple[float, Mapping[str, str]]
 
-OBSERVED: dict[Metric, Callable[[Vitals], Iterable[Point]]] = {
-    names.TRANSACTION_EVENTS: lambda vitals: _each(names.EVENT, vitals.events),
-    names.REBALANCES: lambda vitals: _each(names.CHANGE, vitals.rebalances),
-    names.THROTTLE_TIME: lambda vitals: _each(names.CLIENT, vitals.throttled_s),
-    names.PARTITIONS: lambda vitals: _running(vitals, vitals.partitions),
-    names.QUARANTINED: lambda vitals: _of_partitions(dict.fromkeys(vitals.quarantined, 1)),
-    names.IN_FLIGHT: lambda vitals: _running(vitals, vitals.in_flight),
-    names.BACKLOG: lambda vitals: _of_partitions(vitals.backlog),
-    names.BACKLOG_UNKNOWN: lambda vitals: _running(
-        vitals, vitals.partitions - len(vitals.backlog) - len(vitals.quarantined)
+OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
+    names.TRANSACTION_EVENTS: lambda snapshot: _each(names.EVENT, snapshot.events),
+    names.REBALANCES: lambda snapshot: _each(names.CHANGE, snapshot.rebalances),
+    names.THROTTLE_TIME: lambda snapshot: _each(names.CLIENT, snapshot.throttled_s),
+    names.PARTITIONS: lambda snapshot: _running(snapshot, snapshot.partitions),
+    names.QUARANTINED: lambda snapshot: _of_partitions(dict.fromkeys(snapshot.quarantined, 1)),
+    names.IN_FLIGHT: lambda snapshot: _running(snapshot, snapshot.in_flight),
+    names.BACKLOG: lambda snapshot: _of_partitions(snapshot.backlog),
+    names.BACKLOG_UNKNOWN: lambda snapshot: _running(
+        snapshot, snapshot.partitions - len(snapshot.backlog) - len(snapshot.quarantined)
     ),
-    names.INPUT_BLOCKED: lambda vitals: _of_partitions(vitals.blocked_s),
-    names.DEVICE_TOKENS: lambda vitals: _running(vitals, vitals.usage.tokens),
-    names.DEVICE_PADDING: lambda vitals: _running(vitals, vitals.usage.padding),
-    names.DEVICE_MEMORY: lambda vitals: (
-        [] if vitals.usage.memory_bytes is None else [(vitals.usage.memory_bytes, {})]
+    names.INPUT_BLOCKED: lambda snapshot: _of_partitions(snapshot.blocked_s),
+    names.DEVICE_TOKENS: lambda snapshot: _running(snapshot, snapshot.usage.tokens),
+    names.DEVICE_PADDING: lambda snapshot: _running(snapshot, snapshot.usage.padding),
+    names.DEVICE_MEMORY: lambda snapshot: (
+        [] if snapshot.usage.memory_bytes is None else [(snapshot.usage.memory_bytes, {})]
     ),
-    names.CACHE_LOOKUPS: lambda vitals: _each(
-        names.LOOKUP, {"hit": vitals.cache_hits, "miss": vitals.cache_misses}
+    names.CACHE_LOOKUPS: lambda snapshot: _each(
+        names.LOOKUP, {"hit": snapshot.cache_hits, "miss": snapshot.cache_misses}
     ),
-    names.MODEL_INFO: lambda vitals: [
+    names.MODEL_INFO: lambda snapshot: [
         (1, dict(zip(names.MODEL, (model.name, model.revision, model.dtype, model.device), strict=True)))
-        for model in [vitals.model]
+        for model in [snapshot.model]
         if model is not None
     ],
 }
-"""What is read off the owner's vitals when somebody collects."""
+"""What is read off the owner's snapshot when somebody collects."""
 
 
 def _each(attribute: str, counts: Mapping[str, float]) -> list[Point]:
@@ -186,16 +192,22 @@ def _of_partitions(values: Mapping[Partition, float]) -> list[Point]:
     return [(value, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)}) for at, value in values.items()]
 
 
-def _running(vitals: Vitals, value: int) -> list[Point]:
+def _running(snapshot: StatusSnapshot, value: int) -> list[Point]:
     """No point before there is a model: nought would be no answer."""
-    return [] if vitals.model is None else [(value, {})]
+    return [] if snapshot.model is None else [(value, {})]
 
 
-def _made(meter: Meter, metric: Metric, vitals: Callable[[], Vitals], where: Where) -> object:
-    constant = {names.POLICY: where.policy, names.GROUP: where.group_id} if metric is names.MODEL_INFO else {}
+def _made(
+    meter: Meter, metric: Metric, snapshot: Callable[[], StatusSnapshot], messaging: MessagingAttributes
+) -> object:
+    constant = (
+        {names.POLICY: messaging.policy, names.GROUP: messaging.group_id} if metric is names.MODEL_INFO else {}
+    )
 
     def observe(_options: CallbackOptions) -> list[Observation]:
-        return [Observation(value, {**attributes, **constant}) for value, attributes in OBSERVED[metric](vitals())]
+        return [
+            Observation(value, {**attributes, **constant}) for value, attributes in OBSERVED[metric](snapshot())
+        ]
 
     said = {"unit": metric.unit, "description": metric.about}
     match metric.kind:

@@ -19,9 +19,9 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer, TraceState
 
 from worker.moderation.trace_context import trace_context_of
-from worker.records import Fetched, Headers
+from worker.records import ConsumedRecord, Headers
 from worker.telemetry import names
-from worker.telemetry.metrics import Where
+from worker.telemetry.metrics import MessagingAttributes
 
 NOTED_MAX = 256
 """Parts of transactions that are still to come; what a rewind left behind falls out at the other end."""
@@ -56,17 +56,17 @@ class Tracing:
         links_max: Of a span: the SDK's limit, above which it would drop the earliest.
     """
 
-    def __init__(self, tracer: Tracer, where: Where, links_max: int) -> None:
+    def __init__(self, tracer: Tracer, messaging: MessagingAttributes, links_max: int) -> None:
         self._tracer = tracer
         self._links_max = links_max
         self._parts: deque[Part] = deque(maxlen=NOTED_MAX)
-        topics = where.input_topics
+        topics = messaging.input_topics
         self._name = f"process {topics[0]}" if len(topics) == 1 else "process"
         self._attributes = {
             names.SYSTEM: "kafka",
             names.OPERATION: "process",
             names.OPERATION_TYPE: "process",
-            names.GROUP: where.group_id,
+            names.GROUP: messaging.group_id,
             **({names.DESTINATION: topics[0]} if len(topics) == 1 else {}),
         }
 
@@ -75,7 +75,7 @@ class Tracing:
         self._parts.append(part)
 
     @contextmanager
-    def transaction(self, records: Sequence[Fetched]) -> Iterator[Span]:
+    def transaction(self, records: Sequence[ConsumedRecord]) -> Iterator[Span]:
         """The span of one, from the poll of its oldest message; current inside the block, for logs and calls."""
         epoch_ns = time.time_ns() - time.monotonic_ns()
         first_ns, last_ns = records[0].polled_ns, records[-1].polled_ns
@@ -133,7 +133,7 @@ class Tracing:
         )
         span.end(part.ended_ns + epoch_ns)
 
-    def _link(self, span: Span, records: Sequence[Fetched]) -> None:
+    def _link(self, span: Span, records: Sequence[ConsumedRecord]) -> None:
         """Links to the first messages that have a context, as many as a span may have; it says how many not."""
         contexts = [context for record in records if record.headers and (context := context_of(record.headers))]
         for context in contexts[: self._links_max]:

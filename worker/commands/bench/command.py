@@ -12,7 +12,7 @@ from worker.commands.bench.limits import Figures, Row, figure
 from worker.commands.bench.measures import device, stages, whole
 from worker.commands.bench.report import Texts, document, show
 from worker.commands.bench.texts import read_texts, samples
-from worker.errors import ConfigurationRefused, ModelBroken
+from worker.errors import ConfigurationError, ModelError
 from worker.settings import Settings
 
 OF_STAGES, OF_DEVICE, OF_WHOLE = 0.2, 0.5, 0.3
@@ -42,8 +42,8 @@ def run(
         json_to: Where the same figures go as JSON; None: nowhere.
 
     Raises:
-        ConfigurationRefused: A file can't be read or written.
-        ModelBroken: The model can't be loaded, or breaks.
+        ConfigurationError: A file can't be read or written.
+        ModelError: The model can't be loaded, or breaks.
     """
     if json_to is not None:
         _try_to_write(json_to)
@@ -54,9 +54,7 @@ def run(
     encoded = model.encode([text[: settings.input.characters_max] for text in first])
     token_lists = [one.tokens for one in encoded if one.tokens]
     if not token_lists:
-        raise ModelBroken(
-            "The tokenizer makes no token of any text: it is not this model's, or --texts is no chat."
-        )
+        raise ModelError("The tokenizer makes no token of any text: it is not this model's, or --texts is no chat.")
     figures = measure(settings, model, texts, token_lists, progress, seconds=seconds)
     facts = Texts.of(texts, token_lists, built_in=texts_from is None, batch=max(1, round(figures.full.messages)))
     show(figures, facts, model, console)
@@ -111,6 +109,6 @@ def _try_to_write(path: Path) -> None:
     try:
         path.open("ab").close()
     except OSError as error:
-        raise ConfigurationRefused(
+        raise ConfigurationError(
             f"--json: got {str(path)!r} ({error.strerror}); wants a file that can be written"
         ) from error

@@ -11,12 +11,12 @@ from typing import Generic, TypeVar
 import numpy as np
 import orjson
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
 from worker.commands.bench.limits import Row
 from worker.kafka.quarantine import error_if_all_bad
 from worker.moderation.cache import Cache
-from worker.records import Excess, Fetched, Output, Partition, Result
+from worker.records import ConsumedRecord, Excess, OutputRecord, Partition, ScoredRecord
 from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
 
@@ -86,8 +86,8 @@ def stages(settings: Settings, model: wiring.Model, texts: Sequence[str], *, sec
     yield timed("decode and tokenise", prepare, fetched, seconds=seconds / 3)
     # Made-up scores: what judging takes does not depend on where they come from.
     records = prepare(fetched[0].items)
-    scores = np.random.default_rng(0).random((len(records), len(SLUGS)), np.float32) / 2
-    results = [Result(record=record, scores=row) for record, row in zip(records, scores, strict=True)]
+    scores = np.random.default_rng(0).random((len(records), len(CATEGORY_SLUGS)), np.float32) / 2
+    results = [ScoredRecord(record=record, scores=row) for record, row in zip(records, scores, strict=True)]
     judge = wiring.judging(wiring.outputs_of(settings, model))
     ready = [Batch(items=results, messages=len(results))]
     yield timed("judge and encode", lambda items: judge(items, {}), ready, seconds=seconds / 3)
@@ -151,7 +151,7 @@ def whole(
     one's surprises nor the machine's other work are taken for the worker.
 
     Raises:
-        ModelBroken: The device is broken.
+        ModelError: The device is broken.
     """
     log = _Memory(_fetched(texts))
     loop = wiring.open_loop(_of_our_own(settings), model, log)
@@ -176,8 +176,8 @@ class _Memory:
         owed: Messages given, or still to give, whose outputs have not been published.
     """
 
-    def __init__(self, messages: Sequence[Fetched]) -> None:
-        self.changes = 0
+    def __init__(self, messages: Sequence[ConsumedRecord]) -> None:
+        self.invalidations = 0
         self.rejected: Mapping[tuple[Partition, int], str] = {}
         self.forgiven: Mapping[Partition, int] = {}
         self.owed = 0
@@ -189,19 +189,19 @@ class _Memory:
         self.owed += messages
         self._left += messages
 
-    def poll(self, *, records_max: int, wait_ms: int) -> list[Fetched]:
+    def poll(self, *, records_max: int, wait_ms: int) -> list[ConsumedRecord]:
         assert self._left or not wait_ms  # noqa: S101 - the loop waits only when all is published
         count = 0 if self._paused else min(records_max, self._left)
         self._left -= count
         return list(islice(self._messages, count))
 
-    def owns(self, _fetched: Fetched) -> bool:
+    def owns(self, _fetched: ConsumedRecord) -> bool:
         return True
 
     def ready(self) -> bool:
         return True
 
-    def publish(self, records: Sequence[Fetched], _outputs: Sequence[Output]) -> bool:
+    def publish(self, records: Sequence[ConsumedRecord], _outputs: Sequence[OutputRecord]) -> bool:
         self.owed -= len(records)
         return True
 
@@ -228,11 +228,11 @@ def _of_our_own(settings: Settings) -> Settings:
     return settings.model_copy(update={"input": form, "cache": cache})
 
 
-def _fetched(texts: Sequence[str]) -> list[Fetched]:
+def _fetched(texts: Sequence[str]) -> list[ConsumedRecord]:
     return [
-        Fetched(
+        ConsumedRecord(
             partition=Partition("bench", 0),
-            epoch=0,
+            assignment_epoch=0,
             previous_next_offset=offset,
             offset=offset,
             timestamp_ms=0,

@@ -9,8 +9,8 @@ from itertools import islice, product
 from pathlib import Path
 
 from schemas.chat import InputShape, Undecodable, decode
-from worker.commands.classify import Line, Readable, read_lines
-from worker.errors import ConfigurationRefused
+from worker.commands.classify import InputLine, Readable, read_lines
+from worker.errors import ConfigurationError
 
 TEXTS_MAX = 100_000
 """Read of a file: more would tell nothing new."""
@@ -57,7 +57,7 @@ def read_texts(path: Path, shape: InputShape) -> list[str]:
         shape: Where in such a message the text stands.
 
     Raises:
-        ConfigurationRefused: It can't be read, a line is no text, or there is none.
+        ConfigurationError: It can't be read, a line is no text, or there is none.
     """
     try:
         with path.open("rb") as file:
@@ -88,7 +88,7 @@ def _texts(source: Readable, shape: InputShape) -> Iterator[str]:
             yield text
 
 
-def _text(line: Line, value: bytes, form: InputShape) -> str:
+def _text(line: InputLine, value: bytes, form: InputShape) -> str:
     if line.size_bytes > form.bytes_max:
         sentence = f"The line has {line.size_bytes} bytes; WORKER_INPUT__BYTES_MAX is {form.bytes_max}."
         raise Undecodable("too_large", f"line {line.number}: {sentence}")
@@ -98,8 +98,8 @@ def _text(line: Line, value: bytes, form: InputShape) -> str:
         raise Undecodable(error.reason, f"line {line.number}: {error.message}") from None
 
 
-def _refused(got: str) -> ConfigurationRefused:
-    return ConfigurationRefused(
+def _refused(got: str) -> ConfigurationError:
+    return ConfigurationError(
         f"--texts: got {got}; wants a UTF-8 file, gzipped or not, with one text a line, or one JSON object with "
         "text a line"
     )

@@ -13,7 +13,7 @@ from worker.commands.check.open_transactions import doubt
 from worker.commands.check.probe import KEYS, MISSING, Probe
 from worker.commands.check.report import Doubtful, Postponed, Report, Wrong
 from worker.commands.check.topic_settings import Written, mismatches
-from worker.errors import ConfigurationRefused, ExitCode, ModelBroken
+from worker.errors import ConfigurationError, ExitCode, ModelError
 from worker.kafka.login import Login
 from worker.settings import Loaded, Settings, consumer_config
 from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX
@@ -45,7 +45,7 @@ def check(load: Callable[[], Loaded], console: Console, progress: Callable[[str]
     """Looks at all that `run` needs, and prints it; joins no group, changes nothing.
 
     Args:
-        load: Gives the settings; raises ConfigurationRefused.
+        load: Gives the settings; raises ConfigurationError.
         console: Where the items go.
         progress: Takes a line about what takes long.
 
@@ -83,7 +83,7 @@ class _Check:
     def _load(self, load: Callable[[], Loaded]) -> str:
         try:
             loaded = load()
-        except ConfigurationRefused as error:
+        except ConfigurationError as error:
             faults = str(error).splitlines()
             raise Wrong(
                 "\n".join(("to mend", *faults)),
@@ -290,7 +290,7 @@ class _Check:
         try:
             model = wiring.open_classifier(self._settings, self._progress)
             self._rate = whole(self._settings, model, samples(), seconds=MEASURE_S)
-        except ModelBroken as error:
+        except ModelError as error:
             raise Wrong(str(error)) from error
         identity = model.identity
         what = (

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from worker.commands.demo.jars import KAFKA_VERSION, jars, java
 from worker.commands.demo.node import HOST, Node, free_ports
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 
 JVM = (
     "-Xmx512m",
@@ -66,7 +66,7 @@ class Broker:
         """Starts every node that is down and waits until all answer.
 
         Raises:
-            KafkaRefused: As a node's ``spawn`` and ``wait``; the others may run.
+            KafkaFatalError: As a node's ``spawn`` and ``wait``; the others may run.
         """
         for node in self.nodes:
             node.spawn()
@@ -74,7 +74,7 @@ class Broker:
             node.wait()
 
     def check(self) -> None:
-        """Raises KafkaRefused unless every node runs."""
+        """Raises KafkaFatalError unless every node runs."""
         for node in self.nodes:
             node.check()
 
@@ -117,7 +117,7 @@ def running_broker(
         The running cluster.
 
     Raises:
-        KafkaRefused: No jars, no Java, a taken port, or a broker that doesn't come up.
+        KafkaFatalError: No jars, no Java, a taken port, or a broker that doesn't come up.
     """
     class_path = os.pathsep.join(str(jar) for jar in jars(progress))
     command = (str(java()), *JVM, "-cp", class_path)
@@ -156,7 +156,7 @@ def serve(*, port: int | None, data_dir: Path | None, stop: threading.Event, say
     """A broker in the foreground, until ``stop`` is set or Ctrl-C.
 
     Raises:
-        KafkaRefused: As ``running_broker``; also when the broker ends by itself.
+        KafkaFatalError: As ``running_broker``; also when the broker ends by itself.
     """
     with suppress(KeyboardInterrupt), running_broker(port=port, data_dir=data_dir, progress=say) as broker:
         say(f"Apache Kafka {KAFKA_VERSION} answers at {broker.bootstrap_servers}; Ctrl-C ends it.")
@@ -192,7 +192,7 @@ def _write_properties(broker: Broker, controller_ports: list[int], extra: Mappin
             (node.folder / "server.properties").write_text(text)
         except OSError as error:
             why = f"{type(error).__name__}: {error.strerror}"
-            raise KafkaRefused(f"The broker's data can't be written into {node.folder} ({why}).") from error
+            raise KafkaFatalError(f"The broker's data can't be written into {node.folder} ({why}).") from error
 
 
 if __name__ == "__main__":
@@ -200,5 +200,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
     try:
         serve(port=None, data_dir=None, stop=ended, say=partial(print, flush=True))
-    except KafkaRefused as refusal:
+    except KafkaFatalError as refusal:
         sys.exit(str(refusal))

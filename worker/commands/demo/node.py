@@ -18,7 +18,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 
 HOST = "127.0.0.1"
 CLUSTER_ID = "moderation-worker-demA"  # 22 characters of base64: 16 bytes
@@ -64,13 +64,13 @@ class Node:
         """Starts the JVM without waiting for it, unless it runs.
 
         Raises:
-            KafkaRefused: The storage can't be formatted, or the port is taken.
+            KafkaFatalError: The storage can't be formatted, or the port is taken.
         """
         if self._guard is not None and self._guard.poll() is None:
             return
         self.join()
         if not is_free(self.port):
-            raise KafkaRefused(f"Port {self.port} is taken: choose another, or stop what listens there.")
+            raise KafkaFatalError(f"Port {self.port} is taken: choose another, or stop what listens there.")
         properties = str(self.folder / "server.properties")
         with self.log.open("ab") as log:
             if not (self.folder / "data" / "meta.properties").exists():
@@ -90,7 +90,7 @@ class Node:
         """Returns once the broker answers and its controller knows it.
 
         Raises:
-            KafkaRefused: It ended, or doesn't answer in time; the tail of its log is in the message.
+            KafkaFatalError: It ended, or doesn't answer in time; the tail of its log is in the message.
         """
         impatient = {"log_level": 0, "reconnect.backoff.max.ms": 200}
         admin = AdminClient({**impatient, **self.client_config, "bootstrap.servers": self.address})
@@ -108,7 +108,7 @@ class Node:
         self.wait()
 
     def check(self) -> None:
-        """Raises KafkaRefused, with the tail of the log, unless the JVM runs."""
+        """Raises KafkaFatalError, with the tail of the log, unless the JVM runs."""
         if self._guard is None or self._guard.poll() is not None:
             raise self._failure("ended")
 
@@ -142,9 +142,11 @@ class Node:
             self._guard.stdin.close()
         self._guard = None
 
-    def _failure(self, what: str) -> KafkaRefused:
+    def _failure(self, what: str) -> KafkaFatalError:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-        return KafkaRefused("\n  ".join([f"The bundled Kafka (node {self.number}) {what}; its log ends:", *lines]))
+        return KafkaFatalError(
+            "\n  ".join([f"The bundled Kafka (node {self.number}) {what}; its log ends:", *lines])
+        )
 
 
 def free_ports(count: int) -> list[int]:

@@ -6,7 +6,7 @@ Kafka's own tool would need a Java of its own for each call, which takes seconds
 import socket
 import struct
 
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 
 API_KEY, VERSION = 49, 0
 CALL_S_MAX = 30
@@ -22,7 +22,7 @@ def set_fetch_quota(address: tuple[str, int], client_id: str, bytes_per_second: 
         bytes_per_second: None: no quota.
 
     Raises:
-        KafkaRefused: The broker did not take it.
+        KafkaFatalError: The broker did not take it.
     """
     try:
         with socket.create_connection(address, CALL_S_MAX) as connection, connection.makefile("rb") as answers:
@@ -30,9 +30,9 @@ def set_fetch_quota(address: tuple[str, int], client_id: str, bytes_per_second: 
             size = struct.unpack(">i", answers.read(4))[0]
             code, why = _error(answers.read(size))
     except (OSError, struct.error) as error:
-        raise KafkaRefused(f"The quota of client id {client_id!r} can't be set: {error}") from error
+        raise KafkaFatalError(f"The quota of client id {client_id!r} can't be set: {error}") from error
     if code != 0:
-        raise KafkaRefused(f"The quota of client id {client_id!r} can't be set: {why} (error code {code})")
+        raise KafkaFatalError(f"The quota of client id {client_id!r} can't be set: {why} (error code {code})")
 
 
 def _request(client_id: str, bytes_per_second: float | None) -> bytes:

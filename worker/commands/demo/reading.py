@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from schemas.dead_letter import PREFIX
 from worker.commands.ledger import Input, Place, Seen
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
 from worker.kafka.reading import SLICE_S, open_reader, place_of, to_the_end
 from worker.kafka.topics import ANSWER_MS_MAX
@@ -36,7 +36,7 @@ def read_topics(
         silence_ms_max: How long to wait for a transaction to end, and for a next record.
 
     Raises:
-        KafkaRefused: A transaction stays open, a topic is missing, or the cluster does not answer.
+        KafkaFatalError: A transaction stays open, a topic is missing, or the cluster does not answer.
     """
     kinds = {name: topic for topic, name in outputs.items()}
     with open_reader(client_config, [*inputs, *kinds]) as reader:
@@ -84,7 +84,7 @@ def _await_no_open_transaction(
         if not open_ones:
             return
         if time.monotonic() > deadline:
-            raise KafkaRefused(f"A transaction is still open on {', '.join(map(str, open_ones))}.")
+            raise KafkaFatalError(f"A transaction is still open on {', '.join(map(str, open_ones))}.")
         time.sleep(SLICE_S)
 
 
@@ -96,4 +96,4 @@ def _ends(admin: AdminClient, partitions: Sequence[TopicPartition], level: Isola
     try:
         return {Partition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
     except KafkaException as error:
-        raise KafkaRefused(f"The topics' ends can't be had: {error.args[0].str()}.") from error
+        raise KafkaFatalError(f"The topics' ends can't be had: {error.args[0].str()}.") from error

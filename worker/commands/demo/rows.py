@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.labels import SLUGS
+from schemas.labels import CATEGORY_SLUGS
 
 Floats = NDArray[np.float32]
 
@@ -53,7 +53,7 @@ def read_rows(path: Path) -> Rows:
     rows = [json.loads(line) for line in lines if line.strip()]
     return Rows(
         texts=[row["text"] for row in rows],
-        labels=np.array([row["labels"] for row in rows], dtype=np.float32).reshape(-1, len(SLUGS)),
+        labels=np.array([row["labels"] for row in rows], dtype=np.float32).reshape(-1, len(CATEGORY_SLUGS)),
         groups=[str(row.get("group") or row["text"]) for row in rows],
         sources=[str(row.get("source") or "") for row in rows],
     )

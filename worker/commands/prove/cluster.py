@@ -14,7 +14,7 @@ from worker.commands.demo.quota import set_fetch_quota
 from worker.commands.prove.feed import CALL_S_MAX, Upstream
 from worker.commands.prove.plan import Do
 from worker.commands.prove.proof import Stage
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.topics import create_topics
 
 QUOTA_BYTES_PER_S = 5_000
@@ -39,7 +39,7 @@ class Cluster:
             Messages that another producer has added.
 
         Raises:
-            KafkaRefused: Kafka does not let us.
+            KafkaFatalError: Kafka does not let us.
         """
         names, inputs = self._stage.names, self._stage.inputs
         try:
@@ -56,7 +56,7 @@ class Cluster:
                 case _:
                     self._do_to_broker(step)
         except KafkaException as error:
-            raise KafkaRefused(f"The proof could not {step.value}: {error.args[0].str()}.") from error
+            raise KafkaFatalError(f"The proof could not {step.value}: {error.args[0].str()}.") from error
         return []
 
     def _create(self) -> None:
@@ -65,7 +65,7 @@ class Cluster:
         deadline = time.monotonic() + CALL_S_MAX
         while not all(state.created for state in create_topics(self._stage.client, specs)):
             if time.monotonic() > deadline:
-                raise KafkaRefused(f"The topic {self._stage.names.input} was deleted and is still there.")
+                raise KafkaFatalError(f"The topic {self._stage.names.input} was deleted and is still there.")
 
     def _do_to_broker(self, step: Do) -> None:
         broker, client_id = self._stage.broker, self._stage.names.group

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worker.commands.prove.course import prove
-from worker.commands.prove.kit import stage
+from worker.commands.prove.environment import stage
+from worker.commands.prove.experiment import prove
 from worker.commands.prove.picture import draw
 from worker.commands.prove.report import show
 from worker.errors import ExitCode
@@ -36,7 +36,7 @@ def run(
         picture: Where to; None: ``proof-SEED.svg`` here.
 
     Raises:
-        Stop: It could not be done.
+        FatalError: It could not be done.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does: what was made is removed
     if seed is None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from worker.commands.prove.plan import WORKERS_MAX, Kind
-from worker.commands.prove.proof import Beat, Proof
+from worker.commands.prove.proof import Proof, Sample
 
 WIDTH, LEFT, RIGHT = 1000, 70, 20
 JUDGED, LAG, CREW = (50, 190), (230, 330), (370, 430)  # top and bottom of each panel
@@ -75,7 +75,7 @@ def curve(title: str, points: Sequence[tuple[int, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rates(beats: Sequence[Beat]) -> list[tuple[int, float]]:
+def _rates(beats: Sequence[Sample]) -> list[tuple[int, float]]:
     return [
         (late.at_ms, (late.judged - early.judged) * 1000 / (late.at_ms - early.at_ms))
         for early, late in pairwise(beats)

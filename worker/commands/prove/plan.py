@@ -67,7 +67,7 @@ class Times:
     """The time-outs that the faults are measured by, in milliseconds."""
 
     session_ms: int
-    poll_interval_ms_max: int
+    max_poll_interval_ms: int
     transaction_ms: int
 
 
@@ -115,7 +115,7 @@ def faults(seed: int, times: Times, *, with_broker: bool) -> Iterator[Fault]:
 
 def _steps(kind: Kind, times: Times, dice: random.Random) -> Sequence[Step]:
     session_ms = times.session_ms
-    longest_ms = max(session_ms, times.poll_interval_ms_max, times.transaction_ms)
+    longest_ms = max(session_ms, times.max_poll_interval_ms, times.transaction_ms)
     back_ms = dice.choice([0, 500, 3000])
     short_ms = round(session_ms * dice.uniform(0.2, 0.6))
     slow_ms, open_ms, gone_ms = dice.randint(3000, 6000), dice.randint(2000, 6000), dice.choice([0, 200, 1000])

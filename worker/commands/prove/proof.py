@@ -7,9 +7,9 @@ from typing import Any
 from worker.commands.demo.broker import Broker
 from worker.commands.demo.names import Names
 from worker.commands.ledger import Ledger
-from worker.commands.prove.account import Pause
-from worker.commands.prove.crew import Make
+from worker.commands.prove.observers import Pause
 from worker.commands.prove.plan import Fault, Times
+from worker.commands.prove.processes import Make
 from worker.kafka.topics import PARTITIONS
 from worker.records import Partition
 
@@ -52,7 +52,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
+class Sample:
     """Where it stood at a moment, since the first message.
 
     Attributes:
@@ -93,7 +93,7 @@ class Proof:
     samples: int
     lag: int
     happenings: Sequence[Happening]
-    beats: Sequence[Beat]
+    beats: Sequence[Sample]
     rebalances: Sequence[int]
     pause: Pause | None
     restarts: int

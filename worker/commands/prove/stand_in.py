@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.labels import SLUGS
-from worker.errors import Stop
+from schemas.labels import CATEGORY_SLUGS
+from worker.errors import FatalError
 from worker.logs import setup_logging
 from worker.records import ModelIdentity, Scores, Usage
 from worker.running import run
@@ -61,7 +61,7 @@ class StandIn:
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
         """Busy for as long as a device would be."""
         time.sleep(BATCH_S)
-        return [np.full(len(SLUGS), flagged(bytes(tokens)), np.float32) for tokens in token_lists]
+        return [np.full(len(CATEGORY_SLUGS), flagged(bytes(tokens)), np.float32) for tokens in token_lists]
 
 
 def flagged(text: bytes) -> bool:
@@ -81,7 +81,7 @@ def serve(watchdog: Watchdog, open_model: OpenModel) -> None:
         loaded = load_settings(os.environ, {Need.KAFKA})
         setup_logging(loaded.settings.log.level, loaded.settings.log.format, sys.stderr)
         run(loaded, watchdog, open_model)
-    except Stop as stop:
+    except FatalError as stop:
         print(stop, file=sys.stderr)  # noqa: T201 - to people
         sys.exit(stop.exit_code)
 

@@ -18,7 +18,7 @@ Watch = Callable[[str], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class InProcessWorker:
     """What the owner's thread does, when the test says so.
 
     Attributes:
@@ -33,7 +33,7 @@ class Owner:
         """Goes round and round until it is so.
 
         Raises:
-            Stop: As the loop; a process would end with its exit code.
+            FatalError: As the loop; a process would end with its exit code.
         """
         deadline = time.monotonic() + seconds_max
         while not done():
@@ -55,7 +55,7 @@ def owner(
     survey_ms: int = 5_000,
     stall_ms: int = 30_000,
     blocked_ms: int = 20_000,
-) -> Iterator[Owner]:
+) -> Iterator[InProcessWorker]:
     """Joins the group, and leaves it at the end of the block.
 
     Args:
@@ -72,7 +72,7 @@ def owner(
     session = Session(options, clock=clock, watch=watch)
     try:
         session.subscribe()
-        yield Owner(session=session, loop=open_loop(settings, classifier, session))
+        yield InProcessWorker(session=session, loop=open_loop(settings, classifier, session))
     finally:
         session.close()
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from worker.commands.demo.reading import read_topics
-from worker.commands.prove.account import Accounts, Offsets, Reading, rebalances
 from worker.commands.prove.cluster import Cluster
-from worker.commands.prove.crew import Crew
 from worker.commands.prove.feed import Feed, open_producer
+from worker.commands.prove.observers import Accounts, Offsets, Reading, rebalances
 from worker.commands.prove.plan import CREW_STEPS, Do, Fault, faults
-from worker.commands.prove.proof import Beat, Happening, Proof, Stage
-from worker.errors import KafkaRefused
+from worker.commands.prove.processes import Crew
+from worker.commands.prove.proof import Happening, Proof, Sample, Stage
+from worker.errors import KafkaFatalError
 from worker.kafka.reading import open_reader
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Course:
     say: Callable[[str], None]
     accounts: Accounts = field(default_factory=Accounts)
     happenings: list[Happening] = field(default_factory=list)
-    beats: list[Beat] = field(default_factory=list)
+    beats: list[Sample] = field(default_factory=list)
     began_s: float = field(default_factory=lambda: time.time_ns() / 1e9)  # by the clock that stamps logs
     _aside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
     _began_ns: int = field(default_factory=time.monotonic_ns)
@@ -82,14 +82,14 @@ class Course:
         """Returns once the group is at work.
 
         Raises:
-            KafkaRefused: It isn't after two minutes.
+            KafkaFatalError: It isn't after two minutes.
         """
         while not self.reading.answers:
             self.turn()
             if self.now_ms > JOIN_MS_MAX:
-                raise KafkaRefused(f"No worker has judged a message within {JOIN_MS_MAX // 1000} s.")
+                raise KafkaFatalError(f"No worker has judged a message within {JOIN_MS_MAX // 1000} s.")
 
-    def suffer(self, plan: Iterator[Fault], for_ms: int) -> None:
+    def inject_faults(self, plan: Iterator[Fault], for_ms: int) -> None:
         """Injects faults, one after another, for so long; the last one is carried to its end."""
         until_ms = self.now_ms + for_ms
         self._rest(FIRST_FAULT_MS)
@@ -175,7 +175,7 @@ class Course:
         now_ms = self.now_ms
         if self.beats and now_ms - self.beats[-1].at_ms < BEAT_MS:
             return
-        beat = Beat(at_ms=now_ms, fed=self.feed.owing, judged=self.reading.answers, alive=self.crew.alive)
+        beat = Sample(at_ms=now_ms, fed=self.feed.owing, judged=self.reading.answers, alive=self.crew.alive)
         self.beats.append(beat)
         if now_ms - self._told_ms >= TELL_MS:
             self._told_ms = now_ms
@@ -196,12 +196,12 @@ def prove(
         say: Told of each fault, and of where it stands.
 
     Raises:
-        WorkerEnded: A worker ended as none should.
-        KafkaRefused: The group does not form, or the topics can't be read at the end.
+        UnexpectedExitError: A worker ended as none should.
+        KafkaFatalError: The group does not form, or the topics can't be read at the end.
     """
     with _course(stage, workers, per_second, say) as course:
         course.await_first_answer()
-        course.suffer(faults(seed, stage.times, with_broker=stage.broker is not None), seconds * 1000)
+        course.inject_faults(faults(seed, stage.times, with_broker=stage.broker is not None), seconds * 1000)
         course.finish()
     say("Reading all topics again, from the first record, at read_committed ...")
     inputs, outputs = course.read_all()

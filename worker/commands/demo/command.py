@@ -23,8 +23,8 @@ from rich.console import Console
 
 from worker.commands.demo.broker import running_broker
 from worker.commands.demo.names import Names
-from worker.commands.demo.play import Kill, Play
 from worker.commands.demo.reading import read_topics
+from worker.commands.demo.scenario import Kill, Play
 from worker.commands.demo.view import Screen, screen, seconds
 from worker.commands.demo.workers import Worker
 from worker.commands.ledger import Ledger, audit
@@ -59,7 +59,7 @@ def run() -> ExitCode:
     """The whole of it, on standard output.
 
     Raises:
-        Stop: No Kafka, or a worker ended that should not have.
+        FatalError: No Kafka, or a worker ended that should not have.
     """
     # SIGTERM ends it as Ctrl-C does; SIGKILL leaves nothing behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -156,7 +156,7 @@ def played(
     """From two workers that start to the one that is left and drains.
 
     Raises:
-        TrialFailed: A worker ended that should not have.
+        ScenarioError: A worker ended that should not have.
     """
     client_config = {"bootstrap.servers": place.bootstrap_servers}
     names = place.names

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.kafka.rejected_batches import RefusedOutputs
-from worker.records import Fetched, Output, Partition, Topic
+from worker.kafka.rejected_batches import RejectedBatches
+from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
 
 INPUT = Partition("messages", 0)
-Refuses = Callable[[Output], str | None]
+Refuses = Callable[[OutputRecord], str | None]
 
 
-def output(offset: int, *, topic: Topic = Topic.VERDICT, key: bytes | None = b"channel") -> Output:
-    source = Fetched(
+def output(offset: int, *, topic: Topic = Topic.VERDICT, key: bytes | None = b"channel") -> OutputRecord:
+    source = ConsumedRecord(
         partition=INPUT,
-        epoch=1,
+        assignment_epoch=1,
         previous_next_offset=offset,
         offset=offset,
         timestamp_ms=None,
@@ -24,10 +24,10 @@ def output(offset: int, *, topic: Topic = Topic.VERDICT, key: bytes | None = b"c
         value=b"",
         headers=(),
     )
-    return Output(topic=topic, source=source, key=key, value=b"", headers=())
+    return OutputRecord(topic=topic, source=source, key=key, value=b"", headers=())
 
 
-def target(one: Output) -> tuple[str, int]:
+def target(one: OutputRecord) -> tuple[str, int]:
     return one.topic.value, one.source.offset % 2
 
 
@@ -42,11 +42,11 @@ class Broker:
     def __init__(self, refuses: Refuses, *, names: bool = True) -> None:
         self.refuses = refuses
         self.names = names
-        self.committed: list[Output] = []
+        self.committed: list[OutputRecord] = []
 
-    def transaction(self, outputs: Sequence[Output], refused: RefusedOutputs) -> bool:
+    def transaction(self, outputs: Sequence[OutputRecord], refused: RejectedBatches) -> bool:
         """One pass; without reports for what was not sent. Returns whether the pass is good."""
-        batches: dict[tuple[str, int], list[Output]] = {}
+        batches: dict[tuple[str, int], list[OutputRecord]] = {}
         for one in outputs:
             if refused.is_apart(one):
                 if not self._flush(batches, refused):
@@ -55,7 +55,7 @@ class Broker:
             batches.setdefault(target(one), []).append(one)
         return self._flush(batches, refused)
 
-    def _flush(self, batches: Mapping[tuple[str, int], Sequence[Output]], refused: RefusedOutputs) -> bool:
+    def _flush(self, batches: Mapping[tuple[str, int], Sequence[OutputRecord]], refused: RejectedBatches) -> bool:
         good = True
         for batch in batches.values():
             codes = [self.refuses(one) for one in batch]
@@ -75,7 +75,7 @@ class Broker:
         return "INVALID_RECORD" if code is not None or not self.names else "_INVALID_DIFFERENT_RECORD"
 
 
-def passes(broker: Broker, outputs: Sequence[Output], refused: RefusedOutputs, count: int) -> int:
+def passes(broker: Broker, outputs: Sequence[OutputRecord], refused: RejectedBatches, count: int) -> int:
     """Publishes as the publisher does; rejected records become dead letters. Returns how many passes it took."""
     for number in range(1, count + 1):
         owed = [
@@ -113,7 +113,7 @@ def test_the_culprits_are_found_in_a_few_passes_and_nobody_else_is_blamed(
     broker = Broker(
         lambda one: code if one.topic is Topic.VERDICT and one.source.offset in bad else None, names=names
     )
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     good = [one for one in outputs if one.source.offset not in bad]
     passes(broker, outputs, refused, 30)
     assert refused.topic_fault is None or not good
@@ -128,7 +128,7 @@ def test_the_culprits_are_found_in_a_few_passes_and_nobody_else_is_blamed(
 @pytest.mark.parametrize("names", [True, False])
 def test_a_topic_that_refuses_all_is_at_fault_and_no_record_is(count: int, *, names: bool) -> None:
     broker = Broker(lambda one: "INVALID_RECORD" if one.key is None else None, names=names)
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     assert passes(broker, [output(offset, key=None) for offset in range(count)], refused, 15) <= 15
     assert not refused.rejected
     assert refused.topic_fault is not None
@@ -137,7 +137,7 @@ def test_a_topic_that_refuses_all_is_at_fault_and_no_record_is(count: int, *, na
 
 def test_records_with_a_key_do_not_excuse_a_topic_that_refuses_all_without() -> None:
     broker = Broker(lambda one: "INVALID_RECORD" if one.key is None else None)
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     outputs = [output(offset, key=b"channel" if offset % 3 else None) for offset in range(60)]
     passes(broker, outputs, refused, 15)
     assert not refused.rejected
@@ -147,7 +147,7 @@ def test_records_with_a_key_do_not_excuse_a_topic_that_refuses_all_without() -> 
 
 def test_a_record_that_comes_alone_is_at_fault_once_another_was_accepted() -> None:
     broker = Broker(lambda one: "INVALID_RECORD" if one.source.offset == 0 and one.topic is Topic.VERDICT else None)
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     for outputs in ([output(0)], [output(0), output(1)]):
         trial = refused.holds_suspect(outputs)
         assert not broker.transaction(refused.suspects_last(outputs) if trial else outputs, refused)
@@ -156,7 +156,7 @@ def test_a_record_that_comes_alone_is_at_fault_once_another_was_accepted() -> No
 
 
 def test_a_suspect_that_is_accepted_after_all_is_none() -> None:
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     refused.report(output(0), "INVALID_RECORD")
     refused.settle(target, "INVALID_RECORD")
     assert refused.holds_suspect([output(0)])
@@ -168,7 +168,7 @@ def test_a_suspect_that_is_accepted_after_all_is_none() -> None:
 
 def test_a_wrong_clock_is_no_fault_of_a_record_or_a_topic() -> None:
     # librdkafka reports INVALID_RECORD for the records of a batch whose timestamps the broker refuses.
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     outputs = [output(offset) for offset in range(100)]
     for _ in range(20):
         for one in outputs:
@@ -181,7 +181,7 @@ def test_a_wrong_clock_is_no_fault_of_a_record_or_a_topic() -> None:
 
 def test_a_wrong_clock_that_the_transaction_does_not_tell_is_found_by_the_search() -> None:
     broker = Broker(lambda _: "INVALID_TIMESTAMP")
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     outputs = [output(offset) for offset in range(100)]
     narrowed = []
     for _ in range(20):
@@ -194,7 +194,7 @@ def test_a_wrong_clock_that_the_transaction_does_not_tell_is_found_by_the_search
 
 
 def test_a_dead_letter_that_is_refused_twice_is_its_topic_s_fault() -> None:
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     for _ in range(2):
         assert refused.topic_fault is None
         refused.report(output(0, topic=Topic.DEAD_LETTER), "MSG_SIZE_TOO_LARGE")
@@ -203,7 +203,7 @@ def test_a_dead_letter_that_is_refused_twice_is_its_topic_s_fault() -> None:
 
 
 def test_a_commit_of_others_does_not_end_the_search() -> None:
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     refused.report(output(7), "MSG_SIZE_TOO_LARGE")
     refused.settle(target, "")
     assert refused.committed({Partition("messages", 1): 100})
@@ -213,7 +213,7 @@ def test_a_commit_of_others_does_not_end_the_search() -> None:
 
 
 def test_a_search_whose_record_never_comes_again_ends() -> None:
-    refused = RefusedOutputs()
+    refused = RejectedBatches()
     refused.report(output(7), "MSG_SIZE_TOO_LARGE")
     refused.settle(target, "")
     assert sum(refused.committed({Partition("messages", 1): 100}) for _ in range(200)) < 200

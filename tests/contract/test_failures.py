@@ -18,12 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
     ResourceType,
 )
 
-from tests.owner import forward_of, owner
-from tests.scene import Scene, chat
+from tests.in_process_worker import forward_of, owner
+from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess, eventually, workers
 from worker.classifier import Classifier
 from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.errors import ExitCode, KafkaRefused, ModelBroken
+from worker.errors import ExitCode, KafkaFatalError, ModelError
 from worker.records import Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -34,7 +34,7 @@ MEGABYTE = 2**20
 
 
 @pytest.fixture
-def scene(bootstrap_servers: str) -> Scene:
+def scene(bootstrap_servers: str) -> KafkaEnv:
     return new_scene(bootstrap_servers)
 
 
@@ -46,7 +46,7 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="module")
-def survivor(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, WorkerProcess]]:
+def survivor(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaEnv, WorkerProcess]]:
     """A worker that outlives all that is done to its broker."""
     scene = new_scene(broker.bootstrap_servers)
     with workers(tmp_path_factory.mktemp("survivor")) as started:
@@ -56,13 +56,13 @@ def survivor(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield scene, worker
 
 
-def new_scene(servers: str) -> Scene:
-    scene = Scene(servers, "demo", inputs=(1,), partitions=1)
+def new_scene(servers: str) -> KafkaEnv:
+    scene = KafkaEnv(servers, "demo", inputs=(1,), partitions=1)
     scene.create()
     return scene
 
 
-def wait_until_clean(scene: Scene, worker: WorkerProcess) -> None:
+def wait_until_clean(scene: KafkaEnv, worker: WorkerProcess) -> None:
     """By the ledger alone: after a restart a client of groups that was idle may hang, as the worker's would."""
 
     def clean() -> bool:
@@ -72,7 +72,7 @@ def wait_until_clean(scene: Scene, worker: WorkerProcess) -> None:
     eventually(clean, lambda: f"{scene.ledger()}; {worker.said}", seconds_max=120)
 
 
-def end_of_verdicts(scene: Scene) -> int:
+def end_of_verdicts(scene: KafkaEnv) -> int:
     """By a client of its own: one that has seen an earlier start of the broker may be fenced for ever."""
     reader = Consumer({**scene.client, "group.id": "reader"})
     _, end = reader.get_watermark_offsets(TopicPartition(scene.outputs[Topic.VERDICT], 0), timeout=10)
@@ -85,7 +85,7 @@ def end_of_verdicts(scene: Scene) -> int:
 
 @ENDS
 def test_an_idle_worker_goes_on_after_its_broker_has_restarted(
-    end: Callable[[Broker], None], survivor: tuple[Scene, WorkerProcess], broker: Broker
+    end: Callable[[Broker], None], survivor: tuple[KafkaEnv, WorkerProcess], broker: Broker
 ) -> None:
     # An idle producer is the one that hangs: its next send_offsets_to_transaction would never return.
     scene, worker = survivor
@@ -99,7 +99,7 @@ def test_an_idle_worker_goes_on_after_its_broker_has_restarted(
 
 @ENDS
 def test_a_loaded_worker_goes_on_after_its_broker_has_restarted(
-    end: Callable[[Broker], None], survivor: tuple[Scene, WorkerProcess], broker: Broker
+    end: Callable[[Broker], None], survivor: tuple[KafkaEnv, WorkerProcess], broker: Broker
 ) -> None:
     # A single broker that is killed may once in a while forget an abort marker, and show a batch that was aborted:
     # seen once, with another interval for the broker's abort scan than the default that it has here. Should
@@ -136,7 +136,7 @@ def test_a_worker_stops_while_its_broker_is_away_and_the_next_one_waits_for_it(
 
 
 def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
-    scene: Scene, classifier: Classifier
+    scene: KafkaEnv, classifier: Classifier
 ) -> None:
     stall = threading.Event()
 
@@ -162,7 +162,7 @@ def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
 
 
 @pytest.mark.parametrize("gone", ["input", *Topic])
-def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: Scene, classifier: Classifier) -> None:
+def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: KafkaEnv, classifier: Classifier) -> None:
     name = scene.outputs[gone] if isinstance(gone, Topic) else next(iter(scene.inputs))
     owed = [chat("good morning"), b"no JSON"]  # with a threshold of 0: one record for each of our topics
     admin = AdminClient(scene.client)
@@ -176,7 +176,7 @@ def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: Scene, class
         admin.delete_topics([name])[name].result()
         if gone != "input":
             scene.send(owed)
-        with pytest.raises(KafkaRefused) as refusal:
+        with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(4)
     assert refusal.value.exit_code is ExitCode.KAFKA
     assert name in str(refusal.value)
@@ -186,30 +186,30 @@ def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: Scene, class
 
 
 def test_a_batch_that_outlasts_every_time_out_costs_neither_the_group_nor_a_rewind(
-    scene: Scene, classifier: Classifier
+    scene: KafkaEnv, classifier: Classifier
 ) -> None:
     done = threading.Event()
     texts = [chat(f"message {number}") for number in range(10)]  # more than fit into memory
-    times = {"KAFKA__POLL_INTERVAL_MS_MAX": "6000", "KAFKA__SESSION_TIMEOUT_MS": "6000"}
+    times = {"KAFKA__MAX_POLL_INTERVAL_MS": "6000", "KAFKA__SESSION_TIMEOUT_MS": "6000"}
     with (
         forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
         owner(scene.environ(**times, BATCH__RECORDS_MAX="1"), classifier) as worker,
     ):
         worker.turn_until(lambda: bool(worker.session.partitions))
-        changes = worker.session.changes
+        invalidations = worker.session.invalidations
         scene.send(texts)
         slow_until = time.monotonic() + 8
         worker.turn_until(lambda: time.monotonic() >= slow_until)
         done.set()
         worker.turn_until_judged(10)
-        assert worker.session.changes == changes
+        assert worker.session.invalidations == invalidations
         assert worker.loop.tally.rewinds == 0
     assert scene.ledger().clean
 
 
 @pytest.mark.parametrize("how", ["no number", "an exception"])
 def test_only_the_text_that_breaks_the_model_is_a_dead_letter(
-    how: str, scene: Scene, classifier: Classifier
+    how: str, scene: KafkaEnv, classifier: Classifier
 ) -> None:
     bad = list(classifier.encode(["the bad one"])[0].tokens)
 
@@ -234,12 +234,12 @@ def test_only_the_text_that_breaks_the_model_is_a_dead_letter(
     assert headers["moderation.source.offset"] == b"1"
 
 
-def test_a_broken_device_ends_the_worker_and_nothing_is_committed(scene: Scene, classifier: Classifier) -> None:
+def test_a_broken_device_ends_the_worker_and_nothing_is_committed(scene: KafkaEnv, classifier: Classifier) -> None:
     scene.send([chat("good morning"), b"no JSON", chat("good evening")])
     with (
         forward_of(classifier, lambda _ids, hidden: hidden.fill_(torch.nan)),
         owner(scene.environ(), classifier) as worker,
-        pytest.raises(ModelBroken, match="the device or its memory is broken") as refusal,
+        pytest.raises(ModelError, match="the device or its memory is broken") as refusal,
     ):
         worker.turn_until_judged(1)
     assert refusal.value.exit_code is ExitCode.MODEL
@@ -250,7 +250,7 @@ def test_a_broken_device_ends_the_worker_and_nothing_is_committed(scene: Scene, 
 # ---- memory ------------------------------------------------------------------------------------------------------
 
 
-def test_huge_values_are_dead_letters_and_memory_is_bounded(scene: Scene, classifier: Classifier) -> None:
+def test_huge_values_are_dead_letters_and_memory_is_bounded(scene: KafkaEnv, classifier: Classifier) -> None:
     topic = next(iter(scene.inputs))
     take_huge_ones(scene, topic)
     done = threading.Event()
@@ -278,7 +278,7 @@ def test_huge_values_are_dead_letters_and_memory_is_bounded(scene: Scene, classi
     assert {one["moderation.error.truncated"] for one in headers} == {b"value"}
 
 
-def take_huge_ones(scene: Scene, topic: str) -> None:
+def take_huge_ones(scene: KafkaEnv, topic: str) -> None:
     entry = ConfigEntry("max.message.bytes", str(20 * MEGABYTE), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     admin = AdminClient(scene.client)

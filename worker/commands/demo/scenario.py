@@ -15,13 +15,13 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from schemas.labels import NAMES, SLUGS
+from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
 from worker.commands.demo.names import Names
 from worker.commands.demo.reading import as_seen
 from worker.commands.demo.view import ALERTS_SHOWN, Alarm, Scene, Screen, listed, seconds
 from worker.commands.demo.workers import Worker
 from worker.commands.ledger import Place
-from worker.errors import ExitCode, Stop
+from worker.errors import ExitCode, FatalError
 from worker.records import Partition, Topic
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ SLICE_S = 0.02
 ASK_S_MAX = 1.0
 
 
-class TrialFailed(Stop):
+class ScenarioError(FatalError):
     """The trial can't go on: a worker ended that should not have, or the group does not form."""
 
 
@@ -91,7 +91,7 @@ class Play:
         """Returns once each worker has partitions: who has which.
 
         Raises:
-            TrialFailed: It takes too long, or a worker ended.
+            ScenarioError: It takes too long, or a worker ended.
         """
         deadline = time.monotonic() + JOIN_MS_MAX / 1000
         while not all(self._owners.values()):
@@ -99,14 +99,14 @@ class Play:
             self._ask_owners()
             time.sleep(SLICE_S)
             if time.monotonic() > deadline:
-                raise TrialFailed(f"The workers did not share the partitions within {JOIN_MS_MAX // 1000} s.")
+                raise ScenarioError(f"The workers did not share the partitions within {JOIN_MS_MAX // 1000} s.")
         return "; ".join(f"{name} has partitions {listed(owned or ())}" for name, owned in self._owners.items())
 
     def run(self, on: Screen) -> None:
         """Feeds all messages and returns once all are answered, or after a time that should have been enough.
 
         Raises:
-            TrialFailed: The worker that was not killed ended.
+            ScenarioError: The worker that was not killed ended.
         """
         self._began_ms = _monotonic_ms()
         while not self._over():
@@ -132,11 +132,11 @@ class Play:
         """SIGTERM to who is left: it finishes what it has.
 
         Raises:
-            TrialFailed: It did not end as one that has drained.
+            ScenarioError: It did not end as one that has drained.
         """
         for worker in self._workers:
             if worker.exit_code is None and worker.drain() != ExitCode.DONE:
-                raise TrialFailed(f"{worker.name} did not drain; its log ends:\n{worker.log_tail()}")
+                raise ScenarioError(f"{worker.name} did not drain; its log ends:\n{worker.log_tail()}")
 
     def scene(self) -> Scene:
         """Where it stands now."""
@@ -244,12 +244,12 @@ class Play:
     def _check_workers(self) -> None:
         for worker in self._workers:
             if worker.exit_code is not None and (self.kill is None or worker.name != self.kill.victim):
-                raise TrialFailed(
+                raise ScenarioError(
                     f"{worker.name} ended with exit code {worker.exit_code}; its log ends:\n{worker.log_tail()}"
                 )
 
 
-_NAMES = dict(zip(SLUGS, NAMES, strict=True))
+_NAMES = dict(zip(CATEGORY_SLUGS, CATEGORY_NAMES, strict=True))
 
 
 def _channel_and_text(value: bytes) -> tuple[bytes | None, str]:

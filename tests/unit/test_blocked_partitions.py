@@ -6,11 +6,16 @@ import pytest
 
 from worker.kafka.blocked_partitions import Block, Blocks
 from worker.kafka.ownership import Progress
-from worker.kafka.stall_detection import Standing
+from worker.kafka.stall_detection import PartitionLag
 from worker.records import Partition
 
 ONE = Partition("messages", 0)
-OPEN = Standing(progress=Progress(committed=10, delivered=10, position=10), end=10, fetched_end=10, high=110)
+OPEN = PartitionLag(
+    progress=Progress(committed=10, delivered=10, position=10),
+    last_stable_offset=10,
+    fetched_end=10,
+    high_watermark=110,
+)
 PATIENCE_MS = 1000
 
 
@@ -24,13 +29,15 @@ def test_a_last_stable_offset_that_does_not_move_blocks() -> None:
 @pytest.mark.parametrize(
     "standing",
     [
-        pytest.param(replace(OPEN, high=10), id="no transaction is open"),
-        pytest.param(replace(OPEN, high=0), id="the high watermark is not known"),
-        pytest.param(replace(OPEN, end=11, progress=replace(OPEN.progress, position=11)), id="it moved"),
-        pytest.param(replace(OPEN, end=12), id="there is more to read before it"),
+        pytest.param(replace(OPEN, high_watermark=10), id="no transaction is open"),
+        pytest.param(replace(OPEN, high_watermark=0), id="the high watermark is not known"),
+        pytest.param(
+            replace(OPEN, last_stable_offset=11, progress=replace(OPEN.progress, position=11)), id="it moved"
+        ),
+        pytest.param(replace(OPEN, last_stable_offset=12), id="there is more to read before it"),
     ],
 )
-def test_an_ordinary_transaction_does_not_block(standing: Standing) -> None:
+def test_an_ordinary_transaction_does_not_block(standing: PartitionLag) -> None:
     blocks = Blocks(PATIENCE_MS)
     blocks.find(0, {ONE: OPEN})
     blocks.find(500, {ONE: standing})

@@ -1,12 +1,12 @@
 """What a message takes in memory."""
 
-from worker.records import Fetched, Headers, Partition
+from worker.records import ConsumedRecord, Headers, Partition
 
 
 def size_bytes(headers: Headers) -> int:
-    return Fetched(
+    return ConsumedRecord(
         partition=Partition("messages", 0),
-        epoch=1,
+        assignment_epoch=1,
         previous_next_offset=0,
         offset=0,
         timestamp_ms=None,

@@ -7,7 +7,7 @@ import pytest
 from schemas.chat import InputShape
 from worker.moderation.cache import Cache
 from worker.moderation.preprocessing import PORTION_BYTES_MAX, portions, prepare
-from worker.records import Fault, Fetched, Message, Partition, Record
+from worker.records import ConsumedRecord, DeadLetterReason, Message, Partition, PreparedRecord
 
 SHAPE = InputShape()
 
@@ -28,10 +28,10 @@ class Panic(BaseException):
     """What a tokenizer's native code may raise: no Exception."""
 
 
-def fetched(offset: int, value: bytes | None) -> Fetched:
-    return Fetched(
+def fetched(offset: int, value: bytes | None) -> ConsumedRecord:
+    return ConsumedRecord(
         partition=Partition("chat", 3),
-        epoch=1,
+        assignment_epoch=1,
         previous_next_offset=offset,
         offset=offset,
         timestamp_ms=None,
@@ -45,7 +45,7 @@ def prepared(
     *values: bytes | None,
     encode: Callable[[Sequence[str]], Sequence[Letters]] = letters,
     cache: Cache | None = None,
-) -> list[Record]:
+) -> list[PreparedRecord]:
     cache = cache or Cache(bytes_max=0)
     chunk = [fetched(offset, value) for offset, value in enumerate(values)]
     records = prepare(chunk, shape=SHAPE, characters_max=12, encode=encode, cache=cache)
@@ -53,13 +53,13 @@ def prepared(
     return records
 
 
-def message(record: Record) -> Message:
+def message(record: PreparedRecord) -> Message:
     assert isinstance(record.content, Message)
     return record.content
 
 
-def reason(record: Record) -> str:
-    assert isinstance(record.content, Fault)
+def reason(record: PreparedRecord) -> str:
+    assert isinstance(record.content, DeadLetterReason)
     return record.content.reason
 
 
@@ -72,7 +72,7 @@ def test_a_message_is_ready_to_be_scored() -> None:
         user_id="u",
         sent_at=1.5,
         characters=3,
-        text_name=cache.name("hey"),
+        text_digest=cache.name("hey"),
         tokens=[104, 101, 121],
         truncated=False,
     )
@@ -162,7 +162,9 @@ def test_a_text_that_breaks_the_tokenizer_is_alone_in_its_fault(error: type[Base
 
     first, culprit, last = prepared(b'{"text":"a"}', b'{"text":"bad"}', b'{"text":"b"}', encode=encode)
     assert (first.tokens, last.tokens) == ([97], [98])
-    assert culprit.content == Fault(reason="tokenizer_failed", message=f"The tokenizer raised {error.__name__}.")
+    assert culprit.content == DeadLetterReason(
+        reason="tokenizer_failed", message=f"The tokenizer raised {error.__name__}."
+    )
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -199,7 +201,7 @@ def test_a_known_text_is_not_tokenised_and_has_all_that_its_verdict_says() -> No
     scores = np.linspace(0, 1, 12, dtype=np.float32)
     value = b'{"text":"0123456789"}'  # cut by the tokenizer alone
     first = message(prepared(value, cache=cache)[0])
-    cache.learn([first], [scores])
+    cache.put_many([first], [scores])
     again = message(prepared(value, cache=cache, encode=lambda _: [])[0])
     assert (len(first.tokens), len(again.tokens)) == (8, 0)
     assert (again.token_count, again.truncated, again.characters) == (8, True, 10)
@@ -211,7 +213,9 @@ def test_texts_that_differ_only_behind_the_cut_are_two() -> None:
     cache = Cache(bytes_max=100_000)
     whole, cut = b'{"text":"0123456789ab"}', b'{"text":"0123456789abc"}'
     first_only = lambda texts: [Letters(tokens=[1], truncated=False) for _ in texts]  # noqa: E731 - as short as it is
-    cache.learn([message(one) for one in prepared(cut, cache=cache, encode=first_only)], [np.zeros(12, np.float32)])
+    cache.put_many(
+        [message(one) for one in prepared(cut, cache=cache, encode=first_only)], [np.zeros(12, np.float32)]
+    )
     (found,) = prepared(whole, cache=cache, encode=first_only)
     assert (message(found).known, message(found).truncated) == (None, False)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from tests.owner import Owner, owner
-from tests.scene import Scene, chat
+from tests.in_process_worker import InProcessWorker, owner
+from tests.kafka_env import KafkaEnv, chat
 from worker.classifier import Classifier
 from worker.records import Partition
 from worker.wiring import monotonic_ms
@@ -18,27 +18,27 @@ STALL_MS = 500
 
 
 @pytest.fixture
-def scene(bootstrap_servers: str) -> Scene:
-    made = Scene(bootstrap_servers, "demo", inputs=(2,), partitions=2)
+def scene(bootstrap_servers: str) -> KafkaEnv:
+    made = KafkaEnv(bootstrap_servers, "demo", inputs=(2,), partitions=2)
     made.create()
     return made
 
 
-def upstream_of(scene: Scene) -> Producer:
+def upstream_of(scene: KafkaEnv) -> Producer:
     """A producer of chat messages that uses transactions itself."""
     producer = Producer({**scene.client, "transactional.id": f"{scene.group}.upstream"})
     producer.init_transactions()
     return producer
 
 
-def hang(worker: Owner, partition: int, scene: Scene) -> None:
+def hang(worker: InProcessWorker, partition: int, scene: KafkaEnv) -> None:
     """Has librdkafka fetch nothing of a partition, as its bug does: the session knows nothing of it."""
     consumer = worker.session._consumer  # noqa: SLF001 - the client library itself is what fails here
     consumer.pause([TopicPartition(next(iter(scene.inputs)), partition)])
 
 
 def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
-    scene: Scene, classifier: Classifier
+    scene: KafkaEnv, classifier: Classifier
 ) -> None:
     upstream = upstream_of(scene)
     topic = next(iter(scene.inputs))
@@ -59,23 +59,23 @@ def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
     assert (scene.ledger().verdicts, scene.ledger().doubled) == (6, 0)
 
 
-def test_an_open_transaction_of_a_producer_is_no_stall(scene: Scene, classifier: Classifier) -> None:
+def test_an_open_transaction_of_a_producer_is_no_stall(scene: KafkaEnv, classifier: Classifier) -> None:
     upstream = upstream_of(scene)
     with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
-        changes, now = worker.session.changes, worker.session._clock()  # noqa: SLF001 - the session's time
+        invalidations, now = worker.session.invalidations, worker.session._clock()  # noqa: SLF001 - the session's time
         upstream.begin_transaction()
         upstream.produce(next(iter(scene.inputs)), chat("not yet"), partition=0)
         upstream.flush()
         worker.turn_until(lambda: worker.session._clock() > now + 5 * STALL_MS)  # noqa: SLF001 - as above
         upstream.commit_transaction()
         worker.turn_until_judged(3)
-        assert worker.session.changes == changes
+        assert worker.session.invalidations == invalidations
 
 
 def test_a_partition_that_is_not_fetched_is_read_after_joining_the_group_again(
-    scene: Scene, classifier: Classifier
+    scene: KafkaEnv, classifier: Classifier
 ) -> None:
     with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
         scene.send([chat("before")] * 2)
@@ -96,7 +96,7 @@ def test_a_partition_that_is_not_fetched_is_read_after_joining_the_group_again(
     ids=" ".join,
 )
 def test_a_partition_that_is_not_fetched_next_to_a_busy_one_is_found_by_what_librdkafka_fetches_ahead(
-    properties: dict[str, int], scene: Scene, classifier: Classifier
+    properties: dict[str, int], scene: KafkaEnv, classifier: Classifier
 ) -> None:
     environ = scene.environ(KAFKA__PROPERTIES=json.dumps(properties))
     speed = 1  # read by the clock below
@@ -111,18 +111,22 @@ def test_a_partition_that_is_not_fetched_next_to_a_busy_one_is_found_by_what_lib
         scene.send([chat("after")] * 60_000)
         while not worker.session.poll(records_max=1, wait_ms=5_000):
             pass  # the end of the partition comes first
-        changes, given, speed = worker.session.changes, 0, 100  # 20,000 records are read in half a second
+        invalidations, given, speed = (
+            worker.session.invalidations,
+            0,
+            100,
+        )  # 20,000 records are read in half a second
         # A poll that gives records is part of a turnover: two take 40,000 records by default, and few here. A poll
         # that gives nothing is a whole turnover, so that there must be none.
-        while worker.session.changes == changes:
+        while worker.session.invalidations == invalidations:
             fetched = worker.session.poll(records_max=1, wait_ms=5_000)
             given += len(fetched)
-            assert fetched or worker.session.changes != changes
+            assert fetched or worker.session.invalidations != invalidations
             assert given < 20_000
 
 
 def test_a_backlog_that_nobody_has_told_of_for_long_is_unknown_and_not_none(
-    scene: Scene, classifier: Classifier
+    scene: KafkaEnv, classifier: Classifier
 ) -> None:
     ahead_ms = 0  # read by the clock below
     with owner(scene.environ(), classifier, clock=lambda: monotonic_ms() + ahead_ms, survey_ms=SURVEY_MS) as worker:
@@ -135,7 +139,7 @@ def test_a_backlog_that_nobody_has_told_of_for_long_is_unknown_and_not_none(
 
 
 def test_a_transaction_that_hangs_is_logged_and_what_is_behind_it_is_judged_after_its_abort(
-    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+    scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream = upstream_of(scene)
     topic = next(iter(scene.inputs))

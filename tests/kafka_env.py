@@ -39,7 +39,7 @@ STARTING = {"COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_LE
 Answer = TypeVar("Answer")
 
 
-class Scene:
+class KafkaEnv:
     """One group, its topics, and the settings of its workers.
 
     Attributes:

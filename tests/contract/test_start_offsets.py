@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined] # theirs to export
 
-from tests.owner import forward_of, owner
-from tests.scene import KAFKA_S_MAX, Scene, chat, headers_of
+from tests.in_process_worker import forward_of, owner
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from worker.classifier import Classifier
-from worker.errors import ExitCode, Protected
+from worker.errors import DataProtectionError, ExitCode
 from worker.records import Topic
 
 pytestmark = pytest.mark.kafka
@@ -23,13 +23,13 @@ IMPATIENT = '{"consumer.topic.metadata.refresh.interval.ms": "200"}'  # by defau
 
 
 @pytest.fixture
-def scene(bootstrap_servers: str) -> Scene:
-    made = Scene(bootstrap_servers, "demo", inputs=(1,), partitions=1)
+def scene(bootstrap_servers: str) -> KafkaEnv:
+    made = KafkaEnv(bootstrap_servers, "demo", inputs=(1,), partitions=1)
     made.create()
     return made
 
 
-def delete_before(scene: Scene, offset: int) -> None:
+def delete_before(scene: KafkaEnv, offset: int) -> None:
     """What retention does, at once."""
     admin = AdminClient(scene.client)
     for answer in admin.delete_records([TopicPartition(next(iter(scene.inputs)), 0, offset)]).values():
@@ -37,7 +37,7 @@ def delete_before(scene: Scene, offset: int) -> None:
 
 
 def test_a_group_that_retention_has_overtaken_goes_on_at_the_first_message_there_is(
-    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+    scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     with owner(scene.environ(), classifier) as worker:
         scene.send([chat("before")] * 2)
@@ -51,7 +51,7 @@ def test_a_group_that_retention_has_overtaken_goes_on_at_the_first_message_there
     assert scene.ledger().lost == 0
 
 
-def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: Scene, classifier: Classifier) -> None:
+def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: KafkaEnv, classifier: Classifier) -> None:
     with owner(scene.environ(), classifier) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
@@ -60,7 +60,7 @@ def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: Scene, c
     with (
         owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker,
         pytest.raises(
-            Protected, match=r"committed: 2, available: 5 to 5.*WORKER_KAFKA__AUTO_OFFSET_RESET"
+            DataProtectionError, match=r"committed: 2, available: 5 to 5.*WORKER_KAFKA__AUTO_OFFSET_RESET"
         ) as refusal,
     ):
         worker.turn_until_judged(1)
@@ -69,7 +69,7 @@ def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: Scene, c
 
 
 def test_a_committed_offset_beyond_the_end_stops_the_worker_and_nothing_is_judged_again(
-    scene: Scene, classifier: Classifier
+    scene: KafkaEnv, classifier: Classifier
 ) -> None:
     scene.send([chat("judged before the log was truncated")] * 10)
     [topic] = scene.inputs
@@ -77,7 +77,7 @@ def test_a_committed_offset_beyond_the_end_stops_the_worker_and_nothing_is_judge
     with (
         owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="earliest"), classifier) as worker,
         pytest.raises(
-            Protected, match=r"has committed offset 1010, but the log ends at 10: it was trunc"
+            DataProtectionError, match=r"has committed offset 1010, but the log ends at 10: it was trunc"
         ) as refusal,
     ):
         worker.turn_until_judged(1)
@@ -90,10 +90,12 @@ def test_a_committed_offset_beyond_the_end_stops_the_worker_and_nothing_is_judge
 
 
 @pytest.mark.parametrize(
-    "group", [{"KAFKA__GROUP_PROTOCOL": "consumer"}, {"KAFKA__ASSIGNMENT_STRATEGY": "roundrobin"}], ids=str
+    "group",
+    [{"KAFKA__GROUP_PROTOCOL": "consumer"}, {"KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "roundrobin"}],
+    ids=str,
 )
 def test_two_hundred_partitions_that_are_added_hold_no_turn_up(
-    group: dict[str, str], scene: Scene, classifier: Classifier
+    group: dict[str, str], scene: KafkaEnv, classifier: Classifier
 ) -> None:
     [topic] = scene.inputs
     longest_s = 0.0
@@ -118,7 +120,7 @@ def test_two_hundred_partitions_that_are_added_hold_no_turn_up(
     assert scene.ledger().clean
 
 
-def test_a_timestamp_of_minus_one_is_none(scene: Scene, classifier: Classifier) -> None:
+def test_a_timestamp_of_minus_one_is_none(scene: KafkaEnv, classifier: Classifier) -> None:
     producer = Producer(scene.client)
     producer.produce(next(iter(scene.inputs)), chat("of a producer without a clock"), partition=0, timestamp=-1)
     producer.produce(next(iter(scene.inputs)), b"no JSON", partition=0, timestamp=-1)
@@ -132,7 +134,7 @@ def test_a_timestamp_of_minus_one_is_none(scene: Scene, classifier: Classifier) 
 
 
 def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_more(
-    scene: Scene, classifier: Classifier, caplog: pytest.LogCaptureFixture
+    scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     done = threading.Event()
     properties = '{"consumer.queued.min.messages": "1", "consumer.fetch.message.max.bytes": "4096"}'
@@ -144,7 +146,7 @@ def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_mor
     ):
         for number in range(60):
             scene.send([chat(f"{text} {number}")])  # a batch each: a fetch brings whole batches
-        worker.turn_until(lambda: worker.loop._intake.records >= 4)  # noqa: SLF001 - full: it pauses soon
+        worker.turn_until(lambda: worker.loop._in_flight.records >= 4)  # noqa: SLF001 - full: it pauses soon
         delete_before(scene, 50)
         done.set()
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
@@ -155,7 +157,7 @@ def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_mor
 
 @pytest.mark.parametrize("start", ["earliest", "2020-01-01T00:00:00Z"])
 def test_a_partition_that_is_added_while_running_is_judged_from_its_first_message(
-    start: str, scene: Scene, classifier: Classifier
+    start: str, scene: KafkaEnv, classifier: Classifier
 ) -> None:
     topic = next(iter(scene.inputs))
     environ = scene.environ(KAFKA__AUTO_OFFSET_RESET=start, KAFKA__PROPERTIES=IMPATIENT)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from worker.commands.demo.workers import Worker
 from worker.commands.prove.plan import WORKERS_MAX, WORKERS_MIN, Do, Fault, Kind
-from worker.errors import ExitCode, Stop
+from worker.errors import ExitCode, FatalError
 
 AGAIN_MS = 1000
 """After this long an ended process is started again."""
@@ -22,7 +22,7 @@ Make = Callable[[int, int], Worker]
 """A process for a place; the second number is new for each."""
 
 
-class WorkerEnded(Stop):
+class UnexpectedExitError(FatalError):
     """A worker ended as none should."""
 
 
@@ -108,7 +108,7 @@ class Crew:
         """Notices who has ended.
 
         Raises:
-            WorkerEnded: With the end of its log.
+            UnexpectedExitError: With the end of its log.
         """
         for place, member in list(self._members.items()):
             if member.worker.exit_code is not None:
@@ -130,7 +130,7 @@ class Crew:
         """SIGTERM to all.
 
         Raises:
-            WorkerEnded: One did not end as one that has drained.
+            UnexpectedExitError: One did not end as one that has drained.
         """
         for member in [*self._members.values(), *self._others]:
             code = member.worker.drain()
@@ -154,7 +154,7 @@ class Crew:
             raise self._ended(member.worker)
 
     @staticmethod
-    def _ended(worker: Worker) -> WorkerEnded:
-        return WorkerEnded(
+    def _ended(worker: Worker) -> UnexpectedExitError:
+        return UnexpectedExitError(
             f"{worker.name} ended with exit code {worker.exit_code}; its log ends:\n{worker.log_tail()}"
         )

@@ -20,7 +20,7 @@ from worker.commands.demo.names import Names
 from worker.commands.demo.workers import Worker
 from worker.commands.prove.plan import Times
 from worker.commands.prove.proof import Stage
-from worker.errors import KafkaRefused
+from worker.errors import KafkaFatalError
 from worker.kafka.topics import create_topics
 from worker.settings import Config, Settings, admin_config, load_settings
 
@@ -30,7 +30,7 @@ KAFKA_S_MAX = 30
 IMPATIENT: Mapping[str, str] = {
     "WORKER_KAFKA__SESSION_TIMEOUT_MS": "3000",
     "WORKER_KAFKA__TRANSACTION_TIMEOUT_MS": "4000",
-    "WORKER_KAFKA__POLL_INTERVAL_MS_MAX": "8000",
+    "WORKER_KAFKA__MAX_POLL_INTERVAL_MS": "8000",
 }
 """On the embedded Kafka, where nobody's settings count: every time-out comes within a short proof."""
 QUICK_QUOTA: Mapping[str, str] = {"quota.window.num": "3"}
@@ -48,8 +48,8 @@ def stage(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[St
         say: Told of what takes long.
 
     Raises:
-        ConfigurationRefused: The settings are wrong.
-        KafkaRefused: No Kafka, or it won't let us.
+        ConfigurationError: The settings are wrong.
+        KafkaFatalError: No Kafka, or it won't let us.
     """
     settings = load_settings(environ).settings
     if settings.kafka.bootstrap_servers:
@@ -78,7 +78,7 @@ def stage_on(
         say: Told of what takes long.
 
     Raises:
-        KafkaRefused: It won't let us.
+        KafkaFatalError: It won't let us.
     """
     kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}."
     names = Names.after(prefix)
@@ -107,12 +107,14 @@ def stage_on(
     consumer_protocol = kafka.group_protocol == "consumer"
     client = admin_config(kafka)
     if strangers := [state.spec.name for state in create_topics(client, names.specs) if not state.created]:
-        raise KafkaRefused(f"Somebody else's topics have our names: {', '.join(strangers)}. Start the proof again.")
+        raise KafkaFatalError(
+            f"Somebody else's topics have our names: {', '.join(strangers)}. Start the proof again."
+        )
     say(f"Made topics and a group of its own: {prefix}*")
     try:
         yield Stage(
             what=f"{'the embedded Kafka' if broker else 'your Kafka'}, "
-            f"{'consumer protocol' if consumer_protocol else kafka.assignment_strategy}"
+            f"{'consumer protocol' if consumer_protocol else kafka.partition_assignment_strategy}"
             f"{', static members' if kafka.group_instance_id else ''}",
             client=client,
             names=names,
@@ -120,7 +122,7 @@ def stage_on(
             logs=lambda: [path.read_text(errors="replace") for path in sorted(folder.glob("*/log.txt"))],
             times=Times(
                 session_ms=SESSION_OF_BROKER_MS if consumer_protocol else kafka.session_timeout_ms,
-                poll_interval_ms_max=kafka.poll_interval_ms_max,
+                max_poll_interval_ms=kafka.max_poll_interval_ms,
                 transaction_ms=kafka.transaction_timeout_ms,
             ),
             broker=broker,

@@ -16,8 +16,8 @@ from worker.kafka.ownership import Reset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session import Session, SessionOptions
 from worker.kafka.transaction import Event
-from worker.loop import Log
-from worker.records import Blame, Excess, Fetched, Output, Partition, Topic
+from worker.loop import TransactionalSession
+from worker.records import Blame, ConsumedRecord, Excess, OutputRecord, Partition, Topic
 
 PROTOCOLS = ("roundrobin", "range", "cooperative-sticky", "consumer")
 
@@ -31,13 +31,13 @@ class Cluster(Protocol):
     def produce(self, number: int, values: Sequence[bytes | None]) -> None:
         """Messages arrive."""
 
-    def join(self) -> Log:
+    def join(self) -> TransactionalSession:
         """A new member of the group."""
 
-    def leave(self, log: Log) -> None:
+    def leave(self, log: TransactionalSession) -> None:
         """A member leaves the group."""
 
-    def release(self, log: Log) -> None:
+    def release(self, log: TransactionalSession) -> None:
         """A person has a member release what it holds in quarantine."""
 
     def visible(self) -> list[bytes]:
@@ -67,13 +67,13 @@ class Fake:
         for value in values:
             self._cluster.produce(self.partition(number), value)
 
-    def join(self) -> Log:
+    def join(self) -> TransactionalSession:
         return join(self._cluster)
 
-    def leave(self, log: Log) -> None:
+    def leave(self, log: TransactionalSession) -> None:
         self._cluster.leave(next(member for member in self._cluster.members if member is log))
 
-    def release(self, log: Log) -> None:
+    def release(self, log: TransactionalSession) -> None:
         next(member for member in self._cluster.members if member is log).release_quarantined()
 
     def visible(self) -> list[bytes]:
@@ -101,7 +101,7 @@ class Real:
             self._producer.produce(self._topics.input, value=value, partition=number)
         self._producer.flush()
 
-    def join(self) -> Log:
+    def join(self) -> TransactionalSession:
         session = self.session()
         session.subscribe()
         return session
@@ -148,12 +148,12 @@ class Real:
         self.sessions.append(session)
         return session
 
-    def leave(self, log: Log) -> None:
+    def leave(self, log: TransactionalSession) -> None:
         session = next(session for session in self.sessions if session is log)
         self.sessions.remove(session)
         session.close()
 
-    def release(self, log: Log) -> None:
+    def release(self, log: TransactionalSession) -> None:
         next(session for session in self.sessions if session is log).release_quarantined()
 
     def visible(self) -> list[bytes]:
@@ -203,15 +203,15 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         session.close()
 
 
-def polled(log: Log, count: int, *others: Log) -> list[Fetched]:
+def polled(log: TransactionalSession, count: int, *others: TransactionalSession) -> list[ConsumedRecord]:
     """Polls, the other members too, until so many records have come; stale ones do not count."""
-    found: list[Fetched] = []
+    found: list[ConsumedRecord] = []
     deadline = time.monotonic() + 60
     while len(found) < count:
         assert time.monotonic() < deadline, f"{len(found)} of {count} records came"
-        changes = log.changes
+        invalidations = log.invalidations
         new = log.poll(records_max=100, wait_ms=20)
-        if log.changes != changes:
+        if log.invalidations != invalidations:
             found = [one for one in found if log.owns(one)]
         found += new
         for other in others:
@@ -219,16 +219,16 @@ def polled(log: Log, count: int, *others: Log) -> list[Fetched]:
     return found
 
 
-def verdicts(records: Sequence[Fetched]) -> list[Output]:
+def verdicts(records: Sequence[ConsumedRecord]) -> list[OutputRecord]:
     """What the records owe."""
     return [
-        Output(topic=Topic.VERDICT, source=one, key=one.key, value=one.value, headers=())
+        OutputRecord(topic=Topic.VERDICT, source=one, key=one.key, value=one.value, headers=())
         for one in records
         if one.value is not None
     ]
 
 
-def publish(log: Log, records: Sequence[Fetched], outputs: Sequence[Output]) -> bool:
+def publish(log: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
     """Once the log is ready."""
     deadline = time.monotonic() + 30
     while not log.ready():
@@ -315,7 +315,7 @@ def test_a_partition_that_is_released_is_read_from_its_committed_offset(cluster:
     assert sorted(cluster.visible()) == [b"a0", b"b0", b"bad1", b"bad2"]
 
 
-def member_with_one_in_quarantine(cluster: Cluster) -> Log:
+def member_with_one_in_quarantine(cluster: Cluster) -> TransactionalSession:
     """A member that has read ``bad0`` of partition 0, which is in quarantine now, and ``b0`` of partition 1."""
     cluster.produce(0, [b"bad0"])
     cluster.produce(1, [b"b0"])
@@ -334,9 +334,9 @@ def test_a_partition_in_quarantine_that_rebalances_moved_is_read_when_it_is_rele
     # An eager group takes the partition away and gives it back. An incremental one may leave it where it is.
     log = member_with_one_in_quarantine(cluster)
     other = cluster.join()
-    changes = log.changes
+    invalidations = log.invalidations
     deadline = time.monotonic() + 60
-    while log.changes == changes:
+    while log.invalidations == invalidations:
         assert time.monotonic() < deadline, "no rebalance came"
         for member in (log, other):
             member.poll(records_max=1, wait_ms=20)
@@ -428,8 +428,8 @@ def test_what_was_paused_when_it_was_taken_away_is_read_when_it_comes_back(clust
     polled(log, 2)
     log.pause()
     other = cluster.join()
-    changes, deadline = log.changes, time.monotonic() + 60
-    while log.changes == changes:
+    invalidations, deadline = log.invalidations, time.monotonic() + 60
+    while log.invalidations == invalidations:
         assert time.monotonic() < deadline
         log.poll(records_max=1, wait_ms=20)
         other.poll(records_max=1, wait_ms=20)
