@@ -6,6 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
 TORCH ?= auto
 TESTS ?= tests
+JOBS ?= 2
 SEEDS ?= 20000
 FROM ?= 0
 DURATION ?= 300
@@ -22,7 +23,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Variables: TORCH=auto|cpu|cuda (PyTorch's build; auto looks for an NVIDIA driver), PYTHON=/path/to/python3,"
-	@echo "TESTS=tests/unit (what make test runs), SEEDS=20000 and FROM=0 (what make simulate plays), DURATION=300"
+	@echo "TESTS=tests/unit (what make test runs), JOBS=2 (how many at a time), SEEDS=20000 and FROM=0 (what make simulate plays), DURATION=300"
 	@echo "and SEED=1 (of make chaos), CASES=100000 (of make hostile), UPGRADE=1 (make lock takes the newest versions that fit)"
 
 demo: install ## Try the worker on a real Kafka, with one worker killed on the way; about half a minute
@@ -31,8 +32,9 @@ demo: install ## Try the worker on a real Kafka, with one worker killed on the w
 broker: install ## Run a real Kafka for your own experiments, until Ctrl-C
 	@$(BIN)/moderation-worker broker
 
+# By file: the tests of a file may share a broker of their own. Each job has a Kafka.
 test: install ## Run the tests (some on a real Kafka)
-	$(BIN)/python -m pytest --durations=10 $(TESTS)
+	$(BIN)/python -m pytest --durations=10 --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 simulate: install ## Simulate SEEDS lives of the worker's loop, from seed FROM on; a minute for 20,000
 	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(BIN)/python -m pytest -x tests/property/test_loop.py
