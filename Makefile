@@ -78,7 +78,7 @@ docs: install ## Write the pages, dashboards and rules that scripts make
 lock: install ## Write deploy/*.lock anew from pyproject.toml
 	$(BIN)/python deploy/lock.py $(if $(UPGRADE),--upgrade)
 
-jars: install ## Write worker/commands/demo/jars.sha256 anew: the digests of the bundled Kafka's jars
+jars: install ## Write worker/commands/broker/jars.sha256 anew: the digests of the bundled Kafka's jars
 	$(BIN)/python deploy/jars.py
 
 # An environment of its own, as in the image, with the build of PyTorch that is in .venv: the tests' tools are no part

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Writes worker/commands/demo/jars.sha256: the digest of every jar of the bundled Kafka, downloaded anew.
+"""Writes worker/commands/broker/jars.sha256: the digest of every jar of the bundled Kafka, downloaded anew.
 
-To run after a change of ``COORDINATES`` in worker/commands/demo/jars.py. Look at the difference before you commit
+To run after a change of ``COORDINATES`` in worker/commands/broker/jars.py. Look at the difference before you commit
 it: a jar of the same name with another digest is not a new version.
 """
 
 import tempfile
 from pathlib import Path
 
-from worker.commands.demo.jars import DIGESTS, fetch, sha256
+from worker.commands.broker.jars import DIGESTS, fetch, sha256
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from hypothesis import settings
 
-from worker.commands.demo.broker import running_broker
-from worker.commands.demo.node import HOST, free_ports
+from worker.commands.broker.embedded import running_broker
+from worker.commands.broker.node import HOST, free_ports
 from worker.kafka.topics import contract_topics, create_topics
 
 # Started in the background, as CI may, we inherit a SIGINT that is ignored, and hand it on to what we start.

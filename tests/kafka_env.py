@@ -28,8 +28,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 
 from tests.meanwhile import meanwhile
 from tests.worker_process import LOOK_AGAIN_S, WorkerProcess, eventually
-from worker.commands.demo.reading import read_topics
 from worker.commands.ledger import Ledger, audit
+from worker.commands.ledger_reader import read_topics
 from worker.kafka.reading import open_reader
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.records import Partition, Topic

@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from worker.commands.demo.broker import JVM
-from worker.commands.demo.jars import KAFKA_VERSION, jars, java
+from worker.commands.broker.embedded import JVM
+from worker.commands.broker.jars import KAFKA_VERSION, jars, java
 
 TOOLS = {
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.commands.demo.broker import running_broker
+from worker.commands.broker.embedded import running_broker
 
 ROOT = Path(__file__).parents[1]
 TREE = ("worker", "schemas", "tests", "pyproject.toml")

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.worker_process import eventually
-from worker.commands.demo.node import HOST, free_ports
+from worker.commands.broker.node import HOST, free_ports
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "deploy" / "prometheus"

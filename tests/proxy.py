@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tests.kafka_answers import Api, codes, made_up, rewritten
-from worker.commands.demo.broker import Broker, running_broker
-from worker.commands.demo.node import HOST, free_ports
+from worker.commands.broker.embedded import Broker, running_broker
+from worker.commands.broker.node import HOST, free_ports
 
 LOOK_AGAIN_S = 0.005
 DELIVERY_S_MAX = 10

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.commands.demo.workers import COMMAND, Worker
+from worker.commands.prove.worker_subprocess import COMMAND, WorkerSubprocess
 
 LOOK_AGAIN_S = 0.02
 
@@ -25,7 +25,7 @@ class WorkerProcess:
 
     def __init__(self, folder: Path, environ: Mapping[str, str], command: Sequence[str] = COMMAND) -> None:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
-        self._worker = Worker(
+        self._worker = WorkerSubprocess(
             name=folder.name,
             folder=folder,
             environ={**ours, "WORKER_LOG__FORMAT": "text", **environ},

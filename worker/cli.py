@@ -95,7 +95,7 @@ def model_fetch(options: argparse.Namespace) -> ExitCode:
 
 def broker(options: argparse.Namespace) -> ExitCode:
     """A real single-node Kafka in the foreground."""
-    from worker.commands.demo.broker import serve
+    from worker.commands.broker.embedded import serve
 
     serve(port=options.port, data_dir=options.data_dir, stop=threading.Event(), say=say)
     return ExitCode.DONE

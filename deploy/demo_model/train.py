@@ -27,8 +27,8 @@ from tokenizers.trainers import BpeTrainer
 from transformers import Qwen2Config, Qwen2ForSequenceClassification
 
 from deploy.demo_model.figures import held_out, transfer, write_card
+from deploy.demo_model.rows import Rows, also_as_typed, read_rows, tenths
 from schemas.labels import CATEGORY_SLUGS
-from worker.commands.demo.rows import Rows, also_as_typed, read_rows, tenths
 
 END = "<|endoftext|>"
 TRAINED_TOKENS_MAX = 192

@@ -20,10 +20,10 @@ from confluent_kafka import Producer
 from deploy.dashboards.dashboards import DASHBOARDS, Kind, Panel, promql
 from tests.bench.side_by_side import PICTURES, say
 from tests.prometheus import ROOT, Labels, Prometheus, as_asked, running_prometheus, tool
-from worker.commands.demo.broker import running_broker
-from worker.commands.demo.names import Names
-from worker.commands.demo.node import free_ports
-from worker.commands.demo.workers import Worker
+from worker.commands.broker.embedded import running_broker
+from worker.commands.broker.node import free_ports
+from worker.commands.prove.kafka_names import KafkaNames
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.kafka.topics import PARTITIONS, create_topics
 
 BACKLOG = 25_000
@@ -96,7 +96,7 @@ class Feed:
             time.sleep(0.02)
 
 
-def start(folder: Path, names: Names, servers: str, port: int) -> Worker:
+def start(folder: Path, names: KafkaNames, servers: str, port: int) -> WorkerSubprocess:
     """A worker that tells of itself on that port."""
     name = f"worker-{port}"
     environ = {
@@ -111,12 +111,12 @@ def start(folder: Path, names: Names, servers: str, port: int) -> Worker:
         "OTEL_METRICS_EXPORTER": "prometheus",
         "OTEL_TRACES_EXPORTER": "none",
     }
-    return Worker(name=name, folder=folder / name, environ=environ)
+    return WorkerSubprocess(name=name, folder=folder / name, environ=environ)
 
 
 def run(values: Sequence[bytes], folder: Path) -> dict[str, Curves]:
     """What Prometheus says of the run, by panel."""
-    names, ports = Names.after(""), free_ports(2)
+    names, ports = KafkaNames.with_prefix(""), free_ports(2)
     (folder / "prometheus").mkdir()
     with (
         running_broker() as broker,
@@ -148,7 +148,7 @@ def judged(prometheus: Prometheus) -> float:
     return prometheus.value('sum({__name__=~"moderation_verdicts_total|moderation_dead_letters_total"})')
 
 
-def wait(done: Callable[[], bool], crew: Sequence[Worker]) -> None:
+def wait(done: Callable[[], bool], crew: Sequence[WorkerSubprocess]) -> None:
     """Returns once it is so; the workers must live."""
     deadline_s = time.monotonic() + 60 * MINUTES_MAX
     while not done():

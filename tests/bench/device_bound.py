@@ -21,9 +21,9 @@ import numpy as np
 import orjson
 
 from schemas.labels import CATEGORY_SLUGS
-from worker.commands.demo.names import Names
-from worker.commands.demo.workers import Worker
-from worker.commands.prove.stand_in import Bytes, StandIn, flagged, serve
+from worker.commands.prove.kafka_names import KafkaNames
+from worker.commands.prove.stub_model import ByteTokens, StubModel, flagged, run_with_model
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.records import Scores, Usage
 from worker.settings import Settings
 from worker.watchdog import Watchdog
@@ -99,7 +99,7 @@ def read_log(path: Path) -> list[Took]:
 class DeviceBound:
     """The model's place: a word is a token, and a checksum judges."""
 
-    identity = replace(StandIn.identity, name="device-bound", device="asleep")
+    identity = replace(StubModel.identity, name="device-bound", device="asleep")
     usage = Usage()
     fallbacks = ("no model: a stand-in sleeps as long as a device would be busy, for a benchmark of the worker",)
 
@@ -108,10 +108,10 @@ class DeviceBound:
         self._device = device
         self._log = log
 
-    def encode(self, texts: Sequence[str]) -> Sequence[Bytes]:
+    def encode(self, texts: Sequence[str]) -> Sequence[ByteTokens]:
         """A byte for each word."""
         words = [text.encode().split() for text in texts]
-        return [Bytes([zlib.crc32(w) & 255 for w in ws[:TOKENS_MAX]], len(ws) > TOKENS_MAX) for ws in words]
+        return [ByteTokens([zlib.crc32(w) & 255 for w in ws[:TOKENS_MAX]], len(ws) > TOKENS_MAX) for ws in words]
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
         """Asleep while the device would be busy."""
@@ -143,13 +143,13 @@ class TimingWatchdog(Watchdog):
 
 def start(
     folder: Path,
-    names: Names,
+    names: KafkaNames,
     *,
     bootstrap_servers: str,
     number: int,
     device: Device,
     settings: Mapping[str, str],
-) -> tuple[Worker, Path]:
+) -> tuple[WorkerSubprocess, Path]:
     """A worker of the group, as a process, and its log of what took how long.
 
     Args:
@@ -164,7 +164,7 @@ def start(
     log = folder / f"{name}.jsonl"
     # Nobody's own settings count: the benchmark is the same for everyone.
     environ = {key: value for key, value in os.environ.items() if not key.upper().startswith("WORKER_")}
-    worker = Worker(
+    worker = WorkerSubprocess(
         name=name,
         folder=folder / name,
         environ={
@@ -201,7 +201,7 @@ def main() -> None:
         batch_tokens_max=given.batch_tokens_max,
     )
     log = Log(given.log)
-    serve(TimingWatchdog(log), opening(device, log))
+    run_with_model(TimingWatchdog(log), opening(device, log))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ from confluent_kafka import Consumer, Producer
 
 from tests.bench import side_by_side
 from tests.bench.device_bound import BATCH, COMMIT, Device, Took, read_log, start
-from worker.commands.demo.broker import running_broker
-from worker.commands.demo.names import Names
-from worker.commands.demo.reading import read_topics
-from worker.commands.demo.workers import Worker
+from worker.commands.broker.embedded import running_broker
 from worker.commands.ledger import audit
+from worker.commands.ledger_reader import read_topics
+from worker.commands.prove.kafka_names import KafkaNames
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.kafka.reading import open_reader
 from worker.kafka.topics import PARTITIONS, create_topics
 from worker.records import Topic
@@ -88,7 +88,7 @@ class Row:
 class Driver:
     """Sends and reads, on one thread: neither ever waits for the other for more than a moment."""
 
-    worker: Worker
+    worker: WorkerSubprocess
     log: Path
     topic: str
     verdicts: str
@@ -147,9 +147,11 @@ class Driver:
 
 
 @contextmanager
-def driver(wait_ms_max: int | None, commit_ms_max: int | None) -> Iterator[tuple[Driver, dict[str, str], Names]]:
+def driver(
+    wait_ms_max: int | None, commit_ms_max: int | None
+) -> Iterator[tuple[Driver, dict[str, str], KafkaNames]]:
     """A Kafka, a worker that has begun, and whoever sends to it."""
-    names = Names.after("")
+    names = KafkaNames.with_prefix("")
     settings = {
         name: str(value)
         for name, value in (

@@ -16,7 +16,7 @@ from tests.heavy import HEAVY
 from tests.kafka_env import KafkaEnv
 from tests.memory import peak_above_idle, tiny_model
 from tests.worker_process import workers
-from worker.commands.demo.broker import running_broker
+from worker.commands.broker.embedded import running_broker
 
 
 def main() -> None:

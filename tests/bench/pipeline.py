@@ -41,8 +41,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from schemas.verdict import identify
 from tests.bench.pipeline_ours import IDENTITY
 from tests.bench.side_by_side import draw, medians, ratios, say, write
-from worker.commands.demo.broker import running_broker
-from worker.commands.demo.workers import Worker
+from worker.commands.broker.embedded import running_broker
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.kafka.reading import open_reader, to_the_end
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.moderation.policy import Policy
@@ -180,7 +180,7 @@ class Course:
             "WORKER_LOG__FORMAT": "text",
         }
 
-    def _start(self, prefix: str, contender: Contender, settings: Mapping[str, str]) -> Worker:
+    def _start(self, prefix: str, contender: Contender, settings: Mapping[str, str]) -> WorkerSubprocess:
         """Rivals use the clients as the worker's settings configure them."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
         command = list(contender.command)
@@ -197,9 +197,9 @@ class Course:
         else:
             environ |= {**settings, **contender.settings}
         environ["PYTHONPATH"] = str(ROOT)
-        return Worker(name=prefix, folder=self.folder / prefix, environ=environ, command=command)
+        return WorkerSubprocess(name=prefix, folder=self.folder / prefix, environ=environ, command=command)
 
-    def _await_commits(self, process: Worker, prefix: str, messages: int) -> None:
+    def _await_commits(self, process: WorkerSubprocess, prefix: str, messages: int) -> None:
         asks = [TopicPartition(_input(messages), number) for number in range(PARTITIONS)]
         deadline = time.monotonic() + FINISH_S_MAX
         with closing(

@@ -19,14 +19,14 @@ import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.classifier.tokenizer import Encoded, TextEncoder
-from worker.commands.prove.stand_in import StandIn, serve
+from worker.commands.prove.stub_model import StubModel, run_with_model
 from worker.records import Scores, Usage
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 
 TOKENS_MAX = 512
 PROBABILITY = 0.1
-IDENTITY = replace(StandIn.identity, name="none")
+IDENTITY = replace(StubModel.identity, name="none")
 
 
 class NullModel:
@@ -65,7 +65,7 @@ def tell(line: dict[str, object]) -> None:
 
 def main() -> None:
     """As the command ``run``."""
-    serve(Watchdog(), partial(_open, Path(sys.argv[1])))
+    run_with_model(Watchdog(), partial(_open, Path(sys.argv[1])))
 
 
 def _open(tokenizer: Path, _settings: Settings, _say: Callable[[str], None]) -> NullModel:

@@ -22,11 +22,11 @@ from confluent_kafka.admin import AdminClient
 
 from tests.bench import side_by_side
 from tests.bench.device_bound import Device, start
-from worker.commands.demo.broker import running_broker
-from worker.commands.demo.names import Names
-from worker.commands.demo.reading import read_topics
-from worker.commands.demo.workers import Worker
+from worker.commands.broker.embedded import running_broker
 from worker.commands.ledger import audit
+from worker.commands.ledger_reader import read_topics
+from worker.commands.prove.kafka_names import KafkaNames
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import ExitCode
 from worker.kafka.topics import contract_topics, create_topics
 from worker.records import Topic
@@ -54,8 +54,8 @@ class Group:
     """Workers with topics of their own."""
 
     client: Mapping[str, str]
-    names: Names
-    workers: Sequence[Worker]
+    names: KafkaNames
+    workers: Sequence[WorkerSubprocess]
     consumer: Consumer
     admin: AdminClient
     shares: Collection[frozenset[int]] = ()
@@ -120,7 +120,7 @@ class Group:
 @contextmanager
 def group(bootstrap_servers: str, name: str, workers: int, messages: int) -> Iterator[Group]:
     """Topics with the messages in them, and workers that begin on them."""
-    names, client = Names.after(f"{name}."), {"bootstrap.servers": bootstrap_servers}
+    names, client = KafkaNames.with_prefix(f"{name}."), {"bootstrap.servers": bootstrap_servers}
     outputs = names.outputs
     create_topics(
         client,
@@ -135,7 +135,7 @@ def group(bootstrap_servers: str, name: str, workers: int, messages: int) -> Ite
     fill(client, names.input, messages)
     consumer = Consumer({"log_level": 0, **client, "group.id": names.group, "enable.auto.commit": False})
     with tempfile.TemporaryDirectory() as folder:
-        started: list[Worker] = []
+        started: list[WorkerSubprocess] = []
         try:
             for number in range(workers):
                 worker, _ = start(

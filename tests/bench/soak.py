@@ -15,9 +15,9 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from worker.commands.prove.environment import stage
-from worker.commands.prove.feed import Feed
-from worker.commands.prove.observers import Offsets
+from worker.commands.prove.environment import proof_environment
+from worker.commands.prove.feed import MessageFeed
+from worker.commands.prove.observers import CommittedOffsets
 from worker.commands.prove.picture import curve
 
 BACKLOG_MAX = 100_000
@@ -46,11 +46,11 @@ def look(pid: int | None, at_ms: int, judged: int) -> Look:
 def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) -> list[Look]:
     """Feeds and looks until all is judged."""
     looks: list[Look] = []
-    with stage(environ, say) as place:
+    with proof_environment(environ, say) as place:
         worker = place.make(0, 1)
-        offsets = Offsets(place.client, place.names.group, place.inputs)
+        offsets = CommittedOffsets(place.client, place.names.group, place.inputs)
         producer = Producer({"log_level": 0, **place.client, "linger.ms": 20, "compression.type": "lz4"})
-        feed = Feed(producer=producer, inputs=place.inputs, per_second=50_000)
+        feed = MessageFeed(producer=producer, inputs=place.inputs, per_second=50_000)
         began_ns = time.monotonic_ns()
         looked_ms = 0
         judged = 0

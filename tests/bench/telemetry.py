@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.bench.pipeline import Contender, course_on_broker, texts_of
 from tests.bench.side_by_side import medians, ratios, write
 from tests.meanwhile import meanwhile
-from worker.commands.demo.node import free_ports
+from worker.commands.broker.node import free_ports
 
 EVERY_S = 1.0
 OFF = "without telemetry"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.commands.prove.environment import stage
+from worker.commands.prove.environment import proof_environment
 from worker.commands.prove.experiment import prove
 from worker.commands.prove.picture import draw
 from worker.commands.prove.plan import Kind
@@ -37,7 +37,7 @@ def test_no_message_is_lost_or_judged_twice(number: int, capsys: pytest.CaptureF
     name, settings = list(GROUPS.items())[number]
     seed = SEED + number  # so that a round of them begins with other faults
     environ = {key: value for key, value in os.environ.items() if not key.startswith("WORKER_")}
-    with stage({**environ, **settings}, print) as place:
+    with proof_environment({**environ, **settings}, print) as place:
         proof = prove(place, seconds=SECONDS, seed=seed, workers=3, per_second=PER_SECOND, say=print)
         said = "".join(place.logs())
     with capsys.disabled():

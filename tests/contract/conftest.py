@@ -10,7 +10,7 @@ from tests.proxy import Network, Proxy, proxied_broker
 from tests.small_models import options
 from tests.worker_process import Start, workers
 from worker.classifier import Classifier, load
-from worker.commands.demo.broker import Broker
+from worker.commands.broker.embedded import Broker
 
 Proxied = tuple[Broker, Proxy]
 

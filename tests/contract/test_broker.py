@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.commands.demo.jars import KAFKA_VERSION, jars, java, listed, sha256
+from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
+from worker.commands.broker.jars import KAFKA_VERSION, jars, java, listed, sha256
 from worker.errors import KafkaFatalError
 from worker.kafka.topics import TopicSpec, create_topics
 
@@ -49,7 +49,7 @@ def listens(port: int) -> bool:
 def in_the_foreground(temporary: Path) -> tuple[subprocess.Popen[str], int]:
     """A broker that another process runs, with no Java on its PATH; and its port, once it answers."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "worker.commands.demo.broker"],
+        [sys.executable, "-m", "worker.commands.broker.embedded"],
         env={**os.environ, "PATH": "/nowhere", "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

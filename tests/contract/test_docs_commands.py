@@ -18,7 +18,7 @@ from tests.kafka_tools import install_tools
 from tests.pages import PAGES, ROOT, Fence, fences
 from worker.classifier import Classifier
 from worker.classifier.source import DEMO_MODEL
-from worker.commands.demo.broker import running_broker
+from worker.commands.broker.embedded import running_broker
 from worker.kafka.topics import contract_topics, create_topics
 
 COMMAND_S_MAX = 60

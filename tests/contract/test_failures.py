@@ -22,7 +22,7 @@ from tests.in_process_worker import forward_of, owner
 from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess, eventually, workers
 from worker.classifier import Classifier
-from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
 from worker.errors import ExitCode, KafkaFatalError, ModelError
 from worker.records import Topic
 

@@ -15,12 +15,12 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 HANGING = """
 import os, threading
 from worker import wiring
-from worker.commands.prove.stand_in import StandIn, serve
+from worker.commands.prove.stub_model import StubModel, run_with_model
 from worker.watchdog import Watchdog
 
 wiring.PREPARE_MS_MAX = 1000
 
-class Hanging(StandIn):
+class Hanging(StubModel):
     def encode(self, texts):
         if os.environ["HANGS"] == "preparer":
             threading.Event().wait()
@@ -31,7 +31,7 @@ class Hanging(StandIn):
             threading.Event().wait()
         return super().score(token_lists)
 
-serve(Watchdog(), lambda *_: Hanging())
+run_with_model(Watchdog(), lambda *_: Hanging())
 """
 
 

@@ -13,7 +13,7 @@ from tests.in_process_worker import owner
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.proxy import Network, Proxy
 from worker.classifier import Classifier
-from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
+from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
 from worker.kafka.ownership import Ownership, Reset
 from worker.kafka.partition_monitor import EndOffsetQuery, EndOffsets
 from worker.kafka.start_offsets import StartOffsets

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from tests.kafka_env import KafkaEnv
 from tests.prometheus import JOB, ROOT, RULES, Prometheus, as_asked, running_prometheus, tool
 from tests.worker_process import Start, WorkerProcess
+from worker.commands.broker.node import free_ports
 from worker.commands.demo.command import MESSAGES
-from worker.commands.demo.node import free_ports
 
 PORTIONS = 5
 WINDOW = "30s"

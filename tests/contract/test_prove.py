@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from worker.commands.demo.quota import set_fetch_quota
+from worker.commands.prove.client_quotas import set_fetch_quota
 from worker.errors import KafkaFatalError
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]

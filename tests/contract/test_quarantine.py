@@ -10,7 +10,7 @@ import pytest
 
 from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess, eventually, workers
-from worker.commands.demo.node import HOST, free_ports
+from worker.commands.broker.node import HOST, free_ports
 from worker.errors import ExitCode
 from worker.records import Partition, Topic
 

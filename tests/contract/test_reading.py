@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import pytest
 from confluent_kafka import Producer
 
-from worker.commands.demo.reading import read_topics
-from worker.commands.ledger import Input, Seen, audit
+from worker.commands.ledger import ObservedInput, ObservedOutput, audit
+from worker.commands.ledger_reader import read_topics
 from worker.errors import KafkaFatalError
 from worker.records import Partition, Topic
 
@@ -53,7 +53,7 @@ class World:
         flag = b"true" if flagged else b"false"
         producer.produce(self.names.verdicts, VERDICT % (flag, self.names.input.encode(), offset), partition=0)
 
-    def read(self, *, silence_ms_max: int = 30_000) -> tuple[list[Input], list[Seen]]:
+    def read(self, *, silence_ms_max: int = 30_000) -> tuple[list[ObservedInput], list[ObservedOutput]]:
         return read_topics(
             self.client, inputs=[self.names.input], outputs=self.outputs, silence_ms_max=silence_ms_max
         )
@@ -78,7 +78,7 @@ def test_every_kind_of_record_is_read_for_what_it_is(world: World) -> None:
         producer.produce(world.names.dead_letters, b"three", partition=0, headers=named)
     producer.commit_transaction(30)
     inputs, outputs = world.read()
-    assert inputs == [Input(partition=source, offset=at, tombstone=at == 1) for at in range(4)]
+    assert inputs == [ObservedInput(partition=source, offset=at, tombstone=at == 1) for at in range(4)]
     assert {(seen.topic, seen.source, seen.flagged) for seen in outputs} == {
         (Topic.VERDICT, (source, 0), True),
         (Topic.VERDICT, (source, 3), False),

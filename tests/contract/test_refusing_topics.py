@@ -16,7 +16,7 @@ from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.proxy import Fate, Network, Proxy, Rule
 from tests.worker_process import Start
 from worker.classifier import Classifier
-from worker.commands.demo.broker import running_broker
+from worker.commands.broker.embedded import running_broker
 from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.publisher import Publisher
 from worker.kafka.transaction import Event

@@ -14,7 +14,7 @@ from tests.kafka_env import KafkaEnv
 from tests.pages import ROOT
 from tests.proxy import Network, Proxy
 from worker.classifier import Classifier
-from worker.commands.demo.broker import Broker
+from worker.commands.broker.embedded import Broker
 from worker.errors import KafkaFatalError
 from worker.records import Topic
 

@@ -18,7 +18,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.otlp_receiver import Receiver, attributes_of, otlp_receiver
 from tests.worker_process import Start, workers
-from worker.commands.demo.node import free_ports
+from worker.commands.broker.node import free_ports
 from worker.moderation.policy import Policy
 from worker.records import Topic
 from worker.telemetry import names

@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient
 from tests.kafka_env import KafkaEnv, chat
 from tests.meanwhile import meanwhile
 from tests.worker_process import Start, WorkerProcess, eventually
-from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.commands.demo.node import Node
+from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
+from worker.commands.broker.node import Node
 from worker.errors import ExitCode
 from worker.records import Topic
 

@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.worker_process import Start
-from worker.commands.demo.reading import as_seen
-from worker.commands.ledger import Input, Place, audit
+from worker.commands.ledger import InputPosition, ObservedInput, audit
+from worker.commands.ledger_reader import observed_output
 from worker.errors import ExitCode
 from worker.records import Partition, Topic
 
@@ -107,8 +107,8 @@ class Mixture:
     """Five thousand messages of all kinds over all input partitions, and what stands where."""
 
     def __init__(self, scene: KafkaEnv) -> None:
-        self.cases: dict[Place, Case] = {}
-        self.keys: dict[Place, bytes | None] = {}
+        self.cases: dict[InputPosition, Case] = {}
+        self.keys: dict[InputPosition, bytes | None] = {}
         chance = random.Random(SEED)  # noqa: S311 - no secret
         producer = Producer({**scene.client, "linger.ms": 5})
         for one in chance.choices(CASES, k=MESSAGES):
@@ -142,9 +142,9 @@ def aborted_upstream(scene: KafkaEnv) -> None:
     producer.abort_transaction(KAFKA_S_MAX)
 
 
-def place_of(message: Message, topic: Topic) -> Place:
+def place_of(message: Message, topic: Topic) -> InputPosition:
     """The input that an output answers."""
-    place = as_seen(message, topic).source
+    place = observed_output(message, topic).source
     assert place is not None
     return place
 
@@ -176,8 +176,11 @@ def test_each_of_five_thousand_mixed_messages_gets_what_it_is_owed(bootstrap_ser
     assert texts - known <= len(CASES) < texts  # a text of each case is scored, once
     found = {topic: scene.read(topic) for topic in Topic}
     ledger = audit(
-        [Input(partition=at[0], offset=at[1], tombstone=one.value is None) for at, one in mixture.cases.items()],
-        [as_seen(message, topic) for topic, messages in found.items() for message in messages],
+        [
+            ObservedInput(partition=at[0], offset=at[1], tombstone=one.value is None)
+            for at, one in mixture.cases.items()
+        ],
+        [observed_output(message, topic) for topic, messages in found.items() for message in messages],
     )
     assert ledger.clean, (str(ledger), ledger.examples)
     for topic, messages in found.items():
@@ -191,7 +194,7 @@ def test_each_of_five_thousand_mixed_messages_gets_what_it_is_owed(bootstrap_ser
     check_dead_letters(mixture.cases, found[Topic.DEAD_LETTER])
 
 
-def check_verdicts(cases: Mapping[Place, Case], verdicts: Mapping[Place, Message]) -> None:
+def check_verdicts(cases: Mapping[InputPosition, Case], verdicts: Mapping[InputPosition, Message]) -> None:
     assert verdicts.keys() == {at for at, one in cases.items() if one.value is not None and not one.reason}
     validator = schema("verdict")
     scores: dict[bytes | None, Any] = {}
@@ -211,7 +214,7 @@ def check_verdicts(cases: Mapping[Place, Case], verdicts: Mapping[Place, Message
     assert any(body(message)["input"]["truncated"] for message in verdicts.values())
 
 
-def check_alerts(verdicts: Mapping[Place, Any], alerts: Sequence[Message]) -> None:
+def check_alerts(verdicts: Mapping[InputPosition, Any], alerts: Sequence[Message]) -> None:
     assert 0 < len(alerts) < len(verdicts)
     validator = schema("alert")
     for message in alerts:
@@ -224,7 +227,7 @@ def check_alerts(verdicts: Mapping[Place, Any], alerts: Sequence[Message]) -> No
         assert len(document["text"]) == verdict["input"]["characters"]
 
 
-def check_dead_letters(cases: Mapping[Place, Case], letters: Sequence[Message]) -> None:
+def check_dead_letters(cases: Mapping[InputPosition, Case], letters: Sequence[Message]) -> None:
     assert {place_of(message, Topic.DEAD_LETTER): reason(message) for message in letters} == {
         place: one.reason for place, one in cases.items() if one.reason
     }

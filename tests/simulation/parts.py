@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.commands.ledger import Place
+from worker.commands.ledger import InputPosition
 from worker.errors import ModelError
 from worker.loop import Prepare
 from worker.moderation.cache import Cache
@@ -134,7 +134,7 @@ def _content(source: ConsumedRecord, kind: Kind, cache: Cache) -> Message | Dead
     )
 
 
-def judge(results: Sequence[ScoredRecord], rejected: Mapping[Place, str]) -> list[OutputRecord]:
+def judge(results: Sequence[ScoredRecord], rejected: Mapping[InputPosition, str]) -> list[OutputRecord]:
     """A verdict or a dead letter, and an alert when the scores say so."""
     outputs: list[OutputRecord] = []
     for result in results:

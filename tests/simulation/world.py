@@ -11,7 +11,7 @@ from tests.fake_cluster import FakeCluster, Fate
 from tests.fake_log import Died, FakeLog, join
 from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, preparing
 from worker.batching import Bounds, InFlightLimit
-from worker.commands.ledger import Input, Place, Seen, audit
+from worker.commands.ledger import InputPosition, ObservedInput, ObservedOutput, audit
 from worker.errors import FatalError
 from worker.loop import Loop, Pace
 from worker.moderation.cache import ENTRY_BYTES, Cache
@@ -48,7 +48,7 @@ class World:
     _alive: dict[int, Process] = field(default_factory=dict)
     _dead: list[tuple[int, FakeLog]] = field(default_factory=list)  # and the group doesn't know yet
     _draining: Process | None = None
-    _answered: set[Place] = field(default_factory=set)
+    _answered: set[InputPosition] = field(default_factory=set)
     _sampled: dict[Partition, int] = field(default_factory=dict)
     _read: int = 0
     _bounds: ShareBounds = NO_BOUNDS
@@ -230,7 +230,7 @@ class World:
     def check(self) -> None:
         """The ledger, and that each message got what its kind is owed."""
         inputs = [
-            Input(partition=partition, offset=offset, tombstone=value is None)
+            ObservedInput(partition=partition, offset=offset, tombstone=value is None)
             for partition, values in self.cluster.inputs.items()
             for offset, value in enumerate(values)
             if (partition, offset) in self._answered or offset >= self.cluster.low.get(partition, 0)
@@ -241,7 +241,9 @@ class World:
             for output in self.cluster.outputs
         ]
         seen = [
-            Seen(topic=output.topic, source=place, partition=place[0].number, offset=number, flagged=flagged)
+            ObservedOutput(
+                topic=output.topic, source=place, partition=place[0].number, offset=number, flagged=flagged
+            )
             for number, (output, place, flagged) in enumerate(
                 zip(self.cluster.outputs, places, verdicts_of_unsafe, strict=True)
             )

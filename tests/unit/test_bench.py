@@ -15,7 +15,7 @@ from worker.commands.bench.limits import Figures, Limit, Row, advice, limit_of
 from worker.commands.bench.measures import Batch, device, shapes, timed
 from worker.commands.bench.report import Texts
 from worker.commands.bench.texts import read_texts
-from worker.commands.prove.stand_in import StandIn
+from worker.commands.prove.stub_model import StubModel
 from worker.errors import ConfigurationError
 from worker.records import Scores
 from worker.settings import load_settings
@@ -199,7 +199,7 @@ def test_equal_texts_of_a_batch_are_scored_once_and_counted_each() -> None:
     assert (batch.items, batch.messages, batch.tokens) == ([[1, 2], [3]], 3, 3)
 
 
-class Slow(StandIn):
+class Slow(StubModel):
     """Each text takes so many milliseconds of its clock, and the first batch another second."""
 
     def __init__(self, text_ms: int) -> None:
@@ -225,7 +225,7 @@ def test_teams_own_pointers_do_not_matter_to_our_own_messages() -> None:
     assert whole(settings, model, samples(), seconds=2, clock_ns=model.clock) == 5
 
 
-class Snail(StandIn):
+class Snail(StubModel):
     """A millisecond a token, in earnest."""
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:

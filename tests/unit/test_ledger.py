@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.commands.ledger import EXAMPLES_MAX, Input, Ledger, Seen, audit
+from worker.commands.ledger import EXAMPLES_MAX, Ledger, ObservedInput, ObservedOutput, audit
 from worker.records import Partition, Topic
 
 OUTPUT_PARTITIONS = 2
-History = tuple[list[Input], list[Seen]]
+History = tuple[list[ObservedInput], list[ObservedOutput]]
 
 
 def faithful(kinds: Sequence[tuple[int, str]]) -> History:
@@ -18,16 +18,18 @@ def faithful(kinds: Sequence[tuple[int, str]]) -> History:
     lengths: dict[Partition, int] = {}
     inputs, outputs = [], []
 
-    def write(topic: Topic, at: Input, *, flagged: bool = False) -> None:
+    def write(topic: Topic, at: ObservedInput, *, flagged: bool = False) -> None:
         partition = at.partition.number % OUTPUT_PARTITIONS
         offset = ends[topic, partition] = ends.get((topic, partition), 0) + 1
         source = at.partition, at.offset
-        outputs.append(Seen(topic=topic, source=source, partition=partition, offset=offset, flagged=flagged))
+        outputs.append(
+            ObservedOutput(topic=topic, source=source, partition=partition, offset=offset, flagged=flagged)
+        )
 
     for number, kind in kinds:
         partition = Partition("chat", number)
         offset = lengths[partition] = lengths.get(partition, -1) + 1
-        at = Input(partition=partition, offset=offset, tombstone=kind == "tombstone")
+        at = ObservedInput(partition=partition, offset=offset, tombstone=kind == "tombstone")
         inputs.append(at)
         if kind == "broken":
             write(Topic.DEAD_LETTER, at)
@@ -43,7 +45,7 @@ HISTORIES = st.lists(KINDS, max_size=40).map(faithful)
 WITH_ANSWERS = HISTORIES.filter(lambda history: any(answers(history)))
 
 
-def answers(history: History) -> list[Seen]:
+def answers(history: History) -> list[ObservedOutput]:
     return [seen for seen in history[1] if seen.topic is not Topic.ALERT]
 
 
@@ -87,7 +89,7 @@ def test_each_answer_too_many_is_one_doubled(history: History, data: st.DataObje
 def test_an_answer_to_nothing_is_foreign_and_nothing_else(history: History, data: st.DataObject) -> None:
     inputs, outputs = history
     source = data.draw(st.sampled_from([None, (Partition("chat", 0), 4000), (Partition("other", 0), 0)]))
-    stray = Seen(topic=data.draw(st.sampled_from(Topic)), source=source, partition=0, offset=5000)
+    stray = ObservedOutput(topic=data.draw(st.sampled_from(Topic)), source=source, partition=0, offset=5000)
     assert faults(audit(inputs, [*outputs, stray])) == (0, 0, 0, 0, 1)
 
 
@@ -125,7 +127,7 @@ def test_alerts_must_be_exactly_the_flagged_verdicts(kind: str, alerts: int) -> 
     inputs, outputs = faithful([(0, kind)])
     kept = [seen for seen in outputs if seen.topic is not Topic.ALERT]
     source = inputs[0].partition, 0
-    added = [Seen(topic=Topic.ALERT, source=source, partition=0, offset=at) for at in range(alerts)]
+    added = [ObservedOutput(topic=Topic.ALERT, source=source, partition=0, offset=at) for at in range(alerts)]
     ledger = audit(inputs, [*kept, *added])
     assert (ledger.alerts_wrong, ledger.alerts, ledger.clean) == (1, alerts, False)
 
@@ -133,10 +135,10 @@ def test_alerts_must_be_exactly_the_flagged_verdicts(kind: str, alerts: int) -> 
 def test_the_line_names_the_unusual_only_when_it_is_there() -> None:
     inputs, outputs = faithful([(0, "calm"), (0, "unsafe"), (1, "broken")])
     assert str(audit(inputs, outputs)) == "in 3, verdicts 2, dead letters 1, lost 0, doubled 0"
-    assert str(audit([*inputs, Input(partition=Partition("chat", 9), offset=0, tombstone=True)], outputs[:1])) == (
-        "in 4, verdicts 1, dead letters 0, lost 2, doubled 0; tombstones 1"
-    )
-    stray = Seen(topic=Topic.ALERT, source=None, partition=0, offset=7)
+    assert str(
+        audit([*inputs, ObservedInput(partition=Partition("chat", 9), offset=0, tombstone=True)], outputs[:1])
+    ) == ("in 4, verdicts 1, dead letters 0, lost 2, doubled 0; tombstones 1")
+    stray = ObservedOutput(topic=Topic.ALERT, source=None, partition=0, offset=7)
     assert str(audit(inputs, [*outputs, stray])).endswith("doubled 0; foreign 1")
 
 

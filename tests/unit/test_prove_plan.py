@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from worker.commands.ledger import Input, Seen, audit
+from worker.commands.ledger import ObservedInput, ObservedOutput, audit
 from worker.commands.prove.observers import Accounts, rebalances
 from worker.commands.prove.picture import draw
 from worker.commands.prove.plan import BROKER_KINDS, Do, Kind, Times, faults
@@ -70,11 +70,11 @@ def test_a_transaction_of_another_producer_ends_one_way_or_the_other() -> None:
 
 
 def test_each_log_of_a_topic_has_an_account_of_its_own() -> None:
-    def verdict_of(offset: int, stands_at: int) -> Seen:
-        return Seen(topic=Topic.VERDICT, source=(partition, offset), partition=0, offset=stands_at)
+    def verdict_of(offset: int, stands_at: int) -> ObservedOutput:
+        return ObservedOutput(topic=Topic.VERDICT, source=(partition, offset), partition=0, offset=stands_at)
 
     partition, accounts = Partition("messages", 0), Accounts()
-    inputs = [Input(partition=partition, offset=offset) for offset in range(3)]
+    inputs = [ObservedInput(partition=partition, offset=offset) for offset in range(3)]
     old = [verdict_of(0, 0), verdict_of(1, 1), verdict_of(2, 2)]
     accounts.close_log(inputs, old)
     assert accounts.ledger.clean

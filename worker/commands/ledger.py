@@ -13,14 +13,14 @@ from typing import Self
 
 from worker.records import Partition, Topic
 
-Place = tuple[Partition, int]
+InputPosition = tuple[Partition, int]
 """Partition and offset of an input."""
 
 EXAMPLES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class ObservedInput:
     """A message that stands in an input topic."""
 
     partition: Partition
@@ -29,7 +29,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class ObservedOutput:
     """A record that a read_committed reader found in an output topic.
 
     Attributes:
@@ -41,7 +41,7 @@ class Seen:
     """
 
     topic: Topic
-    source: Place | None
+    source: InputPosition | None
     partition: int
     offset: int
     flagged: bool = False
@@ -118,7 +118,7 @@ class Ledger:
         return line + "".join(f"; {name} {count}" for name, count in unusual.items() if count)
 
 
-def audit(inputs: Iterable[Input], outputs: Iterable[Seen]) -> Ledger:
+def audit(inputs: Iterable[ObservedInput], outputs: Iterable[ObservedOutput]) -> Ledger:
     """The account of all inputs and all outputs, each in any order."""
     owed = {(given.partition, given.offset): not given.tombstone for given in inputs}
     standing = sorted(outputs, key=lambda seen: (seen.topic.value, seen.partition, seen.offset))
@@ -139,7 +139,7 @@ def audit(inputs: Iterable[Input], outputs: Iterable[Seen]) -> Ledger:
     )
 
 
-def _miscounted(owed: dict[Place, bool], outputs: list[Seen]) -> Iterator[tuple[Wrong, str]]:
+def _miscounted(owed: dict[InputPosition, bool], outputs: list[ObservedOutput]) -> Iterator[tuple[Wrong, str]]:
     """Too few or too many, one entry for each."""
     answers = Counter(seen.source for seen in outputs if seen.topic is not Topic.ALERT)
     alerts = Counter(seen.source for seen in outputs if seen.topic is Topic.ALERT)
@@ -150,7 +150,7 @@ def _miscounted(owed: dict[Place, bool], outputs: list[Seen]) -> Iterator[tuple[
         yield from [(Wrong.ALERT, _named(place))] * abs(alerts[place] - flagged[place])
 
 
-def _misplaced(owed: dict[Place, bool], outputs: list[Seen]) -> Iterator[tuple[Wrong, str]]:
+def _misplaced(owed: dict[InputPosition, bool], outputs: list[ObservedOutput]) -> Iterator[tuple[Wrong, str]]:
     """Outputs that answer nothing, or stand where they should not; ``outputs`` as they stand."""
     last: dict[tuple[Topic, Partition], tuple[int, int]] = {}
     for seen in outputs:
@@ -164,6 +164,6 @@ def _misplaced(owed: dict[Place, bool], outputs: list[Seen]) -> Iterator[tuple[W
         last[seen.topic, partition] = stands_in, max(latest, offset)
 
 
-def _named(place: Place) -> str:
+def _named(place: InputPosition) -> str:
     partition, offset = place
     return f"{partition} {offset}"

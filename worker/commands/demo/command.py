@@ -21,13 +21,13 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from worker.commands.demo.broker import running_broker
-from worker.commands.demo.names import Names
-from worker.commands.demo.reading import read_topics
+from worker.commands.broker.embedded import running_broker
 from worker.commands.demo.scenario import Kill, Play
 from worker.commands.demo.view import Screen, screen, seconds
-from worker.commands.demo.workers import Worker
 from worker.commands.ledger import Ledger, audit
+from worker.commands.ledger_reader import read_topics
+from worker.commands.prove.kafka_names import KafkaNames
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import ExitCode
 from worker.kafka.reading import open_reader
 from worker.kafka.topics import create_topics
@@ -52,7 +52,7 @@ class Cluster:
 
     bootstrap_servers: str
     session_timeout_ms: int
-    names: Names
+    names: KafkaNames
 
 
 def run() -> ExitCode:
@@ -94,14 +94,16 @@ def cluster(step: Callable[[str], None]) -> Iterator[Cluster]:
         with running_broker(extra_properties=BROKER, progress=step) as broker:
             # A heartbeat comes five times in it: enough for a busy machine, and the takeover can be watched.
             place = Cluster(
-                bootstrap_servers=broker.bootstrap_servers, session_timeout_ms=1500, names=Names.after("")
+                bootstrap_servers=broker.bootstrap_servers,
+                session_timeout_ms=1500,
+                names=KafkaNames.with_prefix(""),
             )
             _make_topics(place, step)
             yield place
         return
     step(f"Using the Kafka at {elsewhere}, as {ELSEWHERE} says.")
     # Source of 6000: Kafka's default of group.min.session.timeout.ms.
-    names = Names.after(f"demo-{secrets.token_hex(4)}.")
+    names = KafkaNames.with_prefix(f"demo-{secrets.token_hex(4)}.")
     place = Cluster(bootstrap_servers=elsewhere, session_timeout_ms=6000, names=names)
     _make_topics(place, step)
     try:
@@ -123,9 +125,9 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def two_workers(place: Cluster, folder: Path, settings: Mapping[str, str]) -> Iterator[list[Worker]]:
+def two_workers(place: Cluster, folder: Path, settings: Mapping[str, str]) -> Iterator[list[WorkerSubprocess]]:
     """Started together; none is left at the end."""
-    workers: list[Worker] = []
+    workers: list[WorkerSubprocess] = []
     # They see none of our settings: the trial is the same for everyone.
     environ = {name: value for name, value in os.environ.items() if not name.upper().startswith("WORKER_")}
     try:
@@ -137,7 +139,9 @@ def two_workers(place: Cluster, folder: Path, settings: Mapping[str, str]) -> It
                 "WORKER_KAFKA__TRANSACTIONAL_ID": f"{place.names.group}.{name}",
                 "WORKER_KAFKA__SESSION_TIMEOUT_MS": str(place.session_timeout_ms),
             }
-            workers.append(Worker(name=name, folder=folder / name, environ={**environ, **settings, **own}))
+            workers.append(
+                WorkerSubprocess(name=name, folder=folder / name, environ={**environ, **settings, **own})
+            )
         yield workers
     finally:
         for worker in workers:

@@ -16,11 +16,11 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
-from worker.commands.demo.names import Names
-from worker.commands.demo.reading import as_seen
 from worker.commands.demo.view import ALERTS_SHOWN, Alarm, Scene, Screen, listed, seconds
-from worker.commands.demo.workers import Worker
-from worker.commands.ledger import Place
+from worker.commands.ledger import InputPosition
+from worker.commands.ledger_reader import observed_output
+from worker.commands.prove.kafka_names import KafkaNames
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import ExitCode, FatalError
 from worker.records import Partition, Topic
 
@@ -66,8 +66,8 @@ class Play:
         self,
         *,
         messages: Sequence[bytes],
-        names: Names,
-        workers: Sequence[Worker],
+        names: KafkaNames,
+        workers: Sequence[WorkerSubprocess],
         client_config: Mapping[str, Any],
         reader: Consumer,
     ) -> None:
@@ -81,8 +81,8 @@ class Play:
         self._asked: Future[Any] | None = None
         self._owners: dict[str, Sequence[int] | None] = {worker.name: () for worker in workers}
         self._given = 0
-        self._texts: dict[Place, str] = {}
-        self._answered: dict[Place, int] = {}
+        self._texts: dict[InputPosition, str] = {}
+        self._answered: dict[InputPosition, int] = {}
         self._counts: Counter[Topic] = Counter()
         self._alerts: deque[Mapping[str, Any]] = deque(maxlen=ALERTS_SHOWN)
         self._began_ms = 0
@@ -179,7 +179,7 @@ class Play:
 
         return note
 
-    def _place(self, partition: int | None, offset: int | None) -> Place:
+    def _place(self, partition: int | None, offset: int | None) -> InputPosition:
         assert partition is not None and offset is not None  # noqa: S101, PT018 - only of messages that are not delivered
         return Partition(self._names.input, partition), offset
 
@@ -192,11 +192,11 @@ class Play:
             self._counts[topic] += 1
             if topic is Topic.ALERT:
                 self._alerts.appendleft(orjson.loads(message.value() or b"{}"))
-            elif (source := as_seen(message, topic).source) is not None:
+            elif (source := observed_output(message, topic).source) is not None:
                 self._answered.setdefault(source, self._now_ms())
                 self._notice_takeover(source, message, on)
 
-    def _notice_takeover(self, source: Place, message: Message, on: Screen) -> None:
+    def _notice_takeover(self, source: InputPosition, message: Message, on: Screen) -> None:
         kill = self.kill
         if kill is None or kill.again_ms is not None or source[0].number not in kill.partitions:
             return

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from worker.commands.demo.node import HOST
-from worker.commands.demo.quota import set_fetch_quota
+from worker.commands.broker.node import HOST
+from worker.commands.prove.client_quotas import set_fetch_quota
 from worker.commands.prove.feed import CALL_S_MAX, Upstream
 from worker.commands.prove.plan import Do
 from worker.commands.prove.proof import Stage

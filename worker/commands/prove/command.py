@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from worker.commands.prove.environment import stage
+from worker.commands.prove.environment import proof_environment
 from worker.commands.prove.experiment import prove
 from worker.commands.prove.picture import draw
 from worker.commands.prove.report import show
@@ -45,7 +45,7 @@ def run(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    with stage(environ, say) as place:
+    with proof_environment(environ, say) as place:
         proof = prove(place, seconds=seconds, seed=seed, workers=workers, per_second=per_second, say=say)
     picture = picture or Path(f"proof-{seed}.svg")
     picture.write_text(draw(proof, f"{place.what}, seed {seed}"), encoding="utf-8")

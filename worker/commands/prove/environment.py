@@ -15,16 +15,16 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from worker.commands.demo.broker import QUICK_RETURN, Broker, running_broker
-from worker.commands.demo.names import Names
-from worker.commands.demo.workers import Worker
+from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
+from worker.commands.prove.kafka_names import KafkaNames
 from worker.commands.prove.plan import Times
 from worker.commands.prove.proof import Stage
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import KafkaFatalError
 from worker.kafka.topics import create_topics
 from worker.settings import Config, Settings, admin_config, load_settings
 
-COMMAND = (sys.executable, "-m", "worker.commands.prove.stand_in")
+COMMAND = (sys.executable, "-m", "worker.commands.prove.stub_model")
 SERVERS = "WORKER_KAFKA__BOOTSTRAP_SERVERS"
 KAFKA_S_MAX = 30
 IMPATIENT: Mapping[str, str] = {
@@ -40,7 +40,7 @@ SESSION_OF_BROKER_MS = 6000
 
 
 @contextmanager
-def stage(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[Stage]:
+def proof_environment(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[Stage]:
     """Where the settings say, or on the embedded Kafka, whose brokers are then among the victims.
 
     Args:
@@ -53,7 +53,7 @@ def stage(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[St
     """
     settings = load_settings(environ).settings
     if settings.kafka.bootstrap_servers:
-        with stage_on(settings, environ, None, say) as made:
+        with _environment_on(settings, environ, None, say) as made:
             yield made
         return
     own = dict(IMPATIENT)
@@ -61,12 +61,12 @@ def stage(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[St
         del own["WORKER_KAFKA__SESSION_TIMEOUT_MS"]  # the broker's
     with running_broker(extra_properties={**QUICK_RETURN, **QUICK_QUOTA}, progress=say) as broker:
         embedded = {**environ, **own, SERVERS: broker.bootstrap_servers}
-        with stage_on(load_settings(embedded).settings, embedded, broker, say) as made:
+        with _environment_on(load_settings(embedded).settings, embedded, broker, say) as made:
             yield made
 
 
 @contextmanager
-def stage_on(
+def _environment_on(
     settings: Settings, environ: Mapping[str, str], broker: Broker | None, say: Callable[[str], None]
 ) -> Iterator[Stage]:
     """Topics, a group and workers of the proof's own.
@@ -81,7 +81,7 @@ def stage_on(
         KafkaFatalError: It won't let us.
     """
     kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}."
-    names = Names.after(prefix)
+    names = KafkaNames.with_prefix(prefix)
     own = {
         **names.settings,
         "WORKER_LOG__FORMAT": "text",
@@ -91,12 +91,12 @@ def stage_on(
         own["WORKER_KAFKA__CLIENT_ID"] = names.group  # which the quota is set on
     folder = Path(tempfile.mkdtemp(prefix="moderation-proof-"))
 
-    def make(place: int, birth: int) -> Worker:
+    def make(place: int, birth: int) -> WorkerSubprocess:
         """Ids by place: a new process takes over what the dead one left."""
         ids = {"WORKER_KAFKA__TRANSACTIONAL_ID": f"{names.group}.{place}"}
         if kafka.group_instance_id is not None:
             ids["WORKER_KAFKA__GROUP_INSTANCE_ID"] = f"{names.group}.{place}"
-        return Worker(
+        return WorkerSubprocess(
             name=f"worker {place}",
             folder=folder / f"{birth}",
             environ={**environ, **own, **ids},
@@ -133,7 +133,7 @@ def stage_on(
             _remove(client, names)
 
 
-def _remove(client: Config, names: Names) -> None:
+def _remove(client: Config, names: KafkaNames) -> None:
     """What we made; what can't be removed is no reason to hide the result."""
     admin = AdminClient({"log_level": 0, **client})
     answers = [

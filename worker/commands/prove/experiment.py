@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from worker.commands.demo.reading import read_topics
+from worker.commands.ledger_reader import read_topics
 from worker.commands.prove.cluster import Cluster
-from worker.commands.prove.feed import Feed, open_producer
-from worker.commands.prove.observers import Accounts, Offsets, Reading, rebalances
+from worker.commands.prove.feed import MessageFeed, open_producer
+from worker.commands.prove.observers import Accounts, CommittedOffsets, Reading, rebalances
 from worker.commands.prove.plan import CREW_STEPS, Do, Fault, faults
 from worker.commands.prove.processes import Crew
 from worker.commands.prove.proof import Happening, Proof, Sample, Stage
@@ -25,7 +25,7 @@ from worker.errors import KafkaFatalError
 from worker.kafka.reading import open_reader
 
 if TYPE_CHECKING:
-    from worker.commands.ledger import Input, Seen
+    from worker.commands.ledger import ObservedInput, ObservedOutput
 
 BEAT_MS = 500
 TELL_MS = 10_000
@@ -44,9 +44,9 @@ class Course:
     stage: Stage
     cluster: Cluster
     crew: Crew
-    feed: Feed
+    feed: MessageFeed
     reading: Reading
-    offsets: Offsets
+    offsets: CommittedOffsets
     say: Callable[[str], None]
     accounts: Accounts = field(default_factory=Accounts)
     happenings: list[Happening] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Course:
         self._judge_all()
         self.crew.drain()
 
-    def read_all(self) -> "tuple[list[Input], list[Seen]]":
+    def read_all(self) -> "tuple[list[ObservedInput], list[ObservedOutput]]":
         """Everything in the topics, by a reader of its own; waits for it."""
         names = self.stage.names
         return read_topics(self.stage.client, inputs=[names.input], outputs=names.outputs)
@@ -228,9 +228,9 @@ def _course(stage: Stage, workers: int, per_second: int, say: Callable[[str], No
             stage=stage,
             cluster=Cluster(stage),
             crew=Crew(stage.make, workers, say),
-            feed=Feed(producer=open_producer(stage.client), inputs=stage.inputs, per_second=per_second),
+            feed=MessageFeed(producer=open_producer(stage.client), inputs=stage.inputs, per_second=per_second),
             reading=Reading(reader, stage.names),
-            offsets=Offsets(stage.client, stage.names.group, stage.inputs),
+            offsets=CommittedOffsets(stage.client, stage.names.group, stage.inputs),
             say=say,
         )
         try:

@@ -35,7 +35,7 @@ def open_producer(client: Mapping[str, Any]) -> Producer:
 
 
 @dataclass(slots=True, kw_only=True)
-class Feed:
+class MessageFeed:
     """Messages at an even rate, over the partitions in turn."""
 
     producer: Producer

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from worker.commands.demo.names import Names
-from worker.commands.demo.reading import as_seen
 from worker.commands.ledger import audit
+from worker.commands.ledger_reader import observed_output
+from worker.commands.prove.kafka_names import KafkaNames
 from worker.kafka.clients import slice_s
 from worker.records import Partition, Topic
 
 if TYPE_CHECKING:
-    from worker.commands.ledger import Input, Seen
+    from worker.commands.ledger import ObservedInput, ObservedOutput
 
 SLICE_S = 0.02
 CHUNK_RECORDS = 5000
@@ -35,8 +35,8 @@ class Pause:
 class Reading:
     """The concurrent reader."""
 
-    def __init__(self, reader: Consumer, names: Names) -> None:
-        self.seen: list[Seen] = []
+    def __init__(self, reader: Consumer, names: KafkaNames) -> None:
+        self.seen: list[ObservedOutput] = []
         self.answers = 0
         self._reader = reader
         self._names = names
@@ -48,7 +48,7 @@ class Reading:
         for message in self._reader.consume(CHUNK_RECORDS, SLICE_S):
             if message.error() is not None:
                 continue  # the end of a partition, for now; a broker that went away comes back
-            seen = as_seen(message, self._names.kind(message))
+            seen = observed_output(message, self._names.kind(message))
             self.seen.append(seen)
             if seen.topic is not Topic.ALERT:
                 self.answers += 1
@@ -67,7 +67,7 @@ class Reading:
         self._latest_ms[partition] = now_ms
 
 
-class Offsets:
+class CommittedOffsets:
     """Samples of what the group has committed: within a log it may never go back, and never to a log that is gone.
 
     A worker commits the id of its topic with each offset, as commit metadata.
@@ -136,9 +136,9 @@ class Accounts:
 
     def __init__(self) -> None:
         self.ledger = audit([], [])
-        self._accounted: set[Seen] = set()
+        self._accounted: set[ObservedOutput] = set()
 
-    def close_log(self, inputs: "Sequence[Input]", outputs: "Sequence[Seen]") -> None:
+    def close_log(self, inputs: "Sequence[ObservedInput]", outputs: "Sequence[ObservedOutput]") -> None:
         """Adds the ledger of a log to which nothing is added any more, and of which nothing is left to judge."""
         new = [seen for seen in outputs if seen not in self._accounted]
         self._accounted.update(new)

@@ -8,8 +8,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.commands.demo.workers import Worker
 from worker.commands.prove.plan import WORKERS_MAX, WORKERS_MIN, Do, Fault, Kind
+from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import ExitCode, FatalError
 
 AGAIN_MS = 1000
@@ -18,7 +18,7 @@ AGAIN_MS = 1000
 TERMINATED = 128 + signal.SIGTERM
 """The exit code of a process that SIGTERM ended before it listened for signals."""
 
-Make = Callable[[int, int], Worker]
+Make = Callable[[int, int], WorkerSubprocess]
 """A process for a place; the second number is new for each."""
 
 
@@ -36,12 +36,12 @@ class Member:
         leaving: It has been asked to end.
     """
 
-    worker: Worker
+    worker: WorkerSubprocess
     stopped: bool = False
     leaving: bool = False
 
 
-def has_drained(worker: Worker) -> bool:
+def has_drained(worker: WorkerSubprocess) -> bool:
     """Whether a worker that was asked to end ended well; one that still starts has nothing to drain."""
     return worker.exit_code == ExitCode.DONE or (worker.exit_code == TERMINATED and not worker.log_tail())
 
@@ -154,7 +154,7 @@ class Crew:
             raise self._ended(member.worker)
 
     @staticmethod
-    def _ended(worker: Worker) -> UnexpectedExitError:
+    def _ended(worker: WorkerSubprocess) -> UnexpectedExitError:
         return UnexpectedExitError(
             f"{worker.name} ended with exit code {worker.exit_code}; its log ends:\n{worker.log_tail()}"
         )

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.commands.demo.broker import Broker
-from worker.commands.demo.names import Names
+from worker.commands.broker.embedded import Broker
 from worker.commands.ledger import Ledger
+from worker.commands.prove.kafka_names import KafkaNames
 from worker.commands.prove.observers import Pause
 from worker.commands.prove.plan import Fault, Times
 from worker.commands.prove.processes import Make
@@ -30,7 +30,7 @@ class Stage:
 
     what: str
     client: Mapping[str, Any]
-    names: Names
+    names: KafkaNames
     make: Make
     logs: Callable[[], Sequence[str]]
     times: Times

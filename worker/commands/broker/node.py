@@ -77,7 +77,13 @@ class Node:
                 command = [*self.java, *FORMAT, properties]
                 if subprocess.run(command, stdout=log, stderr=log, check=False).returncode != 0:  # noqa: S603 - ours
                     raise self._failure("could not format its storage")
-            guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), self.temporary]
+            guard = [
+                sys.executable,
+                "-I",
+                "-S",
+                str(Path(__file__).parents[1] / "die_with_parent.py"),
+                self.temporary,
+            ]
             self._guard = subprocess.Popen(  # noqa: S603 - our own file
                 [*guard, *self.java, "kafka.Kafka", properties],
                 stdin=subprocess.PIPE,

@@ -11,7 +11,7 @@ from worker.records import Topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class KafkaNames:
     """The names.
 
     Attributes:
@@ -25,7 +25,7 @@ class Names:
     group: str
 
     @classmethod
-    def after(cls, prefix: str) -> Self:
+    def with_prefix(cls, prefix: str) -> Self:
         """The contract's names behind a prefix: on a Kafka that others use too they must be new."""
         return cls(
             input=f"{prefix}chat.messages",

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from worker.commands.demo.jars import KAFKA_VERSION, jars, java
-from worker.commands.demo.node import HOST, Node, free_ports
+from worker.commands.broker.jars import KAFKA_VERSION, jars, java
+from worker.commands.broker.node import HOST, Node, free_ports
 from worker.errors import KafkaFatalError
 
 JVM = (

@@ -9,7 +9,7 @@ from confluent_kafka import IsolationLevel, KafkaException, Message, TopicPartit
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
 from schemas.dead_letter import PREFIX
-from worker.commands.ledger import Input, Place, Seen
+from worker.commands.ledger import InputPosition, ObservedInput, ObservedOutput
 from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
 from worker.kafka.reading import SLICE_S, open_reader, place_of, to_the_end
@@ -23,7 +23,7 @@ def read_topics(
     inputs: Sequence[str],
     outputs: Mapping[Topic, str],
     silence_ms_max: int = 30_000,
-) -> tuple[list[Input], list[Seen]]:
+) -> tuple[list[ObservedInput], list[ObservedOutput]]:
     """Everything in the topics, from the first record to the end, for ``ledger.audit``.
 
     Waits until no transaction is open on them: what stands behind an open one can't be read yet, and would be
@@ -45,18 +45,20 @@ def read_topics(
         for message in to_the_end(reader, silence_ms_max):
             topic, partition, offset = place_of(message)
             if topic in kinds:
-                seen.append(as_seen(message, kinds[topic]))
+                seen.append(observed_output(message, kinds[topic]))
             else:
                 given.append(
-                    Input(partition=Partition(topic, partition), offset=offset, tombstone=message.value() is None)
+                    ObservedInput(
+                        partition=Partition(topic, partition), offset=offset, tombstone=message.value() is None
+                    )
                 )
         return given, seen
 
 
-def as_seen(message: Message, topic: Topic) -> Seen:
+def observed_output(message: Message, topic: Topic) -> ObservedOutput:
     """A record of an output topic, in the ledger's terms."""
     _, partition, offset = place_of(message)
-    source: Place | None
+    source: InputPosition | None
     flagged = False
     try:
         if topic is Topic.DEAD_LETTER:
@@ -68,7 +70,7 @@ def as_seen(message: Message, topic: Topic) -> Seen:
         source = Partition(where["topic"], int(where["partition"])), int(where["offset"])
     except (AttributeError, KeyError, TypeError, ValueError):
         source = None  # not ours: the ledger calls it foreign
-    return Seen(topic=topic, source=source, partition=partition, offset=offset, flagged=flagged)
+    return ObservedOutput(topic=topic, source=source, partition=partition, offset=offset, flagged=flagged)
 
 
 def _await_no_open_transaction(

@@ -1,4 +1,4 @@
-"""A worker with a stand-in for the model: ``python -m worker.prove.stand_in``.
+"""A worker with a stand-in for the model: ``python -m worker.commands.prove.stub_model``.
 
 What a proof is about is the delivery, in which the model has no part. Everything else is the very worker: the
 session, the loop, its threads. The stand-in starts in a second instead of ten, so that there is time for more
@@ -30,14 +30,14 @@ FLAGGED_ONE_IN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Bytes:
+class ByteTokens:
     """A text as its first bytes."""
 
     tokens: Sequence[int]
     truncated: bool
 
 
-class StandIn:
+class StubModel:
     """Scores by a checksum of the text: the same text has the same verdict, and one in ten is flagged."""
 
     identity = ModelIdentity(
@@ -54,9 +54,9 @@ class StandIn:
     usage = Usage()
     fallbacks = ("no model: a stand-in judges by a checksum, for a proof of the delivery alone",)
 
-    def encode(self, texts: Sequence[str]) -> Sequence[Bytes]:
-        """Bytes of each text."""
-        return [Bytes(list(text.encode()[:TOKENS_MAX]), len(text.encode()) > TOKENS_MAX) for text in texts]
+    def encode(self, texts: Sequence[str]) -> Sequence[ByteTokens]:
+        """Return the first bytes of each text."""
+        return [ByteTokens(list(text.encode()[:TOKENS_MAX]), len(text.encode()) > TOKENS_MAX) for text in texts]
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
         """Busy for as long as a device would be."""
@@ -71,10 +71,10 @@ def flagged(text: bytes) -> bool:
 
 def main() -> None:
     """As the command ``run``."""
-    serve(Watchdog(), _open)
+    run_with_model(Watchdog(), _open)
 
 
-def serve(watchdog: Watchdog, open_model: OpenModel) -> None:
+def run_with_model(watchdog: Watchdog, open_model: OpenModel) -> None:
     """As the command ``run``, with another model in the classifier's place."""
     watchdog.start()
     try:
@@ -86,8 +86,8 @@ def serve(watchdog: Watchdog, open_model: OpenModel) -> None:
         sys.exit(stop.exit_code)
 
 
-def _open(_settings: Settings, _say: Callable[[str], None]) -> StandIn:
-    return StandIn()
+def _open(_settings: Settings, _say: Callable[[str], None]) -> StubModel:
+    return StubModel()
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-GUARD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")))
+GUARD = (sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "die_with_parent.py"))
 COMMAND = (sys.executable, "-m", "worker", "run")
 STOP_MS_MAX = 30_000
 LOG_TAIL_LINES = 15
 
 
 @dataclass(slots=True, kw_only=True)
-class Worker:
+class WorkerSubprocess:
     """A process that dies with this one, however this one dies (``guard``).
 
     Attributes:
