@@ -15,10 +15,10 @@ import numpy as np
 from schemas.dead_letter import REASONS
 from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
-from worker.classifier.source import DEMO_MODEL, model_digests, revision_of, tokenizer_digests
+from worker.classifier.model_files import DEMO_MODEL, model_digests, revision_of, tokenizer_digests
 from worker.classifier.tokenizer import TextEncoder
-from worker.moderation.cache import Cache
-from worker.moderation.outputs import Outputs
+from worker.moderation.cache import ScoreCache
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
 from worker.records import ConsumedRecord, OutputRecord, Partition, ScoredRecord, Scores
@@ -54,7 +54,7 @@ def outputs_of(value: bytes, offset: int) -> list[OutputRecord]:
         value=value,
         headers=[("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")],
     )
-    shape, cache = wiring.input_shape(Settings()), Cache(bytes_max=0)
+    shape, cache = wiring.input_shape(Settings()), ScoreCache(bytes_max=0)
     tokenizer = (DEMO_MODEL / "tokenizer.json").read_text(encoding="utf-8")
     encode = TextEncoder(tokenizer, tokens_max=512, truncation_side="right").encode
     [record] = prepare([source], shape=shape, characters_max=1000, encode=encode, cache=cache)
@@ -62,9 +62,9 @@ def outputs_of(value: bytes, offset: int) -> list[OutputRecord]:
     return _outputs().build([ScoredRecord(record=record, scores=scores)], judged_at=JUDGED_AT)
 
 
-def _outputs() -> Outputs:
+def _outputs() -> OutputBuilder:
     revision = revision_of({**model_digests(DEMO_MODEL), **tokenizer_digests(DEMO_MODEL)})
-    return Outputs(
+    return OutputBuilder(
         model={"name": "demo", "revision": revision, "commit": None, "dtype": "float32"},
         policy=Policy.of(0.5, {"intellectual_property": 0.4}),
         shape=wiring.input_shape(Settings()),

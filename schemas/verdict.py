@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from schemas.labels import CATEGORY_SLUGS
 
 
-class Model(TypedDict):
+class ModelJson(TypedDict):
     """Which model judged.
 
     ``revision`` is a content hash of weights, config and tokenizer; ``commit`` the hub's, when known.
@@ -28,7 +28,7 @@ class Model(TypedDict):
     dtype: str
 
 
-class Policy(TypedDict):
+class PolicyJson(TypedDict):
     """Which thresholds; ``thresholds`` holds only those that differ from ``threshold``."""
 
     version: str
@@ -36,7 +36,7 @@ class Policy(TypedDict):
     thresholds: Mapping[str, np.float32]
 
 
-class Input(TypedDict):
+class InputJson(TypedDict):
     """What was read: code points before any cut, tokens scored, and whether a cut took something away."""
 
     characters: int
@@ -44,7 +44,7 @@ class Input(TypedDict):
     truncated: bool
 
 
-class Source(TypedDict):
+class SourceJson(TypedDict):
     """Where the message stands."""
 
     topic: str
@@ -70,10 +70,10 @@ class Verdict(TypedDict):
     category_scores: Mapping[str, np.float32] | orjson.Fragment
     max_score: np.float32
     top_category: str | None
-    model: Model | orjson.Fragment
-    policy: Policy | orjson.Fragment
-    input: Input
-    source: Source | None
+    model: ModelJson | orjson.Fragment
+    policy: PolicyJson | orjson.Fragment
+    input: InputJson
+    source: SourceJson | None
     judged_at: str
     outcome: NotRequired[Literal["blank", "no_text"]]
     ignored: NotRequired[Sequence[str]]
@@ -100,9 +100,9 @@ class Alert(TypedDict):
     categories: Sequence[AlertCategory]
     max_score: np.float32
     top_category: str
-    model: Model | orjson.Fragment
-    policy: Policy | orjson.Fragment
-    source: Source
+    model: ModelJson | orjson.Fragment
+    policy: PolicyJson | orjson.Fragment
+    source: SourceJson
     judged_at: str
     text: NotRequired[str]
 
@@ -125,7 +125,7 @@ def encode_scores(scores: NDArray[np.float32]) -> list[orjson.Fragment]:
     return [orjson.Fragment(_SCORES % tuple(row.split(b","))) for row in rows if row]
 
 
-def identify(schema: str, *, judge: Sequence[str], source: Source) -> str:
+def identify(schema: str, *, judge: Sequence[str], source: SourceJson) -> str:
     """A ``verdict_id`` or ``alert_id``: the same whenever the same judge meets the same message.
 
     The first 32 hexadecimal digits of the SHA-256 of a JSON array without spaces: the schema's name, the

@@ -14,7 +14,7 @@ from worker.errors import KafkaFatalError
 from worker.kafka.ownership import Lookups, Ownership, Reset, next_offsets, start
 from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_bad
 from worker.kafka.stall_detection import PartitionLag, idle_offsets
-from worker.records import ConsumedRecord, Excess, OutputRecord, Partition, Topic
+from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition, Topic
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -280,12 +280,12 @@ class FakeLog:
         self.invalidations += 1
 
     @property
-    def forgiven(self) -> Mapping[Partition, int]:
+    def exempt_below(self) -> Mapping[Partition, int]:
         """By partition the offset below which dead letters do not count."""
-        return self._quarantine.forgiven
+        return self._quarantine.exempt_below
 
     @mortal
-    def quarantine(self, excesses: Sequence[Excess]) -> None:
+    def quarantine(self, excesses: Sequence[DeadLetterExcess]) -> None:
         """Gives nothing more of these partitions, until their last records can be read.
 
         Raises:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from worker.classifier.source import DEMO_MODEL
+from worker.classifier.model_files import DEMO_MODEL
 from worker.records import ConsumedRecord, Headers, Partition
 
 MEGABYTE = 2**20

@@ -37,12 +37,12 @@ class InProcessWorker:
         """
         deadline = time.monotonic() + seconds_max
         while not done():
-            assert time.monotonic() < deadline, f"not within {seconds_max} s; {self.loop.tally}"
+            assert time.monotonic() < deadline, f"not within {seconds_max} s; {self.loop.totals}"
             self.loop.turn()
 
     def turn_until_judged(self, records: int) -> None:
         """Goes round and round until so many have been committed in all."""
-        self.turn_until(lambda: self.loop.tally.records >= records)
+        self.turn_until(lambda: self.loop.totals.records >= records)
 
 
 @contextmanager

@@ -194,16 +194,16 @@ MUTANTS = (
     ),
     Mutant(
         fault="scores given to the wrong records",
-        file="worker/loop.py",
-        old="answers = scorer.score([text.tokens for text in asked]) if asked else ()",
-        new="answers = scorer.score([text.tokens for text in asked[::-1]]) if asked else ()",
+        file="worker/moderation/cached_scoring.py",
+        old="answers = scorer.score([message.tokens for message in to_score])",
+        new="answers = scorer.score([message.tokens for message in to_score[::-1]])",
         suites=["simulation"],
     ),
     Mutant(
         fault="scores learned for the wrong texts",
-        file="worker/loop.py",
-        old="cache.put_many(asked, answers)",
-        new="cache.put_many(asked[::-1], answers)",
+        file="worker/moderation/cached_scoring.py",
+        old="cache.put_many(to_score, answers)",
+        new="cache.put_many(to_score[::-1], answers)",
         suites=["simulation"],
     ),
     Mutant(

@@ -18,7 +18,7 @@ from worker.records import ConsumedRecord, PreparedRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class BatchBounds:
     """What closes a batch.
 
     Attributes:
@@ -35,7 +35,7 @@ class Bounds:
 class BatchQueue:
     """Records that wait for the device, in the order of their arrival."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: BatchBounds) -> None:
         self._bounds = bounds
         self._waiting: deque[tuple[PreparedRecord, int]] = deque()
         self._tokens = 0

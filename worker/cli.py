@@ -115,7 +115,7 @@ def classify(options: argparse.Namespace) -> ExitCode:
         read_lines,
         show_texts,
     )
-    from worker.moderation.cache import Cache
+    from worker.moderation.cache import ScoreCache
     from worker.moderation.policy import Policy
 
     laid_over = {"WORKER_MODEL__PATH": options.model, "WORKER_POLICY__THRESHOLD": options.threshold}
@@ -127,7 +127,7 @@ def classify(options: argparse.Namespace) -> ExitCode:
         model=classifier,
         shape=shape if options.jsonl else replace(shape, format="text"),
         characters_max=settings.input.characters_max,
-        cache=Cache(bytes_max=settings.cache.bytes_max),
+        cache=ScoreCache(bytes_max=settings.cache.bytes_max),
     )
     if options.text:
         lines: Iterable[Sequence[InputLine]] = [lines_of(options.text)]

@@ -13,19 +13,17 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from worker.batching import Backpressure, BatchQueue, Bounds, InFlightLimit
-from worker.moderation.cache import Cache
+from worker.batching import Backpressure, BatchBounds, BatchQueue, InFlightLimit
+from worker.moderation.cache import ScoreCache
+from worker.moderation.cached_scoring import Scorer, score_batch
 from worker.moderation.dead_letter_share import DeadLetterShare
 from worker.records import (
     ConsumedRecord,
-    DeadLetterReason,
-    Excess,
-    Message,
+    DeadLetterExcess,
     OutputRecord,
     Partition,
     PreparedRecord,
     ScoredRecord,
-    Scores,
 )
 from worker.stage import Stage, rest
 
@@ -60,10 +58,10 @@ class TransactionalSession(Protocol):
         """Makes every record in memory stale, and reads on from what the group has committed."""
 
     @property
-    def forgiven(self) -> Mapping[Partition, int]:
+    def exempt_below(self) -> Mapping[Partition, int]:
         """By partition the offset below which dead letters do not count against it."""
 
-    def quarantine(self, excesses: Sequence[Excess]) -> None:
+    def quarantine(self, excesses: Sequence[DeadLetterExcess]) -> None:
         """Make the records of partitions stale, and read no more of them until they are released."""
 
     def pause(self) -> None:
@@ -73,15 +71,8 @@ class TransactionalSession(Protocol):
         """Fetches again, if it was paused."""
 
 
-class Scorer(Protocol):
-    """The model."""
-
-    def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores | DeadLetterReason]:
-        """``[B]`` texts' tokens, none empty, to ``[B][L]`` probabilities; a Fault for what breaks it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class LoopTimings:
     """How long the owner waits for what.
 
     Attributes:
@@ -99,7 +90,7 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Tally:
+class LoopTotals:
     """What the loop has done since it began, for the progress line."""
 
     records: int = 0
@@ -117,29 +108,31 @@ class Loop:
         session: TransactionalSession,
         prepare: Prepare,
         scorer: Scorer,
-        cache: Cache,
+        cache: ScoreCache,
         judge: Judge,
         share: DeadLetterShare,
-        bounds: Bounds,
+        bounds: BatchBounds,
         in_flight: InFlightLimit,
-        pace: Pace,
+        timings: LoopTimings,
         clock: Callable[[], int],
         preparer: Executor,
         device: Executor,
     ) -> None:
-        self.tally = Tally()
+        self.totals = LoopTotals()
         self.cache = cache
         self._session = session
         self._judge = judge
         self._share = share
         self._bounds = bounds
         self._in_flight = in_flight
-        self._pace = pace
+        self._timings = timings
         self._clock = clock
         self._inbox: list[ConsumedRecord] = []
         self._preparer: Stage[ConsumedRecord, PreparedRecord] = Stage(prepare, preparer)
         self._queue = BatchQueue(bounds)
-        self._device: Stage[PreparedRecord, ScoredRecord] = Stage(lambda batch: score(scorer, batch, cache), device)
+        self._device: Stage[PreparedRecord, ScoredRecord] = Stage(
+            lambda batch: score_batch(scorer, batch, cache), device
+        )
         self._may_grow = False
         self._results: list[ScoredRecord] = []
         self._oldest_result_ms = 0
@@ -189,7 +182,7 @@ class Loop:
             self._collect(now_ms)
             if self._results and not self._device.pending:
                 self._publish()
-            rest(self._device.pending, self._pace.busy_ms)
+            rest(self._device.pending, self._timings.busy_ms)
         return True
 
     def _poll(self, now_ms: int) -> None:
@@ -199,7 +192,7 @@ class Loop:
         elif backpressure is Backpressure.POLL:
             self._session.resume()
         if backpressure is not Backpressure.WAIT:
-            wait_ms = self._pace.idle_ms if self._in_flight.records == 0 else 0
+            wait_ms = self._timings.idle_ms if self._in_flight.records == 0 else 0
             fetched = self._session.poll(records_max=self._bounds.records_max, wait_ms=wait_ms)
             self._in_flight.add(fetched)
             self._inbox.extend(fetched)
@@ -235,14 +228,14 @@ class Loop:
         if not self._results:
             return False
         idle = self._in_flight.records == len(self._results)
-        waited = now_ms - self._oldest_result_ms >= self._pace.commit_ms_max
+        waited = now_ms - self._oldest_result_ms >= self._timings.commit_ms_max
         return idle or waited or now_ms >= self._next_commit_ms
 
     def _publish(self) -> None:
         if not self._session.ready():
             return
         self._drop_stale()
-        if excesses := self._share.excess(self._results, self._session.forgiven):
+        if excesses := self._share.excess(self._results, self._session.exempt_below):
             self._session.quarantine(excesses)
             self._drop_stale()
             if not self._results:
@@ -252,23 +245,23 @@ class Loop:
         began_ms = self._clock()
         committed = self._session.publish(records, outputs)
         ended_ms = self._clock()
-        self._next_commit_ms = ended_ms + max(ended_ms - began_ms, self._pace.commit_pause_ms)
+        self._next_commit_ms = ended_ms + max(ended_ms - began_ms, self._timings.commit_pause_ms)
         if committed:
-            self._share.observe(self._results, self._session.forgiven)
+            self._share.observe(self._results, self._session.exempt_below)
             self._results = []
             self._in_flight.release(records)
-            self.tally.records += len(records)
-            self.tally.outputs += len(outputs)
-            self.tally.transactions += 1
+            self.totals.records += len(records)
+            self.totals.outputs += len(outputs)
+            self.totals.transactions += 1
         else:
             self._session.rewind()
             self._drop_stale()
-            self.tally.rewinds += 1
+            self.totals.rewinds += 1
 
     def _rest(self) -> None:
         if self._preparer.pending or self._device.pending:
             busy: list[Future[Any]] = [*self._preparer.pending, *self._device.pending]
-            rest(busy, self._pace.busy_ms)
+            rest(busy, self._timings.busy_ms)
 
     def _keeps(self, fetched: ConsumedRecord) -> bool:
         """Whether a record that a thread hands back is still ours; if not, its memory is free."""
@@ -285,21 +278,3 @@ class Loop:
         self._inbox = [fetched for fetched in self._inbox if self._keeps(fetched)]
         self._queue.retain(lambda record: self._keeps(record.source))
         self._results = [result for result in self._results if self._keeps(result.record.source)]
-
-
-def score(scorer: Scorer, batch: Sequence[PreparedRecord], cache: Cache) -> list[ScoredRecord]:
-    """Asks the model about the texts that nobody has scored by now, once about each; on the device's thread."""
-    texts = [text for record in batch if isinstance(text := record.content, Message) and text.token_count]
-    new = {text.text_digest: text for text in texts if text.known is None}
-    found = cache.get_many(new)  # scored since they were prepared
-    asked = [text for name, text in new.items() if name not in found]
-    answers = scorer.score([text.tokens for text in asked]) if asked else ()
-    cache.put_many(asked, answers)
-    cache.hits += len(texts) - len(asked)
-    cache.misses += len(asked)
-    scores: dict[bytes, Scores | DeadLetterReason] = {
-        text.text_digest: text.known.scores for text in texts if text.known
-    }
-    scores.update((name, known.scores) for name, known in found.items())
-    scores.update(zip((text.text_digest for text in asked), answers, strict=True))
-    return [ScoredRecord(record=record, scores=scores.get(record.text_digest)) for record in batch]

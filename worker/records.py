@@ -97,7 +97,7 @@ class CachedScores(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class Message:
+class PreparedMessage:
     """A chat message that could be decoded.
 
     Attributes:
@@ -109,7 +109,7 @@ class Message:
         text_digest: What stands for the whole text: equal for equal texts alone; empty for a blank one.
         tokens: Ids to score, special tokens included; empty for a text that is blank or known.
         truncated: Whether a cut, by characters or by tokens, took something away.
-        known: What is known of the text, if it was scored before.
+        cached: What the cache holds for the text; None for a text that it does not hold.
         ignored: The fields of the input that could not be read.
     """
 
@@ -121,13 +121,13 @@ class Message:
     text_digest: bytes
     tokens: Sequence[int]
     truncated: bool
-    known: CachedScores | None = None
+    cached: CachedScores | None = None
     ignored: Sequence[str] = ()
 
     @property
     def token_count(self) -> int:
         """How many tokens are scored, or were; 0: the model is not asked, now or before."""
-        return len(self.tokens) if self.known is None else self.known.tokens
+        return len(self.tokens) if self.cached is None else self.cached.tokens
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,17 +141,17 @@ class PreparedRecord:
     """
 
     source: ConsumedRecord
-    content: Message | DeadLetterReason | None
+    content: PreparedMessage | DeadLetterReason | None
 
     @property
     def tokens(self) -> Sequence[int]:
         """What the device must score for it; empty when nothing."""
-        return self.content.tokens if isinstance(self.content, Message) else ()
+        return self.content.tokens if isinstance(self.content, PreparedMessage) else ()
 
     @property
     def text_digest(self) -> bytes:
         """What stands for its text; empty when none is scored."""
-        return self.content.text_digest if isinstance(self.content, Message) else b""
+        return self.content.text_digest if isinstance(self.content, PreparedMessage) else b""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,8 +185,8 @@ class OutputRecord:
         key: The input's.
         value: The body.
         headers: In order.
-        why: For the metrics: the categories of an alert, the reason of a dead letter, the ignored fields of a
-            verdict.
+        metric_values: Values of metric attributes: an alert's categories, a dead letter's reason, a verdict's
+            ignored fields.
     """
 
     topic: Topic
@@ -194,10 +194,10 @@ class OutputRecord:
     key: bytes | None
     value: bytes | None
     headers: Headers
-    why: Sequence[str] = ()
+    metric_values: Sequence[str] = ()
 
 
-class Blame(Enum):
+class DeadLetterCause(Enum):
     """What makes the dead letters, by the setting that bounds their share."""
 
     INPUT = "WORKER_DEAD_LETTER__INPUT_SHARE_MAX"
@@ -205,12 +205,12 @@ class Blame(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Excess:
+class DeadLetterExcess:
     """What puts a partition above a bound.
 
     Attributes:
         partition: The input partition.
-        blame: What makes the dead letters.
+        cause: What makes the dead letters.
         reason: The commonest reason among them.
         offset: The last record with this reason.
         dead: Dead letters among ``records``.
@@ -219,7 +219,7 @@ class Excess:
     """
 
     partition: Partition
-    blame: Blame
+    cause: DeadLetterCause
     reason: str
     offset: int
     dead: int
@@ -230,13 +230,13 @@ class Excess:
         """Say it in a sentence without its full stop."""
         return (
             f"{self.dead} of the last {self.records} records of {self.partition} would be dead letters "
-            f"({self.share_max:.0%} may be, by {self.blame.value}), most of them {self.reason}; the one at offset "
+            f"({self.share_max:.0%} may be, by {self.cause.value}), most of them {self.reason}; the one at offset "
             f"{self.offset} is an example"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class DeviceUsage:
     """What a device has done and holds, for who measures.
 
     Attributes:

@@ -141,8 +141,8 @@ class Progress:
         took_ms = now_ms - self._told_ms
         if took_ms < PROGRESS_MS:
             return
-        records = self.loop.tally.records - self._told_records
-        self._told_ms, self._told_records = now_ms, self.loop.tally.records
+        records = self.loop.totals.records - self._told_records
+        self._told_ms, self._told_records = now_ms, self.loop.totals.records
         if records:
             behind = self.session.backlog()
             is_known = behind.keys() == set(self.session.assigned).difference(self.session.quarantined)
@@ -155,7 +155,7 @@ class Progress:
 
     def summary(self) -> str:
         """In all."""
-        tally, cache, events = self.loop.tally, self.loop.cache, self.session.events
+        tally, cache, events = self.loop.totals, self.loop.cache, self.session.events
         told = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
         known = f"{cache.hits} of {cache.hits + cache.misses} texts known"
         return (

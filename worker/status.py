@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worker.records import ModelIdentity, Partition, Usage
+from worker.records import DeviceUsage, ModelIdentity, Partition
 
 
 class Phase(Enum):
@@ -50,7 +50,7 @@ class StatusSnapshot:
     throttled_s: Mapping[str, float] = field(default_factory=dict)
     cache_hits: int = 0
     cache_misses: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: DeviceUsage = field(default_factory=DeviceUsage)
 
 
 class WorkerStatus:

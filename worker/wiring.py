@@ -14,26 +14,27 @@ from typing import TYPE_CHECKING, Protocol
 
 from schemas import verdict
 from schemas.chat import InputShape, is_readable, parse_pointer
-from worker.batching import Bounds, InFlightLimit
+from worker.batching import BatchBounds, InFlightLimit
 from worker.errors import ExitCode
 from worker.kafka.ownership import Reset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session import SessionOptions
-from worker.loop import Judge, Loop, Pace, Prepare, Scorer, TransactionalSession
-from worker.moderation.cache import Cache
+from worker.loop import Judge, Loop, LoopTimings, Prepare, TransactionalSession
+from worker.moderation.cache import ScoreCache
+from worker.moderation.cached_scoring import Scorer
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
-from worker.moderation.outputs import Outputs
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
-from worker.moderation.preprocessing import Encode, Encoded, portions, prepare
+from worker.moderation.preprocessing import Encode, TokenizedText, prepare, split_by_bytes
 from worker.records import (
     ConsumedRecord,
+    DeviceUsage,
     ModelIdentity,
     OutputRecord,
     Partition,
     PreparedRecord,
     ScoredRecord,
     Topic,
-    Usage,
 )
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
 from worker.stage import WatchedExecutor
@@ -68,10 +69,10 @@ class Model(Scorer, Protocol):
         """A sentence for each fall-back taken, for the start-up line."""
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> DeviceUsage:
         """What the device has done and holds; asked by the owner while the device works."""
 
-    def encode(self, texts: Sequence[str]) -> Sequence[Encoded]:
+    def encode(self, texts: Sequence[str]) -> Sequence[TokenizedText]:
         """Tokens of each text, in order."""
 
 
@@ -139,7 +140,7 @@ def unguarded(*_: object) -> Watch:
     return lambda _: nullcontext()
 
 
-def preparing(settings: Settings, encode: Encode, cache: Cache, guard: Guard = unguarded) -> Prepare:
+def preparing(settings: Settings, encode: Encode, cache: ScoreCache, guard: Guard = unguarded) -> Prepare:
     """From fetched messages to records, a portion of the chunk at a time: what is decoded takes more memory."""
     shape, characters_max = input_shape(settings), settings.input.characters_max
     longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
@@ -147,7 +148,7 @@ def preparing(settings: Settings, encode: Encode, cache: Cache, guard: Guard = u
 
     def prepared(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
         records = []
-        for portion in portions(chunk):
+        for portion in split_by_bytes(chunk):
             with watch("decoding and tokenising messages"):
                 records += prepare(portion, shape=shape, characters_max=characters_max, encode=encode, cache=cache)
         return records
@@ -161,9 +162,9 @@ def policy_of(settings: Settings) -> Policy:
     return Policy.of(policy.threshold, policy.thresholds, policy.version)
 
 
-def outputs_of(settings: Settings, model: Model) -> Outputs:
+def outputs_of(settings: Settings, model: Model) -> OutputBuilder:
     """From results to what is published."""
-    return Outputs(
+    return OutputBuilder(
         model={
             "name": model.identity.name,
             "revision": model.identity.revision,
@@ -180,7 +181,7 @@ def outputs_of(settings: Settings, model: Model) -> Outputs:
     )
 
 
-def judging(outputs: Outputs) -> Judge:
+def judging(outputs: OutputBuilder) -> Judge:
     """The loop's ``Judge``."""
 
     def judged(
@@ -267,8 +268,8 @@ def open_loop(
 ) -> Loop:
     """The owner and its two threads, over the session or another log, with telemetry and a watchdog around them."""
     batch, dead_letter = settings.batch, settings.dead_letter
-    cache = Cache(bytes_max=settings.cache.bytes_max)
-    bounds = Bounds(
+    cache = ScoreCache(bytes_max=settings.cache.bytes_max)
+    bounds = BatchBounds(
         records_max=batch.records_max,
         tokens_max=model.batch_tokens_max,
         wait_ms_max=batch.wait_ms_max,
@@ -294,7 +295,7 @@ def open_loop(
         ),
         bounds=bounds,
         in_flight=InFlightLimit(records_max=BATCHES_IN_MEMORY * batch.records_max, bytes_max=BYTES_IN_MEMORY),
-        pace=Pace(commit_ms_max=batch.commit_ms_max),
+        timings=LoopTimings(commit_ms_max=batch.commit_ms_max),
         clock=monotonic_ms,
         preparer=preparer,
         device=device,

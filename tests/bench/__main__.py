@@ -15,16 +15,16 @@ from pathlib import Path
 import orjson
 
 from tests.bench.side_by_side import say
-from worker.classifier.source import DEMO_MODEL
-from worker.commands.bench import samples
+from worker.classifier.model_files import DEMO_MODEL
+from worker.commands.bench import built_in_texts
 
 MADE_UP_MESSAGES = 50_000
 
 
 def made_up(path: Path) -> Path:
-    """A log of samples that come again as chat does: the second half as often as the first, and so on."""
+    """A log of built_in_texts that come again as chat does: the second half as often as the first, and so on."""
     chance = random.Random(0)  # noqa: S311 - the same log every time
-    texts = samples()
+    texts = built_in_texts()
     chance.shuffle(texts)
     weights = [1 / rank for rank in range(1, len(texts) + 1)]
     with gzip.open(path, "wb") as lines:

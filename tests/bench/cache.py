@@ -21,10 +21,10 @@ import orjson
 from schemas.chat import InputShape
 from tests.bench import side_by_side
 from worker.classifier.tokenizer import TextEncoder
-from worker.loop import score
-from worker.moderation.cache import ENTRY_BYTES, Cache
+from worker.moderation.cache import ENTRY_BYTES, ScoreCache
+from worker.moderation.cached_scoring import score_batch
 from worker.moderation.preprocessing import prepare
-from worker.records import ConsumedRecord, Message, Partition, PreparedRecord, Scores
+from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord, Scores
 from worker.wiring import BATCHES_IN_MEMORY
 
 RECORDS_MAX = 1024
@@ -72,7 +72,7 @@ def ideal(texts: Sequence[str], lengths: Sequence[int], entries_max: int) -> tup
     return hits, tokens
 
 
-def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cache: Cache) -> int:
+def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cache: ScoreCache) -> int:
     """The tokens that were scored."""
     model = Model()
     ahead: deque[list[PreparedRecord]] = deque()
@@ -81,9 +81,9 @@ def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cac
             prepare(chunk, shape=InputShape(), characters_max=128 * TOKENS_MAX, encode=encoder.encode, cache=cache)
         )
         if len(ahead) == BATCHES_IN_MEMORY:
-            score(model, ahead.popleft(), cache)
+            score_batch(model, ahead.popleft(), cache)
     for batch in ahead:
-        score(model, batch, cache)
+        score_batch(model, batch, cache)
     return model.tokens
 
 
@@ -91,7 +91,7 @@ def row(
     bytes_max: int, chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, texts: Sequence[str]
 ) -> Row:
     """Ours beside the ideal."""
-    cache = Cache(bytes_max=bytes_max)
+    cache = ScoreCache(bytes_max=bytes_max)
     lengths = [len(encoded.tokens) for encoded in encoder.encode(texts)]
     began_s = time.process_time()
     scored = replay(chunks, encoder, cache)
@@ -113,9 +113,9 @@ def row(
 def full_cache_bytes(bytes_max: int) -> int:
     """Resident memory of a full cache, on Linux."""
     before = _resident_bytes()
-    cache = Cache(bytes_max=bytes_max)
+    cache = ScoreCache(bytes_max=bytes_max)
     for start in range(0, 2 * bytes_max // ENTRY_BYTES, RECORDS_MAX):
-        asked = [_message(cache.name(str(number))) for number in range(start, start + RECORDS_MAX)]
+        asked = [_message(cache.digest(str(number))) for number in range(start, start + RECORDS_MAX)]
         cache.put_many(asked, list(np.zeros((RECORDS_MAX, 12), np.float32)))
     return _resident_bytes() - before
 
@@ -124,8 +124,8 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _message(name: bytes) -> Message:
-    return Message(
+def _message(name: bytes) -> PreparedMessage:
+    return PreparedMessage(
         message_id="",
         channel_id=None,
         user_id=None,

@@ -24,7 +24,7 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.commands.prove.kafka_names import KafkaNames
 from worker.commands.prove.stub_model import ByteTokens, StubModel, flagged, run_with_model
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
-from worker.records import Scores, Usage
+from worker.records import DeviceUsage, Scores
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 
@@ -100,7 +100,7 @@ class DeviceBound:
     """The model's place: a word is a token, and a checksum judges."""
 
     identity = replace(StubModel.identity, name="device-bound", device="asleep")
-    usage = Usage()
+    usage = DeviceUsage()
     fallbacks = ("no model: a stand-in sleeps as long as a device would be busy, for a benchmark of the worker",)
 
     def __init__(self, device: Device, log: Log) -> None:

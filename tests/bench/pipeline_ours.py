@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
-from worker.classifier.tokenizer import Encoded, TextEncoder
+from worker.classifier.tokenizer import EncodedText, TextEncoder
 from worker.commands.prove.stub_model import StubModel, run_with_model
-from worker.records import Scores, Usage
+from worker.records import DeviceUsage, Scores
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 
@@ -34,7 +34,7 @@ class NullModel:
 
     identity = IDENTITY
     batch_tokens_max = 16_384
-    usage = Usage()
+    usage = DeviceUsage()
     fallbacks = ("no model: every probability is the same, to measure all the rest",)
 
     def __init__(self, tokenizer: Path) -> None:
@@ -44,7 +44,7 @@ class NullModel:
         self._tokenising_ns = 0
         self._device = 0
 
-    def encode(self, texts: Sequence[str]) -> Sequence[Encoded]:
+    def encode(self, texts: Sequence[str]) -> Sequence[EncodedText]:
         """Tokens of each text."""
         began_ns = time.thread_time_ns()
         encoded = self._encoder.encode(texts)

@@ -22,7 +22,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options, reference, varlen_on_the_cpu
 from worker.classifier import Classifier, load, packed
+from worker.classifier.checkpoint import load_weights, read_config
 from worker.classifier.graphs import Bucket, blank, fill
+from worker.classifier.model_files import DEMO_MODEL
 from worker.classifier.packed import (
     ATTENTION,
     BY_LENGTH,
@@ -36,8 +38,6 @@ from worker.classifier.packed import (
     row_of,
 )
 from worker.classifier.scoring import chunks
-from worker.classifier.shape import load_weights, read_config
-from worker.classifier.source import DEMO_MODEL
 from worker.classifier.tokenizer import open_tokenizer
 from worker.errors import ModelError
 from worker.records import DeadLetterReason, Scores

@@ -21,8 +21,8 @@ from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
 from tests.small_models import options
 from worker.classifier import Classifier, load
 from worker.commands.classify import LineJudge, judge_lines, lines_of, read_lines, show_texts
-from worker.moderation.cache import Cache
-from worker.moderation.outputs import Outputs
+from worker.moderation.cache import ScoreCache
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode
 from worker.records import DeadLetterReason, Scores
@@ -112,7 +112,7 @@ def judged(
 ) -> tuple[bool, list[Any]]:
     """Whether all was good, and the documents that came out."""
     shape = shape or InputShape()
-    outputs = Outputs(
+    outputs = OutputBuilder(
         model={"name": "demo", "revision": "0", "commit": None, "dtype": "float32"},
         policy=Policy.of(),
         shape=shape,
@@ -124,7 +124,7 @@ def judged(
     good = judge_lines(
         read_lines(io.BytesIO(given), bytes_max=shape.bytes_max, lines_max=records_max),
         sink,
-        judge=LineJudge(model=model, shape=shape, characters_max=2000, cache=Cache(bytes_max=100_000)),
+        judge=LineJudge(model=model, shape=shape, characters_max=2000, cache=ScoreCache(bytes_max=100_000)),
         outputs=outputs,
         now=lambda: NOW,
     )
@@ -202,7 +202,7 @@ def shown(model: Classifier | PoisonedBy, *texts: str, threshold: float = 0.5) -
         [lines_of(texts)],
         Console(file=screen, highlight=False),
         judge=LineJudge(
-            model=model, shape=InputShape(format="text"), characters_max=2000, cache=Cache(bytes_max=100_000)
+            model=model, shape=InputShape(format="text"), characters_max=2000, cache=ScoreCache(bytes_max=100_000)
         ),
         policy=Policy.of(threshold, {"hate": 1.0}),
     )

@@ -27,7 +27,7 @@ from schemas.verdict import rfc3339
 from tests.conftest import Topics, login
 from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
-from worker.moderation.outputs import Outputs
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedRecord, ScoredRecord
 
@@ -37,7 +37,7 @@ HOUR_MS = 3_600_000
 NOW_MS = time.time_ns() // 1_000_000
 WORKER = "worker"  # the user of the secured Kafka, and the password
 WORDS = b"what somebody said"
-MAKER = Outputs(
+MAKER = OutputBuilder(
     model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
     policy=Policy.of(0.5, {}),
     shape=InputShape(),

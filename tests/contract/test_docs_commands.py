@@ -17,7 +17,7 @@ from tests.in_process_worker import owner
 from tests.kafka_tools import install_tools
 from tests.pages import PAGES, ROOT, Fence, fences
 from worker.classifier import Classifier
-from worker.classifier.source import DEMO_MODEL
+from worker.classifier.model_files import DEMO_MODEL
 from worker.commands.broker.embedded import running_broker
 from worker.kafka.topics import contract_topics, create_topics
 

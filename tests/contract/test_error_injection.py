@@ -126,7 +126,7 @@ def test_a_worker_goes_on_after(
         scene.send([chat("after")])
         turn_until_caught_up(worker, scene)
         assert worker.session.events == Counter(events)
-        assert worker.loop.tally.rewinds == bool(events)
+        assert worker.loop.totals.rewinds == bool(events)
         replaced = proxy.asked[Api.INIT_PRODUCER_ID] > producers
         assert replaced == bool({Event.UNKNOWN, Event.FATAL, Event.EXPIRED}.intersection(events))
     ledger = scene.ledger()
@@ -143,7 +143,7 @@ def test_a_worker_whose_producer_is_not_let_in_at_once_tries_again(
     with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
         worker.turn_until_judged(1)
         assert not proxy.rules
-        assert worker.loop.tally.rewinds == 0
+        assert worker.loop.totals.rewinds == 0
     assert scene.ledger().clean
 
 

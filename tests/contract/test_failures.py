@@ -154,7 +154,7 @@ def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
         stall.set()
         scene.send([chat("after")])
         worker.turn_until_judged(2)
-        assert worker.loop.tally.rewinds == 1
+        assert worker.loop.totals.rewinds == 1
     assert scene.ledger().clean
 
 
@@ -203,7 +203,7 @@ def test_a_batch_that_outlasts_every_time_out_costs_neither_the_group_nor_a_rewi
         done.set()
         worker.turn_until_judged(10)
         assert worker.session.invalidations == invalidations
-        assert worker.loop.tally.rewinds == 0
+        assert worker.loop.totals.rewinds == 0
     assert scene.ledger().clean
 
 

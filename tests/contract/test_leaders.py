@@ -91,7 +91,7 @@ def test_a_topic_created_again_with_a_younger_leader_epoch_is_read_at_once(
         scene.spread([1, 2, 3])
         produce(scene, "new", 2 * EACH)
         began = time.monotonic()
-        worker.turn_until(lambda: worker.loop.tally.records >= 9 * EACH)
+        worker.turn_until(lambda: worker.loop.totals.records >= 9 * EACH)
         log.info("judged %.1f s after the topic was created again", time.monotonic() - began)
     found = Counter((message.key() or b"").decode() for message in scene.read(Topic.VERDICT))
     assert len(found) == 9 * EACH

@@ -81,10 +81,10 @@ def busy_worker(environ: Mapping[str, str], scene: KafkaEnv, classifier: Classif
 def test_a_slow_network_costs_time_and_nothing_else(scene: KafkaEnv, proxy: Proxy, classifier: Classifier) -> None:
     with busy_worker(behind(proxy, scene), scene, classifier) as worker:
         proxy.network = Network(delay_ms=200)
-        worker.turn_until_judged(worker.loop.tally.records + 5)
+        worker.turn_until_judged(worker.loop.totals.records + 5)
         proxy.network = Network()
         worker.turn_until_judged(100)
-        assert worker.loop.tally.rewinds == 0
+        assert worker.loop.totals.rewinds == 0
     assert_clean(scene)
 
 
@@ -123,8 +123,8 @@ def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_conn
         silence = time.monotonic() + FORGETS_IDLE_MS / 1000 + 2
         worker.turn_until(lambda: time.monotonic() > silence)
         scene.send([chat("after")])
-        worker.turn_until(lambda: worker.loop.tally.records >= 2, seconds_max=5)
-        assert worker.loop.tally.rewinds == 0
+        worker.turn_until(lambda: worker.loop.totals.records >= 2, seconds_max=5)
+        assert worker.loop.totals.rewinds == 0
     assert_clean(scene)
     assert not proxy.forgotten.keys() & set(Api), f"requests of the producer were lost: {proxy.forgotten}"
 

@@ -44,7 +44,7 @@ def test_the_log_names_the_partitions_and_the_cause_until_the_transaction_ends(
         assert f"the committed offsets of {topic}[0], {topic}[1], {topic}[2], for " in line
         assert "WORKER_KAFKA__TRANSACTIONAL_ID" in line
         assert "transaction.timeout.ms" in line
-        assert worker.loop.tally.records == 0
+        assert worker.loop.totals.records == 0
         dead.abort_transaction(KAFKA_S_MAX)
         worker.turn_until_judged(6)
     assert scene.ledger().clean

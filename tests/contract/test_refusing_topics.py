@@ -53,7 +53,7 @@ def ends(scene: KafkaEnv, classifier: Classifier) -> str:
     with owner({**scene.environ(), **CALM}, classifier, survey_ms=NEVER_MS) as worker:
         with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(1)
-        assert worker.loop.tally.rewinds < 20
+        assert worker.loop.totals.rewinds < 20
     assert refusal.value.exit_code is ExitCode.KAFKA
     assert set(scene.committed().values()) <= {0}
     assert not scene.read(Topic.DEAD_LETTER)
@@ -134,7 +134,7 @@ def test_one_record_among_accepted_ones_is_a_dead_letter(
     with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
         worker.turn_until_judged(2)
         assert not proxy.rules
-        assert worker.loop.tally.rewinds == 4
+        assert worker.loop.totals.rewinds == 4
     ledger = scene.ledger()
     assert ledger.clean, ledger.examples
     [letter] = scene.read(Topic.DEAD_LETTER)
@@ -213,7 +213,7 @@ def test_the_first_message_after_the_transactional_id_has_expired_is_judged_with
             expired = time.monotonic() + 5
             worker.turn_until(lambda until=expired: time.monotonic() >= until)  # type: ignore[misc]
         assert worker.session.events == {Event.EXPIRED: 2}
-        assert worker.loop.tally.rewinds == 2
+        assert worker.loop.totals.rewinds == 2
     ledger = scene.ledger()
     assert ledger.clean, ledger.examples
     assert ledger.verdicts == 3
@@ -271,7 +271,7 @@ def test_transactions_over_a_slow_link_cost_no_rewind_and_at_most_one_producer(
         for number in range(3):
             scene.send([chat(f"message {number}")])
             worker.turn_until_judged(number + 2)
-        assert worker.loop.tally.rewinds == 0
+        assert worker.loop.totals.rewinds == 0
         # The first transaction finds out how slow the link is.
         assert proxy.asked[Api.INIT_PRODUCER_ID] - producers <= 1
         proxy.network = Network()

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from tests.small_models import ARCHITECTURES, SENTENCES, make_tokenizer
 from worker.classifier.first_cut import FirstCut
-from worker.classifier.source import DEMO_MODEL
+from worker.classifier.model_files import DEMO_MODEL
 from worker.classifier.tokenizer import TextEncoder, open_tokenizer
 
 CHARACTERS_MAX = 65_536

@@ -17,7 +17,7 @@ from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session import Session, SessionOptions
 from worker.kafka.transaction import Event
 from worker.loop import TransactionalSession
-from worker.records import Blame, ConsumedRecord, Excess, OutputRecord, Partition, Topic
+from worker.records import ConsumedRecord, DeadLetterCause, DeadLetterExcess, OutputRecord, Partition, Topic
 
 PROTOCOLS = ("roundrobin", "range", "cooperative-sticky", "consumer")
 
@@ -269,9 +269,15 @@ def test_a_rewind_makes_everything_stale_and_reads_on_from_what_is_committed(clu
     assert cluster.visible() == [b"a0", b"a1", b"a2", b"a3"]
 
 
-def too_many_dead_letters(partition: Partition) -> Excess:
-    return Excess(
-        partition=partition, blame=Blame.INPUT, reason="not_json", offset=0, dead=9, records=9, share_max=0.5
+def too_many_dead_letters(partition: Partition) -> DeadLetterExcess:
+    return DeadLetterExcess(
+        partition=partition,
+        cause=DeadLetterCause.INPUT,
+        reason="not_json",
+        offset=0,
+        dead=9,
+        records=9,
+        share_max=0.5,
     )
 
 
@@ -309,7 +315,7 @@ def test_a_partition_that_is_released_is_read_from_its_committed_offset(cluster:
     cluster.release(log)
     again = polled(log, 2)
     assert [one.value for one in again] == [b"bad1", b"bad2"]
-    assert log.forgiven == {cluster.partition(0): 3}
+    assert log.exempt_below == {cluster.partition(0): 3}
     rest = [*[one for one in records if log.owns(one)], *again]
     assert publish(log, rest, verdicts(rest))
     assert sorted(cluster.visible()) == [b"a0", b"b0", b"bad1", b"bad2"]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options, varlen_on_the_cpu
 from worker.classifier import Classifier, load
+from worker.classifier.checkpoint import load_weights, read_config
 from worker.classifier.graphs import Bucket, Graphs, blank, buckets, fill
 from worker.classifier.packed import (
     ATTENTION,
@@ -31,7 +32,6 @@ from worker.classifier.packed import (
     pack,
     row_of,
 )
-from worker.classifier.shape import load_weights, read_config
 from worker.classifier.tokenizer import PROBE, open_tokenizer
 from worker.errors import ModelError
 from worker.records import DeadLetterReason, ModelIdentity, Scores

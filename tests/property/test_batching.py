@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from worker.batching import Backpressure, BatchQueue, Bounds, InFlightLimit
-from worker.records import ConsumedRecord, Message, Partition, PreparedRecord
+from worker.batching import Backpressure, BatchBounds, BatchQueue, InFlightLimit
+from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord
 
-BOUNDS = Bounds(records_max=5, tokens_max=20, wait_ms_max=10)
+BOUNDS = BatchBounds(records_max=5, tokens_max=20, wait_ms_max=10)
 
 
 def record(offset: int, tokens: int) -> PreparedRecord:
@@ -21,7 +21,7 @@ def record(offset: int, tokens: int) -> PreparedRecord:
         value=b"x" * tokens,
         headers=(),
     )
-    content = Message(
+    content = PreparedMessage(
         message_id=str(offset),
         channel_id=None,
         user_id=None,

@@ -22,9 +22,9 @@ from schemas.chat import InputShape
 from tests.hostile import CANARY, HUGE_PIECES, MEGABYTE, SPECIAL_TOKENS, Case, cases, huge, written
 from tests.small_models import options
 from worker.classifier import Classifier, load
-from worker.loop import score
-from worker.moderation.cache import Cache
-from worker.moderation.outputs import Outputs
+from worker.moderation.cache import ScoreCache
+from worker.moderation.cached_scoring import score_batch
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
 from worker.moderation.trace_context import trace_context_of
@@ -67,11 +67,11 @@ def classifier() -> Classifier:
 
 def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifier) -> list[OutputRecord]:
     """As the worker does it, without Kafka and threads."""
-    cache = Cache(bytes_max=1_000_000)
+    cache = ScoreCache(bytes_max=1_000_000)
     records = prepare(
         sources, shape=setup.shape, characters_max=128 * TOKENS_MAX, encode=classifier.encode, cache=cache
     )
-    outputs = Outputs(
+    outputs = OutputBuilder(
         model={"name": "demo", "revision": "r", "commit": None, "dtype": "float32"},
         policy=Policy.of(setup.threshold),
         shape=setup.shape,
@@ -79,7 +79,7 @@ def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifi
         record_bytes_max=setup.record_bytes_max,
         worker_version="0.1.0",
     )
-    return outputs.build(score(classifier, records, cache), judged_at="2026-01-31T09:30:00.250Z")
+    return outputs.build(score_batch(classifier, records, cache), judged_at="2026-01-31T09:30:00.250Z")
 
 
 # ---- what is owed --------------------------------------------------------------------------------------------

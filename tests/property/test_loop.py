@@ -14,7 +14,7 @@ from tests.simulation.parts import Kind
 from tests.simulation.schedule import Step, report, schedule, shrink, wrong
 from tests.simulation.world import BOUNDS, PARTITIONS, Process, World
 from worker.kafka.ownership import Ownership
-from worker.loop import Pace
+from worker.loop import LoopTimings
 from worker.records import Partition
 
 FROM = int(os.environ.get("SIMULATION_FROM", "0"))
@@ -89,7 +89,7 @@ def test_results_wait_for_a_while_after_a_commit_and_no_longer() -> None:
     process = committing(world)
     world.produce(0, Kind.HARMLESS)  # more is to come, or the next commit would be due at once
     process.device.step()
-    pause_ms = Pace(commit_ms_max=0).commit_pause_ms
+    pause_ms = LoopTimings(commit_ms_max=0).commit_pause_ms
     outputs = []
     for _ in range(pause_ms + 1):
         world.turn(0, None)

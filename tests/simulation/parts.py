@@ -11,12 +11,12 @@ import numpy as np
 from worker.commands.ledger import InputPosition
 from worker.errors import ModelError
 from worker.loop import Prepare
-from worker.moderation.cache import Cache
+from worker.moderation.cache import ScoreCache
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
-    Message,
     OutputRecord,
+    PreparedMessage,
     PreparedRecord,
     ScoredRecord,
     Scores,
@@ -104,7 +104,7 @@ class Device:
         return [SCORES[tokens[0]] for tokens in token_lists]
 
 
-def preparing(cache: Cache) -> Prepare:
+def preparing(cache: ScoreCache) -> Prepare:
     """To a tombstone, a fault, or a text of none to six tokens, which may be known."""
 
     def prepare(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
@@ -113,15 +113,15 @@ def preparing(cache: Cache) -> Prepare:
     return prepare
 
 
-def _content(source: ConsumedRecord, kind: Kind, cache: Cache) -> Message | DeadLetterReason | None:
+def _content(source: ConsumedRecord, kind: Kind, cache: ScoreCache) -> PreparedMessage | DeadLetterReason | None:
     if kind is Kind.TOMBSTONE:
         return None
     if kind is Kind.BROKEN:
         return DeadLetterReason(reason="not_json", message="It is no JSON.")
     tokens = [TOKENS[kind]] * (1 + source.offset % 6) if kind in TOKENS else []
-    name = cache.name(str(tokens)) if tokens else b""
+    name = cache.digest(str(tokens)) if tokens else b""
     known = cache.get_many([name]).get(name)
-    return Message(
+    return PreparedMessage(
         message_id="",
         channel_id=None,
         user_id=None,
@@ -130,7 +130,7 @@ def _content(source: ConsumedRecord, kind: Kind, cache: Cache) -> Message | Dead
         text_digest=name,
         tokens=tokens if known is None else (),
         truncated=False,
-        known=known,
+        cached=known,
     )
 
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from tests.fake_cluster import FakeCluster, Fate
 from tests.fake_log import Died, FakeLog, join
 from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, preparing
-from worker.batching import Bounds, InFlightLimit
+from worker.batching import BatchBounds, InFlightLimit
 from worker.commands.ledger import InputPosition, ObservedInput, ObservedOutput, audit
 from worker.errors import FatalError
-from worker.loop import Loop, Pace
-from worker.moderation.cache import ENTRY_BYTES, Cache
+from worker.loop import Loop, LoopTimings
+from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.records import Partition, Topic
 
 PARTITIONS = [Partition("messages", number) for number in range(3)]
 WORKERS = 3
-BOUNDS = Bounds(records_max=4, tokens_max=12, wait_ms_max=5)
+BOUNDS = BatchBounds(records_max=4, tokens_max=12, wait_ms_max=5)
 INTAKE_RECORDS_MAX = 12
 CACHED_MAX = 6
 NO_BOUNDS = ShareBounds(model_share_max=1, input_share_max=1, window_records=100)
@@ -281,7 +281,7 @@ class World:
             Deferred(),
             Deferred(),
         )
-        cache = Cache(bytes_max=CACHED_MAX * ENTRY_BYTES)
+        cache = ScoreCache(bytes_max=CACHED_MAX * ENTRY_BYTES)
         in_flight = InFlightLimit(records_max=INTAKE_RECORDS_MAX, bytes_max=1000, full_ms_max=10)
         loop = Loop(
             session=log,
@@ -292,7 +292,7 @@ class World:
             share=DeadLetterShare(self._bounds),
             bounds=BOUNDS,
             in_flight=in_flight,
-            pace=Pace(commit_ms_max=20, idle_ms=0, busy_ms=0),
+            timings=LoopTimings(commit_ms_max=20, idle_ms=0, busy_ms=0),
             clock=self._look,
             preparer=preparer,
             device=device,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from schemas.chat import InputShape
-from worker.commands.bench import samples, whole
+from worker.commands.bench import built_in_texts, whole
 from worker.commands.bench.limits import Figures, Limit, Row, advice, limit_of
 from worker.commands.bench.measures import Batch, device, shapes, timed
 from worker.commands.bench.report import Texts
@@ -91,7 +91,7 @@ def test_figures_that_contradict_each_other_are_told() -> None:
 
 
 def test_the_samples_are_all_different_from_their_beginning_on() -> None:
-    texts = samples()
+    texts = built_in_texts()
     assert len(set(texts)) == len(texts) > 9000
     batch = texts[:1024]
     assert len({text[:24] for text in batch}) > 900
@@ -216,13 +216,13 @@ class Slow(StubModel):
 @pytest.mark.parametrize(("text_ms", "rate"), [(1, 1000), (200, 5)])
 def test_the_whole_is_as_fast_as_a_warm_model_and_scores_each_text(text_ms: int, rate: float) -> None:
     model = Slow(text_ms)
-    assert whole(load_settings({}).settings, model, samples(), seconds=2, clock_ns=model.clock) == rate
+    assert whole(load_settings({}).settings, model, built_in_texts(), seconds=2, clock_ns=model.clock) == rate
 
 
 def test_teams_own_pointers_do_not_matter_to_our_own_messages() -> None:
     settings = load_settings({"WORKER_INPUT__TEXT_POINTER": "/payload/body"}).settings
     model = Slow(200)
-    assert whole(settings, model, samples(), seconds=2, clock_ns=model.clock) == 5
+    assert whole(settings, model, built_in_texts(), seconds=2, clock_ns=model.clock) == 5
 
 
 class Snail(StubModel):

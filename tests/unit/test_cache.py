@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from worker.loop import score
-from worker.moderation.cache import ENTRY_BYTES, Cache
-from worker.records import ConsumedRecord, DeadLetterReason, Message, Partition, PreparedRecord, Scores
+from worker.moderation.cache import ENTRY_BYTES, ScoreCache
+from worker.moderation.cached_scoring import score_batch
+from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedMessage, PreparedRecord, Scores
 
 POISON = DeadLetterReason(reason="model_failed", message="A sentence.")
 SOURCE = ConsumedRecord(
@@ -21,11 +21,11 @@ SOURCE = ConsumedRecord(
 )
 
 
-def message(cache: Cache, text: str, *, looked_up: bool = False) -> Message:
+def message(cache: ScoreCache, text: str, *, looked_up: bool = False) -> PreparedMessage:
     """Each letter is a token; an empty text is blank. With ``looked_up`` as the preparer does it."""
-    name = cache.name(text) if text else b""
+    name = cache.digest(text) if text else b""
     known = cache.get_many([name]).get(name) if looked_up else None
-    return Message(
+    return PreparedMessage(
         message_id="",
         channel_id=None,
         user_id=None,
@@ -34,16 +34,16 @@ def message(cache: Cache, text: str, *, looked_up: bool = False) -> Message:
         text_digest=name,
         tokens=[ord(letter) for letter in text] if known is None else (),
         truncated=False,
-        known=known,
+        cached=known,
     )
 
 
-def learn(cache: Cache, *texts: str) -> None:
+def learn(cache: ScoreCache, *texts: str) -> None:
     cache.put_many([message(cache, text) for text in texts], [np.full(12, len(text), np.float32) for text in texts])
 
 
-def knows(cache: Cache, text: str) -> bool:
-    return bool(cache.get_many([cache.name(text)]))
+def knows(cache: ScoreCache, text: str) -> bool:
+    return bool(cache.get_many([cache.digest(text)]))
 
 
 class Model:
@@ -59,9 +59,9 @@ class Model:
 
 
 def scored(
-    model: Model, cache: Cache, *contents: Message | DeadLetterReason | None
+    model: Model, cache: ScoreCache, *contents: PreparedMessage | DeadLetterReason | None
 ) -> list[bytes | DeadLetterReason | None]:
-    results = score(model, [PreparedRecord(source=SOURCE, content=content) for content in contents], cache)
+    results = score_batch(model, [PreparedRecord(source=SOURCE, content=content) for content in contents], cache)
     assert [result.record.content for result in results] == list(contents)
     return [one.scores.tobytes() if isinstance(one.scores, np.ndarray) else one.scores for one in results]
 
@@ -70,39 +70,39 @@ def scored(
 
 
 def test_what_is_known_is_what_the_model_gave_bit_for_bit() -> None:
-    cache = Cache(bytes_max=100_000)
+    cache = ScoreCache(bytes_max=100_000)
     scores = np.random.default_rng(1).random((3, 12), np.float32)
     asked = [message(cache, text) for text in ("a", "bb", "ccc")]
     cache.put_many(asked, list(scores))
-    found = cache.get_many([cache.name("bb"), cache.name("d")])
-    assert list(found) == [cache.name("bb")]
-    known = found[cache.name("bb")]
+    found = cache.get_many([cache.digest("bb"), cache.digest("d")])
+    assert list(found) == [cache.digest("bb")]
+    known = found[cache.digest("bb")]
     assert (known.scores.tobytes(), known.tokens, known.truncated) == (scores[1].tobytes(), 2, False)
 
 
 def test_a_batch_that_is_overwritten_afterwards_changes_nothing() -> None:
-    cache = Cache(bytes_max=100_000)
+    cache = ScoreCache(bytes_max=100_000)
     scores = np.ones((1, 12), np.float32)
     cache.put_many([message(cache, "a")], list(scores))
     scores[:] = 0
-    assert cache.get_many([cache.name("a")])[cache.name("a")].scores.tolist() == [1.0] * 12
+    assert cache.get_many([cache.digest("a")])[cache.digest("a")].scores.tolist() == [1.0] * 12
 
 
 def test_a_name_tells_texts_apart_and_is_of_this_process_alone() -> None:
-    cache = Cache(bytes_max=100_000)
+    cache = ScoreCache(bytes_max=100_000)
     texts = ["a", "A", "a ", "á", "a\u0301", "\0", "a" * 10_000, "a" * 10_001]
-    names = [cache.name(text) for text in texts]
+    names = [cache.digest(text) for text in texts]
     assert len({*names}) == len(texts)
     assert {len(name) for name in names} == {16}
-    assert cache.name("a") == names[0]
-    assert Cache(bytes_max=0).name("a") != names[0]
+    assert cache.digest("a") == names[0]
+    assert ScoreCache(bytes_max=0).digest("a") != names[0]
 
 
 # Its bound
 
 
 def test_the_least_recent_text_makes_room() -> None:
-    cache = Cache(bytes_max=3 * ENTRY_BYTES)
+    cache = ScoreCache(bytes_max=3 * ENTRY_BYTES)
     learn(cache, "a", "b", "c")
     assert knows(cache, "a")
     learn(cache, "d")
@@ -112,7 +112,7 @@ def test_the_least_recent_text_makes_room() -> None:
 @pytest.mark.parametrize("entries", [2_000, 10_923, 15_000])
 def test_the_bound_in_bytes_holds_while_it_fills_and_when_it_is_full(entries: int) -> None:
     tracemalloc.start()
-    cache = Cache(bytes_max=entries * ENTRY_BYTES)
+    cache = ScoreCache(bytes_max=entries * ENTRY_BYTES)
     for start in range(0, 2 * entries, 1000):
         learn(cache, *(f"text {number}" for number in range(start, start + 1000)))
     lasting_bytes, peak_bytes = tracemalloc.get_traced_memory()
@@ -124,7 +124,7 @@ def test_the_bound_in_bytes_holds_while_it_fills_and_when_it_is_full(entries: in
 
 @pytest.mark.parametrize("bytes_max", [0, ENTRY_BYTES - 1])
 def test_a_cache_without_room_knows_nothing(bytes_max: int) -> None:
-    cache = Cache(bytes_max=bytes_max)
+    cache = ScoreCache(bytes_max=bytes_max)
     learn(cache, "a")
     assert not knows(cache, "a")
 
@@ -133,7 +133,7 @@ def test_a_cache_without_room_knows_nothing(bytes_max: int) -> None:
 
 
 def test_equal_texts_of_a_batch_are_scored_once_and_answered_each() -> None:
-    model, cache = Model(), Cache(bytes_max=0)
+    model, cache = Model(), ScoreCache(bytes_max=0)
     a, b, blank = (message(cache, text) for text in ("a", "b", ""))
     answers = scored(model, cache, a, b, blank, None, a, POISON, b, a)
     assert model.asked == ["a", "b"]
@@ -143,7 +143,7 @@ def test_equal_texts_of_a_batch_are_scored_once_and_answered_each() -> None:
 
 
 def test_a_text_that_was_scored_since_it_was_prepared_is_not_scored_again() -> None:
-    model, cache = Model(), Cache(bytes_max=100_000)
+    model, cache = Model(), ScoreCache(bytes_max=100_000)
     first, second = message(cache, "a"), message(cache, "a")
     assert scored(model, cache, first) == scored(model, cache, second)
     assert model.asked == ["a"]
@@ -151,7 +151,7 @@ def test_a_text_that_was_scored_since_it_was_prepared_is_not_scored_again() -> N
 
 
 def test_what_the_preparer_found_needs_no_second_look() -> None:
-    model, cache = Model(), Cache(bytes_max=ENTRY_BYTES)
+    model, cache = Model(), ScoreCache(bytes_max=ENTRY_BYTES)
     fresh = scored(model, cache, message(cache, "a"))
     found = message(cache, "a", looked_up=True)
     learn(cache, "b")
@@ -162,7 +162,7 @@ def test_what_the_preparer_found_needs_no_second_look() -> None:
 
 
 def test_a_text_that_breaks_the_model_is_never_learned() -> None:
-    model, cache = Model(), Cache(bytes_max=100_000)
+    model, cache = Model(), ScoreCache(bytes_max=100_000)
     bad, good = message(cache, "bax"), message(cache, "a")
     for _ in range(2):
         assert scored(model, cache, bad, good, bad)[::2] == [POISON, POISON]

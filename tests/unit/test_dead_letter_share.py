@@ -5,12 +5,12 @@ import pytest
 
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.records import (
-    Blame,
     ConsumedRecord,
+    DeadLetterCause,
+    DeadLetterExcess,
     DeadLetterReason,
-    Excess,
-    Message,
     Partition,
+    PreparedMessage,
     PreparedRecord,
     ScoredRecord,
     Scores,
@@ -37,7 +37,7 @@ def result(kind: str, offset: int, partition: Partition) -> ScoredRecord:
         value=None if kind == "tombstone" else b"{}",
         headers=(),
     )
-    message = Message(
+    message = PreparedMessage(
         message_id="1",
         channel_id=None,
         user_id=None,
@@ -48,7 +48,7 @@ def result(kind: str, offset: int, partition: Partition) -> ScoredRecord:
         truncated=False,
     )
     fault = DeadLetterReason(reason="not_json", message="It is no JSON.")
-    contents: dict[str, Message | DeadLetterReason] = {"good": message, "poison": message, "bad": fault}
+    contents: dict[str, PreparedMessage | DeadLetterReason] = {"good": message, "poison": message, "bad": fault}
     poison = DeadLetterReason(reason="model_failed", message="It breaks the model.")
     scores: dict[str, Scores | DeadLetterReason] = {"good": np.zeros(12, np.float32), "poison": poison}
     return ScoredRecord(record=PreparedRecord(source=source, content=contents.get(kind)), scores=scores.get(kind))
@@ -59,21 +59,21 @@ def share() -> DeadLetterShare:
     return DeadLetterShare(ShareBounds(model_share_max=0.1, input_share_max=0.5, window_records=100))
 
 
-def over(share: DeadLetterShare, found: list[ScoredRecord], forgiven: int = 0) -> list[Excess]:
-    return share.excess(found, {P0: forgiven})
+def over(share: DeadLetterShare, found: list[ScoredRecord], exempt_below: int = 0) -> list[DeadLetterExcess]:
+    return share.excess(found, {P0: exempt_below})
 
 
 def test_a_first_batch_of_fifty_that_wholly_fails_is_over_the_bound(share: DeadLetterShare) -> None:
     assert not over(share, results(bad=49))
     (excess,) = over(share, results(bad=50))
-    assert (excess.partition, excess.blame, excess.dead, excess.records) == (P0, Blame.INPUT, 50, 50)
+    assert (excess.partition, excess.cause, excess.dead, excess.records) == (P0, DeadLetterCause.INPUT, 50, 50)
 
 
 def test_a_share_at_its_bound_is_borne_and_one_record_more_is_not(share: DeadLetterShare) -> None:
     assert not over(share, results(50, bad=50))
     assert over(share, results(49, bad=51))
     assert not over(share, results(90, poison=10))
-    assert [one.blame for one in over(share, results(89, poison=11))] == [Blame.MODEL]
+    assert [one.cause for one in over(share, results(89, poison=11))] == [DeadLetterCause.MODEL]
 
 
 def test_a_partition_is_judged_by_its_own_records_alone(share: DeadLetterShare) -> None:
@@ -114,10 +114,10 @@ def test_dead_letters_that_are_forgiven_do_not_count_and_later_ones_begin_a_new_
 ) -> None:
     share.observe(results(bad=40), {})
     assert over(share, results(bad=60))
-    assert not over(share, results(bad=60), forgiven=60)
+    assert not over(share, results(bad=60), exempt_below=60)
     share.observe(results(bad=60), {P0: 60})
-    assert not over(share, results(bad=60), forgiven=60)
-    assert over(share, results(bad=200), forgiven=60)
+    assert not over(share, results(bad=60), exempt_below=60)
+    assert over(share, results(bad=200), exempt_below=60)
 
 
 def test_the_sentence_names_the_commonest_reason_a_place_and_the_variable(share: DeadLetterShare) -> None:

@@ -14,7 +14,7 @@ from deploy.demo_model.figures import auc, write_card
 from deploy.demo_model.train import main
 from schemas.chat import ChatMessage, InputShape, Undecodable, decode
 from schemas.labels import CATEGORY_SLUGS
-from worker.classifier.source import DEMO_MODEL
+from worker.classifier.model_files import DEMO_MODEL
 from worker.records import Scores
 
 ROOT = Path(__file__).parents[2]

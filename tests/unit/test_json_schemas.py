@@ -17,14 +17,14 @@ from jsonschema import Draft202012Validator
 from schemas import dead_letter, verdict
 from schemas.chat import InputShape, Undecodable, decode
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.outputs import Outputs
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
-    Message,
     OutputRecord,
     Partition,
+    PreparedMessage,
     PreparedRecord,
     ScoredRecord,
     Scores,
@@ -44,7 +44,7 @@ FETCHED = ConsumedRecord(
     headers=[("trace", b"1")],
 )
 FAULT = DeadLetterReason(reason="not_json", message="The value is not JSON.")
-MESSAGE = Message(
+MESSAGE = PreparedMessage(
     message_id="m-1",
     channel_id="c",
     user_id=None,
@@ -54,7 +54,7 @@ MESSAGE = Message(
     tokens=(1, 2),
     truncated=False,
 )
-OUTPUTS = Outputs(
+OUTPUTS = OutputBuilder(
     model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
     policy=Policy.of(0.5, {"privacy": 0.3}),
     shape=InputShape(),
@@ -76,7 +76,7 @@ VALIDATORS = {name: validator(name) for name in ("message", "verdict", "alert", 
 
 
 def built(
-    content: Message | DeadLetterReason, scores: Scores | None, source: ConsumedRecord = FETCHED
+    content: PreparedMessage | DeadLetterReason, scores: Scores | None, source: ConsumedRecord = FETCHED
 ) -> list[OutputRecord]:
     return OUTPUTS.build(
         [ScoredRecord(record=PreparedRecord(source=source, content=content), scores=scores)], judged_at=NOW
@@ -164,7 +164,7 @@ def test_the_bytes_of_a_dead_letter() -> None:
 
 IDS = st.none() | st.text(max_size=5)
 MESSAGES = st.builds(
-    Message,
+    PreparedMessage,
     message_id=st.text(max_size=5),
     channel_id=IDS,
     user_id=IDS,
@@ -191,7 +191,7 @@ SOURCES = st.builds(
 
 @given(message=MESSAGES, scores=ROWS, source=SOURCES)
 def test_what_the_worker_writes_is_what_the_schemas_say(
-    message: Message, scores: Scores, source: ConsumedRecord
+    message: PreparedMessage, scores: Scores, source: ConsumedRecord
 ) -> None:
     for output in built(message, scores if message.tokens else None, source):
         VALIDATORS[output.topic.value].validate(json.loads(output.value or b""))
@@ -201,7 +201,7 @@ def test_what_the_worker_writes_is_what_the_schemas_say(
 def test_a_dead_letter_of_any_size_and_reason_is_what_the_schema_says(
     reason: str, bytes_max: int, source: ConsumedRecord
 ) -> None:
-    small = Outputs(
+    small = OutputBuilder(
         model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
         policy=Policy.of(),
         shape=InputShape(),

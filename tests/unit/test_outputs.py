@@ -8,15 +8,15 @@ import pytest
 
 from schemas.chat import InputShape
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.outputs import STUB_KEY_BYTES_MAX, Outputs
+from worker.moderation.outputs import STUB_KEY_BYTES_MAX, OutputBuilder
 from worker.moderation.policy import Policy
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
     Headers,
-    Message,
     OutputRecord,
     Partition,
+    PreparedMessage,
     PreparedRecord,
     ScoredRecord,
     Scores,
@@ -35,7 +35,7 @@ FETCHED = ConsumedRecord(
     value=b'{"text":"hello"}',
     headers=[],
 )
-MESSAGE = Message(
+MESSAGE = PreparedMessage(
     message_id="m",
     channel_id="c",
     user_id="u",
@@ -55,8 +55,8 @@ def outputs(
     revision: str = "r",
     header_names: Sequence[str] = (),
     cloudevents: bool = False,
-) -> Outputs:
-    return Outputs(
+) -> OutputBuilder:
+    return OutputBuilder(
         model={"name": "toy", "revision": revision, "commit": None, "dtype": "float32"},
         policy=policy or Policy.of(),
         shape=InputShape(),
@@ -77,7 +77,9 @@ FLAGGED = scores(hate=0.9, privacy=0.6, sexual_content=0.9)
 
 
 def result(
-    answer: Scores | DeadLetterReason | None, content: Message | DeadLetterReason | None = MESSAGE, **changes: Any
+    answer: Scores | DeadLetterReason | None,
+    content: PreparedMessage | DeadLetterReason | None = MESSAGE,
+    **changes: Any,
 ) -> ScoredRecord:
     source = dataclasses.replace(FETCHED, **changes)
     return ScoredRecord(record=PreparedRecord(source=source, content=content), scores=answer)
@@ -190,7 +192,7 @@ def test_nothing_in_is_nothing_out() -> None:
 
 
 def test_the_identifiers_of_a_replay_are_the_same_and_another_judges_differ() -> None:
-    def ids(made: Outputs, judged_at: str) -> list[str]:
+    def ids(made: OutputBuilder, judged_at: str) -> list[str]:
         verdict, alert = made.build([result(FLAGGED)], judged_at=judged_at)
         return [document(verdict)["verdict_id"], document(alert)["alert_id"]]
 
@@ -404,7 +406,7 @@ def test_a_text_too_long_for_the_alert_is_left_out_rather_than_the_alert() -> No
 
 
 def test_a_line_is_a_verdict_without_a_source_or_an_error() -> None:
-    verdict, error = outputs().lines([result(CALM), failed()], judged_at=NOW)
+    verdict, error = outputs().json_lines([result(CALM), failed()], judged_at=NOW)
     body = json.loads(verdict)
     assert (body["verdict_id"], body["source"], body["message_id"]) == (None, None, "m")
     assert error == b'{"error":{"reason":"not_json","message":"A sentence."}}'

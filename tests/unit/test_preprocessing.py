@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from schemas.chat import InputShape
-from worker.moderation.cache import Cache
-from worker.moderation.preprocessing import PORTION_BYTES_MAX, portions, prepare
-from worker.records import ConsumedRecord, DeadLetterReason, Message, Partition, PreparedRecord
+from worker.moderation.cache import ScoreCache
+from worker.moderation.preprocessing import PORTION_BYTES_MAX, prepare, split_by_bytes
+from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedMessage, PreparedRecord
 
 SHAPE = InputShape()
 
@@ -44,17 +44,17 @@ def fetched(offset: int, value: bytes | None) -> ConsumedRecord:
 def prepared(
     *values: bytes | None,
     encode: Callable[[Sequence[str]], Sequence[Letters]] = letters,
-    cache: Cache | None = None,
+    cache: ScoreCache | None = None,
 ) -> list[PreparedRecord]:
-    cache = cache or Cache(bytes_max=0)
+    cache = cache or ScoreCache(bytes_max=0)
     chunk = [fetched(offset, value) for offset, value in enumerate(values)]
     records = prepare(chunk, shape=SHAPE, characters_max=12, encode=encode, cache=cache)
     assert [record.source for record in records] == chunk
     return records
 
 
-def message(record: PreparedRecord) -> Message:
-    assert isinstance(record.content, Message)
+def message(record: PreparedRecord) -> PreparedMessage:
+    assert isinstance(record.content, PreparedMessage)
     return record.content
 
 
@@ -64,15 +64,15 @@ def reason(record: PreparedRecord) -> str:
 
 
 def test_a_message_is_ready_to_be_scored() -> None:
-    cache = Cache(bytes_max=0)
+    cache = ScoreCache(bytes_max=0)
     (record,) = prepared(b'{"message_id":7,"channel_id":"c","user_id":"u","sent_at":1.5,"text":"hey"}', cache=cache)
-    assert message(record) == Message(
+    assert message(record) == PreparedMessage(
         message_id="7",
         channel_id="c",
         user_id="u",
         sent_at=1.5,
         characters=3,
-        text_digest=cache.name("hey"),
+        text_digest=cache.digest("hey"),
         tokens=[104, 101, 121],
         truncated=False,
     )
@@ -112,7 +112,7 @@ def test_another_name_may_be_given_to_messages_without_an_id() -> None:
         shape=SHAPE,
         characters_max=12,
         encode=letters,
-        cache=Cache(bytes_max=0),
+        cache=ScoreCache(bytes_max=0),
         message_id=lambda source: f"line:{source.offset}",
     )
     assert message(record).message_id == "line:4"
@@ -197,7 +197,7 @@ def test_a_text_that_comes_twice_is_tokenised_once() -> None:
 
 
 def test_a_known_text_is_not_tokenised_and_has_all_that_its_verdict_says() -> None:
-    cache = Cache(bytes_max=100_000)
+    cache = ScoreCache(bytes_max=100_000)
     scores = np.linspace(0, 1, 12, dtype=np.float32)
     value = b'{"text":"0123456789"}'  # cut by the tokenizer alone
     first = message(prepared(value, cache=cache)[0])
@@ -205,24 +205,24 @@ def test_a_known_text_is_not_tokenised_and_has_all_that_its_verdict_says() -> No
     again = message(prepared(value, cache=cache, encode=lambda _: [])[0])
     assert (len(first.tokens), len(again.tokens)) == (8, 0)
     assert (again.token_count, again.truncated, again.characters) == (8, True, 10)
-    assert again.known is not None
-    assert again.known.scores.tobytes() == scores.tobytes()
+    assert again.cached is not None
+    assert again.cached.scores.tobytes() == scores.tobytes()
 
 
 def test_texts_that_differ_only_behind_the_cut_are_two() -> None:
-    cache = Cache(bytes_max=100_000)
+    cache = ScoreCache(bytes_max=100_000)
     whole, cut = b'{"text":"0123456789ab"}', b'{"text":"0123456789abc"}'
     first_only = lambda texts: [Letters(tokens=[1], truncated=False) for _ in texts]  # noqa: E731 - as short as it is
     cache.put_many(
         [message(one) for one in prepared(cut, cache=cache, encode=first_only)], [np.zeros(12, np.float32)]
     )
     (found,) = prepared(whole, cache=cache, encode=first_only)
-    assert (message(found).known, message(found).truncated) == (None, False)
+    assert (message(found).cached, message(found).truncated) == (None, False)
 
 
 def sizes(*values: bytes | None) -> list[list[int]]:
     chunk = [fetched(offset, value) for offset, value in enumerate(values)]
-    parts = list(portions(chunk))
+    parts = list(split_by_bytes(chunk))
     assert [source for part in parts for source in part] == chunk
     return [[len(source.value or b"") for source in part] for part in parts]
 

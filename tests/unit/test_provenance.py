@@ -12,7 +12,7 @@ import pytest
 
 from tests.small_models import make_model, options
 from worker.classifier import load
-from worker.classifier.source import model_digests, tokenizer_digests
+from worker.classifier.model_files import model_digests, tokenizer_digests
 from worker.errors import ExitCode, ModelError
 
 TOKENIZER = "tokenizer.json"

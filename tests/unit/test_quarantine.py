@@ -4,19 +4,19 @@ import pytest
 
 from worker.errors import DataProtectionError, ModelError
 from worker.kafka.quarantine import LOOK_MS_MAX, LOOK_MS_MIN, Quarantine, TailSample, error_if_all_bad, pause_ms
-from worker.records import Blame, Excess, Partition
+from worker.records import DeadLetterCause, DeadLetterExcess, Partition
 
 P0, P1 = Partition("messages", 0), Partition("messages", 1)
 READABLE, UNREADABLE = TailSample(500, 100, 0), TailSample(500, 100, 51)
 
 
-def excess(partition: Partition = P0, blame: Blame = Blame.INPUT) -> Excess:
-    return Excess(
-        partition=partition, blame=blame, reason="not_json", offset=7, dead=60, records=100, share_max=0.5
+def excess(partition: Partition = P0, cause: DeadLetterCause = DeadLetterCause.INPUT) -> DeadLetterExcess:
+    return DeadLetterExcess(
+        partition=partition, cause=cause, reason="not_json", offset=7, dead=60, records=100, share_max=0.5
     )
 
 
-def held(*excesses: Excess) -> Quarantine:
+def held(*excesses: DeadLetterExcess) -> Quarantine:
     quarantine = Quarantine()
     for one in excesses or (excess(),):
         assert quarantine.hold(0, one) == LOOK_MS_MIN
@@ -35,7 +35,7 @@ def test_it_is_released_when_its_last_records_can_be_read_and_all_before_them_is
     quarantine.due(LOOK_MS_MIN)
     assert quarantine.sampled(LOOK_MS_MIN, P0, READABLE)
     assert quarantine.partitions == {}
-    assert quarantine.forgiven == {P0: 500}
+    assert quarantine.exempt_below == {P0: 500}
 
 
 @pytest.mark.parametrize("sample", [UNREADABLE, TailSample(0, 0, 0), None])
@@ -61,12 +61,12 @@ def test_a_share_at_the_bound_is_readable() -> None:
 
 
 def test_a_person_releases_all_whatever_is_in_them() -> None:
-    quarantine = held(excess(P0), excess(P1, Blame.MODEL))
+    quarantine = held(excess(P0), excess(P1, DeadLetterCause.MODEL))
     quarantine.release_all(5)
     assert sorted(quarantine.due(5)) == [P0, P1]
     assert quarantine.sampled(6, P0, UNREADABLE)
     assert quarantine.sampled(6, P1, UNREADABLE)
-    assert quarantine.forgiven == {P0: 500, P1: 500}
+    assert quarantine.exempt_below == {P0: 500, P1: 500}
 
 
 def test_a_release_that_a_person_wants_waits_for_the_brokers() -> None:
@@ -79,11 +79,11 @@ def test_a_release_that_a_person_wants_waits_for_the_brokers() -> None:
 
 
 def test_what_breaks_the_model_is_tried_again_without_forgiveness_and_less_and_less_often() -> None:
-    quarantine = held(excess(blame=Blame.MODEL))
+    quarantine = held(excess(cause=DeadLetterCause.MODEL))
     quarantine.due(LOOK_MS_MIN)
     assert quarantine.sampled(LOOK_MS_MIN, P0, READABLE)
-    assert quarantine.forgiven == {}
-    assert quarantine.hold(LOOK_MS_MIN, excess(blame=Blame.MODEL)) == pause_ms(1)
+    assert quarantine.exempt_below == {}
+    assert quarantine.hold(LOOK_MS_MIN, excess(cause=DeadLetterCause.MODEL)) == pause_ms(1)
 
 
 def test_a_partition_that_was_revoked_is_forgotten_with_all_that_was_known_of_it() -> None:
@@ -92,7 +92,7 @@ def test_a_partition_that_was_revoked_is_forgotten_with_all_that_was_known_of_it
     quarantine.sampled(LOOK_MS_MIN, P0, UNREADABLE)
     quarantine.forget([P0, P1])
     assert not quarantine.sampled(LOOK_MS_MIN, P0, READABLE)
-    assert (quarantine.partitions, quarantine.forgiven) == ({}, {})
+    assert (quarantine.partitions, quarantine.exempt_below) == ({}, {})
     assert quarantine.hold(0, excess()) == LOOK_MS_MIN
 
 
@@ -120,6 +120,6 @@ def test_the_worker_ends_when_every_partition_is_bad(
 
 
 def test_the_exit_code_tells_who_is_to_blame() -> None:
-    error = error_if_all_bad(excess(blame=Blame.MODEL), 1, 1, lambda: 1)
+    error = error_if_all_bad(excess(cause=DeadLetterCause.MODEL), 1, 1, lambda: 1)
     assert isinstance(error, ModelError)
     assert "WORKER_DEAD_LETTER__MODEL_SHARE_MAX" in str(error)

@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
-from schemas.verdict import Source, encode, encode_scores, identify, rfc3339
+from schemas.verdict import SourceJson, encode, encode_scores, identify, rfc3339
 
-SOURCE: Source = {"topic": "chat.messages", "partition": 3, "offset": 42, "timestamp_ms": 1}
+SOURCE: SourceJson = {"topic": "chat.messages", "partition": 3, "offset": 42, "timestamp_ms": 1}
 JUDGE = ("revision", "float32", "thresholds")
 
 
@@ -58,12 +58,12 @@ def test_no_scores_are_no_documents() -> None:
 
 def test_an_identifier_is_the_same_tomorrow_and_whatever_the_timestamp() -> None:
     assert identify("verdict/1", judge=JUDGE, source=SOURCE) == "4a8413abea033e55580f2b211209f2b4"
-    later: Source = {**SOURCE, "timestamp_ms": None}
+    later: SourceJson = {**SOURCE, "timestamp_ms": None}
     assert identify("verdict/1", judge=JUDGE, source=SOURCE) == identify("verdict/1", judge=JUDGE, source=later)
 
 
 def test_an_identifier_tells_schemas_judges_and_messages_apart() -> None:
-    sources: list[Source] = [
+    sources: list[SourceJson] = [
         SOURCE,
         {**SOURCE, "topic": "chat.messages2"},
         {**SOURCE, "partition": 34},

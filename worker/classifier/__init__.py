@@ -6,6 +6,6 @@ Importing this package imports torch, which takes seconds: import it when a mode
 from worker.classifier.fetch import fetch
 from worker.classifier.loading import ModelOptions, load
 from worker.classifier.scoring import Classifier
-from worker.classifier.tokenizer import Encoded
+from worker.classifier.tokenizer import EncodedText
 
-__all__ = ["Classifier", "Encoded", "ModelOptions", "fetch", "load"]
+__all__ = ["Classifier", "EncodedText", "ModelOptions", "fetch", "load"]

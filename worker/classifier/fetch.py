@@ -7,8 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from worker.classifier.shape import read_config
-from worker.classifier.source import (
+from worker.classifier.checkpoint import read_config
+from worker.classifier.model_files import (
     BASE_TOKENIZERS,
     CONFIG_FILE,
     PROVENANCE_FILE,

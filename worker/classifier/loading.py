@@ -8,12 +8,12 @@ import torch
 import transformers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from worker.classifier.checkpoint import check_bound, load_weights, read_config
 from worker.classifier.device import place
+from worker.classifier.model_files import REVISION_DIGITS, Source, blaming, find_model, find_tokenizer
 from worker.classifier.packed import settle
 from worker.classifier.provenance import verified_digest
 from worker.classifier.scoring import Classifier
-from worker.classifier.shape import check_bound, load_weights, read_config
-from worker.classifier.source import REVISION_DIGITS, Source, blaming, find_model, find_tokenizer
 from worker.classifier.tokenizer import PROBE, open_tokenizer
 from worker.errors import ModelError
 from worker.records import ModelIdentity

@@ -9,7 +9,7 @@ Each file is read once for all of this and for the revision in the verdicts.
 
 from collections.abc import Mapping
 
-from worker.classifier.source import (
+from worker.classifier.model_files import (
     PROVENANCE_FILE,
     REVISION_DIGITS,
     Source,

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from worker.classifier.bound import SECONDS_MAX, find_bound
+from worker.classifier.batch_tokens import SECONDS_MAX, find_bound
 from worker.classifier.graphs import Graphs, Run, buckets
 from worker.classifier.packed import VARLEN, Row, logits_of, row_of, vocabulary_of
 from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
-from worker.classifier.tokenizer import PROBE, Encoded, TextEncoder
+from worker.classifier.tokenizer import PROBE, EncodedText, TextEncoder
 from worker.errors import ModelError
-from worker.records import DeadLetterReason, ModelIdentity, Scores, Usage
+from worker.records import DeadLetterReason, DeviceUsage, ModelIdentity, Scores
 
 log = logging.getLogger(__name__)
 
@@ -101,16 +101,16 @@ class Classifier:
         self._probe_scores: NDArray[np.float32] | None = None
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> DeviceUsage:
         """What the device has done and holds, from any thread."""
         device = self._model.device
-        return Usage(
+        return DeviceUsage(
             tokens=self._tokens_scored,
             padding=0 if self._graphs is None else self._graphs.padding,
             memory_bytes=torch.cuda.memory_reserved(device) if device.type == "cuda" else None,
         )
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Tokens of each text, in order: cut at the bound, special tokens that a user typed read as text."""
         return self._encoder.encode(texts)
 

@@ -21,14 +21,14 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from worker.classifier.first_cut import FirstCut
-from worker.classifier.source import blaming
+from worker.classifier.model_files import blaming
 from worker.errors import ModelError
 
 # Several scripts, an emoji, a combining accent, a special token of each family: what a wrong copy gets wrong.
 PROBE = "How do I end a Python process? Привет, 你好, ke\u0301k \U0001f600 <|endoftext|><|begin_of_text|>"
 
 
-class Encoded(NamedTuple):
+class EncodedText(NamedTuple):
     """A text as the model sees it.
 
     Attributes:
@@ -68,7 +68,7 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._first_cut = FirstCut.of(parsed, tokens_max=tokens_max) if truncation_side == "right" else None
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Return the tokens of each text, in order."""
         if sum(map(len, texts)) <= CHARACTERS_PER_CALL_MAX:
             return self._encode(texts)
@@ -85,14 +85,14 @@ class TextEncoder:
             answers[index] = whole
         return answers
 
-    def _encode_slices(self, texts: Sequence[str]) -> list[Encoded]:
+    def _encode_slices(self, texts: Sequence[str]) -> list[EncodedText]:
         return [encoded for part in slices(texts) for encoded in self._encode(part)]
 
-    def _encode(self, texts: Sequence[str]) -> list[Encoded]:
+    def _encode(self, texts: Sequence[str]) -> list[EncodedText]:
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         # Reading ``overflowing`` copies it: read it only of a text that fills the bound.
         return [
-            Encoded(ids, len(ids) == self.tokens_max and bool(encoding.overflowing))
+            EncodedText(ids, len(ids) == self.tokens_max and bool(encoding.overflowing))
             for encoding in encodings
             for ids in (encoding.ids,)
         ]

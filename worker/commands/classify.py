@@ -15,12 +15,19 @@ from rich.text import Text
 from schemas.chat import InputShape
 from schemas.labels import CATEGORY_NAMES
 from worker.logs import escaped
-from worker.loop import Scorer, score
-from worker.moderation.cache import Cache
-from worker.moderation.outputs import Outputs
+from worker.moderation.cache import ScoreCache
+from worker.moderation.cached_scoring import Scorer, score_batch
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode, prepare
-from worker.records import ConsumedRecord, DeadLetterReason, Message, Partition, PreparedRecord, ScoredRecord
+from worker.records import (
+    ConsumedRecord,
+    DeadLetterReason,
+    Partition,
+    PreparedMessage,
+    PreparedRecord,
+    ScoredRecord,
+)
 
 CHUNK_BYTES = 256 * 1024
 """Read at once, at most: hundreds of messages from a file, and a pipe's whole content."""
@@ -109,7 +116,7 @@ class LineJudge:
     model: Model
     shape: InputShape
     characters_max: int
-    cache: Cache
+    cache: ScoreCache
 
     def results(self, lines: Sequence[InputLine]) -> list[ScoredRecord]:
         """Each line with its scores, its fault, or None where the model need not be asked.
@@ -129,7 +136,7 @@ class LineJudge:
             record if line.size_bytes <= self.shape.bytes_max else self._too_large(record, line)
             for record, line in zip(prepared, lines, strict=True)
         ]
-        return score(self.model, records, self.cache)
+        return score_batch(self.model, records, self.cache)
 
     def _too_large(self, record: PreparedRecord, line: InputLine) -> PreparedRecord:
         """Says what the part that was kept can't tell: how long the whole line was."""
@@ -142,7 +149,7 @@ def judge_lines(
     sink: BinaryIO,
     *,
     judge: LineJudge,
-    outputs: Outputs,
+    outputs: OutputBuilder,
     now: Callable[[], str],
 ) -> bool:
     """Input messages, one a line, to verdicts or errors, one a line, in order; each batch is flushed.
@@ -157,7 +164,7 @@ def judge_lines(
     for lines in batches:
         results = [_blank_refused(result) for result in judge.results(lines)]
         good = good and not any(map(_fault, results))
-        sink.write(b"".join(line + b"\n" for line in outputs.lines(results, judged_at=now())))
+        sink.write(b"".join(line + b"\n" for line in outputs.json_lines(results, judged_at=now())))
         sink.flush()
     return good
 
@@ -208,7 +215,7 @@ def _by_line(source: ConsumedRecord) -> str:
 def _blank_refused(result: ScoredRecord) -> ScoredRecord:
     """With ``INPUT__FORMAT=text`` a blank line would be a blank text, and get a verdict: it is a bad line."""
     record = result.record
-    if not isinstance(record.content, Message) or (record.source.value or b"").strip():
+    if not isinstance(record.content, PreparedMessage) or (record.source.value or b"").strip():
         return result
     return ScoredRecord(
         record=replace(record, content=DeadLetterReason(reason="no_text", message="The line is blank.")),
@@ -227,7 +234,7 @@ def _drawn(result: ScoredRecord, policy: Policy) -> Text:
     content, scores = result.record.content, result.scores
     if (fault := _fault(result)) is not None:
         return drawing.append(f"  not judged: {fault.message} ({fault.reason})\n", style="not bold yellow")
-    assert isinstance(content, Message)  # noqa: S101 - a line is no tombstone
+    assert isinstance(content, PreparedMessage)  # noqa: S101 - a line is no tombstone
     if not isinstance(scores, np.ndarray):
         return drawing.append("  not flagged: the text is blank, so the model was not asked\n", style="not bold")
     flags = policy.judge(scores[np.newaxis])[0].flags
@@ -238,7 +245,7 @@ def _drawn(result: ScoredRecord, policy: Policy) -> Text:
     return drawing
 
 
-def _sentence(message: Message, flags: Sequence[bool]) -> str:
+def _sentence(message: PreparedMessage, flags: Sequence[bool]) -> str:
     names = [name for name, flag in zip(CATEGORY_NAMES, flags, strict=True) if flag]
     judged = f"FLAGGED: {', '.join(names)}" if names else "not flagged"
     cut = "; CUT: only the beginning was judged" if message.truncated else ""

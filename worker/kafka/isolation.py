@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.kafka.background import Background
 from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_bad
-from worker.records import Excess, Partition
+from worker.records import DeadLetterExcess, Partition
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -40,12 +40,16 @@ class Isolation:
         return self._quarantine.partitions.keys()
 
     @property
-    def forgiven(self) -> Mapping[Partition, int]:
+    def exempt_below(self) -> Mapping[Partition, int]:
         """By partition the offset below which dead letters do not count against it."""
-        return self._quarantine.forgiven
+        return self._quarantine.exempt_below
 
     def hold(
-        self, excesses: Sequence[Excess], *, assigned: Collection[Partition], existing: Callable[[], int | None]
+        self,
+        excesses: Sequence[DeadLetterExcess],
+        *,
+        assigned: Collection[Partition],
+        existing: Callable[[], int | None],
     ) -> None:
         """Put partitions into quarantine.
 
@@ -78,7 +82,7 @@ class Isolation:
         for partition, sample in self._samples.answers().items():
             if self._quarantine.sampled(now_ms, partition, sample):
                 released.append(partition)
-                _tell(partition, self.forgiven.get(partition))
+                _tell(partition, self.exempt_below.get(partition))
         for partition in self._quarantine.due(now_ms):
             self._samples.ask(partition)
         return released
@@ -96,14 +100,14 @@ class Isolation:
         self._samples.close()
 
 
-def _tell(partition: Partition, forgiven: int | None) -> None:
-    if forgiven is None:
+def _tell(partition: Partition, exempt_below: int | None) -> None:
+    if exempt_below is None:
         log.warning("%s: released from quarantine to try whether its records still break the model", partition)
     else:
         log.warning(
             "%s: released from quarantine. Its dead letters below offset %d do not count against it",
             partition,
-            forgiven,
+            exempt_below,
         )
 
 

@@ -2,8 +2,8 @@
 
 A partition in quarantine stays assigned, and its committed offset stays where it is. From time to time the last
 records of its log are read (``TailSample``). When they can be decoded, the producer was repaired: the partition is
-released, and what is in its log by then is judged, dead letters included (``forgiven``). The bound applies again to
-what comes later.
+released, and what is in its log by then is judged, dead letters included (``exempt_below``). The bound applies
+again to what comes later.
 
 Whether records break the model can't be seen without the model: such a partition is released at each look, without
 forgiveness, and goes back into quarantine with the first batch that is above the bound.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker.errors import DataProtectionError, FatalError, ModelError
-from worker.records import Blame, Excess, Partition
+from worker.records import DeadLetterCause, DeadLetterExcess, Partition
 
 LOOK_MS_MIN = 10_000
 LOOK_MS_MAX = 600_000
@@ -36,7 +36,7 @@ class TailSample(NamedTuple):
 
 @dataclass(slots=True)
 class _Held:
-    excess: Excess
+    excess: DeadLetterExcess
     look_ms: int  # when to look again
     is_sampled: bool = False  # a sample was asked for and has not come
     is_released: bool = False  # a person wants it released, whatever the sample says
@@ -48,7 +48,7 @@ def pause_ms(looks: int) -> int:
 
 
 def error_if_all_bad(
-    excess: Excess, held: int, assigned: int, existing: Callable[[], int | None]
+    excess: DeadLetterExcess, held: int, assigned: int, existing: Callable[[], int | None]
 ) -> FatalError | None:
     """Return the error that ends the process when every partition is bad.
 
@@ -64,10 +64,10 @@ def error_if_all_bad(
     """
     if held < assigned or (assigned == 1 and existing() != 1):
         return None
-    error = ModelError if excess.blame is Blame.MODEL else DataProtectionError
+    error = ModelError if excess.cause is DeadLetterCause.MODEL else DataProtectionError
     return error(
         f"{excess}. All partitions of this worker are like that. The last batch is not committed. Repair what "
-        f"sends or judges these records, or raise {excess.blame.value}, and start again."
+        f"sends or judges these records, or raise {excess.cause.value}, and start again."
     )
 
 
@@ -75,16 +75,16 @@ class Quarantine:
     """Our partitions in quarantine."""
 
     def __init__(self) -> None:
-        self.forgiven: dict[Partition, int] = {}
+        self.exempt_below: dict[Partition, int] = {}
         self._held: dict[Partition, _Held] = {}
         self._looks: dict[Partition, int] = {}
 
     @property
-    def partitions(self) -> Mapping[Partition, Excess]:
+    def partitions(self) -> Mapping[Partition, DeadLetterExcess]:
         """Those in quarantine, and why."""
         return {partition: held.excess for partition, held in self._held.items()}
 
-    def hold(self, now_ms: int, excess: Excess) -> int:
+    def hold(self, now_ms: int, excess: DeadLetterExcess) -> int:
         """Put a partition into quarantine; return in how many milliseconds it is looked at."""
         wait_ms = pause_ms(self._looks.get(excess.partition, 0))
         self._held[excess.partition] = _Held(excess, look_ms=now_ms + wait_ms)
@@ -119,11 +119,11 @@ class Quarantine:
         if sample is None:
             return False
         is_readable = sample.records > 0 and sample.unreadable <= held.excess.share_max * sample.records
-        if held.is_released or (held.excess.blame is Blame.INPUT and is_readable):
-            self.forgiven[partition] = sample.end
+        if held.is_released or (held.excess.cause is DeadLetterCause.INPUT and is_readable):
+            self.exempt_below[partition] = sample.end
             del self._held[partition], self._looks[partition]
             return True
-        if held.excess.blame is Blame.MODEL:
+        if held.excess.cause is DeadLetterCause.MODEL:
             del self._held[partition]
             return True
         return False
@@ -131,5 +131,5 @@ class Quarantine:
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Forget partitions that are not ours any more: the next owner finds out for itself."""
         for partition in partitions:
-            for known in (self._held, self._looks, self.forgiven):
+            for known in (self._held, self._looks, self.exempt_below):
                 known.pop(partition, None)

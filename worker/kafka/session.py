@@ -33,7 +33,7 @@ from worker.kafka.start_offsets import StartOffsets
 from worker.kafka.throttling import Throttling
 from worker.kafka.topic_ids import ConsumerLog, stamp
 from worker.kafka.transaction import CONSUMER_ERRORS, Event, Refusal
-from worker.records import ConsumedRecord, Excess, Headers, OutputRecord, Partition
+from worker.records import ConsumedRecord, DeadLetterExcess, Headers, OutputRecord, Partition
 
 log = logging.getLogger(__name__)
 
@@ -160,9 +160,9 @@ class Session:
         return self._isolation.partitions
 
     @property
-    def forgiven(self) -> Mapping[Partition, int]:
+    def exempt_below(self) -> Mapping[Partition, int]:
         """By partition the offset below which dead letters do not count against it."""
-        return self._isolation.forgiven
+        return self._isolation.exempt_below
 
     @property
     def is_member(self) -> bool:
@@ -236,7 +236,7 @@ class Session:
         self._start_offsets.forget(self._waiting)
         self.invalidations += 1
 
-    def quarantine(self, excesses: Sequence[Excess]) -> None:
+    def quarantine(self, excesses: Sequence[DeadLetterExcess]) -> None:
         """Make the records of partitions stale, and read no more of them until they are released.
 
         They stay ours, and assigned: to unassign one would offer it to the group.

@@ -23,7 +23,7 @@ from threading import Lock
 
 import numpy as np
 
-from worker.records import CachedScores, DeadLetterReason, Message, Scores
+from worker.records import CachedScores, DeadLetterReason, PreparedMessage, Scores
 
 ENTRY_BYTES = 448
 """What an entry takes at worst: the most resident memory that full caches of 10,000 to 500,000 entries ever had in
@@ -34,7 +34,7 @@ the value 96, the table and the list of recency the rest. All entries are of one
 _TAIL = Struct("=I?3x")
 
 
-class Cache:
+class ScoreCache:
     """The last texts that were met, as many as there is room for.
 
     Attributes:
@@ -50,7 +50,7 @@ class Cache:
         self._lock = Lock()
         self._salted = blake2b(digest_size=16, salt=secrets.token_bytes(blake2b.SALT_SIZE))
 
-    def name(self, text: str) -> bytes:
+    def digest(self, text: str) -> bytes:
         """What stands for a text: the whole of it, before any cut."""
         hasher = self._salted.copy()
         hasher.update(text.encode())
@@ -66,7 +66,7 @@ class Cache:
                     found[name] = packed
         return {name: _unpacked(packed) for name, packed in found.items()}
 
-    def put_many(self, asked: Sequence[Message], answers: Sequence[Scores | DeadLetterReason]) -> None:
+    def put_many(self, asked: Sequence[PreparedMessage], answers: Sequence[Scores | DeadLetterReason]) -> None:
         """Keeps the scores of these texts, and lets go of the least recent for them."""
         learned = {
             message.text_digest: _packed(message, scores)
@@ -79,7 +79,7 @@ class Cache:
                 self._entries.popitem(last=False)
 
 
-def _packed(message: Message, scores: Scores) -> bytes:
+def _packed(message: PreparedMessage, scores: Scores) -> bytes:
     """Bytes of its own: a row of the batch's scores would keep the whole batch alive."""
     return scores.tobytes() + _TAIL.pack(len(message.tokens), message.truncated)
 

@@ -13,7 +13,14 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from schemas.dead_letter import MODEL_REASONS
-from worker.records import Blame, DeadLetterReason, Excess, Message, Partition, ScoredRecord
+from worker.records import (
+    DeadLetterCause,
+    DeadLetterExcess,
+    DeadLetterReason,
+    Partition,
+    PreparedMessage,
+    ScoredRecord,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +39,9 @@ class ShareBounds:
     window_records: int
     records_min: int = 50
 
-    def share_max(self, blame: Blame) -> float:
-        """Return the bound for those to blame."""
-        return self.model_share_max if blame is Blame.MODEL else self.input_share_max
+    def share_max(self, cause: DeadLetterCause) -> float:
+        """Return the bound on dead letters with this cause."""
+        return self.model_share_max if cause is DeadLetterCause.MODEL else self.input_share_max
 
 
 class _Dead(NamedTuple):
@@ -49,7 +56,7 @@ class _Window:
 
     records: int = 0
     dead: deque[_Dead] = field(default_factory=deque)
-    forgiven: int = 0
+    exempt_below: int = 0
 
 
 class DeadLetterShare:
@@ -59,40 +66,42 @@ class DeadLetterShare:
         self._bounds = bounds
         self._windows: dict[Partition, _Window] = {}
 
-    def excess(self, results: Sequence[ScoredRecord], forgiven: Mapping[Partition, int]) -> list[Excess]:
+    def excess(
+        self, results: Sequence[ScoredRecord], exempt_below: Mapping[Partition, int]
+    ) -> list[DeadLetterExcess]:
         """Return what would put partitions above a bound if these results were published.
 
         Args:
             results: In the order in which each partition was read.
-            forgiven: By partition the offset below which dead letters do not count.
+            exempt_below: By partition the offset below which dead letters do not count.
         """
         if not _turned_away(results):
             return []
         found = []
-        for partition, (records, dead) in self._batches(results, forgiven).items():
+        for partition, (records, dead) in self._batches(results, exempt_below).items():
             if dead:
-                window = self._window(partition, forgiven)
+                window = self._window(partition, exempt_below)
                 found += self._over(partition, window.records + records, [*window.dead, *dead])
         return found
 
-    def observe(self, results: Sequence[ScoredRecord], forgiven: Mapping[Partition, int]) -> None:
+    def observe(self, results: Sequence[ScoredRecord], exempt_below: Mapping[Partition, int]) -> None:
         """Count what has been committed."""
-        for partition, (records, dead) in self._batches(results, forgiven).items():
-            window = self._window(partition, forgiven)
+        for partition, (records, dead) in self._batches(results, exempt_below).items():
+            window = self._window(partition, exempt_below)
             window.dead.extend(dead)
             window.records += records
             while window.dead and window.dead[0].number <= window.records - self._bounds.window_records:
                 window.dead.popleft()
 
-    def _window(self, partition: Partition, forgiven: Mapping[Partition, int]) -> _Window:
+    def _window(self, partition: Partition, exempt_below: Mapping[Partition, int]) -> _Window:
         """Return the partition's window; a partition that was released begins a new one."""
         window = self._windows.get(partition)
-        if window is None or window.forgiven != forgiven.get(partition, 0):
-            window = self._windows[partition] = _Window(forgiven=forgiven.get(partition, 0))
+        if window is None or window.exempt_below != exempt_below.get(partition, 0):
+            window = self._windows[partition] = _Window(exempt_below=exempt_below.get(partition, 0))
         return window
 
     def _batches(
-        self, results: Sequence[ScoredRecord], forgiven: Mapping[Partition, int]
+        self, results: Sequence[ScoredRecord], exempt_below: Mapping[Partition, int]
     ) -> dict[Partition, tuple[int, list[_Dead]]]:
         """Count each partition's records, and number its dead ones as they come after the window's."""
         if not _turned_away(results):
@@ -105,26 +114,26 @@ class DeadLetterShare:
                 continue
             counts[source.partition] += 1
             fault = content if type(content) is DeadLetterReason else result.scores
-            if type(fault) is DeadLetterReason and source.offset >= forgiven.get(source.partition, 0):
-                number = self._window(source.partition, forgiven).records + counts[source.partition]
+            if type(fault) is DeadLetterReason and source.offset >= exempt_below.get(source.partition, 0):
+                number = self._window(source.partition, exempt_below).records + counts[source.partition]
                 dead[source.partition].append(_Dead(number, fault.reason, source.offset))
         return {partition: (count, dead[partition]) for partition, count in counts.items()}
 
-    def _over(self, partition: Partition, records: int, dead: Iterable[_Dead]) -> list[Excess]:
+    def _over(self, partition: Partition, records: int, dead: Iterable[_Dead]) -> list[DeadLetterExcess]:
         """Compare one partition's window with the bounds: at most one excess."""
         size = min(records, self._bounds.window_records)
         if size < self._bounds.records_min:
             return []
         counted = [one for one in dead if one.number > records - size]
-        for blame in (Blame.MODEL, Blame.INPUT):
-            share_max = self._bounds.share_max(blame)
-            blamed = [one for one in counted if (one.reason in MODEL_REASONS) == (blame is Blame.MODEL)]
+        for cause in (DeadLetterCause.MODEL, DeadLetterCause.INPUT):
+            share_max = self._bounds.share_max(cause)
+            blamed = [one for one in counted if (one.reason in MODEL_REASONS) == (cause is DeadLetterCause.MODEL)]
             if len(blamed) > share_max * size:
                 reason = Counter(one.reason for one in blamed).most_common(1)[0][0]
                 return [
-                    Excess(
+                    DeadLetterExcess(
                         partition=partition,
-                        blame=blame,
+                        cause=cause,
                         reason=reason,
                         offset=next(one.offset for one in reversed(blamed) if one.reason == reason),
                         dead=len(blamed),
@@ -141,5 +150,7 @@ _partition = attrgetter("record.source.partition")
 def _turned_away(results: Sequence[ScoredRecord]) -> list[ScoredRecord]:
     """Return the results that are no verdicts: dead letters, and tombstones."""
     return [
-        one for one in results if type(one.record.content) is not Message or type(one.scores) is DeadLetterReason
+        one
+        for one in results
+        if type(one.record.content) is not PreparedMessage or type(one.scores) is DeadLetterReason
     ]

@@ -19,9 +19,9 @@ from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
     Headers,
-    Message,
     OutputRecord,
     Partition,
+    PreparedMessage,
     ScoredRecord,
     Scores,
     Topic,
@@ -48,7 +48,7 @@ class _Row(NamedTuple):
     judgement: Judgement
 
 
-class Outputs:
+class OutputBuilder:
     """Writes what results owe. It holds nothing but what it was given.
 
     Args:
@@ -65,7 +65,7 @@ class Outputs:
     def __init__(
         self,
         *,
-        model: verdict.Model,
+        model: verdict.ModelJson,
         policy: Policy,
         shape: chat.InputShape,
         alert_text: Literal["none", "full"],
@@ -113,7 +113,7 @@ class Outputs:
                 outputs += self._verdict_and_alert(source, owed, row, judged_at)
         return outputs
 
-    def lines(self, results: Sequence[ScoredRecord], *, judged_at: str) -> list[bytes]:
+    def json_lines(self, results: Sequence[ScoredRecord], *, judged_at: str) -> list[bytes]:
         """A line of JSON for each result: a verdict that names no source, or an error."""
         return [
             verdict.encode({"error": {"reason": owed.reason, "message": owed.message}})
@@ -133,7 +133,7 @@ class Outputs:
         return zip(results, map(_Row, *columns), strict=True)
 
     def _verdict_and_alert(
-        self, source: ConsumedRecord, message: Message, row: _Row, judged_at: str
+        self, source: ConsumedRecord, message: PreparedMessage, row: _Row, judged_at: str
     ) -> list[OutputRecord]:
         """Both, or one dead letter when either would be too large."""
         headers = OURS
@@ -149,22 +149,32 @@ class Outputs:
             beside_bytes += _size_bytes(None, None, event)  # an alert's event is not larger
             of_verdict = [*headers, *event]
         size_bytes = beside_bytes + len(value)
-        why: Sequence[str] = message.ignored
+        metric_values: Sequence[str] = message.ignored
         outputs = [
             OutputRecord(
-                topic=Topic.VERDICT, source=source, key=source.key, value=value, headers=of_verdict, why=why
+                topic=Topic.VERDICT,
+                source=source,
+                key=source.key,
+                value=value,
+                headers=of_verdict,
+                metric_values=metric_values,
             )
         ]
         if row.judgement.flagged:
             alert = self._alert(source, document, row)
             value = self._with_text(alert, source, self._record_bytes_max - beside_bytes)
             size_bytes = max(size_bytes, beside_bytes + len(value))
-            why = [category["category"] for category in alert["categories"]]
+            metric_values = [category["category"] for category in alert["categories"]]
             if self._cloudevents:
                 headers = [*headers, *cloud_event(source, "alert", alert["alert_id"], judged_at)]
             outputs.append(
                 OutputRecord(
-                    topic=Topic.ALERT, source=source, key=source.key, value=value, headers=headers, why=why
+                    topic=Topic.ALERT,
+                    source=source,
+                    key=source.key,
+                    value=value,
+                    headers=headers,
+                    metric_values=metric_values,
                 )
             )
         if size_bytes > self._record_bytes_max:
@@ -173,7 +183,7 @@ class Outputs:
         return outputs
 
     def _verdict(
-        self, source: ConsumedRecord | None, message: Message, row: _Row, judged_at: str
+        self, source: ConsumedRecord | None, message: PreparedMessage, row: _Row, judged_at: str
     ) -> verdict.Verdict:
         where = None if source is None else _where(source)
         judgement, tokens = row.judgement, message.token_count
@@ -241,7 +251,7 @@ class Outputs:
         full = verdict.encode({**alert, "text": chat.decode(source.value, self._shape).text})
         return full if len(full) <= bytes_max else bare
 
-    def _identify(self, schema: str, where: verdict.Source) -> str:
+    def _identify(self, schema: str, where: verdict.SourceJson) -> str:
         return verdict.identify(schema, judge=self._judge_name, source=where)
 
     def _dead_letter(self, source: ConsumedRecord, fault: DeadLetterReason) -> OutputRecord:
@@ -252,7 +262,9 @@ class Outputs:
                 return letter
         return letter  # a limit below our own headers: the broker has the last word
 
-    def _of_rejected(self, source: ConsumedRecord, owed: Message | DeadLetterReason, reason: str) -> OutputRecord:
+    def _of_rejected(
+        self, source: ConsumedRecord, owed: PreparedMessage | DeadLetterReason, reason: str
+    ) -> OutputRecord:
         """The dead letter of a record whose output a broker refuses: a stub, unless its size was no reason."""
         if isinstance(owed, DeadLetterReason):
             return self._stub(source, owed)
@@ -283,7 +295,7 @@ class Outputs:
                 *([] if "headers" in missing else _originals(source.headers)),
                 *((dead_letter.PREFIX + name, str(v).encode()) for name, v in ours.items() if v is not None),
             ],
-            why=(fault.reason,),
+            metric_values=(fault.reason,),
         )
 
 
@@ -305,18 +317,18 @@ _REFUSED = {
 }
 
 
-def _owed(result: ScoredRecord) -> Message | DeadLetterReason | None:
+def _owed(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | None:
     """The message to give a verdict on, the fault to report, or None for a tombstone."""
     if isinstance(result.scores, DeadLetterReason):
         return result.scores
     content = result.record.content
     # All 0.0 is the verdict of a blank text; given to one that was forgotten it would be a silent pass.
-    if isinstance(content, Message):
+    if isinstance(content, PreparedMessage):
         assert not content.token_count or result.scores is not None, "unscored"  # noqa: S101 - a bug of ours
     return content
 
 
-def _where(source: ConsumedRecord) -> verdict.Source:
+def _where(source: ConsumedRecord) -> verdict.SourceJson:
     return {
         "topic": source.partition.topic,
         "partition": source.partition.number,

@@ -70,7 +70,7 @@ class Policy:
         )
 
     @property
-    def document(self) -> verdict.Policy:
+    def document(self) -> verdict.PolicyJson:
         """As it is published."""
         thresholds = dict(zip(CATEGORY_SLUGS, self.values, strict=True))
         return {

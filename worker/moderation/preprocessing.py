@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from schemas.chat import ChatMessage, InputShape, Undecodable, decode
-from worker.moderation.cache import Cache
-from worker.records import CachedScores, ConsumedRecord, DeadLetterReason, Message, PreparedRecord
+from worker.moderation.cache import ScoreCache
+from worker.records import CachedScores, ConsumedRecord, DeadLetterReason, PreparedMessage, PreparedRecord
 
 
-class Encoded(Protocol):
+class TokenizedText(Protocol):
     """A text as the tokenizer sees it."""
 
     @property
@@ -20,7 +20,7 @@ class Encoded(Protocol):
         """Whether that bound took something away."""
 
 
-Encode = Callable[[Sequence[str]], Sequence[Encoded]]
+Encode = Callable[[Sequence[str]], Sequence[TokenizedText]]
 """Texts to tokens, one answer a text, in order."""
 
 
@@ -28,7 +28,7 @@ PORTION_BYTES_MAX = 2**20
 """Of values decoded together. A decoded text can have four times as many. A chunk of chat is one portion."""
 
 
-def portions(chunk: Sequence[ConsumedRecord]) -> Iterator[Sequence[ConsumedRecord]]:
+def split_by_bytes(chunk: Sequence[ConsumedRecord]) -> Iterator[Sequence[ConsumedRecord]]:
     """Split a chunk into parts of at most ``PORTION_BYTES_MAX`` of values; a larger value is alone in one."""
     start = size_bytes = 0
     for index, source in enumerate(chunk):
@@ -52,7 +52,7 @@ def prepare(
     shape: InputShape,
     characters_max: int,
     encode: Encode,
-    cache: Cache,
+    cache: ScoreCache,
     message_id: Callable[[ConsumedRecord], str] = by_source,
 ) -> list[PreparedRecord]:
     """A record for each message, in order; all texts that are not known are tokenised in one call, each once.
@@ -67,9 +67,9 @@ def prepare(
     """
     decoded = [None if source.value is None else _decoded(source.value, shape) for source in chunk]
     names = [
-        cache.name(chat.text) if isinstance(chat, ChatMessage) and not _blank(chat) else b"" for chat in decoded
+        cache.digest(chat.text) if isinstance(chat, ChatMessage) and not _blank(chat) else b"" for chat in decoded
     ]
-    found: dict[bytes, CachedScores | Encoded | DeadLetterReason] = {**cache.get_many(filter(None, names))}
+    found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, names))}
     new = {
         name: chat.text[:characters_max]
         for name, chat in zip(names, decoded, strict=True)
@@ -78,7 +78,7 @@ def prepare(
     found.update(zip(new, _encoded([*new.values()], encode), strict=True))
     records = []
     for source, chat, name in zip(chunk, decoded, names, strict=True):
-        content: Message | DeadLetterReason | None
+        content: PreparedMessage | DeadLetterReason | None
         if chat is None or isinstance(chat, DeadLetterReason):
             content = chat
         else:
@@ -104,14 +104,14 @@ def _content(
     chat: ChatMessage,
     message_id: str,
     name: bytes,
-    found: CachedScores | Encoded | DeadLetterReason | None,
+    found: CachedScores | TokenizedText | DeadLetterReason | None,
     characters_max: int,
-) -> Message | DeadLetterReason:
+) -> PreparedMessage | DeadLetterReason:
     if isinstance(found, DeadLetterReason):
         return found
     known = found if isinstance(found, CachedScores) else None
     characters = len(chat.text)
-    return Message(
+    return PreparedMessage(
         message_id=message_id,
         channel_id=chat.channel_id,
         user_id=chat.user_id,
@@ -120,16 +120,16 @@ def _content(
         text_digest=name,
         tokens=() if found is None or isinstance(found, CachedScores) else found.tokens,
         truncated=found is not None and (found.truncated or characters > characters_max),
-        known=known,
+        cached=known,
         ignored=chat.ignored,
     )
 
 
-def _encoded(texts: Sequence[str], encode: Encode) -> Sequence[Encoded | DeadLetterReason]:
+def _encoded(texts: Sequence[str], encode: Encode) -> Sequence[TokenizedText | DeadLetterReason]:
     if not texts:
         return ()
     try:
-        encodings: Sequence[Encoded | DeadLetterReason] = encode(texts)
+        encodings: Sequence[TokenizedText | DeadLetterReason] = encode(texts)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a tokenizer's panic derives from BaseException, with no name to import

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from worker.batching import Bounds
+from worker.batching import BatchBounds
 from worker.loop import TransactionalSession
 from worker.records import ConsumedRecord, OutputRecord, Partition, PreparedRecord
 from worker.telemetry.metrics import OPERATIONS, Meters
@@ -70,7 +70,7 @@ class Telemetry:
 
         return _Executor(executor, told)
 
-    def device(self, executor: Executor, bounds: Bounds) -> Executor:
+    def device(self, executor: Executor, bounds: BatchBounds) -> Executor:
         """Around the device's thread."""
 
         def told(batch: Sequence[PreparedRecord], began_ns: int, ended_ns: int) -> None:
@@ -138,8 +138,8 @@ class _Log:
         return self._session.rejected
 
     @property
-    def forgiven(self) -> Mapping[Partition, int]:
-        return self._session.forgiven
+    def exempt_below(self) -> Mapping[Partition, int]:
+        return self._session.exempt_below
 
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
         began_ns = time.monotonic_ns()

@@ -113,13 +113,15 @@ class Meters:
         alerts = [output for output in outputs if output.topic is Topic.ALERT]
         letters = [output for output in outputs if output.topic is Topic.DEAD_LETTER]
         verdicts = len(outputs) - len(alerts) - len(letters)
-        ignored = [output.why for output in outputs if output.why and output.topic is Topic.VERDICT]
+        ignored = [
+            output.metric_values for output in outputs if output.metric_values and output.topic is Topic.VERDICT
+        ]
         counts = {Topic.VERDICT: verdicts, Topic.ALERT: len(alerts), Topic.DEAD_LETTER: len(letters)}
         sent = {self._messaging.topics[topic]: count for topic, count in counts.items()}
         self._add(names.SENT, names.DESTINATION, sent, self._kafka | {names.OPERATION: "send"})
         self._add(names.VERDICTS, names.FLAGGED, {True: len(alerts), False: verdicts - len(alerts)})
-        self._add(names.FLAGS, names.CATEGORY, Counter(slug for alert in alerts for slug in alert.why))
-        self._add(names.DEAD_LETTERS, names.REASON, Counter(letter.why[0] for letter in letters))
+        self._add(names.FLAGS, names.CATEGORY, Counter(slug for alert in alerts for slug in alert.metric_values))
+        self._add(names.DEAD_LETTERS, names.REASON, Counter(letter.metric_values[0] for letter in letters))
         self._add(names.FIELDS_IGNORED, names.FIELD, Counter(field for fields in ignored for field in fields))
         if alerts:
             self._instruments[names.ALERTS].add(len(alerts))

@@ -2,6 +2,6 @@
 
 from worker.commands.bench.command import run
 from worker.commands.bench.measures import whole
-from worker.commands.bench.texts import samples
+from worker.commands.bench.texts import built_in_texts
 
-__all__ = ["run", "samples", "whole"]
+__all__ = ["built_in_texts", "run", "whole"]

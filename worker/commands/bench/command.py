@@ -11,7 +11,7 @@ from worker import wiring
 from worker.commands.bench.limits import Figures, Row, figure
 from worker.commands.bench.measures import device, stages, whole
 from worker.commands.bench.report import Texts, document, show
-from worker.commands.bench.texts import read_texts, samples
+from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.errors import ConfigurationError, ModelError
 from worker.settings import Settings
 
@@ -37,7 +37,7 @@ def run(
         settings: Valid, with a model.
         console: Where the figures go.
         progress: Takes a line about what takes long.
-        texts_from: A file with texts; None: built-in samples.
+        texts_from: A file with texts; None: built-in texts.
         seconds: How long to measure, about; to load the model takes its time before.
         json_to: Where the same figures go as JSON; None: nowhere.
 
@@ -47,7 +47,7 @@ def run(
     """
     if json_to is not None:
         _try_to_write(json_to)
-    texts = read_texts(texts_from, wiring.input_shape(settings)) if texts_from else samples()
+    texts = read_texts(texts_from, wiring.input_shape(settings)) if texts_from else built_in_texts()
     model = wiring.open_classifier(settings, progress)
     # Cut as the worker cuts them, and without those that the tokenizer makes nothing of: they are never scored.
     first = texts[: BATCHES * settings.batch.records_max]

@@ -15,8 +15,8 @@ from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
 from worker.commands.bench.limits import Row
 from worker.kafka.quarantine import error_if_all_bad
-from worker.moderation.cache import Cache
-from worker.records import ConsumedRecord, Excess, OutputRecord, Partition, ScoredRecord
+from worker.moderation.cache import ScoreCache
+from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition, ScoredRecord
 from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
 
@@ -81,7 +81,7 @@ def stages(settings: Settings, model: wiring.Model, texts: Sequence[str], *, sec
     plain = [Batch(items=part, messages=len(part)) for part in _cut(texts, size)]
     yield timed("tokenise", model.encode, plain, seconds=seconds / 3)
     settings = _of_our_own(settings)
-    prepare = wiring.preparing(settings, model.encode, Cache(bytes_max=0))
+    prepare = wiring.preparing(settings, model.encode, ScoreCache(bytes_max=0))
     fetched = [Batch(items=part, messages=len(part)) for part in _cut(_fetched(texts), size)]
     yield timed("decode and tokenise", prepare, fetched, seconds=seconds / 3)
     # Made-up scores: what judging takes does not depend on where they come from.
@@ -179,7 +179,7 @@ class _Memory:
     def __init__(self, messages: Sequence[ConsumedRecord]) -> None:
         self.invalidations = 0
         self.rejected: Mapping[tuple[Partition, int], str] = {}
-        self.forgiven: Mapping[Partition, int] = {}
+        self.exempt_below: Mapping[Partition, int] = {}
         self.owed = 0
         self._messages = cycle(messages)
         self._left = 0
@@ -208,7 +208,7 @@ class _Memory:
     def rewind(self) -> None:
         raise AssertionError("nothing is lost here")
 
-    def quarantine(self, excesses: Sequence[Excess]) -> None:
+    def quarantine(self, excesses: Sequence[DeadLetterExcess]) -> None:
         error = error_if_all_bad(excesses[0], 1, 1, lambda: 1)
         assert error is not None  # noqa: S101 - the only partition is bad
         raise error

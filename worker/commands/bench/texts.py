@@ -44,7 +44,7 @@ _OPENINGS = (
 )
 
 
-def samples() -> list[str]:
+def built_in_texts() -> list[str]:
     """9,216 texts, all different: equal ones are scored once, and so are equal beginnings, if the model can."""
     return [f"{one} {two} {text}" for one, two in product(_OPENINGS, repeat=2) for text in SAMPLES]
 

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
 from worker import wiring
-from worker.commands.bench import samples, whole
+from worker.commands.bench import built_in_texts, whole
 from worker.commands.check.open_transactions import doubt
 from worker.commands.check.probe import KEYS, MISSING, Probe
 from worker.commands.check.report import Doubtful, Postponed, Report, Wrong
@@ -289,7 +289,7 @@ class _Check:
     def _measure(self) -> str:
         try:
             model = wiring.open_classifier(self._settings, self._progress)
-            self._rate = whole(self._settings, model, samples(), seconds=MEASURE_S)
+            self._rate = whole(self._settings, model, built_in_texts(), seconds=MEASURE_S)
         except ModelError as error:
             raise Wrong(str(error)) from error
         identity = model.identity

@@ -17,7 +17,7 @@ import numpy as np
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import FatalError
 from worker.logs import setup_logging
-from worker.records import ModelIdentity, Scores, Usage
+from worker.records import DeviceUsage, ModelIdentity, Scores
 from worker.running import run
 from worker.settings import Need, Settings, load_settings
 from worker.watchdog import Watchdog
@@ -51,7 +51,7 @@ class StubModel:
         threads=0,
     )
     batch_tokens_max = BATCH_TOKENS_MAX
-    usage = Usage()
+    usage = DeviceUsage()
     fallbacks = ("no model: a stand-in judges by a checksum, for a proof of the delivery alone",)
 
     def encode(self, texts: Sequence[str]) -> Sequence[ByteTokens]:

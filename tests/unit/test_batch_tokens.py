@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.classifier.bound import SMALLEST, find_bound
+from worker.classifier.batch_tokens import SMALLEST, find_bound
 from worker.classifier.graphs import Bucket, bucket_for, buckets
 
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from schemas.labels import CATEGORY_NAMES
-from worker.classifier.source import CONFIG_FILE, blaming, weight_files
+from worker.classifier.model_files import CONFIG_FILE, blaming, weight_files
 from worker.errors import ModelError
 
 ARCHITECTURES: Mapping[str, str] = {
