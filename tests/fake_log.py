@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from tests.fake_cluster import FakeCluster, Fate, Transaction
 from worker.errors import KafkaFatalError
 from worker.kafka.ownership import Lookups, Ownership, Reset, next_offsets, start
-from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_bad
+from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_quarantined
 from worker.kafka.stall_detection import PartitionLag, idle_offsets
 from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition, Topic
 
@@ -292,14 +292,14 @@ class FakeLog:
             FatalError: All partitions are like that.
         """
         for excess in excesses:
-            self._quarantine.hold(self._now_ms, excess)
+            self._quarantine.add(self._now_ms, excess)
         gone = {excess.partition for excess in excesses}
         self._owned.remove(gone)
         self._waiting -= gone
         self.invalidations += 1
         held = len(self._quarantine.partitions)
         existing = len(self._cluster.inputs)
-        error = error_if_all_bad(excesses[-1], held, len(self._assigned), lambda: existing)
+        error = error_if_all_quarantined(excesses[-1], held, len(self._assigned), lambda: existing)
         if error is not None:
             raise error
 
@@ -318,7 +318,9 @@ class FakeLog:
             values = self._cluster.inputs[partition]
             tail = [value for value in values[-SAMPLE_RECORDS:] if value is not None]
             unreadable = sum(not self._cluster.is_readable(value) for value in tail)
-            if self._quarantine.sampled(self._now_ms, partition, TailSample(len(values), len(tail), unreadable)):
+            if self._quarantine.take_sample(
+                self._now_ms, partition, TailSample(len(values), len(tail), unreadable)
+            ):
                 self._waiting.add(partition)
 
     @mortal

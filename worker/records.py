@@ -198,40 +198,42 @@ class OutputRecord:
 
 
 class DeadLetterCause(Enum):
-    """What makes the dead letters, by the setting that bounds their share."""
+    """What causes dead letters. The value is the setting that bounds their share."""
 
     INPUT = "WORKER_DEAD_LETTER__INPUT_SHARE_MAX"
+    """Records that cannot be decoded."""
     MODEL = "WORKER_DEAD_LETTER__MODEL_SHARE_MAX"
+    """Records whose text breaks the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterExcess:
-    """What puts a partition above a bound.
+    """Too many dead letters among the last records of a partition: why it goes into quarantine.
 
     Attributes:
         partition: The input partition.
-        cause: What makes the dead letters.
-        reason: The commonest reason among them.
-        offset: The last record with this reason.
-        dead: Dead letters among ``records``.
-        records: The last records of the partition, at most the window.
-        share_max: The bound, in [0, 1].
+        cause: What causes the dead letters.
+        commonest_reason: The slug of the reason that most of the dead letters have.
+        example_offset: Offset of the last record with this reason.
+        dead_letters: Number of dead letters among ``records``.
+        records: Number of the partition's last records that were looked at.
+        share_max: Largest allowed share of dead letters, in [0, 1].
     """
 
     partition: Partition
     cause: DeadLetterCause
-    reason: str
-    offset: int
-    dead: int
+    commonest_reason: str
+    example_offset: int
+    dead_letters: int
     records: int
     share_max: float
 
     def __str__(self) -> str:
-        """Say it in a sentence without its full stop."""
+        """Return a sentence without its full stop."""
         return (
-            f"{self.dead} of the last {self.records} records of {self.partition} would be dead letters "
-            f"({self.share_max:.0%} may be, by {self.cause.value}), most of them {self.reason}; the one at offset "
-            f"{self.offset} is an example"
+            f"{self.dead_letters} of the last {self.records} records of {self.partition} would be dead letters "
+            f"({self.cause.value} allows {self.share_max:.0%}). The most frequent reason is "
+            f"{self.commonest_reason}, for example at offset {self.example_offset}"
         )
 
 

@@ -43,7 +43,7 @@ from tests.bench.pipeline_ours import IDENTITY
 from tests.bench.side_by_side import draw, medians, ratios, say, write
 from worker.commands.broker.embedded import running_broker
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
-from worker.kafka.reading import open_reader, to_the_end
+from worker.kafka.reading import open_reader, read_to_end
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.moderation.policy import Policy
 from worker.settings import consumer_config, load_settings, producer_config
@@ -214,7 +214,7 @@ class Course:
         """When each was appended, and their mean size; only if they are what everyone's are."""
         appended_ms, sources, size_bytes = [], set(), 0
         with open_reader(self._client, [topic]) as reader:
-            for record in to_the_end(reader, SILENCE_MS_MAX):
+            for record in read_to_end(reader, SILENCE_MS_MAX):
                 value = record.value() or b""
                 document = orjson.loads(value)
                 sources.add((document["source"]["partition"], document["source"]["offset"]))

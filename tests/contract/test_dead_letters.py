@@ -179,7 +179,10 @@ def test_a_reason_and_a_time_narrow_it_down(bootstrap_servers: str, fresh_topics
 
 def test_a_topic_that_is_not_there_is_named_with_the_command_that_makes_it(bootstrap_servers: str) -> None:
     code, said = dead_letters(bootstrap_servers, "no-such-topic")
-    assert (code, said) == (ExitCode.KAFKA, "Not there: no-such-topic. moderation-worker topics create makes it.\n")
+    assert (code, said) == (
+        ExitCode.KAFKA,
+        "Topic no-such-topic does not exist: create it with moderation-worker topics create.\n",
+    )
 
 
 def test_what_keeps_it_out_is_named_and_read_on_the_topic_is_enough(secured_bootstrap_servers: str) -> None:
@@ -199,10 +202,13 @@ def test_what_keeps_it_out_is_named_and_read_on_the_topic_is_enough(secured_boot
 
     code, said = look("hunter2")
     assert (code, "SASL_PASSWORD" in said, "hunter2" in said) == (ExitCode.KAFKA, True, False), said
-    hidden = f"There or not, {topic} is hidden from whoever may not read it: grant this user READ on it.\n"
+    hidden = f"This user may not see whether topic {topic} exists: grant this user READ on the topic.\n"
     assert look(WORKER) == (ExitCode.KAFKA, hidden)
     grant(AclOperation.DESCRIBE)
-    assert look(WORKER) == (ExitCode.KAFKA, f"Kafka does not let us read {topic}: grant this user READ on it.\n")
+    assert look(WORKER) == (
+        ExitCode.KAFKA,
+        f"Kafka does not let this user read {topic}: grant this user READ on the topic.\n",
+    )
     grant(AclOperation.READ)
     code, said = look(WORKER)
     assert (code, f"{topic}: nothing since " in said) == (ExitCode.DONE, True), said

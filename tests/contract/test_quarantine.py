@@ -120,5 +120,5 @@ def test_a_worker_all_of_whose_partitions_are_bad_ends_to_protect_data(scene: Ka
         scene.send_to(number, [GARBAGE] * 100)
     worker = start(scene.environ())
     assert worker.end() == ExitCode.PROTECTED
-    assert "All partitions of this worker are like that" in worker.said
+    assert "All partitions of this worker are in quarantine" in worker.said
     assert not scene.read(Topic.VERDICT, Topic.DEAD_LETTER)

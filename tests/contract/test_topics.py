@@ -72,7 +72,7 @@ def test_too_few_partitions_are_said_and_left(bootstrap_servers: str) -> None:
     wanted = TopicSpec(name=name, partitions=4)
     (state,) = create_topics({"bootstrap.servers": bootstrap_servers}, [wanted])
     assert state == TopicState(spec=wanted, partitions=1, created=False)
-    assert "1 partitions, not the 4 asked for" in str(state)
+    assert "1 partitions, fewer than the 4 asked for" in str(state)
 
 
 def test_too_many_replicas_name_the_option_to_change(bootstrap_servers: str) -> None:

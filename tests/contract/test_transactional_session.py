@@ -273,9 +273,9 @@ def too_many_dead_letters(partition: Partition) -> DeadLetterExcess:
     return DeadLetterExcess(
         partition=partition,
         cause=DeadLetterCause.INPUT,
-        reason="not_json",
-        offset=0,
-        dead=9,
+        commonest_reason="not_json",
+        example_offset=0,
+        dead_letters=9,
         records=9,
         share_max=0.5,
     )

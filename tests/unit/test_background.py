@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from worker.kafka.background import Background
+from worker.kafka.background import BackgroundThread
 
 
 def test_calls_are_made_one_after_another_and_answer_or_fail() -> None:
-    background = Background("test")
+    background = BackgroundThread("test")
     made: list[int] = []
 
     def fails() -> None:
@@ -29,11 +29,11 @@ def test_calls_are_made_one_after_another_and_answer_or_fail() -> None:
 
 
 def test_one_that_was_never_used_is_closed_immediately() -> None:
-    assert Background("test").close(0)
+    assert BackgroundThread("test").close(0)
 
 
 def test_to_close_does_not_wait_for_a_call_that_takes_longer() -> None:
-    ended, background = threading.Event(), Background("test")
+    ended, background = threading.Event(), BackgroundThread("test")
     background.submit(ended.wait)
     assert not background.close(0.1)
     ended.set()
@@ -41,5 +41,7 @@ def test_to_close_does_not_wait_for_a_call_that_takes_longer() -> None:
 
 
 def test_a_call_does_not_hold_up_the_end_of_the_process() -> None:
-    code = "import time; from worker.kafka.background import Background as B; B('').submit(lambda: time.sleep(600))"
+    code = (
+        "import time; from worker.kafka.background import *; BackgroundThread('').submit(lambda: time.sleep(600))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

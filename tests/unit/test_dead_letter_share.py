@@ -66,7 +66,12 @@ def over(share: DeadLetterShare, found: list[ScoredRecord], exempt_below: int = 
 def test_a_first_batch_of_fifty_that_wholly_fails_is_over_the_bound(share: DeadLetterShare) -> None:
     assert not over(share, results(bad=49))
     (excess,) = over(share, results(bad=50))
-    assert (excess.partition, excess.cause, excess.dead, excess.records) == (P0, DeadLetterCause.INPUT, 50, 50)
+    assert (excess.partition, excess.cause, excess.dead_letters, excess.records) == (
+        P0,
+        DeadLetterCause.INPUT,
+        50,
+        50,
+    )
 
 
 def test_a_share_at_its_bound_is_borne_and_one_record_more_is_not(share: DeadLetterShare) -> None:
@@ -123,8 +128,8 @@ def test_dead_letters_that_are_forgiven_do_not_count_and_later_ones_begin_a_new_
 def test_the_sentence_names_the_commonest_reason_a_place_and_the_variable(share: DeadLetterShare) -> None:
     (excess,) = over(share, results(bad=60))
     assert "60 of the last 60 records of messages[0] would be dead letters" in str(excess)
-    assert "not_json; the one at offset 59" in str(excess)
+    assert "not_json, for example at offset 59" in str(excess)
     assert "WORKER_DEAD_LETTER__INPUT_SHARE_MAX" in str(excess)
     (excess,) = over(share, results(20, bad=20, poison=20))
-    assert "model_failed; the one at offset 59" in str(excess)
+    assert "model_failed, for example at offset 59" in str(excess)
     assert "WORKER_DEAD_LETTER__MODEL_SHARE_MAX" in str(excess)

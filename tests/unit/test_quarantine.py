@@ -3,7 +3,14 @@
 import pytest
 
 from worker.errors import DataProtectionError, ModelError
-from worker.kafka.quarantine import LOOK_MS_MAX, LOOK_MS_MIN, Quarantine, TailSample, error_if_all_bad, pause_ms
+from worker.kafka.quarantine import (
+    SAMPLE_INTERVAL_MS_MAX,
+    SAMPLE_INTERVAL_MS_MIN,
+    Quarantine,
+    TailSample,
+    error_if_all_quarantined,
+    sample_interval_ms,
+)
 from worker.records import DeadLetterCause, DeadLetterExcess, Partition
 
 P0, P1 = Partition("messages", 0), Partition("messages", 1)
@@ -12,28 +19,34 @@ READABLE, UNREADABLE = TailSample(500, 100, 0), TailSample(500, 100, 51)
 
 def excess(partition: Partition = P0, cause: DeadLetterCause = DeadLetterCause.INPUT) -> DeadLetterExcess:
     return DeadLetterExcess(
-        partition=partition, cause=cause, reason="not_json", offset=7, dead=60, records=100, share_max=0.5
+        partition=partition,
+        cause=cause,
+        commonest_reason="not_json",
+        example_offset=7,
+        dead_letters=60,
+        records=100,
+        share_max=0.5,
     )
 
 
 def held(*excesses: DeadLetterExcess) -> Quarantine:
     quarantine = Quarantine()
     for one in excesses or (excess(),):
-        assert quarantine.hold(0, one) == LOOK_MS_MIN
+        assert quarantine.add(0, one) == SAMPLE_INTERVAL_MS_MIN
     return quarantine
 
 
 def test_a_partition_is_sampled_once_when_its_time_has_come() -> None:
     quarantine = held()
-    assert quarantine.due(LOOK_MS_MIN - 1) == []
-    assert quarantine.due(LOOK_MS_MIN) == [P0]
-    assert quarantine.due(LOOK_MS_MIN) == []
+    assert quarantine.due(SAMPLE_INTERVAL_MS_MIN - 1) == []
+    assert quarantine.due(SAMPLE_INTERVAL_MS_MIN) == [P0]
+    assert quarantine.due(SAMPLE_INTERVAL_MS_MIN) == []
 
 
 def test_it_is_released_when_its_last_records_can_be_read_and_all_before_them_is_forgiven() -> None:
     quarantine = held()
-    quarantine.due(LOOK_MS_MIN)
-    assert quarantine.sampled(LOOK_MS_MIN, P0, READABLE)
+    quarantine.due(SAMPLE_INTERVAL_MS_MIN)
+    assert quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, READABLE)
     assert quarantine.partitions == {}
     assert quarantine.exempt_below == {P0: 500}
 
@@ -45,27 +58,27 @@ def test_it_stays_when_they_can_not_or_nobody_knows_and_the_next_look_comes_late
     quarantine = held()
     now_ms = 0
     for looks in range(20):
-        now_ms += pause_ms(looks)
+        now_ms += sample_interval_ms(looks)
         assert quarantine.due(now_ms - 1) == []
         assert quarantine.due(now_ms) == [P0]
-        assert not quarantine.sampled(now_ms, P0, sample)
+        assert not quarantine.take_sample(now_ms, P0, sample)
         assert list(quarantine.partitions) == [P0]
-    assert pause_ms(1) == 2 * LOOK_MS_MIN
-    assert pause_ms(20) == LOOK_MS_MAX
+    assert sample_interval_ms(1) == 2 * SAMPLE_INTERVAL_MS_MIN
+    assert sample_interval_ms(20) == SAMPLE_INTERVAL_MS_MAX
 
 
 def test_a_share_at_the_bound_is_readable() -> None:
     quarantine = held()
-    quarantine.due(LOOK_MS_MIN)
-    assert quarantine.sampled(LOOK_MS_MIN, P0, TailSample(500, 100, 50))
+    quarantine.due(SAMPLE_INTERVAL_MS_MIN)
+    assert quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, TailSample(500, 100, 50))
 
 
 def test_a_person_releases_all_whatever_is_in_them() -> None:
     quarantine = held(excess(P0), excess(P1, DeadLetterCause.MODEL))
     quarantine.release_all(5)
     assert sorted(quarantine.due(5)) == [P0, P1]
-    assert quarantine.sampled(6, P0, UNREADABLE)
-    assert quarantine.sampled(6, P1, UNREADABLE)
+    assert quarantine.take_sample(6, P0, UNREADABLE)
+    assert quarantine.take_sample(6, P1, UNREADABLE)
     assert quarantine.exempt_below == {P0: 500, P1: 500}
 
 
@@ -73,27 +86,27 @@ def test_a_release_that_a_person_wants_waits_for_the_brokers() -> None:
     quarantine = held()
     quarantine.release_all(5)
     quarantine.due(5)
-    assert not quarantine.sampled(6, P0, None)
-    assert quarantine.due(6 + LOOK_MS_MIN) == [P0]
-    assert quarantine.sampled(7 + LOOK_MS_MIN, P0, UNREADABLE)
+    assert not quarantine.take_sample(6, P0, None)
+    assert quarantine.due(6 + SAMPLE_INTERVAL_MS_MIN) == [P0]
+    assert quarantine.take_sample(7 + SAMPLE_INTERVAL_MS_MIN, P0, UNREADABLE)
 
 
 def test_what_breaks_the_model_is_tried_again_without_forgiveness_and_less_and_less_often() -> None:
     quarantine = held(excess(cause=DeadLetterCause.MODEL))
-    quarantine.due(LOOK_MS_MIN)
-    assert quarantine.sampled(LOOK_MS_MIN, P0, READABLE)
+    quarantine.due(SAMPLE_INTERVAL_MS_MIN)
+    assert quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, READABLE)
     assert quarantine.exempt_below == {}
-    assert quarantine.hold(LOOK_MS_MIN, excess(cause=DeadLetterCause.MODEL)) == pause_ms(1)
+    assert quarantine.add(SAMPLE_INTERVAL_MS_MIN, excess(cause=DeadLetterCause.MODEL)) == sample_interval_ms(1)
 
 
 def test_a_partition_that_was_revoked_is_forgotten_with_all_that_was_known_of_it() -> None:
     quarantine = held()
-    quarantine.due(LOOK_MS_MIN)
-    quarantine.sampled(LOOK_MS_MIN, P0, UNREADABLE)
+    quarantine.due(SAMPLE_INTERVAL_MS_MIN)
+    quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, UNREADABLE)
     quarantine.forget([P0, P1])
-    assert not quarantine.sampled(LOOK_MS_MIN, P0, READABLE)
+    assert not quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, READABLE)
     assert (quarantine.partitions, quarantine.exempt_below) == ({}, {})
-    assert quarantine.hold(0, excess()) == LOOK_MS_MIN
+    assert quarantine.add(0, excess()) == SAMPLE_INTERVAL_MS_MIN
 
 
 @pytest.mark.parametrize(
@@ -115,11 +128,11 @@ def test_the_worker_ends_when_every_partition_is_bad(
     existing: int | None,
     ends: bool,  # noqa: FBT001 - pytest gives it by its name
 ) -> None:
-    error = error_if_all_bad(excess(), held_partitions, assigned, lambda: existing)
+    error = error_if_all_quarantined(excess(), held_partitions, assigned, lambda: existing)
     assert isinstance(error, DataProtectionError) is ends
 
 
 def test_the_exit_code_tells_who_is_to_blame() -> None:
-    error = error_if_all_bad(excess(cause=DeadLetterCause.MODEL), 1, 1, lambda: 1)
+    error = error_if_all_quarantined(excess(cause=DeadLetterCause.MODEL), 1, 1, lambda: 1)
     assert isinstance(error, ModelError)
     assert "WORKER_DEAD_LETTER__MODEL_SHARE_MAX" in str(error)

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AclBinding  # type: ignore[attr-defined] # the
 from ruamel.yaml import YAML
 
 from tests.acls import binding, documented
-from worker.kafka.topics import REPLICAS_TO_SPARE_ONE, _config, contract_topics
+from worker.kafka.topics import REPLICATION_FACTOR_FOR_MIN_ISR_2, _config, contract_topics
 from worker.settings.groups import VARIABLES
 from worker.settings.load import load_settings
 
@@ -52,7 +52,7 @@ def test_the_topics_are_those_that_the_command_creates() -> None:
         verdicts=kafka.verdict_topic,
         alerts=kafka.alert_topic,
         dead_letters=kafka.dead_letter_topic,
-        replication_factor=REPLICAS_TO_SPARE_ONE,
+        replication_factor=REPLICATION_FACTOR_FOR_MIN_ISR_2,
     )
     declared = [
         (

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from worker.kafka.topic_ids import NO_ID, ConsumerLog, JudgedSince, Seen, TopicIds, readable, stamp, stamped
+from worker.kafka.topic_ids import NO_ID, JudgedSince, Seen, TopicIdLogger, TopicIds, readable, stamp, stamped
 from worker.records import Partition
 
 OLD, NEW = "P402jcnoQ9WylzsPFddaPQ", "dC2jfe5WTSC2T6o8v4J_iw"
@@ -26,7 +26,7 @@ def test_a_new_id_is_a_new_log_and_an_old_one_never_comes_back() -> None:
     assert ids.see("messages", NEW) is Seen.CHANGED
     assert ids.see("messages", NEW) is Seen.SAME
     assert ids.see("messages", OLD) is Seen.STALE
-    assert ids.known("messages") == NEW
+    assert ids.current("messages") == NEW
     assert ids.replaced("messages") == {OLD}
 
 
@@ -55,16 +55,20 @@ def test_a_committed_offset_without_an_id_is_used_unless_the_topic_was_seen_to_c
 def test_what_librdkafka_reported_in_time_costs_no_second_verdict() -> None:
     ids = TopicIds()
     ids.see("messages", OLD)
-    ids.changed("messages", OLD, NEW)
-    assert "no verdict yet get none (7 when the brokers were last asked). Joining" in ids.story("messages", 7, 3)
-    assert "no verdict yet get none. Joining" in ids.story("messages", None, 3)
+    ids.record_change("messages", OLD, NEW)
+    assert "no verdict yet get none (7 when the brokers were last asked). Joining" in ids.recreation_message(
+        "messages", 7, 3
+    )
+    assert "no verdict yet get none. Joining" in ids.recreation_message("messages", None, 3)
 
 
 def test_what_only_a_comparison_found_may_cost_second_verdicts() -> None:
     ids = TopicIds()
     ids.see("messages", OLD)
     ids.see("messages", NEW)
-    assert "of the 3 messages that this worker judged since the ids were" in ids.story("messages", None, 3)
+    assert "of the 3 messages that this worker judged since the ids were" in ids.recreation_message(
+        "messages", None, 3
+    )
 
 
 def test_messages_are_counted_from_the_last_time_that_the_id_was_the_same() -> None:
@@ -80,7 +84,7 @@ def test_messages_are_counted_from_the_last_time_that_the_id_was_the_same() -> N
 
 def heard(config: dict[str, str], *lines: tuple[str, str]) -> tuple[list[tuple[str, str, str]], TopicIds]:
     changes: list[tuple[str, str, str]] = []
-    told = ConsumerLog(config, lambda *change: changes.append(change))
+    told = TopicIdLogger(config, lambda *change: changes.append(change))
     for facility, line in lines:
         told.log(logging.DEBUG, "%s [%s] %s", facility, "rdkafka#consumer-1", line)
     return changes, TopicIds()
@@ -90,15 +94,15 @@ def test_a_new_id_is_heard_in_the_client_s_log() -> None:
     line = "[thrd:main]: Topic messages changed id from P402jcnoQ9WylzsPFddaPQ to dC2jfe5WTSC2T6o8v4J/iw"
     [change], ids = heard({}, ("METADATA", line), ("METADATA", "Topic messages partition 0 Leader 1 Epoch 0"))
     assert change == ("messages", OLD, NEW)
-    assert ids.changed(*change)
-    assert not ids.changed(*change), "it is told once"
+    assert ids.record_change(*change)
+    assert not ids.record_change(*change), "it is told once"
     assert ids.see("messages", OLD) is Seen.STALE
 
 
 def test_the_first_id_is_no_change() -> None:
     line = f"[thrd:main]: Topic messages changed id from {NO_ID} to dC2jfe5WTSC2T6o8v4J/iw"
     [change], ids = heard({}, ("METADATA", line))
-    assert not ids.changed(*change)
+    assert not ids.record_change(*change)
 
 
 def test_debug_lines_reach_the_log_only_when_they_were_asked_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -107,4 +111,4 @@ def test_debug_lines_reach_the_log_only_when_they_were_asked_for(caplog: pytest.
         heard({"debug": "cgrp"}, ("TOPIC", "loud"))
     assert "quiet" not in caplog.text
     assert "loud" in caplog.text
-    assert ConsumerLog({"debug": "cgrp"}, lambda *_: None).debug == "cgrp,metadata"
+    assert TopicIdLogger({"debug": "cgrp"}, lambda *_: None).debug == "cgrp,metadata"

@@ -21,7 +21,7 @@ from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
 from schemas.verdict import rfc3339
 from worker.errors import ConfigurationError
 from worker.kafka.headers import headers_of
-from worker.kafka.reading import open_reader, place_of, to_the_end
+from worker.kafka.reading import open_reader, read_to_end, topic_partition_offset
 from worker.logs import escaped
 
 FOREIGN = "foreign"
@@ -148,7 +148,7 @@ def tally_of(
     tally = Tally(now_ms=now_ms, examples_max=examples_max)
     tell_s = time.monotonic() + PROGRESS_S
     with open_reader(client_config, [topic], since_ms=since_ms) as reader:
-        for count, message in enumerate(to_the_end(reader, SILENCE_MS_MAX), 1):
+        for count, message in enumerate(read_to_end(reader, SILENCE_MS_MAX), 1):
             found, letter = read(message)
             # Within a partition times may go back: each worker has its own clock.
             if letter.timestamp_ms >= since_ms and reason in {None, found}:
@@ -161,7 +161,7 @@ def tally_of(
 
 def read(message: Message) -> tuple[str, Letter]:
     """A record's reason, and what to keep of it."""
-    topic, partition, offset = place_of(message)
+    topic, partition, offset = topic_partition_offset(message)
     given: Any = dict(headers_of(message) or ())
     ours = {
         name.removeprefix(PREFIX): value.decode(errors="replace")

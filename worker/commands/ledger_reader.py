@@ -12,8 +12,8 @@ from schemas.dead_letter import PREFIX
 from worker.commands.ledger import InputPosition, ObservedInput, ObservedOutput
 from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
-from worker.kafka.reading import SLICE_S, open_reader, place_of, to_the_end
-from worker.kafka.topics import ANSWER_MS_MAX
+from worker.kafka.metadata import ANSWER_MS_MAX
+from worker.kafka.reading import CONSUME_S, open_reader, read_to_end, topic_partition_offset
 from worker.records import Partition, Topic
 
 
@@ -42,8 +42,8 @@ def read_topics(
     with open_reader(client_config, [*inputs, *kinds]) as reader:
         _await_no_open_transaction(client_config, reader.assignment(), silence_ms_max)
         given, seen = [], []
-        for message in to_the_end(reader, silence_ms_max):
-            topic, partition, offset = place_of(message)
+        for message in read_to_end(reader, silence_ms_max):
+            topic, partition, offset = topic_partition_offset(message)
             if topic in kinds:
                 seen.append(observed_output(message, kinds[topic]))
             else:
@@ -57,7 +57,7 @@ def read_topics(
 
 def observed_output(message: Message, topic: Topic) -> ObservedOutput:
     """A record of an output topic, in the ledger's terms."""
-    _, partition, offset = place_of(message)
+    _, partition, offset = topic_partition_offset(message)
     source: InputPosition | None
     flagged = False
     try:
@@ -87,7 +87,7 @@ def _await_no_open_transaction(
             return
         if time.monotonic() > deadline:
             raise KafkaFatalError(f"A transaction is still open on {', '.join(map(str, open_ones))}.")
-        time.sleep(SLICE_S)
+        time.sleep(CONSUME_S)
 
 
 def _ends(admin: AdminClient, partitions: Sequence[TopicPartition], level: IsolationLevel) -> dict[Partition, int]:

@@ -1,4 +1,4 @@
-"""A thread for calls that block, which never holds up the end of the process."""
+"""A thread for calls that block. It never delays the end of the process."""
 
 import queue
 import threading
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 Answer = TypeVar("Answer")
 
 CLOSE_S_MAX = 1.0
-"""What waits longer is a call to a broker that does not answer. The end of the process ends it."""
+"""A call that takes longer waits for a broker that does not answer. It ends with the process."""
 
 
-class Background:
-    """Makes one call after another; the answers are futures.
+class BackgroundThread:
+    """Make one call after another on a daemon thread. The answers are futures.
 
-    A ``ThreadPoolExecutor`` is not used: before the interpreter ends, it waits for the threads of that.
+    ``ThreadPoolExecutor`` was rejected: the interpreter waits for its threads before it ends.
 
     Args:
-        name: Of the thread.
+        name: The thread's name.
     """
 
     def __init__(self, name: str) -> None:
@@ -26,7 +26,7 @@ class Background:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def submit(self, call: Callable[[], Answer]) -> "Future[Answer]":
-        """Make the call after the earlier ones."""
+        """Make the call after all earlier calls."""
         if not self._thread.is_alive():
             self._thread.start()
         answer: Future[Answer] = Future()
@@ -34,10 +34,10 @@ class Background:
         return answer
 
     def close(self, seconds_max: float = CLOSE_S_MAX) -> bool:
-        """End the thread after the calls so far.
+        """End the thread after all submitted calls.
 
         Returns:
-            Whether the thread has ended within this time.
+            Whether the thread has ended within ``seconds_max``.
         """
         self._calls.put(None)
         if self._thread.is_alive():

@@ -1,4 +1,4 @@
-"""A read_committed reader of topics, in no group: nothing is joined, nothing committed, nothing disturbed."""
+"""Read topics at read_committed without joining or changing a consumer group."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,68 +10,79 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from worker.errors import KafkaFatalError
 from worker.kafka.clients import client
 from worker.kafka.login import Login
-from worker.kafka.topics import ANSWER_MS_MAX, partition_counts
+from worker.kafka.metadata import ANSWER_MS_MAX, NoMetadataError, partition_counts, wait_for_metadata
 
 CHUNK_RECORDS = 20
-"""Two chunks are in memory at a time; larger ones are no faster."""
-SLICE_S = 0.1
+"""Two chunks are in memory at a time. Larger chunks were not faster."""
+CONSUME_S = 0.1
 
-_DENIED = "grant this user READ on it"
+_DENIED = "grant this user READ on the topic"
 
 
 @contextmanager
 def open_reader(
     client_config: Mapping[str, Any], topics: Sequence[str], *, since_ms: int | None = None
 ) -> Iterator[Consumer]:
-    """A reader of all partitions, from the first record whose time is ``since_ms``, or from the beginning.
+    """Give a consumer of all partitions of the topics.
+
+    Args:
+        client_config: librdkafka's properties: servers and security.
+        topics: The topics to read.
+        since_ms: Begin with the first record of this time or later. None means the beginning.
 
     Raises:
-        KafkaFatalError: No broker answers, it doesn't let us in, or a topic is not there or not ours to see.
+        KafkaFatalError: No broker answered, a broker refused the login, or a topic is missing or hidden.
     """
-    told: list[KafkaError] = []
+    errors: list[KafkaError] = []
     config: dict[str, Any] = {
         "log_level": 0,
         **client_config,
-        "group.id": "reader",  # librdkafka wants a name; nothing is committed under it
+        "group.id": "reader",  # librdkafka requires a name; this client commits nothing under it
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
         "fetch.wait.max.ms": 50,
-        # Originals may be large, and a shell in the pod of a worker has little memory.
+        # Dead letters may be large, and a shell in a worker's pod has little memory.
         "queued.max.messages.kbytes": 16_384,
         "fetch.max.bytes": 16_777_216,
-        "fetch.queue.backoff.ms": 20,  # the default, 1000, stalls for a second each time that the queue was full
-        "error_cb": told.append,
+        "fetch.queue.backoff.ms": 20,  # the default of 1000 stops for a second each time the queue was full
+        "error_cb": errors.append,
     }
+    login = Login.of(config)
     reader = client(Consumer, config)
     try:
-        counts = partition_counts(reader, told, Login.of(config), ANSWER_MS_MAX)
-        if faults := [_why_not(reader, name) for name in topics if name not in counts]:
-            raise KafkaFatalError("\n".join(faults))
-        places = [
+        counts = partition_counts(reader, errors, login, timeout_ms_max=ANSWER_MS_MAX)
+        if missing := [name for name in topics if name not in counts]:
+            raise KafkaFatalError("\n".join(_why_missing(reader, errors, login, name) for name in missing))
+        beginnings = [
             TopicPartition(name, number, OFFSET_BEGINNING) for name in topics for number in range(counts[name])
         ]
-        reader.assign(places if since_ms is None else _places_at(reader, places, since_ms))
+        reader.assign(beginnings if since_ms is None else _offsets_at(reader, beginnings, since_ms))
         yield reader
     finally:
         reader.close()
 
 
-def to_the_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
-    """Every record up to each partition's end: where an open transaction begins, if there is one.
+def read_to_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
+    """Give all records up to the last stable offset of each partition.
+
+    Args:
+        reader: A consumer from ``open_reader``.
+        silence_ms_max: How long to wait for the next record.
 
     Raises:
-        KafkaFatalError: We may not read, or nothing has come for so long.
+        KafkaFatalError: This user may not read a topic, or no record came within ``silence_ms_max``.
     """
     left = {(at.topic, at.partition) for at in reader.assignment()}
     deadline = time.monotonic() + silence_ms_max / 1000
     while left:
-        messages = reader.consume(CHUNK_RECORDS, SLICE_S)
+        messages = reader.consume(CHUNK_RECORDS, CONSUME_S)
         if messages:
             deadline = time.monotonic() + silence_ms_max / 1000
         elif time.monotonic() > deadline:
-            raise KafkaFatalError(f"Nothing comes from {len(left)} partitions that are not at their end.")
+            names = ", ".join(f"{topic}[{number}]" for topic, number in sorted(left))
+            raise KafkaFatalError(f"No record came for {silence_ms_max} ms, before the end of: {names}.")
         for message in messages:
             error = message.error()
             if error is None:
@@ -79,35 +90,38 @@ def to_the_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so
                 left.discard((message.topic(), message.partition()))
             elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                raise KafkaFatalError(f"Kafka does not let us read {message.topic()}: {_DENIED}.")
-            # librdkafka looks for the coordinator of any group that is named; we need none.
+                raise KafkaFatalError(f"Kafka does not let this user read {message.topic()}: {_DENIED}.")
+            # librdkafka looks up the coordinator of any group that is named; this client does not need it.
             elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED and not error.retriable():
-                raise KafkaFatalError(f"The topics can't be read: {error.str()}.")
+                raise KafkaFatalError(f"Reading the topics failed: {error.str()}.")
 
 
-def place_of(message: Message) -> tuple[str, int, int]:
-    """Topic, partition and offset of a record that was read."""
+def topic_partition_offset(message: Message) -> tuple[str, int, int]:
+    """Return topic, partition and offset of a record that was read."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - only of errors
     return topic, partition, offset
 
 
-def _why_not(reader: Consumer, topic: str) -> str:
-    """Why a topic is not in sight; a consumer's question makes no topic."""
-    error = reader.list_topics(topic, timeout=ANSWER_MS_MAX / 1000).topics[topic].error
-    if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return f"There or not, {topic} is hidden from whoever may not read it: {_DENIED}."
-    return f"Not there: {topic}. moderation-worker topics create makes it."
-
-
-def _places_at(reader: Consumer, places: Sequence[TopicPartition], since_ms: int) -> list[TopicPartition]:
-    """Where the first records of that time stand, or the end; one question to each broker."""
-    asked = [TopicPartition(at.topic, at.partition, since_ms) for at in places]
+def _why_missing(reader: Consumer, errors: Sequence[KafkaError], login: Login, topic: str) -> str:
+    """Return why the metadata lacks a topic. A consumer's request for one topic does not create the topic."""
     try:
-        found = reader.offsets_for_times(asked, timeout=ANSWER_MS_MAX / 1000)
-        fault = next((at.error for at in found if at.error is not None), None)
+        error = wait_for_metadata(reader, errors, login, topic=topic).topics[topic].error
+    except NoMetadataError as failure:
+        raise KafkaFatalError(f"No broker answers the question about topic {topic} ({failure}).") from failure
+    if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return f"This user may not see whether topic {topic} exists: {_DENIED}."
+    return f"Topic {topic} does not exist: create it with moderation-worker topics create."
+
+
+def _offsets_at(reader: Consumer, partitions: Sequence[TopicPartition], since_ms: int) -> list[TopicPartition]:
+    """Return the offsets of the first records of this time or later. Each broker gets one request."""
+    request = [TopicPartition(at.topic, at.partition, since_ms) for at in partitions]
+    try:
+        found = reader.offsets_for_times(request, timeout=ANSWER_MS_MAX / 1000)
+        failure = next((at.error for at in found if at.error is not None), None)
     except KafkaException as error:
-        fault = error.args[0]
-    if fault is not None:
-        raise KafkaFatalError(f"The offsets of that time can't be had: {fault.str()}.")
+        failure = error.args[0]
+    if failure is not None:
+        raise KafkaFatalError(f"Kafka did not give the offsets for this time: {failure.str()}.")
     return found

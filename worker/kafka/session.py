@@ -24,14 +24,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from worker.kafka.client_errors import ClientErrors, Membership
 from worker.kafka.clients import client
 from worker.kafka.headers import headers_of
-from worker.kafka.isolation import Isolation, TailSamples
 from worker.kafka.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
 from worker.kafka.partition_monitor import PartitionMonitor
 from worker.kafka.publisher import Publisher
 from worker.kafka.publisher_options import PublisherOptions
+from worker.kafka.quarantined_partitions import QuarantinedPartitions
 from worker.kafka.start_offsets import StartOffsets
+from worker.kafka.tail_sampler import TailSampler
 from worker.kafka.throttling import Throttling
-from worker.kafka.topic_ids import ConsumerLog, stamp
+from worker.kafka.topic_ids import TopicIdLogger, stamp
 from worker.kafka.transaction import CONSUMER_ERRORS, Event, Refusal
 from worker.records import ConsumedRecord, DeadLetterExcess, Headers, OutputRecord, Partition
 
@@ -116,7 +117,9 @@ class Session:
         self._start_offsets = StartOffsets(
             options.admin_config, group_id=options.consumer_config["group.id"], reset=options.reset
         )
-        self._isolation = Isolation(TailSamples(options.admin_config, options.is_readable), clock=clock)
+        self._quarantined = QuarantinedPartitions(
+            TailSampler(options.admin_config, options.is_readable), clock=clock
+        )
         self._recreated: set[str] = set()  # topics that were deleted and created again
         self._consumer = self._new_consumer()
 
@@ -152,17 +155,17 @@ class Session:
     @property
     def assigned(self) -> Collection[Partition]:
         """Those that are ours: with a position, still without, or in quarantine."""
-        return self._waiting.union(self._owned.partitions, self._isolation.partitions)
+        return self._waiting.union(self._owned.partitions, self._quarantined.partitions)
 
     @property
     def quarantined(self) -> Collection[Partition]:
         """Those of them that are not read, because too many of their records would be dead letters."""
-        return self._isolation.partitions
+        return self._quarantined.partitions
 
     @property
     def exempt_below(self) -> Mapping[Partition, int]:
         """By partition the offset below which dead letters do not count against it."""
-        return self._isolation.exempt_below
+        return self._quarantined.exempt_below
 
     @property
     def is_member(self) -> bool:
@@ -200,9 +203,9 @@ class Session:
             self._client_errors.record(error.args[0])
         self._client_errors.handle(now_ms)
         self._recreated.update(
-            self._start_offsets.check(now_ms, lambda: self.assigned, lambda: self._owned.progress)
+            self._start_offsets.check_topics(now_ms, lambda: self.assigned, lambda: self._owned.progress)
         )
-        if self._isolation.partitions and (released := self._isolation.look()):
+        if self._quarantined.partitions and (released := self._quarantined.release_due()):
             self._consumer.resume(_plain(released))
             self._waiting.update(released)
         if self._waiting and self._publisher.ready():
@@ -248,11 +251,11 @@ class Session:
         self._owned.remove(bad)
         self.invalidations += 1
         self._consumer.pause(_plain(bad))
-        self._isolation.hold(excesses, assigned=assigned, existing=self._existing)
+        self._quarantined.add(excesses, assigned=assigned, input_partitions=self._existing)
 
     def release_quarantined(self) -> None:
         """Release all partitions in quarantine, whatever is in them: a person wants it."""
-        self._isolation.release_all()
+        self._quarantined.release_all()
 
     def pause(self) -> None:
         """Fetches nothing until ``resume``; what was prefetched is thrown away."""
@@ -264,7 +267,7 @@ class Session:
         """Fetches again, if it was paused."""
         if self._paused:
             self._paused = False
-            self._consumer.resume(_plain(self._assigned.difference(self._isolation.partitions)))
+            self._consumer.resume(_plain(self._assigned.difference(self._quarantined.partitions)))
 
     def backlog(self) -> Mapping[Partition, int]:
         """Messages that could be read and are not judged, as of some seconds ago; without what is not known."""
@@ -280,7 +283,7 @@ class Session:
         """Leaves the group (a static member of a classic group stays until its session ends)."""
         self._consumer.close()
         self._start_offsets.close()
-        self._isolation.close()
+        self._quarantined.close()
 
     # ---- the quiet partitions -------------------------------------------------------------------------------
 
@@ -309,7 +312,7 @@ class Session:
         self._assigned.clear()
         self._waiting.clear()
         self._out_of_range.clear()
-        self._isolation.forget(list(self._isolation.partitions))
+        self._quarantined.forget(list(self._quarantined.partitions))
         self._monitor.reset()
         self._consumer = self._new_consumer()
         self.subscribe()
@@ -340,10 +343,10 @@ class Session:
         self._start_offsets.forget(gone)
         self.invalidations += 1
         # librdkafka remembers a pause beyond the assignment: a partition that came back would stay silent.
-        consumer.resume(_plain(gone.intersection(self._isolation.partitions)))
+        consumer.resume(_plain(gone.intersection(self._quarantined.partitions)))
         if self._paused:
             consumer.resume(_plain(self._assigned & gone))
-        self._isolation.forget(gone)
+        self._quarantined.forget(gone)
         if self._options.incremental:
             consumer.incremental_unassign(_plain(self._assigned & gone))
         else:
@@ -381,13 +384,13 @@ class Session:
         """Joins the group anew: whatever the old client knows of these topics belongs to logs that are gone."""
         backlog = self._monitor.backlog(self._clock())
         for topic in sorted(self._recreated):
-            log.warning("%s", self._start_offsets.story(topic, self._owned.progress, backlog))
+            log.warning("%s", self._start_offsets.recreation_message(topic, self._owned.progress, backlog))
         self._recreated.clear()
         self._rejoin()
 
     def _on_topic_id(self, topic: str, old: str, new: str) -> None:
         """Librdkafka has learned that a topic has another id; called within a poll."""
-        if self._start_offsets.ids.changed(topic, old, new):
+        if self._start_offsets.ids.record_change(topic, old, new):
             self._recreated.add(topic)
 
     def _commit(
@@ -397,12 +400,12 @@ class Session:
         if refusal is None and not is_member(metadata):
             refusal = Event.NO_METADATA
         ids = self._start_offsets.ids
-        stamped = [TopicPartition(p.topic, p.number, at, stamp(ids.known(p.topic))) for p, at in offsets.items()]
+        stamped = [TopicPartition(p.topic, p.number, at, stamp(ids.current(p.topic))) for p, at in offsets.items()]
         return self._publisher.publish(outputs, stamped, metadata, refusal)
 
     def _new_consumer(self) -> Consumer:
         config = self._options.consumer_config
-        lines = ConsumerLog(config, self._on_topic_id)
+        lines = TopicIdLogger(config, self._on_topic_id)
         callbacks = {"error_cb": self._client_errors.record, "throttle_cb": self._throttling["consumer"].record}
         return client(Consumer, {**config, "debug": lines.debug, **callbacks}, lines)
 

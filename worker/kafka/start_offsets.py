@@ -20,7 +20,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 
 from worker.errors import DataProtectionError
 from worker.kafka.leaderless import Silence
-from worker.kafka.offset_queries import OffsetQueries, OffsetsPending, id_of, leader_of, offset_of
+from worker.kafka.offset_queries import OffsetQueries, OffsetsPending, leader_of, offset_of, topic_id_of
 from worker.kafka.ownership import Lookups, Progress, Reset, is_truncated, start
 from worker.kafka.pending_offsets import PendingOffsets
 from worker.kafka.start_questions import CommittedQuestion, RangeQuestion
@@ -120,7 +120,7 @@ class StartOffsets:
         """Ends the clients that ask; waits for about a second at most."""
         self._queries.close()
 
-    def check(
+    def check_topics(
         self,
         now_ms: int,
         assigned: Callable[[], Collection[Partition]],
@@ -151,22 +151,26 @@ class StartOffsets:
                 self._judged.same(topic)
             return [topic for topic, what in seen.items() if what is Seen.CHANGED]
         if now_ms - asked_ms >= CHECK_MS and (ours := assigned()):
-            self._check = (now_ms, self._queries.topics({partition.topic for partition in ours}))
+            self._check = (now_ms, self._queries.describe_topics({partition.topic for partition in ours}))
             self._judged.ask(_committed(progress()))
         return []
 
-    def story(self, topic: str, progress: Mapping[Partition, Progress], backlog: Mapping[Partition, int]) -> str:
+    def recreation_message(
+        self, topic: str, progress: Mapping[Partition, Progress], backlog: Mapping[Partition, int]
+    ) -> str:
         """Returns what has happened to a topic that was created again, for the log."""
         known = [messages for partition, messages in backlog.items() if partition.topic == topic]
-        return self.ids.story(topic, sum(known) if known else None, self._judged.count(topic, _committed(progress)))
+        return self.ids.recreation_message(
+            topic, sum(known) if known else None, self._judged.count(topic, _committed(progress))
+        )
 
     def _see(self, topic: str, description: Any) -> Seen:
-        return self.ids.see(topic, id_of(description))
+        return self.ids.see(topic, topic_id_of(description))
 
     # ---- the first question ------------------------------------------------------------------------------------
 
     def _ask_committed(self, now_ms: int, partitions: Collection[Partition]) -> None:
-        topics = self._queries.topics({partition.topic for partition in partitions})
+        topics = self._queries.describe_topics({partition.topic for partition in partitions})
         offsets = self._queries.committed(partitions)
         self._questions.append(
             CommittedQuestion(now_ms, self._lookups.ask(partitions), partitions, offsets, topics)
@@ -232,13 +236,13 @@ class StartOffsets:
                 number=number,
                 committed=committed,
                 gone=gone,
-                low=self._queries.first(committed),
+                low=self._queries.earliest(committed),
                 # A start at the end must not skip an open transaction; a committed offset may lie behind its begin.
                 high={
-                    **self._queries.end(without),
-                    **self._queries.end(beyond, IsolationLevel.READ_UNCOMMITTED),
+                    **self._queries.latest(without),
+                    **self._queries.latest(beyond, IsolationLevel.READ_UNCOMMITTED),
                 },
-                timed={} if at_ms is None else self._queries.at(without, at_ms),
+                timed={} if at_ms is None else self._queries.for_timestamp(without, at_ms),
             )
         )
 
@@ -253,7 +257,7 @@ class StartOffsets:
                 self._lookups.again(now_ms, partition)
                 continue
             begin = start(committed, low=low, high=high, timed=timed, reset=self._reset)
-            now = _recreated(self.ids.known(partition.topic), question.gone.get(partition, ""))
+            now = _recreated(self.ids.current(partition.topic), question.gone.get(partition, ""))
             if begin is None:
                 raise DataProtectionError(
                     f"{partition} has no usable committed offset (committed: {committed}, available: {low} to "

@@ -59,7 +59,7 @@ class TopicIds:
         self._gone: dict[str, set[str]] = {}
         self._reported: set[str] = set()  # by librdkafka, before it could fetch a record of the new log
 
-    def known(self, topic: str) -> str:
+    def current(self, topic: str) -> str:
         """Returns the id of the log that is read; empty if unknown."""
         return self._known.get(topic, "")
 
@@ -67,7 +67,7 @@ class TopicIds:
         """Returns the ids of the logs that had this name before; empty if this process has seen no other."""
         return self._gone.get(topic, set())
 
-    def story(self, topic: str, unjudged: int | None, judged_since: int) -> str:
+    def recreation_message(self, topic: str, unjudged: int | None, judged_since: int) -> str:
         """Returns what has happened to a topic, for the log.
 
         Args:
@@ -84,12 +84,12 @@ class TopicIds:
             "the ids were last compared, those of the new log get a second verdict. "
         )
         return (
-            f"topic {topic} was deleted and created again: its id was {before} and is {self.known(topic)}. "
+            f"topic {topic} was deleted and created again: its id was {before} and is {self.current(topic)}. "
             f"Messages of the old log that have no verdict yet get none{lost}. {twice}"
             "Joining the group again to read the new log"
         )
 
-    def changed(self, topic: str, old: str, new: str) -> bool:
+    def record_change(self, topic: str, old: str, new: str) -> bool:
         """Notes that librdkafka has learned a new id.
 
         Returns:
@@ -146,7 +146,7 @@ class JudgedSince:
         return sum(max(0, offset - self._same.get(one, offset)) for one, offset in ours.items())
 
 
-class ConsumerLog:
+class TopicIdLogger:
     """librdkafka's log of a consumer: hears that a topic has a new id, and passes on what is for people.
 
     Args:

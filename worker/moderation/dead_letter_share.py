@@ -1,9 +1,9 @@
-"""The bound on dead letters: a worker must not go on quietly when it can judge too few records of a partition.
+"""Bound the share of dead letters, so that a worker does not silently skip most of a partition.
 
-A dead letter must not become a way past moderation, and a broken producer sends nothing else. So the share of dead
-letters among the last records of each partition has a bound: one for records that can't be decoded, one for records
-that break the model. A batch that would cross a bound is not committed. Its partition goes into quarantine
-(``worker.kafka.quarantine``), and the other partitions go on.
+A dead letter must not become a way to avoid moderation. A broken producer sends nothing but dead letters. So two
+bounds limit the share of dead letters among the last records of each partition: one for records that cannot be
+decoded, one for records that break the model. The worker does not commit a batch that would exceed a bound. The
+partition goes into quarantine (``worker.kafka.quarantine``), and the worker goes on with the other partitions.
 """
 
 from collections import Counter, defaultdict, deque
@@ -25,13 +25,14 @@ from worker.records import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareBounds:
-    """The bounds.
+    """The largest allowed shares of dead letters.
 
     Attributes:
-        model_share_max: Of records that break the model, in [0, 1].
-        input_share_max: Of records that can't be decoded, in [0, 1].
-        window_records: How many of a partition's last records count.
-        records_min: With fewer records no share is judged: one bad message would be a large one.
+        model_share_max: Largest share of records that break the model, in [0, 1].
+        input_share_max: Largest share of records that cannot be decoded, in [0, 1].
+        window_records: Number of a partition's last records that count.
+        records_min: Smallest number of records for which a share is computed. With fewer records, one bad message
+            would be a large share.
     """
 
     model_share_max: float
@@ -40,27 +41,33 @@ class ShareBounds:
     records_min: int = 50
 
     def share_max(self, cause: DeadLetterCause) -> float:
-        """Return the bound on dead letters with this cause."""
+        """Return the largest share of dead letters of this cause."""
         return self.model_share_max if cause is DeadLetterCause.MODEL else self.input_share_max
 
 
-class _Dead(NamedTuple):
-    number: int  # counted from the window's first record
+class _DeadLetter(NamedTuple):
+    number: int  # position in the partition, counted from the window's first record
     reason: str
     offset: int
 
 
 @dataclass(slots=True)
 class _Window:
-    """The last records of a partition: only the dead ones are kept, so that a good record costs nothing."""
+    """The last records of a partition. It stores dead letters only, so that a good record costs nothing.
+
+    Attributes:
+        records: Number of records since the window began.
+        dead_letters: The dead letters among the last ``window_records`` of these.
+        exempt_below: Dead letters below this offset do not count.
+    """
 
     records: int = 0
-    dead: deque[_Dead] = field(default_factory=deque)
+    dead_letters: deque[_DeadLetter] = field(default_factory=deque)
     exempt_below: int = 0
 
 
 class DeadLetterShare:
-    """The share of dead letters among the last records that were published, for each partition."""
+    """The share of dead letters among the last published records of each partition."""
 
     def __init__(self, bounds: ShareBounds) -> None:
         self._bounds = bounds
@@ -69,32 +76,33 @@ class DeadLetterShare:
     def excess(
         self, results: Sequence[ScoredRecord], exempt_below: Mapping[Partition, int]
     ) -> list[DeadLetterExcess]:
-        """Return what would put partitions above a bound if these results were published.
+        """Return one excess for each partition that would exceed a bound if these results were published.
 
         Args:
             results: In the order in which each partition was read.
-            exempt_below: By partition the offset below which dead letters do not count.
+            exempt_below: By partition, the offset below which dead letters do not count.
         """
-        if not _turned_away(results):
+        if not _without_verdict(results):
             return []
         found = []
-        for partition, (records, dead) in self._batches(results, exempt_below).items():
-            if dead:
+        for partition, (records, dead_letters) in self._batches(results, exempt_below).items():
+            if dead_letters:
                 window = self._window(partition, exempt_below)
-                found += self._over(partition, window.records + records, [*window.dead, *dead])
+                found += self._compare(partition, window.records + records, [*window.dead_letters, *dead_letters])
         return found
 
     def observe(self, results: Sequence[ScoredRecord], exempt_below: Mapping[Partition, int]) -> None:
-        """Count what has been committed."""
-        for partition, (records, dead) in self._batches(results, exempt_below).items():
+        """Count results that have been committed."""
+        for partition, (records, dead_letters) in self._batches(results, exempt_below).items():
             window = self._window(partition, exempt_below)
-            window.dead.extend(dead)
+            window.dead_letters.extend(dead_letters)
             window.records += records
-            while window.dead and window.dead[0].number <= window.records - self._bounds.window_records:
-                window.dead.popleft()
+            first_number = window.records - self._bounds.window_records + 1
+            while window.dead_letters and window.dead_letters[0].number < first_number:
+                window.dead_letters.popleft()
 
     def _window(self, partition: Partition, exempt_below: Mapping[Partition, int]) -> _Window:
-        """Return the partition's window; a partition that was released begins a new one."""
+        """Return the partition's window. Begin a new window if the partition was released from quarantine."""
         window = self._windows.get(partition)
         if window is None or window.exempt_below != exempt_below.get(partition, 0):
             window = self._windows[partition] = _Window(exempt_below=exempt_below.get(partition, 0))
@@ -102,53 +110,54 @@ class DeadLetterShare:
 
     def _batches(
         self, results: Sequence[ScoredRecord], exempt_below: Mapping[Partition, int]
-    ) -> dict[Partition, tuple[int, list[_Dead]]]:
-        """Count each partition's records, and number its dead ones as they come after the window's."""
-        if not _turned_away(results):
+    ) -> dict[Partition, tuple[int, list[_DeadLetter]]]:
+        """Count each partition's records, and number its dead letters as the continuation of its window."""
+        if not _without_verdict(results):
             return {partition: (count, []) for partition, count in Counter(map(_partition, results)).items()}
         counts: Counter[Partition] = Counter()
-        dead: defaultdict[Partition, list[_Dead]] = defaultdict(list)
+        dead_letters: defaultdict[Partition, list[_DeadLetter]] = defaultdict(list)
         for result in results:
             source, content = result.record.source, result.record.content
             if content is None:
                 continue
             counts[source.partition] += 1
-            fault = content if type(content) is DeadLetterReason else result.scores
-            if type(fault) is DeadLetterReason and source.offset >= exempt_below.get(source.partition, 0):
+            why = content if type(content) is DeadLetterReason else result.scores
+            if type(why) is DeadLetterReason and source.offset >= exempt_below.get(source.partition, 0):
                 number = self._window(source.partition, exempt_below).records + counts[source.partition]
-                dead[source.partition].append(_Dead(number, fault.reason, source.offset))
-        return {partition: (count, dead[partition]) for partition, count in counts.items()}
+                dead_letters[source.partition].append(_DeadLetter(number, why.reason, source.offset))
+        return {partition: (count, dead_letters[partition]) for partition, count in counts.items()}
 
-    def _over(self, partition: Partition, records: int, dead: Iterable[_Dead]) -> list[DeadLetterExcess]:
-        """Compare one partition's window with the bounds: at most one excess."""
+    def _compare(
+        self, partition: Partition, records: int, dead_letters: Iterable[_DeadLetter]
+    ) -> list[DeadLetterExcess]:
+        """Compare one partition's window with the bounds. Return at most one excess."""
         size = min(records, self._bounds.window_records)
         if size < self._bounds.records_min:
             return []
-        counted = [one for one in dead if one.number > records - size]
+        counted = [one for one in dead_letters if one.number > records - size]
         for cause in (DeadLetterCause.MODEL, DeadLetterCause.INPUT):
             share_max = self._bounds.share_max(cause)
-            blamed = [one for one in counted if (one.reason in MODEL_REASONS) == (cause is DeadLetterCause.MODEL)]
-            if len(blamed) > share_max * size:
-                reason = Counter(one.reason for one in blamed).most_common(1)[0][0]
-                return [
-                    DeadLetterExcess(
-                        partition=partition,
-                        cause=cause,
-                        reason=reason,
-                        offset=next(one.offset for one in reversed(blamed) if one.reason == reason),
-                        dead=len(blamed),
-                        records=size,
-                        share_max=share_max,
-                    )
-                ]
+            found = [one for one in counted if (one.reason in MODEL_REASONS) == (cause is DeadLetterCause.MODEL)]
+            if len(found) > share_max * size:
+                commonest = Counter(one.reason for one in found).most_common(1)[0][0]
+                excess = DeadLetterExcess(
+                    partition=partition,
+                    cause=cause,
+                    commonest_reason=commonest,
+                    example_offset=next(one.offset for one in reversed(found) if one.reason == commonest),
+                    dead_letters=len(found),
+                    records=size,
+                    share_max=share_max,
+                )
+                return [excess]
         return []
 
 
 _partition = attrgetter("record.source.partition")
 
 
-def _turned_away(results: Sequence[ScoredRecord]) -> list[ScoredRecord]:
-    """Return the results that are no verdicts: dead letters, and tombstones."""
+def _without_verdict(results: Sequence[ScoredRecord]) -> list[ScoredRecord]:
+    """Return the results that get no verdict: dead letters and tombstones."""
     return [
         one
         for one in results

@@ -14,7 +14,7 @@ import orjson
 from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
 from worker.commands.bench.limits import Row
-from worker.kafka.quarantine import error_if_all_bad
+from worker.kafka.quarantine import error_if_all_quarantined
 from worker.moderation.cache import ScoreCache
 from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition, ScoredRecord
 from worker.settings import Settings
@@ -209,7 +209,7 @@ class _Memory:
         raise AssertionError("nothing is lost here")
 
     def quarantine(self, excesses: Sequence[DeadLetterExcess]) -> None:
-        error = error_if_all_bad(excesses[0], 1, 1, lambda: 1)
+        error = error_if_all_quarantined(excesses[0], 1, 1, lambda: 1)
         assert error is not None  # noqa: S101 - the only partition is bad
         raise error
 

@@ -14,7 +14,6 @@ The topics' settings need DESCRIBE_CONFIGS, which the worker itself does not: wi
 The transactional id is one of its own, since a second producer with a worker's id would fence the worker.
 """
 
-import itertools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -40,11 +39,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 
 from worker.commands.check.open_transactions import find_blocks
 from worker.kafka.blocked_partitions import Block
-from worker.kafka.clients import slice_s
 from worker.kafka.login import Login
+from worker.kafka.metadata import NoMetadataError, wait_for_metadata
 from worker.kafka.ownership import start
 from worker.kafka.session import SessionOptions
-from worker.kafka.topics import ANSWER_MS_MAX, wait_ms_max
 from worker.records import Partition
 
 ANSWER_S = 30.0
@@ -117,21 +115,11 @@ class Probe:
         Raises:
             KafkaException: None answers, or it doesn't let us in.
         """
-        began_s, login = time.monotonic(), Login.of(self._options.consumer_config)
-        for failed in itertools.count():
-            left_s = began_s + wait_ms_max(bool(self._heard), ANSWER_MS_MAX) / 1000 - time.monotonic()
-            try:
-                topic = self._options.input_topics[0]
-                return len(self._consumer.list_topics(topic, timeout=slice_s(failed, left_s)).brokers)
-            except KafkaException as error:
-                fault: KafkaError = error.args[0]
-            self._consumer.poll(0)  # the error callback speaks only now
-            for refusal in self._heard:
-                if login.settings_to_look_at(refusal.name(), refusal.str()):
-                    raise KafkaException(refusal)
-            if (time.monotonic() - began_s) * 1000 >= wait_ms_max(bool(self._heard), ANSWER_MS_MAX):
-                raise KafkaException(self._heard[-1] if self._heard else fault)
-        raise AssertionError("the loop ends by itself")
+        login, topic = Login.of(self._options.consumer_config), self._options.input_topics[0]
+        try:
+            return len(wait_for_metadata(self._consumer, self._heard, login, topic=topic).brokers)
+        except NoMetadataError as error:
+            raise KafkaException(error.error) from error
 
     def partitions(self, topic: str) -> int:
         """How many a topic has.
