@@ -11,7 +11,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from tests.fake_cluster import FakeCluster, Fate, Transaction
 from worker.errors import KafkaFatalError
-from worker.kafka.ownership import Lookups, Ownership, Reset, next_offsets, start
+from worker.kafka.offset_lookups import OffsetLookups
+from worker.kafka.offset_reset import OffsetReset, start_offset
+from worker.kafka.ownership import Ownership, next_offsets
 from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_quarantined
 from worker.kafka.stall_detection import PartitionLag, idle_offsets
 from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition, Topic
@@ -72,7 +74,7 @@ class FakeLog:
         self._assigned: set[Partition] = set()
         self._waiting: set[Partition] = set()
         self._next: dict[Partition, int] = {}
-        self._lookups = Lookups(0, 0)
+        self._lookups = OffsetLookups(0, 0)
         self._answers: list[tuple[int, dict[Partition, int]]] = []  # the questions' numbers, and the starts
         self._quarantine = Quarantine()
         self._polls = 0
@@ -147,7 +149,9 @@ class FakeLog:
         starts: dict[Partition, int] = {}
         for partition in due:
             low, high = cluster.low.get(partition, 0), len(cluster.inputs[partition])
-            begin = start(cluster.committed.get(partition), low=low, high=high, timed=None, reset=Reset())
+            begin = start_offset(
+                cluster.committed.get(partition), low=low, high=high, timed=None, reset=OffsetReset()
+            )
             assert begin is not None
             starts[partition] = begin
         self._answers.append((self._lookups.ask(due), starts))

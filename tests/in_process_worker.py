@@ -46,15 +46,15 @@ class InProcessWorker:
 
 
 @contextmanager
-def owner(
+def joined_worker(
     environ: Mapping[str, str],
     classifier: Classifier,
     *,
     watch: Watch = nullcontext,
     clock: Callable[[], int] = monotonic_ms,
-    survey_ms: int = 5_000,
-    stall_ms: int = 30_000,
-    blocked_ms: int = 20_000,
+    end_offset_interval_ms: int = 5_000,
+    stall_timeout_ms: int = 30_000,
+    blocked_warning_ms: int = 20_000,
 ) -> Iterator[InProcessWorker]:
     """Joins the group, and leaves it at the end of the block.
 
@@ -63,12 +63,17 @@ def owner(
         classifier: Loaded by the test.
         watch: Stands around each transaction call.
         clock: The session's, in milliseconds.
-        survey_ms: As the session's option.
-        stall_ms: The same.
-        blocked_ms: The same.
+        end_offset_interval_ms: As the session's option.
+        stall_timeout_ms: The same.
+        blocked_warning_ms: The same.
     """
     settings = load_settings(environ, {Need.KAFKA, Need.MODEL}).settings
-    options = replace(session_options(settings), survey_ms=survey_ms, stall_ms=stall_ms, blocked_ms=blocked_ms)
+    options = replace(
+        session_options(settings),
+        end_offset_interval_ms=end_offset_interval_ms,
+        stall_timeout_ms=stall_timeout_ms,
+        blocked_warning_ms=blocked_warning_ms,
+    )
     session = Session(options, clock=clock, watch=watch)
     try:
         session.subscribe()

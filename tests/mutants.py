@@ -152,7 +152,7 @@ MUTANTS = (
     # ---- what is committed
     Mutant(
         fault="start of another assignment used",
-        file="worker/kafka/ownership.py",
+        file="worker/kafka/offset_lookups.py",
         old="return [partition for partition in partitions if self._asked.get(partition) == number]",
         new="return list(partitions)",
         suites=["simulation"],

@@ -16,7 +16,7 @@ from schemas import verdict
 from schemas.chat import InputShape, is_readable, parse_pointer
 from worker.batching import BatchBounds, InFlightLimit
 from worker.errors import ExitCode
-from worker.kafka.ownership import Reset
+from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session import SessionOptions
 from worker.loop import Judge, Loop, LoopTimings, Prepare, TransactionalSession
@@ -234,16 +234,16 @@ def session_options(settings: Settings) -> SessionOptions:
     kafka = settings.kafka
     match kafka.auto_offset_reset:
         case "earliest":
-            reset = Reset()
+            reset = OffsetReset()
         case "error":
-            reset = Reset(refuse=True)
+            reset = OffsetReset(refuse=True)
         case at:
-            reset = Reset(time_ms=round(at.timestamp() * 1000))
+            reset = OffsetReset(time_ms=round(at.timestamp() * 1000))
     return SessionOptions(
         consumer_config=consumer_config(kafka),
         input_topics=kafka.input_topics,
-        reset=reset,
-        incremental=kafka.group_protocol == "consumer"
+        offset_reset=reset,
+        incremental_rebalance=kafka.group_protocol == "consumer"
         or kafka.partition_assignment_strategy == "cooperative-sticky",
         admin_config=admin_config(kafka),
         is_readable=partial(is_readable, shape=input_shape(settings)),

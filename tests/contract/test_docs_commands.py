@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 from safetensors.numpy import load_file, save_file
 
-from tests.in_process_worker import owner
+from tests.in_process_worker import joined_worker
 from tests.kafka_tools import install_tools
 from tests.pages import PAGES, ROOT, Fence, fences
 from worker.classifier import Classifier
@@ -106,7 +106,7 @@ def judge_the_sample(environ: Mapping[str, str], classifier: Classifier) -> None
     for number, value in enumerate([*MESSAGES, b"not JSON"]):
         producer.produce("chat.messages", value, partition=number % 6)
     assert producer.flush(10) == 0
-    with owner(environ, classifier) as worker:
+    with joined_worker(environ, classifier) as worker:
         worker.turn_until_judged(len(MESSAGES) + 1)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 from confluent_kafka import KafkaError
 
-from tests.in_process_worker import InProcessWorker, owner
+from tests.in_process_worker import InProcessWorker, joined_worker
 from tests.kafka_answers import Api
 from tests.kafka_env import KafkaEnv, chat
 from tests.proxy import Fate, Proxy, Rule
@@ -116,7 +116,7 @@ def test_a_worker_goes_on_after(
     environ: Mapping[str, str],
     classifier: Classifier,
 ) -> None:
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         producers = proxy.asked[Api.INIT_PRODUCER_ID]
@@ -140,7 +140,7 @@ def test_a_worker_whose_producer_is_not_let_in_at_once_tries_again(
 ) -> None:
     proxy.rules = [rule(Api.INIT_PRODUCER_ID, Fate.REWRITTEN, code)]
     scene.send([chat("message")])
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         worker.turn_until_judged(1)
         assert not proxy.rules
         assert worker.loop.totals.rewinds == 0
@@ -159,7 +159,7 @@ def test_a_worker_ends_and_says_why_and_the_next_one_goes_on_after(
     *, words: str, rule: Rule, scene: KafkaEnv, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
 ) -> None:
     scene.send([chat("before")])
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         if rule.api is not Api.INIT_PRODUCER_ID:
             worker.turn_until_judged(1)
         proxy.rules = 5 * [rule]
@@ -170,7 +170,7 @@ def test_a_worker_ends_and_says_why_and_the_next_one_goes_on_after(
     assert refusal.value.exit_code is ExitCode.KAFKA
     assert words in str(refusal.value)
     scene.send([chat("after")])
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         turn_until_caught_up(worker, scene)
     ledger = scene.ledger()
     assert ledger.clean, ledger.examples

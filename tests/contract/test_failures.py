@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
     ResourceType,
 )
 
-from tests.in_process_worker import forward_of, owner
+from tests.in_process_worker import forward_of, joined_worker
 from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start, WorkerProcess, eventually, workers
 from worker.classifier import Classifier
@@ -148,7 +148,7 @@ def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
             eventually(lambda: not scene.is_mid_transaction(), str, seconds_max=30)  # the broker has given it up
         yield
 
-    with owner(scene.environ(KAFKA__TRANSACTION_TIMEOUT_MS="1000"), classifier, watch=watch) as worker:
+    with joined_worker(scene.environ(KAFKA__TRANSACTION_TIMEOUT_MS="1000"), classifier, watch=watch) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         stall.set()
@@ -170,7 +170,7 @@ def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: KafkaEnv, cl
         POLICY__THRESHOLD="0",
         KAFKA__PROPERTIES='{"consumer.topic.metadata.propagation.max.ms": "1000"}',  # by default half a minute more
     )
-    with owner(environ, classifier) as worker:
+    with joined_worker(environ, classifier) as worker:
         scene.send(owed)
         worker.turn_until_judged(2)
         admin.delete_topics([name])[name].result()
@@ -193,9 +193,9 @@ def test_a_batch_that_outlasts_every_time_out_costs_neither_the_group_nor_a_rewi
     times = {"KAFKA__MAX_POLL_INTERVAL_MS": "6000", "KAFKA__SESSION_TIMEOUT_MS": "6000"}
     with (
         forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
-        owner(scene.environ(**times, BATCH__RECORDS_MAX="1"), classifier) as worker,
+        joined_worker(scene.environ(**times, BATCH__RECORDS_MAX="1"), classifier) as worker,
     ):
-        worker.turn_until(lambda: bool(worker.session.partitions))
+        worker.turn_until(lambda: bool(worker.session.positioned))
         invalidations = worker.session.invalidations
         scene.send(texts)
         slow_until = time.monotonic() + 8
@@ -222,7 +222,7 @@ def test_only_the_text_that_breaks_the_model_is_a_dead_letter(
         hidden.fill_(torch.nan)
 
     scene.send([chat("good one"), chat("the bad one"), chat("another good one"), chat("the sad one")])
-    with forward_of(classifier, break_on_it), owner(scene.environ(), classifier) as worker:
+    with forward_of(classifier, break_on_it), joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(4)
     ledger = scene.ledger()
     assert ledger.clean
@@ -238,7 +238,7 @@ def test_a_broken_device_ends_the_worker_and_nothing_is_committed(scene: KafkaEn
     scene.send([chat("good morning"), b"no JSON", chat("good evening")])
     with (
         forward_of(classifier, lambda _ids, hidden: hidden.fill_(torch.nan)),
-        owner(scene.environ(), classifier) as worker,
+        joined_worker(scene.environ(), classifier) as worker,
         pytest.raises(ModelError, match="the device or its memory is broken") as refusal,
     ):
         worker.turn_until_judged(1)
@@ -261,7 +261,7 @@ def test_huge_values_are_dead_letters_and_memory_is_bounded(scene: KafkaEnv, cla
         assert producer.flush(30) == 0
     with (
         forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
-        owner(scene.environ(), classifier) as worker,
+        joined_worker(scene.environ(), classifier) as worker,
     ):
         tracemalloc.start()
         full = time.monotonic() + 5

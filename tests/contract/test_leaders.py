@@ -9,12 +9,13 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from tests.in_process_worker import owner
+from tests.in_process_worker import joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.proxy import Network, Proxy
 from worker.classifier import Classifier
 from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
-from worker.kafka.ownership import Ownership, Reset
+from worker.kafka.offset_reset import OffsetReset
+from worker.kafka.ownership import Ownership
 from worker.kafka.partition_monitor import EndOffsetQuery, EndOffsets
 from worker.kafka.start_offsets import StartOffsets
 from worker.records import Partition, Topic
@@ -60,7 +61,7 @@ def test_the_other_partitions_are_judged_while_one_has_no_leader(
     try:
         with (
             caplog.at_level(logging.INFO),
-            owner(scene.environ(KAFKA__GROUP_PROTOCOL=protocol), classifier) as worker,
+            joined_worker(scene.environ(KAFKA__GROUP_PROTOCOL=protocol), classifier) as worker,
         ):
             worker.turn_until_judged(2 * EACH)
             worker.turn_until(lambda: "no leader answers for " in caplog.text)
@@ -85,7 +86,7 @@ def test_a_topic_created_again_with_a_younger_leader_epoch_is_read_at_once(
         node.start()
     produce(scene, "old", EACH)
     admin = AdminClient(scene.client)
-    with owner(scene.environ(), classifier) as worker:
+    with joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(3 * EACH)
         admin.delete_topics([topic])[topic].result(KAFKA_S_MAX)
         scene.spread([1, 2, 3])
@@ -104,7 +105,7 @@ def test_starts_are_found_over_a_link_whose_round_trip_is_longer_than_a_second(
 ) -> None:
     partition = Partition(next(iter(proxied_scene.inputs)), 0)
     starts = StartOffsets(
-        {"bootstrap.servers": proxy.address}, group_id=proxied_scene.group, reset=Reset(time_ms=0)
+        {"bootstrap.servers": proxy.address}, group_id=proxied_scene.group, reset=OffsetReset(time_ms=0)
     )
     proxy.network = Network(delay_ms=one_way_ms)
     deadline = time.monotonic() + 60

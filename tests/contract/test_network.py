@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.in_process_worker import InProcessWorker, owner
+from tests.in_process_worker import InProcessWorker, joined_worker
 from tests.kafka_answers import Api
 from tests.kafka_env import KafkaEnv, chat
 from tests.proxy import Fate, Network, Proxy, Rule
@@ -69,7 +69,7 @@ def weather(proxy: Proxy, network: Network, seconds: float) -> Iterator[None]:
 def busy_worker(environ: Mapping[str, str], scene: KafkaEnv, classifier: Classifier) -> Iterator[InProcessWorker]:
     """In the middle of many small transactions."""
     small = {"WORKER_BATCH__RECORDS_MAX": "5", "WORKER_BATCH__COMMIT_MS_MAX": "0"}
-    with owner({**environ, **small}, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker({**environ, **small}, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat(f"message {number}") for number in range(100)])
         worker.turn_until_judged(10)
         yield worker
@@ -116,7 +116,7 @@ def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_conn
     """The producer alone is idle; a client that closes the connection first never writes into the void."""
     properties = json.dumps({"consumer.fetch.wait.max.ms": "50", **IDLE})
     environ = scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=properties)
-    with owner(environ, classifier) as worker:
+    with joined_worker(environ, classifier) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         proxy.network = Network(forgets_idle_ms=FORGETS_IDLE_MS)
@@ -151,7 +151,7 @@ def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_conn
 def test_a_worker_goes_on_after_the_network_has_lost(
     api: Api, fate: Fate, scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
-    with owner(behind(proxy, scene, **HURRIED), classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(behind(proxy, scene, **HURRIED), classifier, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         proxy.rules = [Rule(api, fate)]
@@ -168,7 +168,9 @@ def test_a_worker_goes_on_after_the_network_has_lost(
 def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
     scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
-    with owner(behind(proxy, scene), classifier, survey_ms=100, stall_ms=500) as worker:
+    with joined_worker(
+        behind(proxy, scene), classifier, end_offset_interval_ms=100, stall_timeout_ms=500
+    ) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         proxy.rules = swallowed = [Rule(Api.FETCH, Fate.SWALLOWED)] * 1000
@@ -180,7 +182,7 @@ def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
             worker.turn_until_judged(2)
         proxy.rules = []
     assert refusal.value.exit_code is ExitCode.PROTECTED
-    with owner(behind(proxy, scene), classifier) as worker:
+    with joined_worker(behind(proxy, scene), classifier) as worker:
         worker.turn_until_judged(1)
     assert_clean(scene)
 
@@ -207,7 +209,7 @@ def test_what_arrives_late_does_not_touch_the_next_transaction(
         yield
 
     environ = behind(proxy, scene)
-    with owner(environ, classifier, watch=watch, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, watch=watch, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         proxy.rules = [Rule(api, Fate.LATE)]
@@ -217,7 +219,7 @@ def test_what_arrives_late_does_not_touch_the_next_transaction(
         scene.send([chat(f"after {number}") for number in range(3)])
         worker.turn_until(lambda: bool(codes) and caught_up(scene))
     scene.send([chat("the next worker's")])
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         worker.turn_until(lambda: caught_up(scene))
     assert_clean(scene)
     assert codes == [STALE_EPOCH]

@@ -5,7 +5,7 @@ import json
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from tests.in_process_worker import InProcessWorker, owner
+from tests.in_process_worker import InProcessWorker, joined_worker
 from tests.kafka_env import KafkaEnv, chat
 from worker.classifier import Classifier
 from worker.records import Partition
@@ -13,8 +13,8 @@ from worker.wiring import monotonic_ms
 
 pytestmark = pytest.mark.kafka
 
-SURVEY_MS = 100
-STALL_MS = 500
+END_OFFSET_INTERVAL_MS = 100
+STALL_TIMEOUT_MS = 500
 
 
 @pytest.fixture
@@ -42,7 +42,12 @@ def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
 ) -> None:
     upstream = upstream_of(scene)
     topic = next(iter(scene.inputs))
-    with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+    with joined_worker(
+        scene.environ(),
+        classifier,
+        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
+        stall_timeout_ms=STALL_TIMEOUT_MS,
+    ) as worker:
         for end in [upstream.commit_transaction, upstream.abort_transaction, upstream.commit_transaction]:
             upstream.begin_transaction()
             for partition in (0, 1):
@@ -51,7 +56,7 @@ def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
             end()
         worker.turn_until_judged(4)
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
-        worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.partitions, 0))
+        worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.positioned, 0))
         scene.send([chat("and"), chat("again")])
         worker.turn_until_judged(6)
     inputs = sum(scene.input_ends().values())
@@ -61,14 +66,19 @@ def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
 
 def test_an_open_transaction_of_a_producer_is_no_stall(scene: KafkaEnv, classifier: Classifier) -> None:
     upstream = upstream_of(scene)
-    with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+    with joined_worker(
+        scene.environ(),
+        classifier,
+        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
+        stall_timeout_ms=STALL_TIMEOUT_MS,
+    ) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
         invalidations, now = worker.session.invalidations, worker.session._clock()  # noqa: SLF001 - the session's time
         upstream.begin_transaction()
         upstream.produce(next(iter(scene.inputs)), chat("not yet"), partition=0)
         upstream.flush()
-        worker.turn_until(lambda: worker.session._clock() > now + 5 * STALL_MS)  # noqa: SLF001 - as above
+        worker.turn_until(lambda: worker.session._clock() > now + 5 * STALL_TIMEOUT_MS)  # noqa: SLF001 - as above
         upstream.commit_transaction()
         worker.turn_until_judged(3)
         assert worker.session.invalidations == invalidations
@@ -77,7 +87,12 @@ def test_an_open_transaction_of_a_producer_is_no_stall(scene: KafkaEnv, classifi
 def test_a_partition_that_is_not_fetched_is_read_after_joining_the_group_again(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
-    with owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+    with joined_worker(
+        scene.environ(),
+        classifier,
+        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
+        stall_timeout_ms=STALL_TIMEOUT_MS,
+    ) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
         hang(worker, 1, scene)
@@ -104,7 +119,13 @@ def test_a_partition_that_is_not_fetched_next_to_a_busy_one_is_found_by_what_lib
     def clock() -> int:
         return monotonic_ms() * speed
 
-    with owner(environ, classifier, clock=clock, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
+    with joined_worker(
+        environ,
+        classifier,
+        clock=clock,
+        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
+        stall_timeout_ms=STALL_TIMEOUT_MS,
+    ) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
         hang(worker, 1, scene)
@@ -129,10 +150,15 @@ def test_a_backlog_that_nobody_has_told_of_for_long_is_unknown_and_not_none(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     ahead_ms = 0  # read by the clock below
-    with owner(scene.environ(), classifier, clock=lambda: monotonic_ms() + ahead_ms, survey_ms=SURVEY_MS) as worker:
-        worker.turn_until(lambda: len(worker.session.partitions) == 2)
+    with joined_worker(
+        scene.environ(),
+        classifier,
+        clock=lambda: monotonic_ms() + ahead_ms,
+        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
+    ) as worker:
+        worker.turn_until(lambda: len(worker.session.positioned) == 2)
         assert worker.session.backlog() == {}  # nobody has been asked yet
-        worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.partitions, 0))
+        worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.positioned, 0))
         ahead_ms = 60_000  # as if no broker had answered since
         assert worker.session.backlog() == {}
         worker.turn_until(lambda: len(worker.session.backlog()) == 2)
@@ -146,7 +172,13 @@ def test_a_transaction_that_hangs_is_logged_and_what_is_behind_it_is_judged_afte
     plain = Producer(scene.client)
     with (
         caplog.at_level("INFO"),
-        owner(scene.environ(), classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS, blocked_ms=500) as worker,
+        joined_worker(
+            scene.environ(),
+            classifier,
+            end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
+            stall_timeout_ms=STALL_TIMEOUT_MS,
+            blocked_warning_ms=500,
+        ) as worker,
     ):
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)

@@ -5,7 +5,7 @@ import logging
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from tests.in_process_worker import owner
+from tests.in_process_worker import joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.proxy import Network, Proxy
 from worker.classifier import Classifier
@@ -38,7 +38,7 @@ def test_the_log_names_the_partitions_and_the_cause_until_the_transaction_ends(
 ) -> None:
     [topic] = scene.inputs
     scene.send([chat("message")] * 6)
-    with caplog.at_level(logging.WARNING), owner(scene.environ("new"), classifier) as worker:
+    with caplog.at_level(logging.WARNING), joined_worker(scene.environ("new"), classifier) as worker:
         worker.turn_until(lambda: CAUSE in caplog.text)
         [line] = [line for line in caplog.messages if CAUSE in line]
         assert f"the committed offsets of {topic}[0], {topic}[1], {topic}[2], for " in line

@@ -7,7 +7,7 @@ from confluent_kafka.admin import AclBindingFilter, AdminClient  # type: ignore[
 
 from tests.acls import binding, documented, grant
 from tests.conftest import SecuredKafka, login
-from tests.in_process_worker import owner
+from tests.in_process_worker import joined_worker
 from tests.kafka_env import KafkaEnv, chat
 from tests.worker_process import Start
 from worker.classifier import Classifier
@@ -69,7 +69,7 @@ def names_what_to_grant(refusal: KafkaFatalError, name: str) -> bool:
 def test_the_documented_grants_are_enough(secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS)
     secured.scene.send(OWED)
-    with owner(secured.environ, classifier) as worker:
+    with joined_worker(secured.environ, classifier) as worker:
         worker.turn_until_judged(2)
     assert len(secured.scene.read(*Topic)) == 3
 
@@ -79,7 +79,7 @@ def test_a_certificate_s_common_name_is_granted_the_same(
 ) -> None:
     secured.grant(GRANTS)
     secured.scene.send(OWED)
-    with owner(secured.scene.environ() | secured_kafka.over_mtls, classifier) as worker:
+    with joined_worker(secured.scene.environ() | secured_kafka.over_mtls, classifier) as worker:
         worker.turn_until_judged(2)
     assert len(secured.scene.read(*Topic)) == 3
 
@@ -88,7 +88,7 @@ def test_a_certificate_s_common_name_is_granted_the_same(
 def test_a_grant_that_is_missing_is_named(missing: str, secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS.keys() - {missing})
     secured.scene.send(OWED)
-    with owner(secured.environ, classifier) as worker, pytest.raises(KafkaFatalError) as refusal:
+    with joined_worker(secured.environ, classifier) as worker, pytest.raises(KafkaFatalError) as refusal:
         worker.turn_until_judged(2)
     assert names_what_to_grant(refusal.value, missing), refusal.value
     assert not secured.scene.read(*Topic)
@@ -98,7 +98,7 @@ def test_a_grant_that_is_missing_is_named(missing: str, secured: Secured, classi
 def test_a_grant_that_is_taken_away_is_named(lost: str, secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS)
     secured.scene.send(OWED)
-    with owner(secured.environ, classifier) as worker:
+    with joined_worker(secured.environ, classifier) as worker:
         worker.turn_until_judged(2)
         secured.take_away(lost)
         secured.scene.send(OWED)
@@ -123,7 +123,7 @@ def test_a_broker_whose_certificate_nobody_vouches_for_is_refused_with_the_setti
 ) -> None:
     stranger = str(secured_kafka.certificates / "stranger.pem")
     environ = {**secured.environ, "WORKER_KAFKA__SSL_CA_LOCATION": stranger}
-    with owner(environ, classifier) as worker, pytest.raises(KafkaFatalError, match="SSL_CA_LOCATION"):
+    with joined_worker(environ, classifier) as worker, pytest.raises(KafkaFatalError, match="SSL_CA_LOCATION"):
         worker.turn_until_judged(1)
 
 
@@ -133,5 +133,8 @@ def test_a_worker_without_a_certificate_is_told_which_settings_give_it_one(
     environ = secured.scene.environ() | secured_kafka.over_mtls
     for name in ("WORKER_KAFKA__SSL_CERTIFICATE_LOCATION", "WORKER_KAFKA__SSL_KEY_LOCATION"):
         del environ[name]
-    with owner(environ, classifier) as worker, pytest.raises(KafkaFatalError, match="SSL_CERTIFICATE_LOCATION"):
+    with (
+        joined_worker(environ, classifier) as worker,
+        pytest.raises(KafkaFatalError, match="SSL_CERTIFICATE_LOCATION"),
+    ):
         worker.turn_until_judged(1)

@@ -5,15 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.in_process_worker import owner
+from tests.in_process_worker import joined_worker
 from tests.kafka_env import KafkaEnv, chat
 from tests.kafka_tools import install_tools
 from worker.classifier import Classifier
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-SURVEY_MS = 100
-STALL_MS = 500
+END_OFFSET_INTERVAL_MS = 100
+STALL_TIMEOUT_MS = 500
 
 Limited = Callable[[int, str], tuple[KafkaEnv, dict[str, str]]]
 
@@ -49,8 +49,10 @@ def test_a_fetch_quota_makes_a_worker_slow_and_is_no_stall(
     scene, environ = limited(12, f"consumer_byte_rate={byte_rate}")
     # 40 kB for each partition. One answer may hold 11 s of the rate: a larger batch is never sent.
     scene.send([chat("good morning " * 80)] * 480)
-    with owner(environ, classifier, survey_ms=SURVEY_MS, stall_ms=STALL_MS) as worker:
-        worker.turn_until(lambda: len(worker.session.partitions) == 12)
+    with joined_worker(
+        environ, classifier, end_offset_interval_ms=END_OFFSET_INTERVAL_MS, stall_timeout_ms=STALL_TIMEOUT_MS
+    ) as worker:
+        worker.turn_until(lambda: len(worker.session.positioned) == 12)
         invalidations = worker.session.invalidations
         worker.turn_until_judged(judged)
         assert worker.session.invalidations == invalidations
@@ -65,7 +67,7 @@ def test_a_quota_on_producing_is_named_and_counted(
     scene, environ = limited(2, "producer_byte_rate=10000")
     scene.send([chat(f"good morning number {number}") for number in range(800)])
     # Small transactions, each of which ends in time in spite of the delays.
-    with owner({**environ, "WORKER_BATCH__RECORDS_MAX": "50"}, classifier) as worker:
+    with joined_worker({**environ, "WORKER_BATCH__RECORDS_MAX": "50"}, classifier) as worker:
         worker.turn_until_judged(800)
         scene.send([chat("and another one")])
         worker.turn_until_judged(801)

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # theirs to export
 
-from tests.in_process_worker import InProcessWorker, owner
+from tests.in_process_worker import InProcessWorker, joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from worker.classifier import Classifier
 from worker.errors import DataProtectionError
@@ -80,7 +80,7 @@ def test_each_message_of_the_new_log_is_judged_once(
     gap_s: float, group: str, scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ = scene.environ(POLICY__THRESHOLD="1", **GROUPS[group])
-    with caplog.at_level(logging.INFO), owner(environ, classifier) as worker:
+    with caplog.at_level(logging.INFO), joined_worker(environ, classifier) as worker:
         produce(scene, "old", OLD)
         worker.turn_until_judged(OLD)
         delete(scene)
@@ -96,7 +96,7 @@ def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down
     scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ, admin = scene.environ(POLICY__THRESHOLD="1"), AdminClient(scene.client)
-    with owner(environ, classifier) as worker:
+    with joined_worker(environ, classifier) as worker:
         produce(scene, "old", OLD)
         worker.turn_until_judged(OLD)
     asked = [ConsumerGroupTopicPartitions(scene.group)]
@@ -107,7 +107,7 @@ def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down
     produce(scene, "new", NEW)
     # The coordinator deletes the offsets of a deleted topic; a tool that copies offsets brings them back.
     scene.set_offset(kept.offset, kept.metadata or "")
-    with caplog.at_level(logging.WARNING), owner(environ, classifier) as worker:
+    with caplog.at_level(logging.WARNING), joined_worker(environ, classifier) as worker:
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
     assert_each_judged_once(scene)
     assert "[0] starts at 0, where WORKER_KAFKA__AUTO_OFFSET_RESET says; the topic was deleted" in caplog.text
@@ -117,10 +117,10 @@ def test_where_no_start_is_to_be_chosen_a_topic_created_again_ends_the_worker(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     produce(scene, "old", 1)
-    with owner(scene.environ(), classifier) as worker:
+    with joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(1)
-    with owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker:
-        worker.turn_until(lambda: len(worker.session.partitions) == 1)
+    with joined_worker(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker:
+        worker.turn_until(lambda: len(worker.session.positioned) == 1)
         delete(scene)
         create(scene)
         produce(scene, "new", 2)

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.in_process_worker import InProcessWorker, owner
+from tests.in_process_worker import InProcessWorker, joined_worker
 from tests.kafka_answers import Api
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.proxy import Fate, Network, Proxy, Rule
@@ -50,7 +50,7 @@ def made(servers: str, **configs: Mapping[str, str]) -> KafkaEnv:
 
 def ends(scene: KafkaEnv, classifier: Classifier) -> str:
     """Turns until the worker ends; gives its last words. Nothing is committed but starts."""
-    with owner({**scene.environ(), **CALM}, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker({**scene.environ(), **CALM}, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(1)
         assert worker.loop.totals.rewinds < 20
@@ -107,14 +107,14 @@ def test_a_topic_that_is_compacted_while_the_worker_runs_costs_no_message(
 ) -> None:
     scene = made(bootstrap_servers)
     environ = {**scene.environ(), **CALM}
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         scene.configure(Topic.VERDICT, "cleanup.policy", "compact")
         with pytest.raises(KafkaFatalError, match=r"cleanup\.policy=delete"):
             go_on_for_ever(scene, worker)  # a change is in force after a while
     scene.configure(Topic.VERDICT, "cleanup.policy", "delete")
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         worker.turn_until(lambda: scene.committed().items() >= scene.input_ends().items())
     ledger = scene.ledger()
     assert ledger.clean, ledger.examples
@@ -131,7 +131,7 @@ def test_one_record_among_accepted_ones_is_a_dead_letter(
     proxy.rules = [refused, refused, refused, accepted, refused]
     scene.send([chat("refused"), chat("accepted")])
     environ = {**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM}
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         worker.turn_until_judged(2)
         assert not proxy.rules
         assert worker.loop.totals.rewinds == 4
@@ -204,7 +204,7 @@ def test_the_first_message_after_the_transactional_id_has_expired_is_judged_with
     forgetful: str, classifier: Classifier
 ) -> None:
     scene = made(forgetful)
-    with owner(scene.environ(), classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(scene.environ(), classifier, end_offset_interval_ms=NEVER_MS) as worker:
         for number in range(3):
             scene.send([chat(f"message {number}")])
             began = time.monotonic()
@@ -223,7 +223,9 @@ def test_more_expiries_than_fatal_errors_are_allowed_do_not_end_the_worker(
     proxied_scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     scene = proxied_scene
-    with owner(scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(
+        scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), classifier, end_offset_interval_ms=NEVER_MS
+    ) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         proxy.rules = 5 * [Rule(Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, INVALID_PRODUCER_ID_MAPPING)]
@@ -263,7 +265,7 @@ def test_transactions_over_a_slow_link_cost_no_rewind_and_at_most_one_producer(
 ) -> None:
     scene = proxied_scene
     environ = scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__SESSION_TIMEOUT_MS="30000")
-    with owner(environ, classifier, survey_ms=NEVER_MS) as worker:
+    with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         proxy.network = SLOW

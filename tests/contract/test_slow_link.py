@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.in_process_worker import owner
+from tests.in_process_worker import joined_worker
 from tests.kafka_env import KafkaEnv
 from tests.pages import ROOT
 from tests.proxy import Network, Proxy
@@ -48,7 +48,7 @@ def put_a_foreign_letter(scene: KafkaEnv) -> None:
 
 def end_for_a_missing_topic(scene: KafkaEnv, environ: dict[str, str], classifier: Classifier) -> None:
     [topic] = scene.inputs
-    with owner(environ, classifier) as worker:
+    with joined_worker(environ, classifier) as worker:
         with pytest.raises(KafkaFatalError, match=rf"{topic}' is not there") as refusal:
             worker.turn_until(lambda: False, seconds_max=60)
         assert f"WORKER_KAFKA__INPUT_TOPICS ({topic})" in str(refusal.value)

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined] # theirs to export
 
-from tests.in_process_worker import forward_of, owner
+from tests.in_process_worker import forward_of, joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from worker.classifier import Classifier
 from worker.errors import DataProtectionError, ExitCode
@@ -39,12 +39,12 @@ def delete_before(scene: KafkaEnv, offset: int) -> None:
 def test_a_group_that_retention_has_overtaken_goes_on_at_the_first_message_there_is(
     scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with owner(scene.environ(), classifier) as worker:
+    with joined_worker(scene.environ(), classifier) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
     scene.send([chat("lost to retention")] * 3 + [chat("after")] * 2)
     delete_before(scene, 5)
-    with caplog.at_level(logging.ERROR), owner(scene.environ(), classifier) as worker:
+    with caplog.at_level(logging.ERROR), joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(2)
     assert "offsets 2 to 5 are gone (retention): not judged" in caplog.text
     assert scene.committed() == scene.input_ends()
@@ -52,13 +52,13 @@ def test_a_group_that_retention_has_overtaken_goes_on_at_the_first_message_there
 
 
 def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: KafkaEnv, classifier: Classifier) -> None:
-    with owner(scene.environ(), classifier) as worker:
+    with joined_worker(scene.environ(), classifier) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
     scene.send([chat("lost to retention")] * 3)
     delete_before(scene, 5)
     with (
-        owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker,
+        joined_worker(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker,
         pytest.raises(
             DataProtectionError, match=r"committed: 2, available: 5 to 5.*WORKER_KAFKA__AUTO_OFFSET_RESET"
         ) as refusal,
@@ -75,7 +75,7 @@ def test_a_committed_offset_beyond_the_end_stops_the_worker_and_nothing_is_judge
     [topic] = scene.inputs
     scene.set_offset(1010)
     with (
-        owner(scene.environ(KAFKA__AUTO_OFFSET_RESET="earliest"), classifier) as worker,
+        joined_worker(scene.environ(KAFKA__AUTO_OFFSET_RESET="earliest"), classifier) as worker,
         pytest.raises(
             DataProtectionError, match=r"has committed offset 1010, but the log ends at 10: it was trunc"
         ) as refusal,
@@ -99,7 +99,7 @@ def test_two_hundred_partitions_that_are_added_hold_no_turn_up(
 ) -> None:
     [topic] = scene.inputs
     longest_s = 0.0
-    with owner(scene.environ(KAFKA__PROPERTIES=IMPATIENT, **group), classifier) as worker:
+    with joined_worker(scene.environ(KAFKA__PROPERTIES=IMPATIENT, **group), classifier) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         admin = AdminClient(scene.client)
@@ -125,7 +125,7 @@ def test_a_timestamp_of_minus_one_is_none(scene: KafkaEnv, classifier: Classifie
     producer.produce(next(iter(scene.inputs)), chat("of a producer without a clock"), partition=0, timestamp=-1)
     producer.produce(next(iter(scene.inputs)), b"no JSON", partition=0, timestamp=-1)
     assert producer.flush(KAFKA_S_MAX) == 0
-    with owner(scene.environ(), classifier) as worker:
+    with joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(2)
     [verdict] = scene.read(Topic.VERDICT)
     assert orjson.loads(verdict.value() or b"")["source"]["timestamp_ms"] is None
@@ -142,7 +142,7 @@ def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_mor
     with (
         caplog.at_level(logging.ERROR),
         forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
-        owner(scene.environ(BATCH__RECORDS_MAX="1", KAFKA__PROPERTIES=properties), classifier) as worker,
+        joined_worker(scene.environ(BATCH__RECORDS_MAX="1", KAFKA__PROPERTIES=properties), classifier) as worker,
     ):
         for number in range(60):
             scene.send([chat(f"{text} {number}")])  # a batch each: a fetch brings whole batches
@@ -161,7 +161,7 @@ def test_a_partition_that_is_added_while_running_is_judged_from_its_first_messag
 ) -> None:
     topic = next(iter(scene.inputs))
     environ = scene.environ(KAFKA__AUTO_OFFSET_RESET=start, KAFKA__PROPERTIES=IMPATIENT)
-    with owner(environ, classifier) as worker:
+    with joined_worker(environ, classifier) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         admin = AdminClient(scene.client)
@@ -172,5 +172,5 @@ def test_a_partition_that_is_added_while_running_is_judged_from_its_first_messag
             producer.produce(topic, chat("after"), partition=number % 2)
         assert producer.flush(KAFKA_S_MAX) == 0
         worker.turn_until_judged(5)
-        assert len(worker.session.partitions) == 2
+        assert len(worker.session.positioned) == 2
     assert scene.ledger().clean

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from tests.conftest import Topics
 from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
-from worker.kafka.ownership import Reset
+from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session import Session, SessionOptions
 from worker.kafka.transaction import Event
@@ -127,8 +127,8 @@ class Real:
         options = SessionOptions(
             consumer_config=consumer,
             input_topics=[self._topics.input],
-            reset=Reset(),
-            incremental=self._protocol in {"consumer", "cooperative-sticky"},
+            offset_reset=OffsetReset(),
+            incremental_rebalance=self._protocol in {"consumer", "cooperative-sticky"},
             admin_config={"bootstrap.servers": self._servers},
             is_readable=is_readable,
             publisher=PublisherOptions(

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from worker.kafka.blocked_partitions import Block, Blocks
-from worker.kafka.ownership import Progress
+from worker.kafka.blocked_partitions import BlockedPartition, BlockedPartitionDetector
+from worker.kafka.ownership import PartitionProgress
 from worker.kafka.stall_detection import PartitionLag
 from worker.records import Partition
 
 ONE = Partition("messages", 0)
 OPEN = PartitionLag(
-    progress=Progress(committed=10, delivered=10, position=10),
+    progress=PartitionProgress(committed=10, delivered=10, position=10),
     last_stable_offset=10,
     fetched_end=10,
     high_watermark=110,
@@ -20,10 +20,12 @@ PATIENCE_MS = 1000
 
 
 def test_a_last_stable_offset_that_does_not_move_blocks() -> None:
-    blocks = Blocks(PATIENCE_MS)
+    blocks = BlockedPartitionDetector(PATIENCE_MS)
     assert blocks.find(0, {ONE: OPEN}) == {}
     assert blocks.find(PATIENCE_MS - 1, {ONE: OPEN}) == {}
-    assert blocks.find(PATIENCE_MS, {ONE: OPEN}) == {ONE: Block(offset=10, messages=100, age_ms=PATIENCE_MS)}
+    assert blocks.find(PATIENCE_MS, {ONE: OPEN}) == {
+        ONE: BlockedPartition(last_stable_offset=10, messages=100, age_ms=PATIENCE_MS)
+    }
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_a_last_stable_offset_that_does_not_move_blocks() -> None:
     ],
 )
 def test_an_ordinary_transaction_does_not_block(standing: PartitionLag) -> None:
-    blocks = Blocks(PATIENCE_MS)
+    blocks = BlockedPartitionDetector(PATIENCE_MS)
     blocks.find(0, {ONE: OPEN})
     blocks.find(500, {ONE: standing})
     assert blocks.find(PATIENCE_MS, {ONE: OPEN}) == {}

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from worker.kafka.ownership import Progress
+from worker.kafka.ownership import PartitionProgress
 from worker.kafka.stall_detection import PartitionLag, StallDetector, idle_offsets
 from worker.records import Partition
 
 ONE = Partition("messages", 0)
-DONE = Progress(committed=10, delivered=10, position=10)
+DONE = PartitionProgress(committed=10, delivered=10, position=10)
 CAUGHT_UP = PartitionLag(progress=DONE, last_stable_offset=10, fetched_end=10)
 BEHIND_A_CONTROL_RECORD = PartitionLag(progress=replace(DONE, position=11), last_stable_offset=11, fetched_end=11)
 IN_HAND = replace(DONE, committed=8)

@@ -12,21 +12,21 @@ from worker.records import Partition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class BlockedPartition:
     """One blocked partition.
 
     Attributes:
-        offset: The last stable offset.
+        last_stable_offset: The last stable offset.
         messages: Offsets from there to the high watermark; a few may be control records.
         age_ms: How long it has been seen so.
     """
 
-    offset: int
+    last_stable_offset: int
     messages: int
     age_ms: int
 
 
-class Blocks:
+class BlockedPartitionDetector:
     """Which partitions are blocked for too long.
 
     Args:
@@ -37,7 +37,7 @@ class Blocks:
         self._warn_after_ms = warn_after_ms
         self._since: dict[Partition, tuple[int, int]] = {}  # the last stable offset, and since when
 
-    def find(self, now_ms: int, lags: Mapping[Partition, PartitionLag]) -> dict[Partition, Block]:
+    def find(self, now_ms: int, lags: Mapping[Partition, PartitionLag]) -> dict[Partition, BlockedPartition]:
         """Give the blocked partitions of these."""
         since = {}
         for partition, lag in lags.items():
@@ -46,7 +46,9 @@ class Blocks:
                 since[partition] = (lag.last_stable_offset, at_ms if offset == lag.last_stable_offset else now_ms)
         self._since = since
         return {
-            partition: Block(offset=offset, messages=lags[partition].high_watermark - offset, age_ms=now_ms - at_ms)
+            partition: BlockedPartition(
+                last_stable_offset=offset, messages=lags[partition].high_watermark - offset, age_ms=now_ms - at_ms
+            )
             for partition, (offset, at_ms) in since.items()
             if now_ms - at_ms >= self._warn_after_ms
         }

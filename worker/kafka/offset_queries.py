@@ -40,11 +40,15 @@ class OffsetQueries:
 
     Args:
         config: librdkafka's properties.
-        group_id: The consumer group.
+        group_id: The consumer group. Leave it empty for questions that are not about committed offsets.
+        answer_s_max: How long a question about the ends of logs waits for its answer, in seconds.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, group_id: str) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], *, group_id: str = "", answer_s_max: float = ANSWER_S_MAX
+    ) -> None:
         self.group_id = group_id
+        self._answer_s_max = answer_s_max
         self._config = {"log_level": 0, **config}
         self._admin: AdminClient | None = None
         self._consumers: dict[str, Consumer] = {}  # by isolation level
@@ -117,7 +121,7 @@ class OffsetQueries:
         if not partitions:
             return {}
         request = {TopicPartition(*partition): spec for partition in partitions}
-        answers = self._client.list_offsets(request, isolation_level=level, request_timeout=ANSWER_S_MAX)
+        answers = self._client.list_offsets(request, isolation_level=level, request_timeout=self._answer_s_max)
         return {Partition(at.topic, at.partition): answer for at, answer in answers.items()}
 
     @property

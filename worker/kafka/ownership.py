@@ -21,7 +21,7 @@ from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PartitionProgress:
     """How far one of our partitions has come.
 
     Attributes:
@@ -71,10 +71,10 @@ class Ownership:
         return sorted(self._positions)
 
     @property
-    def progress(self) -> dict[Partition, Progress]:
+    def progress(self) -> dict[Partition, PartitionProgress]:
         """How far each has come."""
         return {
-            partition: Progress(at.committed, at.delivered, max(at.delivered, at.end))
+            partition: PartitionProgress(at.committed, at.delivered, max(at.delivered, at.end))
             for partition, at in self._positions.items()
         }
 
@@ -167,48 +167,6 @@ class Ownership:
             position.delivered = max(position.delivered, next_offset)
 
 
-class Lookups:
-    """Which partitions are being asked about, so that an answer is used only for the question that it belongs to.
-
-    Args:
-        pause_ms: How long to wait before a partition is asked about again.
-        pause_ms_max: The same, after many answers without a result.
-    """
-
-    def __init__(self, pause_ms: int, pause_ms_max: int) -> None:
-        self._pauses_ms = (pause_ms, pause_ms_max)
-        self._number = 0
-        self._asked: dict[Partition, int] = {}
-        self._again: dict[Partition, tuple[int, int]] = {}  # when to ask again, and the pause before it
-
-    def due(self, now_ms: int, waiting: Iterable[Partition]) -> set[Partition]:
-        """Returns those of the waiting partitions that are to be asked about now."""
-        return {one for one in waiting if one not in self._asked and self._again.get(one, (now_ms, 0))[0] <= now_ms}
-
-    def ask(self, partitions: Iterable[Partition]) -> int:
-        """Begins a question; returns its number."""
-        self._number += 1
-        self._asked.update(dict.fromkeys(partitions, self._number))
-        return self._number
-
-    def current(self, number: int, partitions: Iterable[Partition]) -> list[Partition]:
-        """Returns the partitions for which an answer to this question counts; the others were forgotten since."""
-        return [partition for partition in partitions if self._asked.get(partition) == number]
-
-    def again(self, now_ms: int, partition: Partition) -> None:
-        """Ends a question without a result: it is asked again after a pause that grows."""
-        self._asked.pop(partition, None)
-        first_ms, most_ms = self._pauses_ms
-        pause_ms = min(most_ms, max(first_ms, 2 * self._again.get(partition, (0, 0))[1]))
-        self._again[partition] = now_ms + pause_ms, pause_ms
-
-    def forget(self, partitions: Iterable[Partition]) -> None:
-        """Drops the questions about these partitions, and the pauses."""
-        for partition in partitions:
-            self._asked.pop(partition, None)
-            self._again.pop(partition, None)
-
-
 def _place(record: ConsumedRecord) -> tuple[Partition, int]:
     return record.partition, record.offset
 
@@ -216,77 +174,3 @@ def _place(record: ConsumedRecord) -> tuple[Partition, int]:
 def next_offsets(records: Iterable[ConsumedRecord]) -> dict[Partition, int]:
     """What to commit for records in the order of their arrival: each partition's last ``next_offset``."""
     return {record.partition: record.next_offset for record in records}
-
-
-def group_member(metadata: bytes) -> tuple[int, str] | None:
-    """Reads generation and member id out of librdkafka's serialised group metadata.
-
-    A broker fences neither an empty member id nor generation -1 (KAFKA-9365): to commit with these is to
-    commit unfenced, so the session refuses both.
-
-    Returns:
-        None when the bytes have another shape.
-
-    Source: ``rd_kafka_consumer_group_metadata_write`` in librdkafka 2.x: ``CGMDv2:``, the generation as int32
-    little-endian, then group id, member id and optionally group instance id, each ended by NUL.
-    """
-    magic = b"CGMDv2:"
-    if not metadata.startswith(magic):
-        return None
-    generation = int.from_bytes(metadata[len(magic) : len(magic) + 4], "little", signed=True)
-    names = metadata[len(magic) + 4 :].split(b"\0")
-    if len(names) < 3:  # noqa: PLR2004 - group, member, and what follows the member's NUL
-        return None
-    return generation, names[1].decode()
-
-
-def is_member(metadata: bytes | None) -> bool:
-    """Whether a broker would fence a commit with this metadata, once the group has gone on without us."""
-    member = None if metadata is None else group_member(metadata)
-    return member is not None and member[0] >= 0 and member[1] != ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reset:
-    """Where to start without a usable committed offset: ``WORKER_KAFKA__AUTO_OFFSET_RESET``.
-
-    Attributes:
-        refuse: Nowhere: stop.
-        time_ms: At the first message of that time or later, in milliseconds of the epoch; None: the earliest.
-    """
-
-    refuse: bool = False
-    time_ms: int | None = None
-
-
-def is_truncated(committed: int, *, high: int) -> bool:
-    """Whether the log was truncated: the group has judged messages beyond its end.
-
-    ``reset`` has no say in this: it is about an offset that is missing. To go on from the first offset would judge
-    everything again.
-    """
-    return committed > high
-
-
-def start(committed: int | None, *, low: int, high: int, timed: int | None, reset: Reset) -> int | None:
-    """Where a partition starts.
-
-    Args:
-        committed: What the group has committed, if anything.
-        low: The first offset that there is.
-        high: The end.
-        timed: What the broker found for the time of ``reset``; negative: no message is that young.
-        reset: What the settings want.
-
-    Returns:
-        The committed offset if it is in range. If retention has overtaken it, the first that there is. Without
-        one, what ``reset`` says. None: nowhere. Of a truncated log it gives none (``is_truncated``).
-    """
-    assert committed is None or not is_truncated(committed, high=high)  # noqa: S101 - a bug of ours
-    if committed is not None and low <= committed:
-        return committed
-    if reset.refuse:
-        return None
-    if committed is not None or timed is None:
-        return low
-    return timed if timed >= 0 else high

@@ -13,9 +13,9 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicParti
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
 from worker.errors import DataProtectionError
-from worker.kafka.blocked_partitions import Block, Blocks
+from worker.kafka.blocked_partitions import BlockedPartition, BlockedPartitionDetector
 from worker.kafka.offset_queries import offset_of
-from worker.kafka.ownership import Ownership, Progress
+from worker.kafka.ownership import Ownership, PartitionProgress
 from worker.kafka.stall_detection import PartitionLag, StallDetector, idle_offsets
 from worker.records import Partition
 
@@ -49,29 +49,29 @@ class PartitionMonitor:
 
     Args:
         config: librdkafka's properties, for the client that asks.
-        survey_ms: How often it asks.
-        stall_ms: How long a partition may stand still although there is something to read.
+        end_offset_interval_ms: How often it asks.
+        stall_timeout_ms: How long a partition may stand still although there is something to read.
         queued_records: How many records of a partition librdkafka fetches ahead (``queued.min.messages``).
-        blocked_ms: How long another producer's transaction may be open without a warning.
+        blocked_warning_ms: How long another producer's transaction may be open without a warning.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any],
         *,
-        survey_ms: int,
-        stall_ms: int,
+        end_offset_interval_ms: int,
+        stall_timeout_ms: int,
         queued_records: int,
-        blocked_ms: int,
+        blocked_warning_ms: int,
     ) -> None:
-        self._end_offsets = EndOffsetQuery(config, every_ms=survey_ms)
+        self._end_offsets = EndOffsetQuery(config, every_ms=end_offset_interval_ms)
         self._backlog: dict[Partition, int] = {}
         self._answered_ms = 0
-        self._stall_detector = StallDetector(stall_ms)
+        self._stall_detector = StallDetector(stall_timeout_ms)
         self._rejoined_at: dict[Partition, int] = {}  # stalled partitions, where they stood
         self._turnovers = 0.0
         self._queued_records = queued_records
-        self._blocked = Reports(blocked_ms)
+        self._blocked = Reports(blocked_warning_ms)
 
     def backlog(self, now_ms: int) -> Mapping[Partition, int]:
         """Messages that could be read and were not committed when the brokers answered last, by partition.
@@ -81,7 +81,7 @@ class PartitionMonitor:
         """
         return self._backlog if now_ms - self._answered_ms <= _KNOWN_MS_MAX else {}
 
-    def blocked(self, now_ms: int) -> Mapping[Partition, Block]:
+    def blocked(self, now_ms: int) -> Mapping[Partition, BlockedPartition]:
         """Partitions that another producer's open transaction blocks; empty when the last answers are too old."""
         return self._blocked.found if now_ms - self._answered_ms <= _KNOWN_MS_MAX else {}
 
@@ -123,15 +123,15 @@ class Reports:
     """The log lines about partitions that another producer's open transaction blocks.
 
     Args:
-        blocked_ms: How long a transaction may be open without a warning.
+        blocked_warning_ms: How long a transaction may be open without a warning.
 
     Attributes:
         found: What was blocked at the last look.
     """
 
-    def __init__(self, blocked_ms: int) -> None:
-        self.found: Mapping[Partition, Block] = {}
-        self._blocks = Blocks(blocked_ms)
+    def __init__(self, blocked_warning_ms: int) -> None:
+        self.found: Mapping[Partition, BlockedPartition] = {}
+        self._blocks = BlockedPartitionDetector(blocked_warning_ms)
         self._logged_ms: dict[Partition, int] = {}
 
     def look(self, now_ms: int, lags: Mapping[Partition, PartitionLag]) -> None:
@@ -147,12 +147,12 @@ class Reports:
                 _warn(partition, block)
 
 
-def _warn(partition: Partition, block: Block) -> None:
+def _warn(partition: Partition, block: BlockedPartition) -> None:
     log.warning(
         "%s is blocked at offset %d by another producer's open transaction: %d messages wait behind it for %d s. "
         "Find the producer with kafka-transactions.sh find-hanging and describe, end it, or use abort",
         partition,
-        block.offset,
+        block.last_stable_offset,
         block.messages,
         block.age_ms // 1000,
     )
@@ -235,7 +235,7 @@ class EndOffsetQuery:
 
 
 def _lags(
-    consumer: Consumer, progress: Mapping[Partition, Progress], ends: Mapping[Partition, EndOffsets]
+    consumer: Consumer, progress: Mapping[Partition, PartitionProgress], ends: Mapping[Partition, EndOffsets]
 ) -> dict[Partition, PartitionLag]:
     """Where the partitions stand whose ends are known; asks no broker."""
     return {

@@ -23,8 +23,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.kafka.client_errors import ClientErrors, Membership
 from worker.kafka.clients import client
+from worker.kafka.group_metadata import is_member
 from worker.kafka.headers import headers_of
-from worker.kafka.ownership import OutOfOrder, Ownership, Reset, is_member, next_offsets
+from worker.kafka.offset_reset import OffsetReset
+from worker.kafka.ownership import OutOfOrder, Ownership, next_offsets
 from worker.kafka.partition_monitor import PartitionMonitor
 from worker.kafka.publisher import Publisher
 from worker.kafka.publisher_options import PublisherOptions
@@ -53,26 +55,26 @@ class SessionOptions:
     Attributes:
         consumer_config: librdkafka's properties for the consumer.
         input_topics: Their names.
-        reset: Where a partition without a committed offset starts.
-        incremental: Whether the group rebalances incrementally: cooperative-sticky, and KIP-848.
+        offset_reset: Where a partition without a committed offset starts.
+        incremental_rebalance: Whether the group rebalances incrementally: cooperative-sticky, and KIP-848.
         publisher: For the other half.
         admin_config: librdkafka's properties for a client that asks how far there is something to read.
         is_readable: Whether a record's value holds a chat message.
-        survey_ms: How often it asks.
-        stall_ms: How long a partition may stand still although there is something to read.
-        blocked_ms: How long another producer's transaction may be open without a warning.
+        end_offset_interval_ms: How often it asks.
+        stall_timeout_ms: How long a partition may stand still although there is something to read.
+        blocked_warning_ms: How long another producer's transaction may be open without a warning.
     """
 
     consumer_config: Mapping[str, Any]
     input_topics: Sequence[str]
-    reset: Reset
-    incremental: bool
+    offset_reset: OffsetReset
+    incremental_rebalance: bool
     publisher: PublisherOptions
     admin_config: Mapping[str, Any]
     is_readable: Callable[[bytes], bool]
-    survey_ms: int = 5_000
-    stall_ms: int = 30_000
-    blocked_ms: int = 20_000
+    end_offset_interval_ms: int = 5_000
+    stall_timeout_ms: int = 30_000
+    blocked_warning_ms: int = 20_000
 
 
 class Session:
@@ -109,13 +111,13 @@ class Session:
         )
         self._monitor = PartitionMonitor(
             options.admin_config,
-            survey_ms=options.survey_ms,
-            stall_ms=options.stall_ms,
+            end_offset_interval_ms=options.end_offset_interval_ms,
+            stall_timeout_ms=options.stall_timeout_ms,
             queued_records=int(options.consumer_config.get("queued.min.messages", 100_000)),  # librdkafka's default
-            blocked_ms=options.blocked_ms,
+            blocked_warning_ms=options.blocked_warning_ms,
         )
         self._start_offsets = StartOffsets(
-            options.admin_config, group_id=options.consumer_config["group.id"], reset=options.reset
+            options.admin_config, group_id=options.consumer_config["group.id"], reset=options.offset_reset
         )
         self._quarantined = QuarantinedPartitions(
             TailSampler(options.admin_config, options.is_readable), clock=clock
@@ -148,7 +150,7 @@ class Session:
         return {name: one.total_s for name, one in self._throttling.items()}
 
     @property
-    def partitions(self) -> Sequence[Partition]:
+    def positioned(self) -> Sequence[Partition]:
         """Those that are read."""
         return self._owned.partitions
 
@@ -322,7 +324,7 @@ class Session:
     def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self.rebalances["assigned"] += 1
         self._waiting.update(_names(partitions))
-        if self._options.incremental:
+        if self._options.incremental_rebalance:
             consumer.incremental_assign([])
         else:
             consumer.assign([])
@@ -347,7 +349,7 @@ class Session:
         if self._paused:
             consumer.resume(_plain(self._assigned & gone))
         self._quarantined.forget(gone)
-        if self._options.incremental:
+        if self._options.incremental_rebalance:
             consumer.incremental_unassign(_plain(self._assigned & gone))
         else:
             consumer.unassign()
@@ -363,7 +365,7 @@ class Session:
         if not starts or (found.chosen and not self._commit([], found.chosen, None)):
             return
         placed = [TopicPartition(p.topic, p.number, offset) for p, offset in sorted(starts.items())]
-        if self._options.incremental:
+        if self._options.incremental_rebalance:
             self._consumer.incremental_unassign(_plain(self._assigned & starts.keys()))
             self._consumer.incremental_assign(placed)
             self._assigned |= starts.keys()

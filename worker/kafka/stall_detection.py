@@ -1,7 +1,7 @@
 """Partitions that do not move: which of them are stalled, and which places may be committed without a record. Pure.
 
 librdkafka can leave an assigned partition unfetched for ever (its issue 5586), while the member's heartbeats go on,
-so that nobody takes the partition over. Progress is the position, which also passes what is never
+so that nobody takes the partition over. PartitionProgress is the position, which also passes what is never
 delivered (the control records of transactions), against the end that a read_committed reader can reach: the high
 watermark would also count what stands behind another producer's open transaction, and call the healthy stalled.
 """
@@ -9,7 +9,7 @@ watermark would also count what stands behind another producer's open transactio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.kafka.ownership import Progress
+from worker.kafka.ownership import PartitionProgress
 from worker.records import Partition
 
 _TURNOVERS_MIN = 2  # the first may have begun before the suspicion
@@ -26,7 +26,7 @@ class PartitionLag:
         high: The high watermark, as a broker said when it was asked; 0: it did not say.
     """
 
-    progress: Progress
+    progress: PartitionProgress
     last_stable_offset: int
     fetched_end: int
     high_watermark: int = 0

@@ -20,8 +20,10 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPar
 
 from worker.errors import DataProtectionError
 from worker.kafka.leaderless import Silence
+from worker.kafka.offset_lookups import OffsetLookups
 from worker.kafka.offset_queries import OffsetQueries, OffsetsPending, leader_of, offset_of, topic_id_of
-from worker.kafka.ownership import Lookups, Progress, Reset, is_truncated, start
+from worker.kafka.offset_reset import OffsetReset, is_truncated, start_offset
+from worker.kafka.ownership import PartitionProgress
 from worker.kafka.pending_offsets import PendingOffsets
 from worker.kafka.start_questions import CommittedQuestion, RangeQuestion
 from worker.kafka.topic_ids import JudgedSince, Seen, TopicIds, stamped
@@ -65,11 +67,11 @@ class StartOffsets:
         reset: What the settings want without a committed offset.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, group_id: str, reset: Reset) -> None:
+    def __init__(self, config: Mapping[str, Any], *, group_id: str, reset: OffsetReset) -> None:
         self.ids = TopicIds()
         self._reset = reset
         self._queries = OffsetQueries(config, group_id=group_id)
-        self._lookups = Lookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
+        self._lookups = OffsetLookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
         self._questions: list[CommittedQuestion | RangeQuestion] = []
         self._silence = Silence()
         self._pending = PendingOffsets()
@@ -124,7 +126,7 @@ class StartOffsets:
         self,
         now_ms: int,
         assigned: Callable[[], Collection[Partition]],
-        progress: Callable[[], Mapping[Partition, Progress]],
+        progress: Callable[[], Mapping[Partition, PartitionProgress]],
     ) -> list[str]:
         """Compares the topics' ids with the known ones now and then, and names partitions without a leader.
 
@@ -156,7 +158,7 @@ class StartOffsets:
         return []
 
     def recreation_message(
-        self, topic: str, progress: Mapping[Partition, Progress], backlog: Mapping[Partition, int]
+        self, topic: str, progress: Mapping[Partition, PartitionProgress], backlog: Mapping[Partition, int]
     ) -> str:
         """Returns what has happened to a topic that was created again, for the log."""
         known = [messages for partition, messages in backlog.items() if partition.topic == topic]
@@ -256,7 +258,7 @@ class StartOffsets:
             if low is None or high is None or silent or self._is_beyond(now_ms, partition, committed, high):
                 self._lookups.again(now_ms, partition)
                 continue
-            begin = start(committed, low=low, high=high, timed=timed, reset=self._reset)
+            begin = start_offset(committed, low=low, high=high, timed=timed, reset=self._reset)
             now = _recreated(self.ids.current(partition.topic), question.gone.get(partition, ""))
             if begin is None:
                 raise DataProtectionError(
@@ -299,7 +301,7 @@ class StartOffsets:
         )
 
 
-def _committed(progress: Mapping[Partition, Progress]) -> dict[Partition, int]:
+def _committed(progress: Mapping[Partition, PartitionProgress]) -> dict[Partition, int]:
     return {partition: at.committed for partition, at in progress.items()}
 
 

@@ -7,14 +7,16 @@ from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
 
 from worker.commands.check.report import Doubtful
-from worker.kafka.blocked_partitions import Block
+from worker.kafka.blocked_partitions import BlockedPartition
 from worker.records import Partition
 
 WATCH_S = 5
 """A producer that is well ends a transaction sooner: Kafka Streams commits every 0.1 s."""
 
 
-def find_blocks(admin: AdminClient, partitions: Sequence[Partition], *, answer_s: float) -> dict[Partition, Block]:
+def find_blocks(
+    admin: AdminClient, partitions: Sequence[Partition], *, answer_s: float
+) -> dict[Partition, BlockedPartition]:
     """Give the partitions whose last stable offset stays behind the high watermark; wait only if one is behind.
 
     Raises:
@@ -27,17 +29,17 @@ def find_blocks(admin: AdminClient, partitions: Sequence[Partition], *, answer_s
     later = _stable_ends(admin, partitions, answer_s)
     behind = _behind(later, _high_watermarks(admin, partitions, answer_s))
     return {
-        one: Block(offset=later[one], messages=messages, age_ms=WATCH_S * 1000)
+        one: BlockedPartition(last_stable_offset=later[one], messages=messages, age_ms=WATCH_S * 1000)
         for one, messages in behind.items()
         if later[one] == first[one]
     }
 
 
-def doubt(blocks: Mapping[Partition, Block], servers: str) -> Doubtful:
+def doubt(blocks: Mapping[Partition, BlockedPartition], servers: str) -> Doubtful:
     """Say what is blocked, and how to find who blocks it."""
     what = (
-        f"{at} is blocked at offset {block.offset} by another producer's open transaction, which did not end "
-        f"within {block.age_ms // 1000} s; messages behind it: {block.messages}"
+        f"{at} is blocked at offset {block.last_stable_offset} by another producer's open transaction, "
+        f"which did not end within {block.age_ms // 1000} s; messages behind it: {block.messages}"
         for at, block in blocks.items()
     )
     commands = (

@@ -38,10 +38,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to ex
 )
 
 from worker.commands.check.open_transactions import find_blocks
-from worker.kafka.blocked_partitions import Block
+from worker.kafka.blocked_partitions import BlockedPartition
 from worker.kafka.login import Login
 from worker.kafka.metadata import NoMetadataError, wait_for_metadata
-from worker.kafka.ownership import start
+from worker.kafka.offset_reset import start_offset
 from worker.kafka.session import SessionOptions
 from worker.records import Partition
 
@@ -246,7 +246,7 @@ class Probe:
         self._producers.append(Producer(self._producer_config, logger=_silent))
         return self._producers[-1]
 
-    def blocks(self, partitions: Mapping[str, int]) -> dict[Partition, Block]:
+    def blocks(self, partitions: Mapping[str, int]) -> dict[Partition, BlockedPartition]:
         """Those of the inputs' partitions that another producer's open transaction blocks.
 
         Raises:
@@ -263,12 +263,12 @@ class Probe:
         every = _every(partitions)
         committed = _checked(self._consumer.committed([TopicPartition(*one) for one in every], timeout=ANSWER_S))
         low, high = self._offsets_at(every, OFFSET_BEGINNING), self._offsets_at(every, OFFSET_END)
-        reset = self._options.reset
+        reset = self._options.offset_reset
         timed = None if reset.time_ms is None else self._offsets_at(every, reset.time_ms)
         messages = 0
         unplaced = []
         for one in every:
-            begin = start(
+            begin = start_offset(
                 committed[one] if committed[one] >= 0 else None,
                 low=low[one],
                 high=high[one],
