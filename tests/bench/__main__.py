@@ -16,7 +16,7 @@ import orjson
 
 from tests.bench.side_by_side import say
 from worker.classifier.model_files import DEMO_MODEL
-from worker.commands.bench import built_in_texts
+from worker.commands.bench.texts import built_in_texts
 
 MADE_UP_MESSAGES = 50_000
 

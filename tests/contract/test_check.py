@@ -23,7 +23,7 @@ from rich.console import Console
 
 from tests.acls import binding, documented, grant
 from tests.conftest import SecuredKafka, Topics, login, nowhere
-from worker.commands.check import check
+from worker.commands.check.items import check
 from worker.errors import ExitCode
 from worker.settings import Need, load_settings
 

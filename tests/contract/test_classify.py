@@ -20,7 +20,8 @@ from schemas.chat import InputShape
 from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
 from tests.small_models import options
 from worker.classifier import Classifier, load
-from worker.commands.classify import LineJudge, judge_lines, lines_of, read_lines, show_texts
+from worker.commands.classify.bars import show_texts
+from worker.commands.classify.lines import LineJudge, judge_lines, lines_of, read_lines
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from schemas.chat import InputShape
-from worker.commands.bench import built_in_texts, whole
 from worker.commands.bench.limits import Figures, Limit, Row, advice, limit_of
-from worker.commands.bench.measures import Batch, device, shapes, timed
+from worker.commands.bench.measures import Batch, device, shapes, timed, whole
 from worker.commands.bench.report import Texts
-from worker.commands.bench.texts import read_texts
+from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.prove.stub_model import StubModel
 from worker.errors import ConfigurationError
 from worker.records import Scores

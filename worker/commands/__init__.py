@@ -1,4 +1,6 @@
-"""The commands besides ``run``, which imports none of them.
+"""The commands. ``cli.py`` lists them with one line each; read it first.
 
-Each command's parser and code live with the command. Read ``cli.py`` first: it lists them.
+A command ``NAME`` is the module ``NAME.py``, or ``NAME/command.py`` where it has a folder. It offers two functions:
+``add_arguments(parser)`` and ``run(options)``. ``cli.py`` imports only the chosen command, so a command may import
+what it needs at the top. The exception is ``run``: it hears signals before it imports PyTorch.
 """

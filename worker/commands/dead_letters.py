@@ -3,7 +3,9 @@
 It reads headers and times. The text, in the value, is never shown: it is an original that nobody has moderated.
 """
 
+import argparse
 import heapq
+import os
 import re
 import time
 from collections import Counter
@@ -19,10 +21,12 @@ from rich.text import Text
 
 from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
 from schemas.verdict import rfc3339
-from worker.errors import ConfigurationError
+from worker.commands.terminal import progress
+from worker.errors import ConfigurationError, ExitCode
 from worker.kafka.headers import headers_of
 from worker.kafka.reading import open_reader, read_to_end, topic_partition_offset
 from worker.logs import escaped
+from worker.settings import Need, admin_config, load_settings, variables_for
 
 FOREIGN = "foreign"
 MEANINGS = {
@@ -38,6 +42,39 @@ SILENCE_MS_MAX = 30_000
 PROGRESS_S = 2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which dead letters to count, and how many to show."""
+    parser.add_argument("--since", default="24h", help="90m, 24h, 7d, or an RFC 3339 time (default: 24h)")
+    parser.add_argument("--reason", choices=[*REASONS, "foreign"], metavar="SLUG", help="only this one")
+    parser.add_argument("--examples", type=int, default=3, metavar="N", help="of each reason (default: 3)")
+    parser.epilog = variables_for("kafka")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Count the dead letters and print them by reason and hour.
+
+    Raises:
+        FatalError: A setting or an option is wrong, or the topic can't be read.
+    """
+    kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
+    now_ms = time.time_ns() // 1_000_000
+    since_ms = parse_since(options.since, now_ms)
+    tally = tally_of(
+        admin_config(kafka),
+        kafka.dead_letter_topic,
+        since_ms=since_ms,
+        now_ms=now_ms,
+        reason=options.reason,
+        examples_max=options.examples,
+        progress=progress,
+    )
+    look_with = f"kafka-console-consumer.sh --bootstrap-server {kafka.bootstrap_servers}"
+    if kafka.security_protocol != "PLAINTEXT":
+        look_with += " --consumer.config client.properties"
+    show(tally, Console(highlight=False), topic=kafka.dead_letter_topic, since_ms=since_ms, look_with=look_with)
+    return ExitCode.DONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """One run of `bench`: texts, the model, what is measured, and what it means."""
 
+import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from worker.commands.bench.limits import Figures, Row, figure
 from worker.commands.bench.measures import device, stages, whole
 from worker.commands.bench.report import Texts, document, show
 from worker.commands.bench.texts import built_in_texts, read_texts
-from worker.errors import ConfigurationError, ModelError
-from worker.settings import Settings
+from worker.commands.start_up import load
+from worker.commands.terminal import progress
+from worker.errors import ConfigurationError, ExitCode, ModelError
+from worker.settings import Need, Settings, variables_for
 
 OF_STAGES, OF_DEVICE, OF_WHOLE = 0.2, 0.5, 0.3
 """Shares of the time."""
@@ -22,7 +26,45 @@ BATCHES = 8
 """Of the largest kind, for the device: more would only take memory."""
 
 
-def run(
+SECONDS_MAX = 3600
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to measure with, and for how long."""
+    parser.add_argument(
+        "--texts", type=Path, metavar="FILE", help="a text a line, or a message a line as JSON; gzipped or not"
+    )
+    parser.add_argument(
+        "--seconds", type=_seconds, default=20, metavar="S", help="how long to measure (default: 20)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="takes the figures as JSON too")
+    parser.epilog = variables_for("model", "input", "batch")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Measure, and print the figures and what limits.
+
+    Raises:
+        FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
+    """
+    measure_and_show(
+        load({Need.MODEL}).settings,
+        Console(highlight=False),
+        progress,
+        texts_from=options.texts,
+        seconds=options.seconds,
+        json_to=options.json,
+    )
+    return ExitCode.DONE
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}; wants a whole number from 1 to {SECONDS_MAX}")
+    return int(text)
+
+
+def measure_and_show(
     settings: Settings,
     console: Console,
     progress: Callable[[str], None],

@@ -9,7 +9,7 @@ from itertools import islice, product
 from pathlib import Path
 
 from schemas.chat import InputShape, Undecodable, decode
-from worker.commands.classify import InputLine, Readable, read_lines
+from worker.commands.classify.lines import InputLine, Readable, read_lines
 from worker.errors import ConfigurationError
 
 TEXTS_MAX = 100_000

@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
 from worker import wiring
-from worker.commands.bench import built_in_texts, whole
+from worker.commands.bench.measures import whole
+from worker.commands.bench.texts import built_in_texts
 from worker.commands.check.open_transactions import doubt
 from worker.commands.check.probe import KEYS, MISSING, Probe
 from worker.commands.check.report import Doubtful, Postponed, Report, Wrong

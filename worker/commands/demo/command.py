@@ -5,6 +5,7 @@ with SIGKILL half-way. The other gets its partitions when the group has missed t
 time-out, and judges what the dead one had in hand: its open transaction was never committed.
 """
 
+import argparse
 import os
 import secrets
 import shutil
@@ -55,7 +56,11 @@ class Cluster:
     names: KafkaNames
 
 
-def run() -> ExitCode:
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the trial is the same for everyone."""
+
+
+def run(_options: argparse.Namespace) -> ExitCode:
     """The whole of it, on standard output.
 
     Raises:

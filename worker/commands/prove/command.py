@@ -1,5 +1,7 @@
 """The command ``prove``, from the settings to the exit code."""
 
+import argparse
+import os
 import random
 import signal
 from collections.abc import Mapping
@@ -12,9 +14,43 @@ from worker.commands.prove.experiment import prove
 from worker.commands.prove.picture import draw
 from worker.commands.prove.report import show
 from worker.errors import ExitCode
+from worker.settings import variables_for
+from worker.watchdog import end
 
 
-def run(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the plan's and the picture's options."""
+    parser.add_argument("--seconds", type=int, default=120, help="how long faults are injected (default: 120)")
+    parser.add_argument("--seed", type=int, help="of the plan of faults; default: any, and printed")
+    parser.add_argument("--workers", type=int, default=3, choices=range(2, 6), help="at the beginning (default: 3)")
+    parser.add_argument("--per-second", type=int, default=500, metavar="N", help="messages (default: 500)")
+    parser.add_argument("--picture", type=Path, help="the timeline as SVG; default: proof-SEED.svg")
+    parser.epilog = variables_for("kafka")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Inject faults into workers of this command's own, and end the process.
+
+    The proof uses the cluster that the settings name, with topics and a group of its own that are removed at the
+    end. Where the settings name none, it uses the embedded Kafka, and kills and restarts its broker as well.
+
+    Raises:
+        FatalError: It could not be done.
+    """
+    code = prove_and_show(
+        os.environ,
+        Console(highlight=False),
+        seconds=options.seconds,
+        seed=options.seed,
+        workers=options.workers,
+        per_second=options.per_second,
+        picture=options.picture,
+    )
+    end(code)  # its clients have met brokers that went away: one may not let itself be closed
+    return code
+
+
+def prove_and_show(
     environ: Mapping[str, str],
     console: Console,
     *,

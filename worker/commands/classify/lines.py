@@ -1,4 +1,4 @@
-"""Texts and messages judged without Kafka: as JSON Lines for programs, as bars for people.
+"""Lines of texts or messages, judged without Kafka: read, scored, and written as JSON Lines for programs.
 
 A line is prepared and judged by the very parts that the worker uses; only its source is another.
 """
@@ -8,17 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
-import numpy as np
-from rich.console import Console
-from rich.text import Text
-
 from schemas.chat import InputShape
-from schemas.labels import CATEGORY_NAMES
-from worker.logs import escaped
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer, score_batch
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode, prepare
 from worker.records import (
     ConsumedRecord,
@@ -32,8 +25,6 @@ from worker.records import (
 CHUNK_BYTES = 256 * 1024
 """Read at once, at most: hundreds of messages from a file, and a pipe's whole content."""
 
-BAR_COLUMNS = 24
-TEXT_COLUMNS = 90
 _LINES = Partition("line", 0)
 
 
@@ -163,28 +154,9 @@ def judge_lines(
     good = True
     for lines in batches:
         results = [_blank_refused(result) for result in judge.results(lines)]
-        good = good and not any(map(_fault, results))
+        good = good and not any(map(fault_of, results))
         sink.write(b"".join(line + b"\n" for line in outputs.json_lines(results, judged_at=now())))
         sink.flush()
-    return good
-
-
-def show_texts(
-    batches: Iterable[Sequence[InputLine]], console: Console, *, judge: LineJudge, policy: Policy
-) -> bool:
-    """The same for people: a bar per category, flagged ones first, then by score.
-
-    Returns:
-        Whether all texts could be judged.
-
-    Raises:
-        ModelError: The device is broken.
-    """
-    good = True
-    for lines in batches:
-        for result in judge.results(lines):
-            good = good and _fault(result) is None
-            console.print(_drawn(result, policy), soft_wrap=True)
     return good
 
 
@@ -223,44 +195,7 @@ def _blank_refused(result: ScoredRecord) -> ScoredRecord:
     )
 
 
-def _fault(result: ScoredRecord) -> DeadLetterReason | None:
+def fault_of(result: ScoredRecord) -> DeadLetterReason | None:
+    """Return why a line has no scores; None when it was judged."""
     found = result.scores if isinstance(result.scores, DeadLetterReason) else result.record.content
     return found if isinstance(found, DeadLetterReason) else None
-
-
-def _drawn(result: ScoredRecord, policy: Policy) -> Text:
-    drawing = Text(_on_one_line(result.record.source.value or b""), style="bold")
-    drawing.append("\n")
-    content, scores = result.record.content, result.scores
-    if (fault := _fault(result)) is not None:
-        return drawing.append(f"  not judged: {fault.message} ({fault.reason})\n", style="not bold yellow")
-    assert isinstance(content, PreparedMessage)  # noqa: S101 - a line is no tombstone
-    if not isinstance(scores, np.ndarray):
-        return drawing.append("  not flagged: the text is blank, so the model was not asked\n", style="not bold")
-    flags = policy.judge(scores[np.newaxis])[0].flags
-    drawing.append(f"  {_sentence(content, flags)}\n", style="not bold red" if any(flags) else "not bold green")
-    for index in sorted(range(len(CATEGORY_NAMES)), key=lambda index: (not flags[index], -scores[index])):
-        row = _row(CATEGORY_NAMES[index], scores[index], policy.values[index])
-        drawing.append(row, style="not bold red" if flags[index] else "not bold dim")
-    return drawing
-
-
-def _sentence(message: PreparedMessage, flags: Sequence[bool]) -> str:
-    names = [name for name, flag in zip(CATEGORY_NAMES, flags, strict=True) if flag]
-    judged = f"FLAGGED: {', '.join(names)}" if names else "not flagged"
-    cut = "; CUT: only the beginning was judged" if message.truncated else ""
-    return f"{judged}; {message.characters} characters, {message.token_count} tokens{cut}"
-
-
-def _row(name: str, score: np.float32, threshold: np.float32) -> str:
-    """``! Hate    ████████████│███····  0.671 > 0.5``: the bar's ``│`` stands at the threshold."""
-    cells = ["█" if column < int(score * BAR_COLUMNS) else "·" for column in range(BAR_COLUMNS)]
-    cells.insert(int(threshold * BAR_COLUMNS), "│")
-    mark, compared = ("!", ">") if score > threshold else (" ", "≤")
-    return f"  {mark} {name:<26}{''.join(cells)}  {score:.3f} {compared} {threshold:g}\n"
-
-
-def _on_one_line(value: bytes) -> str:
-    """The beginning of a text, without what would steer the terminal."""
-    shown = escaped(value[: 4 * TEXT_COLUMNS].decode(errors="replace"))
-    return shown if len(shown) <= TEXT_COLUMNS else shown[: TEXT_COLUMNS - 1] + "…"

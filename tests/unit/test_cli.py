@@ -1,0 +1,37 @@
+"""The list of commands, and the two functions that the module of each command offers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from worker.cli import COMMANDS, Command, main
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_each_command_has_a_module_that_explains_its_arguments(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command.name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: moderation-worker {command.name}")
+
+
+def test_the_general_help_names_every_command_and_imports_none() -> None:
+    code = """
+import atexit, sys
+from worker import cli
+atexit.register(lambda: print("loaded", [name for name in sys.modules if name.startswith("worker.commands")]))
+cli.main(["--help"])
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    assert all(f"    {command.name}" in shown for command in COMMANDS)
+    assert shown.endswith("loaded []\n")
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["classfy"])
+    assert ended.value.code == 2
+    assert "invalid choice: 'classfy'" in capsys.readouterr().err

@@ -1,0 +1,25 @@
+"""The command `broker`, from the options to the exit code."""
+
+import argparse
+import threading
+from pathlib import Path
+
+from worker.commands.broker.embedded import serve
+from worker.commands.terminal import say
+from worker.errors import ExitCode
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where the broker listens and where it keeps its data."""
+    parser.add_argument("--port", type=int, help="default: a free one")
+    parser.add_argument("--data-dir", type=Path, help="kept; default: a temporary one, removed at the end")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Run a broker until SIGTERM or Ctrl-C.
+
+    Raises:
+        KafkaFatalError: The broker does not start, or ends by itself.
+    """
+    serve(port=options.port, data_dir=options.data_dir, stop=threading.Event(), say=say)
+    return ExitCode.DONE

@@ -1,0 +1,1 @@
+"""The command `classify`: judges texts, or messages as JSON Lines; needs no Kafka. Read ``lines`` first."""

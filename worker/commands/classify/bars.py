@@ -1,0 +1,73 @@
+"""Judged texts for people: a bar for each category."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from schemas.labels import CATEGORY_NAMES
+from worker.commands.classify.lines import InputLine, LineJudge, fault_of
+from worker.logs import escaped
+from worker.moderation.policy import Policy
+from worker.records import PreparedMessage, ScoredRecord
+
+BAR_COLUMNS = 24
+TEXT_COLUMNS = 90
+
+
+def show_texts(
+    batches: Iterable[Sequence[InputLine]], console: Console, *, judge: LineJudge, policy: Policy
+) -> bool:
+    """The same for people: a bar per category, flagged ones first, then by score.
+
+    Returns:
+        Whether all texts could be judged.
+
+    Raises:
+        ModelError: The device is broken.
+    """
+    good = True
+    for lines in batches:
+        for result in judge.results(lines):
+            good = good and fault_of(result) is None
+            console.print(_drawn(result, policy), soft_wrap=True)
+    return good
+
+
+def _drawn(result: ScoredRecord, policy: Policy) -> Text:
+    drawing = Text(_on_one_line(result.record.source.value or b""), style="bold")
+    drawing.append("\n")
+    content, scores = result.record.content, result.scores
+    if (fault := fault_of(result)) is not None:
+        return drawing.append(f"  not judged: {fault.message} ({fault.reason})\n", style="not bold yellow")
+    assert isinstance(content, PreparedMessage)  # noqa: S101 - a line is no tombstone
+    if not isinstance(scores, np.ndarray):
+        return drawing.append("  not flagged: the text is blank, so the model was not asked\n", style="not bold")
+    flags = policy.judge(scores[np.newaxis])[0].flags
+    drawing.append(f"  {_sentence(content, flags)}\n", style="not bold red" if any(flags) else "not bold green")
+    for index in sorted(range(len(CATEGORY_NAMES)), key=lambda index: (not flags[index], -scores[index])):
+        row = _row(CATEGORY_NAMES[index], scores[index], policy.values[index])
+        drawing.append(row, style="not bold red" if flags[index] else "not bold dim")
+    return drawing
+
+
+def _sentence(message: PreparedMessage, flags: Sequence[bool]) -> str:
+    names = [name for name, flag in zip(CATEGORY_NAMES, flags, strict=True) if flag]
+    judged = f"FLAGGED: {', '.join(names)}" if names else "not flagged"
+    cut = "; CUT: only the beginning was judged" if message.truncated else ""
+    return f"{judged}; {message.characters} characters, {message.token_count} tokens{cut}"
+
+
+def _row(name: str, score: np.float32, threshold: np.float32) -> str:
+    """``! Hate    ████████████│███····  0.671 > 0.5``: the bar's ``│`` stands at the threshold."""
+    cells = ["█" if column < int(score * BAR_COLUMNS) else "·" for column in range(BAR_COLUMNS)]
+    cells.insert(int(threshold * BAR_COLUMNS), "│")
+    mark, compared = ("!", ">") if score > threshold else (" ", "≤")
+    return f"  {mark} {name:<26}{''.join(cells)}  {score:.3f} {compared} {threshold:g}\n"
+
+
+def _on_one_line(value: bytes) -> str:
+    """The beginning of a text, without what would steer the terminal."""
+    shown = escaped(value[: 4 * TEXT_COLUMNS].decode(errors="replace"))
+    return shown if len(shown) <= TEXT_COLUMNS else shown[: TEXT_COLUMNS - 1] + "…"

@@ -1,0 +1,62 @@
+"""The command `classify`, from the options to the exit code."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import cast
+
+from rich.console import Console
+
+from worker import wiring
+from worker.commands.classify.bars import show_texts
+from worker.commands.classify.lines import InputLine, LineJudge, Readable, judge_lines, lines_of, read_lines
+from worker.commands.start_up import load
+from worker.commands.terminal import progress
+from worker.errors import ExitCode
+from worker.moderation.cache import ScoreCache
+from worker.moderation.policy import Policy
+from worker.settings import Need, Settings, variables_for
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to judge, and two settings that are often changed for a trial."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("text", nargs="*", default=[], metavar="TEXT", help="default: standard input, a text a line")
+    what.add_argument("--jsonl", action="store_true", help="standard input: messages; standard output: verdicts")
+    parser.add_argument("--model", help="instead of WORKER_MODEL__PATH")
+    parser.add_argument("--threshold", help="instead of WORKER_POLICY__THRESHOLD")
+    parser.epilog = variables_for("model", "policy", "input", "batch", "cache")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Judge texts for people, or with ``--jsonl`` messages for programs.
+
+    Raises:
+        FatalError: A setting is wrong, or the model can't be loaded or breaks.
+    """
+    overrides = {"WORKER_MODEL__PATH": options.model, "WORKER_POLICY__THRESHOLD": options.threshold}
+    given = {variable: text for variable, text in overrides.items() if text is not None}
+    settings = load({Need.MODEL}, {**os.environ, **given}).settings
+    model = wiring.open_classifier(settings, progress)
+    shape = wiring.input_shape(settings)
+    judge = LineJudge(
+        model=model,
+        shape=shape if options.jsonl else replace(shape, format="text"),
+        characters_max=settings.input.characters_max,
+        cache=ScoreCache(bytes_max=settings.cache.bytes_max),
+    )
+    lines = [lines_of(options.text)] if options.text else _standard_input(settings, shape.bytes_max)
+    if options.jsonl:
+        outputs = wiring.outputs_of(settings, model)
+        good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)
+    else:
+        policy = Policy.of(settings.policy.threshold, settings.policy.thresholds)
+        good = show_texts(lines, Console(highlight=False), judge=judge, policy=policy)
+    return ExitCode.DONE if good else ExitCode.OTHER
+
+
+def _standard_input(settings: Settings, bytes_max: int) -> Iterable[Sequence[InputLine]]:
+    source = cast("Readable", sys.stdin.buffer)  # declared as what any binary stream can do
+    return read_lines(source, bytes_max=bytes_max, lines_max=settings.batch.records_max)

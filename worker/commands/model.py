@@ -1,0 +1,45 @@
+"""The command `model fetch`: downloads model and tokenizer into one folder that works offline."""
+
+import argparse
+import os
+from pathlib import Path
+
+from worker.commands.terminal import say
+from worker.errors import ExitCode
+from worker.settings import load_settings, variables_for
+
+SUMMARY = "Downloads model and tokenizer into one folder that works offline."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `fetch` with its arguments."""
+    parser.description = None
+    fetch = parser.add_subparsers(required=True, metavar="fetch").add_parser(
+        "fetch",
+        help=SUMMARY,
+        description=SUMMARY,
+        epilog=variables_for("model"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fetch.add_argument("name", help="such as DuoGuard/DuoGuard-0.5B")
+    fetch.add_argument("folder", type=Path)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Download the model.
+
+    Raises:
+        FatalError: A setting is wrong, or the model can't be downloaded.
+    """
+    from worker.classifier import fetch  # noqa: PLC0415 - it takes seconds, and --help does not need it
+
+    model = load_settings(os.environ).settings.model
+    fetch(
+        options.name,
+        options.folder,
+        say,
+        revision=model.revision,
+        tokenizer=model.tokenizer,
+        tokenizer_revision=model.tokenizer_revision,
+    )
+    return ExitCode.DONE

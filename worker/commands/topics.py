@@ -1,0 +1,45 @@
+"""The command `topics create`: creates the topics that are missing."""
+
+import argparse
+import os
+
+from worker.commands.terminal import say
+from worker.errors import ExitCode
+from worker.kafka.topics import contract_topics, create_topics
+from worker.settings import Need, admin_config, load_settings, variables_for
+
+SUMMARY = "Creates the topics that are missing."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `create` with its arguments."""
+    parser.description = None
+    create = parser.add_subparsers(required=True, metavar="create").add_parser(
+        "create",
+        help=SUMMARY,
+        description=SUMMARY,
+        epilog=variables_for("kafka"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    create.add_argument("--partitions", type=int, default=6, help="of each topic (default: 6)")
+    create.add_argument("--replication-factor", type=int, default=-1, help="default: the broker's own")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Create the topics that are missing, and print a line for each topic.
+
+    Raises:
+        FatalError: A setting is wrong, or Kafka did not create a topic.
+    """
+    kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
+    specs = contract_topics(
+        inputs=kafka.input_topics,
+        verdicts=kafka.verdict_topic,
+        alerts=kafka.alert_topic,
+        dead_letters=kafka.dead_letter_topic,
+        partitions=options.partitions,
+        replication_factor=options.replication_factor,
+    )
+    for state in create_topics(admin_config(kafka), specs):
+        say(str(state))
+    return ExitCode.DONE
