@@ -13,8 +13,8 @@ from confluent_kafka import KafkaError, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import KafkaFatalError
+from worker.kafka.consumer_errors import CONSUMER_ERRORS, ErrorAction
 from worker.kafka.login import Login
-from worker.kafka.transaction import CONSUMER_ERRORS, Refusal
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -111,11 +111,11 @@ class ClientErrors:
         """
         recorded, self._recorded = self._recorded, []
         for error in recorded:
-            what = CONSUMER_ERRORS.get(error.name(), Refusal.WAIT)
-            if what is Refusal.STOP:
+            what = CONSUMER_ERRORS.get(error.name(), ErrorAction.WAIT)
+            if what is ErrorAction.STOP:
                 hint = self._membership.hint(error.name())
                 raise KafkaFatalError(f"Kafka refuses: {error.str()} ({error.name()}). {hint}".rstrip())
-            if what is Refusal.MISSING:
+            if what is ErrorAction.CHECK_TOPIC:
                 for topic in self._membership.input_topics:
                     self._missing_since_ms.setdefault(topic, now_ms)
             elif settings := self._membership.login.settings_to_look_at(error.name(), error.str()):

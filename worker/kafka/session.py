@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.kafka.client_errors import ClientErrors, Membership
 from worker.kafka.clients import client
+from worker.kafka.consumer_errors import CONSUMER_ERRORS, ErrorAction
 from worker.kafka.group_metadata import is_member
 from worker.kafka.headers import headers_of
 from worker.kafka.offset_reset import OffsetReset
@@ -35,7 +36,7 @@ from worker.kafka.start_offsets import StartOffsets
 from worker.kafka.tail_sampler import TailSampler
 from worker.kafka.throttling import Throttling
 from worker.kafka.topic_ids import TopicIdLogger, stamp
-from worker.kafka.transaction import CONSUMER_ERRORS, Event, Refusal
+from worker.kafka.transaction import Event
 from worker.records import ConsumedRecord, DeadLetterExcess, Headers, OutputRecord, Partition
 
 log = logging.getLogger(__name__)
@@ -471,7 +472,7 @@ class Session:
     def _on_message_error(self, partition: Partition, offset: int, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so
             self._owned.reached_end(partition, offset)
-        elif CONSUMER_ERRORS.get(error.name()) is Refusal.REPLACE:
+        elif CONSUMER_ERRORS.get(error.name()) is ErrorAction.FIND_POSITION:
             log.warning("%s: %s", partition, error.str())
             self.rewind()
             self._out_of_range.add(partition)

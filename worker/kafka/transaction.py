@@ -227,36 +227,3 @@ def comes_back(replaced_at_ms: Sequence[int], now_ms: int) -> bool:
         now_ms: The time.
     """
     return len([at_ms for at_ms in replaced_at_ms if now_ms - at_ms < 300_000]) >= 3  # noqa: PLR2004 - above
-
-
-class Refusal(Enum):
-    """What Kafka tells a consumer, by what follows from it."""
-
-    REPLACE = "the position is gone: find a new one"
-    MISSING = "a topic is not there: stop when it stays away"
-    STOP = "Kafka won't have us"
-    WAIT = "librdkafka goes on trying: tell the operator now and then"
-
-
-CONSUMER_ERRORS: dict[str, Refusal] = {
-    "_AUTO_OFFSET_RESET": Refusal.REPLACE,
-    "_NO_OFFSET": Refusal.REPLACE,
-    "OFFSET_OUT_OF_RANGE": Refusal.REPLACE,
-    "_UNKNOWN_TOPIC": Refusal.MISSING,
-    "UNKNOWN_TOPIC_OR_PART": Refusal.MISSING,
-    "UNKNOWN_TOPIC_ID": Refusal.MISSING,
-    "TOPIC_EXCEPTION": Refusal.STOP,
-    "TOPIC_AUTHORIZATION_FAILED": Refusal.STOP,
-    "GROUP_AUTHORIZATION_FAILED": Refusal.STOP,
-    "CLUSTER_AUTHORIZATION_FAILED": Refusal.STOP,
-    "INVALID_SESSION_TIMEOUT": Refusal.STOP,
-    "INCONSISTENT_GROUP_PROTOCOL": Refusal.STOP,
-    "UNSUPPORTED_ASSIGNOR": Refusal.STOP,
-    "UNSUPPORTED_VERSION": Refusal.STOP,
-    "_UNSUPPORTED_FEATURE": Refusal.STOP,
-    "GROUP_MAX_SIZE_REACHED": Refusal.STOP,
-    "FENCED_INSTANCE_ID": Refusal.STOP,
-    "UNRELEASED_INSTANCE_ID": Refusal.WAIT,
-    "_FATAL": Refusal.STOP,
-}
-"""Codes that are not named here: librdkafka goes on trying (``WAIT``)."""

@@ -32,7 +32,7 @@ FINISH_MS_MAX = 60_000
 PULSE_MS = 250
 PULSES = 40
 JOIN_MS_MAX = 120_000
-SLICE_S = 0.02
+POLL_WAIT_S = 0.02
 ASK_S_MAX = 1.0
 
 
@@ -97,7 +97,7 @@ class Play:
         while not all(self._owners.values()):
             self._check_workers()
             self._ask_owners()
-            time.sleep(SLICE_S)
+            time.sleep(POLL_WAIT_S)
             if time.monotonic() > deadline:
                 raise ScenarioError(f"The workers did not share the partitions within {JOIN_MS_MAX // 1000} s.")
         return "; ".join(f"{name} has partitions {listed(owned or ())}" for name, owned in self._owners.items())
@@ -185,7 +185,7 @@ class Play:
 
     def _read(self, on: Screen) -> None:
         """Takes in what has been committed."""
-        for message in self._reader.consume(1000, SLICE_S):
+        for message in self._reader.consume(1000, POLL_WAIT_S):
             if message.error() is not None:
                 continue  # the end of a partition, for now; a broker that went away would come back
             topic = self._names.kind(message)

@@ -17,7 +17,7 @@ from worker.records import Partition, Topic
 if TYPE_CHECKING:
     from worker.commands.ledger import ObservedInput, ObservedOutput
 
-SLICE_S = 0.02
+CONSUME_WAIT_S = 0.02
 CHUNK_RECORDS = 5000
 ASK_EVERY_MS = 500
 ASK_S_MAX = 30.0
@@ -45,7 +45,7 @@ class Reading:
 
     def read(self, now_ms: int) -> None:
         """Takes in what has been committed; waits for a moment at most."""
-        for message in self._reader.consume(CHUNK_RECORDS, SLICE_S):
+        for message in self._reader.consume(CHUNK_RECORDS, CONSUME_WAIT_S):
             if message.error() is not None:
                 continue  # the end of a partition, for now; a broker that went away comes back
             seen = observed_output(message, self._names.kind(message))
