@@ -158,9 +158,9 @@ MUTANTS = (
         suites=["simulation"],
     ),
     Mutant(
-        fault="offset of a log that is gone used",
+        fault="offset of a deleted log used",
         file="worker/kafka/topic_ids.py",
-        old="return of == known if of else not self._gone.get(topic)",
+        old="return committed_under == current if committed_under else not self._replaced.get(topic)",
         new="return True",
         suites=["recreated topics"],
     ),

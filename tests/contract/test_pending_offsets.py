@@ -14,7 +14,7 @@ from worker.records import Partition
 
 pytestmark = pytest.mark.kafka
 
-CAUSE = "another producer's open transaction holds them"
+CAUSE = "another producer's open transaction contains them"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def dead(scene: KafkaEnv) -> Producer:
     return producer
 
 
-def test_the_log_names_the_partitions_and_the_cause_until_the_transaction_ends(
+def test_the_log_names_the_waiting_partitions_and_the_open_transaction(
     scene: KafkaEnv, dead: Producer, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     [topic] = scene.inputs
@@ -50,7 +50,7 @@ def test_the_log_names_the_partitions_and_the_cause_until_the_transaction_ends(
     assert scene.ledger().clean
 
 
-def test_a_coordinator_that_does_not_answer_is_another_cause(proxied_scene: KafkaEnv, proxy: Proxy) -> None:
+def test_a_silent_coordinator_is_not_taken_for_an_open_transaction(proxied_scene: KafkaEnv, proxy: Proxy) -> None:
     partition = Partition(next(iter(proxied_scene.inputs)), 0)
     queries = OffsetQueries({"bootstrap.servers": proxy.address}, group_id=proxied_scene.group)
     assert queries.committed([partition]).result(60)[0].error is None

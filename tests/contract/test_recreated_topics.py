@@ -110,7 +110,7 @@ def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down
     with caplog.at_level(logging.WARNING), joined_worker(environ, classifier) as worker:
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
     assert_each_judged_once(scene)
-    assert "[0] starts at 0, where WORKER_KAFKA__AUTO_OFFSET_RESET says; the topic was deleted" in caplog.text
+    assert "[0] starts at offset 0, by WORKER_KAFKA__AUTO_OFFSET_RESET; the topic was deleted" in caplog.text
 
 
 def test_where_no_start_is_to_be_chosen_a_topic_created_again_ends_the_worker(

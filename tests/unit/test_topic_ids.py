@@ -4,7 +4,16 @@ import logging
 
 import pytest
 
-from worker.kafka.topic_ids import NO_ID, JudgedSince, Seen, TopicIdLogger, TopicIds, readable, stamp, stamped
+from worker.kafka.topic_ids import (
+    NO_ID,
+    IdCheck,
+    JudgedSinceCheck,
+    TopicIdLogger,
+    TopicIds,
+    readable,
+    stamp,
+    stamped,
+)
 from worker.records import Partition
 
 OLD, NEW = "P402jcnoQ9WylzsPFddaPQ", "dC2jfe5WTSC2T6o8v4J_iw"
@@ -22,63 +31,61 @@ def test_an_id_reads_as_kafka_prints_it_and_none_reads_as_nothing() -> None:
 
 def test_a_new_id_is_a_new_log_and_an_old_one_never_comes_back() -> None:
     ids = TopicIds()
-    assert ids.see("messages", OLD) is Seen.SAME
-    assert ids.see("messages", NEW) is Seen.CHANGED
-    assert ids.see("messages", NEW) is Seen.SAME
-    assert ids.see("messages", OLD) is Seen.STALE
+    assert ids.check("messages", OLD) is IdCheck.SAME
+    assert ids.check("messages", NEW) is IdCheck.CHANGED
+    assert ids.check("messages", NEW) is IdCheck.SAME
+    assert ids.check("messages", OLD) is IdCheck.STALE
     assert ids.current("messages") == NEW
     assert ids.replaced("messages") == {OLD}
 
 
 def test_brokers_that_give_topics_no_ids_change_nothing() -> None:
     ids = TopicIds()
-    assert ids.see("messages", "") is Seen.SAME
+    assert ids.check("messages", "") is IdCheck.SAME
     assert ids.is_of_this_log("messages", None)
     assert ids.is_of_this_log("messages", stamp(OLD))
 
 
 def test_a_committed_offset_is_used_only_in_the_log_whose_id_it_carries() -> None:
     ids = TopicIds()
-    ids.see("messages", NEW)
+    ids.check("messages", NEW)
     assert ids.is_of_this_log("messages", stamp(NEW))
     assert not ids.is_of_this_log("messages", stamp(OLD))
 
 
 def test_a_committed_offset_without_an_id_is_used_unless_the_topic_was_seen_to_change() -> None:
     ids = TopicIds()
-    ids.see("messages", OLD)
+    ids.check("messages", OLD)
     assert ids.is_of_this_log("messages", "")
-    ids.see("messages", NEW)
+    ids.check("messages", NEW)
     assert not ids.is_of_this_log("messages", "")
 
 
 def test_what_librdkafka_reported_in_time_costs_no_second_verdict() -> None:
     ids = TopicIds()
-    ids.see("messages", OLD)
+    ids.check("messages", OLD)
     ids.record_change("messages", OLD, NEW)
-    assert "no verdict yet get none (7 when the brokers were last asked). Joining" in ids.recreation_message(
+    assert "without a verdict get none (7 at the brokers' last answer). Joining" in ids.recreation_message(
         "messages", 7, 3
     )
-    assert "no verdict yet get none. Joining" in ids.recreation_message("messages", None, 3)
+    assert "without a verdict get none. Joining" in ids.recreation_message("messages", None, 3)
 
 
 def test_what_only_a_comparison_found_may_cost_second_verdicts() -> None:
     ids = TopicIds()
-    ids.see("messages", OLD)
-    ids.see("messages", NEW)
-    assert "of the 3 messages that this worker judged since the ids were" in ids.recreation_message(
-        "messages", None, 3
-    )
+    ids.check("messages", OLD)
+    ids.check("messages", NEW)
+    assert "This worker has judged 3 messages since the ids were" in ids.recreation_message("messages", None, 3)
 
 
 def test_messages_are_counted_from_the_last_time_that_the_id_was_the_same() -> None:
-    judged, here, there = JudgedSince(), Partition("messages", 0), Partition("others", 0)
+    judged, here, there = JudgedSinceCheck(), Partition("messages", 0), Partition("others", 0)
     assert judged.count("messages", {here: 5}) == 0
-    judged.ask({here: 5, there: 5})
-    judged.same("messages")
-    judged.ask({here: 8, there: 8})  # no answer yet
+    judged.begin_check({here: 5, there: 5})
+    judged.same_id("messages")
+    judged.begin_check({here: 8, there: 8})  # no answer yet
     assert judged.count("messages", {here: 12, there: 12}) == 7
-    judged.same("messages")
+    judged.same_id("messages")
     assert judged.count("messages", {here: 12, there: 12}) == 4
 
 
@@ -96,7 +103,7 @@ def test_a_new_id_is_heard_in_the_client_s_log() -> None:
     assert change == ("messages", OLD, NEW)
     assert ids.record_change(*change)
     assert not ids.record_change(*change), "it is told once"
-    assert ids.see("messages", OLD) is Seen.STALE
+    assert ids.check("messages", OLD) is IdCheck.STALE
 
 
 def test_the_first_id_is_no_change() -> None:

@@ -1,4 +1,4 @@
-"""Names partitions in the log that no broker leads, or whose leader does not answer."""
+"""Log the partitions that no broker leads, or whose leader does not answer."""
 
 import logging
 from collections.abc import Collection
@@ -7,42 +7,42 @@ from worker.records import Partition
 
 log = logging.getLogger(__name__)
 
-_TELL_MS = 1_000  # an election takes less
-_TELL_AGAIN_MS = 30_000
+_LOG_AFTER_MS = 1_000  # an election takes less
+_LOG_AGAIN_MS = 30_000
 
 
-class Silence:
-    """Since when which partitions have been without a leader that answers."""
+class LeaderlessPartitions:
+    """The partitions without a leader that answers."""
 
     def __init__(self) -> None:
         self._since_ms: dict[Partition, int] = {}
-        self._told_ms: dict[Partition, int] = {}
+        self._logged_ms: dict[Partition, int] = {}
 
-    def note(self, now_ms: int, partition: Partition, *, silent: bool) -> None:
-        """Notes what was just heard of the partition's leader."""
-        if silent:
+    def note(self, now_ms: int, partition: Partition, *, has_leader: bool) -> None:
+        """Note whether the partition has a leader that answers."""
+        if not has_leader:
             self._since_ms.setdefault(partition, now_ms)
         elif partition in self._since_ms:
             del self._since_ms[partition]
-            if self._told_ms.pop(partition, None) is not None:
-                log.info("%s has a leader again, or another worker", partition)
+            if self._logged_ms.pop(partition, None) is not None:
+                log.info("%s has a leader again, or is assigned to another worker", partition)
 
-    def tell(self, now_ms: int, ours: Collection[Partition]) -> None:
-        """Logs the partitions that it is time to name, and forgets those that are not ours any more."""
-        for partition in self._since_ms.keys() - ours:
-            self.note(now_ms, partition, silent=False)
+    def log_due(self, now_ms: int, assigned: Collection[Partition]) -> None:
+        """Log the partitions for which a line is due. Forget those that are not assigned to this worker."""
+        for partition in self._since_ms.keys() - assigned:
+            self.note(now_ms, partition, has_leader=True)
         due = [
             partition
             for partition, since_ms in self._since_ms.items()
-            if now_ms - since_ms >= _TELL_MS
-            and (partition not in self._told_ms or now_ms - self._told_ms[partition] >= _TELL_AGAIN_MS)
+            if now_ms - since_ms >= _LOG_AFTER_MS
+            and (partition not in self._logged_ms or now_ms - self._logged_ms[partition] >= _LOG_AGAIN_MS)
         ]
         if due:
-            self._told_ms.update(dict.fromkeys(due, now_ms))
+            self._logged_ms.update(dict.fromkeys(due, now_ms))
             longest_s = (now_ms - min(self._since_ms[partition] for partition in due)) // 1000
             log.warning(
-                "no leader answers for %s, for up to %d s by now: not read. All other partitions are read. Look at "
-                "the brokers that hold these partitions' replicas",
+                "no leader answers for %s, for up to %d s so far: the worker does not read these partitions, and "
+                "reads all others. Check the brokers that hold their replicas",
                 ", ".join(map(str, sorted(due))),
                 longest_s,
             )

@@ -1,4 +1,4 @@
-"""How a client logs in to Kafka, and which settings to look at when a broker refuses it."""
+"""How a client logs in to Kafka, and which settings to check when a broker refuses the login."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ _LOGIN_CODES = frozenset({"_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A client's way to the brokers, for messages: no secret is in it. An empty value is not set.
+    """The settings with which a client reaches the brokers, for messages. It holds no secret.
+
+    An empty value means that the setting is not set.
 
     Attributes:
         servers: ``WORKER_KAFKA__BOOTSTRAP_SERVERS``.
@@ -31,7 +33,7 @@ class Login:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Login":
-        """Read it from librdkafka's properties."""
+        """Return the login that librdkafka's properties describe."""
         return cls(
             servers=config.get("bootstrap.servers", ""),
             protocol=config.get("security.protocol", "PLAINTEXT"),
@@ -43,14 +45,14 @@ class Login:
         )
 
     def settings_to_look_at(self, code: str, text: str) -> str:
-        """Name settings and their values; empty if the error is of another kind.
+        """Return the settings to check, with their values, or an empty string if the error is not about the login.
 
-        Since TLS 1.3 a broker says only after the handshake, by an alert, that it wants another certificate than
-        ours, or one at all: librdkafka calls that a transport error, and would try for ever.
+        Since TLS 1.3, a broker refuses a missing or wrong client certificate only after the handshake, by an alert.
+        librdkafka reports that as a transport error, and would retry without end.
 
         Args:
             code: librdkafka's name of the error.
-            text: What librdkafka says.
+            text: librdkafka's message.
         """
         if code == "_SSL" or (code == "_TRANSPORT" and "SSL alert" in text):
             return (
@@ -66,7 +68,7 @@ class Login:
 
     @property
     def way(self) -> str:
-        """Name the settings that lead to a broker, with their values."""
+        """Return the settings that lead to a broker, with their values."""
         return (
             f"WORKER_KAFKA__BOOTSTRAP_SERVERS ({_shown(self.servers)}) and WORKER_KAFKA__SECURITY_PROTOCOL "
             f"({self.protocol})"

@@ -1,4 +1,4 @@
-"""Names partitions in the log whose committed offsets an open transaction of another producer holds."""
+"""Log the partitions whose committed offsets an open transaction of another producer withholds."""
 
 import logging
 from collections.abc import Collection, Iterable
@@ -7,23 +7,23 @@ from worker.records import Partition
 
 log = logging.getLogger(__name__)
 
-_TELL_MS = 5_000  # an ordinary transaction takes less
-_TELL_AGAIN_MS = 30_000
+_LOG_AFTER_MS = 5_000  # an ordinary transaction takes less
+_LOG_AGAIN_MS = 30_000
 
 
 class PendingOffsets:
-    """Since when which partitions have waited for a transaction to end."""
+    """The partitions that wait for a transaction to end."""
 
     def __init__(self) -> None:
         self._since_ms: dict[Partition, int] = {}
-        self._told_ms: int | None = None
+        self._logged_ms: int | None = None
 
     def note(self, partitions: Iterable[Partition], asked_ms: int | None) -> None:
-        """Notes what the coordinator has just said about the offsets of these partitions.
+        """Note the coordinator's answer about the committed offsets of these partitions.
 
         Args:
-            partitions: Those that were asked about.
-            asked_ms: Since when a transaction has held back the answer, at least; None: they were answered.
+            partitions: The partitions that the request was about.
+            asked_ms: When the request was made, if a transaction withholds the offsets; None: the offsets came.
         """
         for partition in partitions:
             if asked_ms is None:
@@ -31,22 +31,22 @@ class PendingOffsets:
             else:
                 self._since_ms.setdefault(partition, asked_ms)
 
-    def tell(self, now_ms: int, waiting: Collection[Partition]) -> None:
-        """Logs the cause when it is time to, and forgets partitions that do not wait any more."""
+    def log_due(self, now_ms: int, waiting: Collection[Partition]) -> None:
+        """Log the cause if a line is due. Forget the partitions that no longer wait."""
         self._since_ms = {one: since_ms for one, since_ms in self._since_ms.items() if one in waiting}
         if not self._since_ms:
-            self._told_ms = None
+            self._logged_ms = None
             return
         waited_ms = now_ms - min(self._since_ms.values())
-        if waited_ms < _TELL_MS or (self._told_ms is not None and now_ms - self._told_ms < _TELL_AGAIN_MS):
+        if waited_ms < _LOG_AFTER_MS or (self._logged_ms is not None and now_ms - self._logged_ms < _LOG_AGAIN_MS):
             return
-        self._told_ms = now_ms
+        self._logged_ms = now_ms
         log.warning(
-            "waiting for the committed offsets of %s, for %d s by now: another producer's open transaction holds "
-            "them, probably that of an earlier worker with another WORKER_KAFKA__TRANSACTIONAL_ID. The brokers end "
-            "it once it is older than its transaction.timeout.ms (WORKER_KAFKA__TRANSACTION_TIMEOUT_MS of that "
-            "worker). Give each worker one transactional id that stays the same when it is restarted: then it ends "
-            "the transaction itself, and does not wait",
+            "waiting for the committed offsets of %s, for %d s so far: another producer's open transaction "
+            "contains them, probably that of an earlier worker with another WORKER_KAFKA__TRANSACTIONAL_ID. The "
+            "brokers abort the transaction once it is older than its transaction.timeout.ms (the earlier worker's "
+            "WORKER_KAFKA__TRANSACTION_TIMEOUT_MS). Give each worker one transactional id that stays the same over "
+            "restarts. Then the restarted worker ends the transaction itself, and does not wait",
             ", ".join(map(str, sorted(self._since_ms))),
             waited_ms // 1000,
         )

@@ -1,55 +1,52 @@
-"""Where partitions start: what the group has committed, or what the settings say where that is missing or gone.
+"""Find where partitions start: at the group's committed offset, or where the settings say if that is not usable.
 
-The brokers are asked for many partitions together, and nobody waits for an answer: ``find`` looks at what has come.
-A partition whose leader does not answer holds up no other one. The questions are, in this order:
+The requests are made for many partitions together, and nothing waits for an answer: ``find`` takes the answers that
+have come. A partition whose leader does not answer delays no other partition. There are two requests:
 
-1. for all waiting partitions: the committed offsets, of the group's coordinator, and the topics' ids and leaders;
-2. only where the committed offset is missing or can't be used: the range of the log, of each leader on its own.
+1. for all waiting partitions: the committed offsets, from the group's coordinator, and the topics' ids and leaders;
+2. only where the committed offset is missing or not usable: the range of the log, one request for each leader.
 
-The committed offsets are asked for at read_committed: while a transaction that holds one of them is not settled,
-the coordinator gives no answer, and the partitions are asked for again. So what is answered is what was really
-committed, also after a commit whose answer was lost.
+The committed offsets are requested at read_committed. While a transaction that contains one of them is open, the
+coordinator gives no answer, and the request is repeated. So the answer is what was really committed, even after a
+commit whose answer was lost.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 
 from worker.errors import DataProtectionError
-from worker.kafka.leaderless import Silence
+from worker.kafka.leaderless import LeaderlessPartitions
 from worker.kafka.offset_lookups import OffsetLookups
-from worker.kafka.offset_queries import OffsetQueries, OffsetsPending, leader_of, offset_of, topic_id_of
-from worker.kafka.offset_reset import OffsetReset, is_truncated, start_offset
+from worker.kafka.offset_queries import OffsetQueries, leader_of, topic_id_of
+from worker.kafka.offset_reset import OffsetReset, start_offset
 from worker.kafka.ownership import PartitionProgress
 from worker.kafka.pending_offsets import PendingOffsets
-from worker.kafka.start_questions import CommittedQuestion, RangeQuestion
-from worker.kafka.topic_ids import JudgedSince, Seen, TopicIds, stamped
+from worker.kafka.start_queries import CommittedQuery, OffsetRange, RangeQuery
+from worker.kafka.topic_check import TopicCheck
+from worker.kafka.topic_ids import IdCheck, TopicIds, stamped
+from worker.kafka.truncation import TruncationDetector
 from worker.records import Partition
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 log = logging.getLogger(__name__)
 
-CHECK_MS = 5_000
-TRUNCATED_MS_MIN = 5_000  # while a topic is created again, two answers may be about two logs
 _ASK_AGAIN_MS = 100
 _ASK_AGAIN_MS_MAX = 1_000
 
 
 @dataclass(slots=True)
-class Found:
-    """What has been answered since the last look.
+class FoundStarts:
+    """What the answers since the last call have shown.
 
     Attributes:
         committed: Starts that the group has committed.
-        chosen: Starts that the settings chose: commit them before the first record is read, so that the answer does
-            not depend on when somebody asks.
+        chosen: Starts that the settings chose. Commit these before the first record is read, so that a later lookup
+            has the same result.
         recreated: Topics that were deleted and created again.
-        errors: What brokers answered instead.
+        errors: Errors that brokers answered.
     """
 
     committed: dict[Partition, int] = field(default_factory=dict)
@@ -59,12 +56,12 @@ class Found:
 
 
 class StartOffsets:
-    """Finds the start of each waiting partition, and compares the ids of the topics now and then.
+    """Finds the start of each waiting partition, and checks the topics' ids every few seconds.
 
     Args:
-        config: librdkafka's properties, for the client that asks.
+        config: librdkafka's properties, for the clients that ask.
         group_id: The consumer group.
-        reset: What the settings want without a committed offset.
+        reset: Where to start without a committed offset.
     """
 
     def __init__(self, config: Mapping[str, Any], *, group_id: str, reset: OffsetReset) -> None:
@@ -72,55 +69,52 @@ class StartOffsets:
         self._reset = reset
         self._queries = OffsetQueries(config, group_id=group_id)
         self._lookups = OffsetLookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
-        self._questions: list[CommittedQuestion | RangeQuestion] = []
-        self._silence = Silence()
+        self._open: list[CommittedQuery | RangeQuery] = []
+        self._leaderless = LeaderlessPartitions()
         self._pending = PendingOffsets()
-        self._judged = JudgedSince()
-        self._truncated_since_ms: dict[Partition, int] = {}
-        self._check: tuple[int, Mapping[str, Future[Any]]] = (0, {})
+        self._truncation = TruncationDetector(group_id)
+        self._topic_check = TopicCheck(self._queries, self.ids, self._leaderless)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Drops the questions about these: the answers would be of another assignment, or of before a rewind.
+        """Drop the lookups of these partitions. Their answers would describe an earlier assignment or position.
 
-        1. p waits, and is asked for: the group has committed 5;
-        2. p is revoked; another worker judges 5 to 9 and commits 10;
-        3. p is assigned again, and waits;
-        4. the answer to step 1 comes. To read from 5 would judge 5 to 9 twice.
+        1. p waits, and a request is sent: the group has committed 5.
+        2. p is revoked. Another worker judges 5 to 9 and commits 10.
+        3. p is assigned to this worker again, and waits.
+        4. The answer to step 1 comes. Reading from 5 would judge 5 to 9 twice.
 
-        The same holds for a rewind after a commit whose answer was lost. Step 2 and the rewind both forget p, so
-        the answer of step 4 belongs to no question, and p is asked for anew.
+        The same happens with a rewind after a commit whose answer was lost. Step 2 and the rewind both forget p. So
+        the answer in step 4 belongs to no lookup, and a new request is sent for p.
         """
         self._lookups.forget(partitions)
 
-    def find(self, now_ms: int, waiting: Collection[Partition], out_of_range: Collection[Partition]) -> Found:
-        """Takes the answers that have come, and asks what is to be asked next. Never waits.
+    def find(self, now_ms: int, waiting: Collection[Partition], out_of_range: Collection[Partition]) -> FoundStarts:
+        """Take the answers that have come, and send the requests that are due. Never wait.
 
         Args:
             now_ms: The time.
-            waiting: The partitions that want a start. Call this only when no transaction of ours is unsettled.
-            out_of_range: Of these, those whose committed offset a fetch has found to be out of range.
+            waiting: The partitions that need a start. Call this only while the outcome of every transaction of this
+                worker is known.
+            out_of_range: Those of the waiting partitions whose committed offset a fetch has found out of range.
 
         Raises:
-            DataProtectionError: There is no position, and the settings want none chosen; or the log was truncated.
+            DataProtectionError: A partition has no committed offset and the settings say not to choose one, or its
+                log was truncated.
         """
-        found = Found()
-        questions, self._questions = self._questions, []
-        for question in questions:
-            if not question.done:
-                self._questions.append(question)
-            elif isinstance(question, CommittedQuestion):
-                self._take_committed(now_ms, question, out_of_range, found)
+        found = FoundStarts()
+        queries, self._open = self._open, []
+        for query in queries:
+            if not query.done:
+                self._open.append(query)
+            elif isinstance(query, CommittedQuery):
+                self._take_committed(now_ms, query, out_of_range, found)
             else:
-                self._take_range(now_ms, question, found)
+                self._take_ranges(now_ms, query, found)
         answered = found.committed.keys() | found.chosen.keys()
         if due := self._lookups.due(now_ms, (one for one in waiting if one not in answered)):
             self._ask_committed(now_ms, due)
-        self._pending.tell(now_ms, waiting)
+        self._pending.log_due(now_ms, waiting)
         return found
-
-    def close(self) -> None:
-        """Ends the clients that ask; waits for about a second at most."""
-        self._queries.close()
 
     def check_topics(
         self,
@@ -128,182 +122,137 @@ class StartOffsets:
         assigned: Callable[[], Collection[Partition]],
         progress: Callable[[], Mapping[Partition, PartitionProgress]],
     ) -> list[str]:
-        """Compares the topics' ids with the known ones now and then, and names partitions without a leader.
-
-        Args:
-            now_ms: The time.
-            assigned: Gives all partitions that are ours; called only when it is time.
-            progress: Gives those that are read; called only when it is time.
-
-        Returns:
-            Topics that were deleted and created again.
-        """
-        asked_ms, answers = self._check
-        if answers:
-            if not all(answer.done() for answer in answers.values()):
-                return []
-            self._check = (asked_ms, {})
-            known = {topic: answer.result() for topic, answer in answers.items() if answer.exception() is None}
-            for partition in (ours := assigned()):
-                if (description := known.get(partition.topic)) is not None:
-                    self._silence.note(now_ms, partition, silent=leader_of(description, partition) is None)
-            self._silence.tell(now_ms, ours)
-            seen = {topic: self._see(topic, description) for topic, description in known.items()}
-            for topic in (topic for topic, what in seen.items() if what is Seen.SAME):
-                self._judged.same(topic)
-            return [topic for topic, what in seen.items() if what is Seen.CHANGED]
-        if now_ms - asked_ms >= CHECK_MS and (ours := assigned()):
-            self._check = (now_ms, self._queries.describe_topics({partition.topic for partition in ours}))
-            self._judged.ask(_committed(progress()))
-        return []
+        """Return the topics that were deleted and created again, as ``TopicCheck.run`` finds them."""
+        return self._topic_check.run(now_ms, assigned, progress)
 
     def recreation_message(
         self, topic: str, progress: Mapping[Partition, PartitionProgress], backlog: Mapping[Partition, int]
     ) -> str:
-        """Returns what has happened to a topic that was created again, for the log."""
+        """Return the log line about a topic that was deleted and created again."""
         known = [messages for partition, messages in backlog.items() if partition.topic == topic]
-        return self.ids.recreation_message(
-            topic, sum(known) if known else None, self._judged.count(topic, _committed(progress))
-        )
+        judged = self._topic_check.judged_since(topic, progress)
+        return self.ids.recreation_message(topic, sum(known) if known else None, judged)
 
-    def _see(self, topic: str, description: Any) -> Seen:
-        return self.ids.see(topic, topic_id_of(description))
+    def close(self) -> None:
+        """Close the clients that ask. Wait about one second at most."""
+        self._queries.close()
 
-    # ---- the first question ------------------------------------------------------------------------------------
+    # ---- the first request: committed offsets ------------------------------------------------------------------
 
     def _ask_committed(self, now_ms: int, partitions: Collection[Partition]) -> None:
-        topics = self._queries.describe_topics({partition.topic for partition in partitions})
-        offsets = self._queries.committed(partitions)
-        self._questions.append(
-            CommittedQuestion(now_ms, self._lookups.ask(partitions), partitions, offsets, topics)
+        query = CommittedQuery(
+            lookup=self._lookups.ask(partitions),
+            asked_ms=now_ms,
+            partitions=partitions,
+            topics=self._queries.describe_topics({partition.topic for partition in partitions}),
+            offsets=self._queries.committed(partitions),
         )
+        self._open.append(query)
 
     def _take_committed(
-        self, now_ms: int, question: CommittedQuestion, out_of_range: Collection[Partition], found: Found
+        self, now_ms: int, query: CommittedQuery, out_of_range: Collection[Partition], found: FoundStarts
     ) -> None:
-        answers = [question.offsets, *question.topics.values()]
-        failures = [answer.exception() for answer in answers if answer.exception() is not None]
-        found.errors += [failure.args[0] for failure in failures if isinstance(failure, KafkaException)]
-        topics = {topic: answer.result() for topic, answer in question.topics.items() if not answer.exception()}
-        seen = {topic: self._see(topic, description) for topic, description in topics.items()}
-        found.recreated += [topic for topic, what in seen.items() if what is Seen.CHANGED]
-        committed: dict[Partition, TopicPartition] = {}
-        is_pending = isinstance(question.offsets.exception(), OffsetsPending)
-        if question.offsets.exception() is None:
-            committed = {Partition(at.topic, at.partition): at for at in question.offsets.result()}
-        ranges: dict[int, dict[Partition, int | None]] = {}
-        gone: dict[Partition, str] = {}
-        current = self._lookups.current(question.number, question.partitions)
-        self._pending.note(current, question.asked_ms if is_pending else None)
+        """Use the committed offsets that are usable. Ask for the ranges of the other partitions."""
+        answer = query.answer()
+        found.errors += answer.errors
+        checks = {topic: self.ids.check(topic, topic_id_of(one)) for topic, one in answer.topics.items()}
+        found.recreated += [topic for topic, check in checks.items() if check is IdCheck.CHANGED]
+        current = self._lookups.current(query.lookup, query.partitions)
+        self._pending.note(current, query.asked_ms if answer.is_pending else None)
+        by_leader: dict[int, dict[Partition, TopicPartition]] = {}
         for partition in current:
-            answer = committed.get(partition)
-            if answer is not None and answer.error is not None:
-                found.errors.append(answer.error)
-            if answer is None or answer.error is not None or seen.get(partition.topic) is not Seen.SAME:
+            committed = answer.offsets.get(partition)
+            if committed is not None and committed.error is not None:
+                found.errors.append(committed.error)
+                committed = None
+            if committed is None or checks.get(partition.topic) is not IdCheck.SAME:
                 self._lookups.again(now_ms, partition)
                 continue
-            if before := self._log_before(partition, answer):
-                gone[partition] = before
-            offset = answer.offset if answer.offset >= 0 and not before else None
-            leader = leader_of(topics[partition.topic], partition)
-            self._silence.note(now_ms, partition, silent=leader is None)
-            if offset is not None and partition not in out_of_range:
-                found.committed[partition] = offset
+            leader = leader_of(answer.topics[partition.topic], partition)
+            self._leaderless.note(now_ms, partition, has_leader=leader is not None)
+            if partition not in out_of_range and self._is_usable(partition, committed):
+                found.committed[partition] = committed.offset
                 self._lookups.forget([partition])
             elif leader is None:
                 self._lookups.again(now_ms, partition)
             else:
-                ranges.setdefault(leader, {})[partition] = offset
-        for committed_there in ranges.values():
-            self._ask_range(question.number, committed_there, gone)
+                by_leader.setdefault(leader, {})[partition] = committed
+        for together in by_leader.values():
+            self._ask_ranges(query.lookup, together)
 
-    def _log_before(self, partition: Partition, answer: TopicPartition) -> str:
-        """The id of the log that had the topic's name when the group committed; empty: it is still the same one."""
+    def _is_usable(self, partition: Partition, committed: TopicPartition) -> bool:
+        """Return whether the group has committed an offset, and in the log that the topic has now."""
+        return committed.offset >= 0 and not self._old_id(partition, committed)
+
+    def _old_id(self, partition: Partition, committed: TopicPartition) -> str:
+        """Return the id of the deleted log that the offset belongs to; empty if the log was not replaced."""
         topic = partition.topic
-        if answer.offset < 0 or not self.ids.is_of_this_log(topic, answer.metadata):
-            return stamped(answer.metadata) or ", ".join(sorted(self.ids.replaced(topic)))
+        if committed.offset < 0 or not self.ids.is_of_this_log(topic, committed.metadata):
+            return stamped(committed.metadata) or ", ".join(sorted(self.ids.replaced(topic)))
         return ""
 
-    # ---- the second question -----------------------------------------------------------------------------------
+    # ---- the second request: the range of the log --------------------------------------------------------------
 
-    def _ask_range(
-        self, number: int, committed: Mapping[Partition, int | None], gone: Mapping[Partition, str]
-    ) -> None:
-        """Asks one leader."""
-        without = [partition for partition, offset in committed.items() if offset is None]
-        beyond = [partition for partition, offset in committed.items() if offset is not None]
+    def _ask_ranges(self, lookup: int, committed: Mapping[Partition, TopicPartition]) -> None:
+        """Ask one leader for the ranges of its partitions."""
+        old_ids = {one: old_id for one, at in committed.items() if (old_id := self._old_id(one, at))}
+        usable = {one: at.offset for one, at in committed.items() if self._is_usable(one, at)}
+        without = [one for one in committed if one not in usable]
         at_ms = self._reset.time_ms
-        self._questions.append(
-            RangeQuestion(
-                number=number,
-                committed=committed,
-                gone=gone,
-                low=self._queries.earliest(committed),
-                # A start at the end must not skip an open transaction; a committed offset may lie behind its begin.
-                high={
-                    **self._queries.latest(without),
-                    **self._queries.latest(beyond, IsolationLevel.READ_UNCOMMITTED),
-                },
-                timed={} if at_ms is None else self._queries.for_timestamp(without, at_ms),
-            )
+        query = RangeQuery(
+            lookup=lookup,
+            committed={one: usable.get(one) for one in committed},
+            old_ids=old_ids,
+            low=self._queries.earliest(committed),
+            # A start at the end must not skip an open transaction. A committed offset may lie inside one.
+            high={
+                **self._queries.latest(without),
+                **self._queries.latest(usable, IsolationLevel.READ_UNCOMMITTED),
+            },
+            timed={} if at_ms is None else self._queries.for_timestamp(without, at_ms),
         )
+        self._open.append(query)
 
-    def _take_range(self, now_ms: int, question: RangeQuestion, found: Found) -> None:
-        for partition in self._lookups.current(question.number, question.committed):
-            committed = question.committed[partition]
-            low, high = offset_of(question.low[partition]), offset_of(question.high[partition])
-            timed = offset_of(question.timed[partition], least=-1) if partition in question.timed else None
-            silent = low is None or high is None or (timed is None and partition in question.timed)
-            self._silence.note(now_ms, partition, silent=silent)
-            if low is None or high is None or silent or self._is_beyond(now_ms, partition, committed, high):
+    def _take_ranges(self, now_ms: int, query: RangeQuery, found: FoundStarts) -> None:
+        for partition in self._lookups.current(query.lookup, query.committed):
+            committed, offsets = query.committed[partition], query.answer(partition)
+            self._leaderless.note(now_ms, partition, has_leader=offsets is not None)
+            if offsets is None or self._truncation.is_suspected(now_ms, partition, committed, high=offsets.high):
                 self._lookups.again(now_ms, partition)
                 continue
-            begin = start_offset(committed, low=low, high=high, timed=timed, reset=self._reset)
-            now = _recreated(self.ids.current(partition.topic), question.gone.get(partition, ""))
-            if begin is None:
-                raise DataProtectionError(
-                    f"{partition} has no usable committed offset (committed: {committed}, available: {low} to "
-                    f"{high}{now}) and WORKER_KAFKA__AUTO_OFFSET_RESET is error: set it to earliest, or to a time, "
-                    "to go on"
-                )
-            if now:
-                log.warning(
-                    "%s starts at %d, where WORKER_KAFKA__AUTO_OFFSET_RESET says%s. What the group had committed "
-                    "belongs to the log that is gone",
-                    partition,
-                    begin,
-                    now,
-                )
-            if committed is not None and begin != committed:
-                log.error("%s: offsets %d to %d are gone (retention): not judged", partition, committed, begin)
-            found.chosen[partition] = begin
+            found.chosen[partition] = self._choose(partition, committed, offsets, query.old_ids.get(partition, ""))
             self._lookups.forget([partition])
 
-    def _is_beyond(self, now_ms: int, partition: Partition, committed: int | None, high: int) -> bool:
-        """Whether the committed offset lies behind the end of the log; for some seconds it may be a mistake.
+    def _choose(self, partition: Partition, committed: int | None, offsets: OffsetRange, old_id: str) -> int:
+        """Return the start that the settings choose, and log what is skipped.
 
         Raises:
-            DataProtectionError: It is none.
+            DataProtectionError: The settings say not to choose a start.
         """
-        if committed is None or not is_truncated(committed, high=high):
-            self._truncated_since_ms.pop(partition, None)
-            return False
-        if now_ms - self._truncated_since_ms.setdefault(partition, now_ms) < TRUNCATED_MS_MIN:
-            return True
-        group_id = self._queries.group_id
-        raise DataProtectionError(
-            f"{partition}: the group {group_id!r} (WORKER_KAFKA__GROUP_ID) has committed offset {committed}, but "
-            f"the log ends at {high}: it was truncated, by an unclean leader election, or because the topic was "
-            f"restored or mirrored. Nobody can tell which messages from {high} on were judged. Stop all workers of "
-            "the group and set its offset by hand: kafka-consumer-groups.sh --bootstrap-server ... --group "
-            f"{group_id} --topic {partition.topic}:{partition.number} --reset-offsets --execute, with --to-latest "
-            f"for the end ({high}), or with --to-datetime YYYY-MM-DDTHH:mm:SS.sss for a time. Then start them again"
-        )
-
-
-def _committed(progress: Mapping[Partition, PartitionProgress]) -> dict[Partition, int]:
-    return {partition: at.committed for partition, at in progress.items()}
-
-
-def _recreated(topic_id: str, before: str) -> str:
-    return f"; the topic was deleted and created again: its id was {before} and is {topic_id}" if before else ""
+        start = start_offset(committed, low=offsets.low, high=offsets.high, timed=offsets.timed, reset=self._reset)
+        recreated = ""
+        if old_id:
+            new_id = self.ids.current(partition.topic)
+            recreated = f"; the topic was deleted and created again: its id was {old_id} and is {new_id}"
+        if start is None:
+            raise DataProtectionError(
+                f"{partition} has no usable committed offset (committed: {committed}, available: {offsets.low} to "
+                f"{offsets.high}{recreated}) and WORKER_KAFKA__AUTO_OFFSET_RESET is error: set it to earliest, or "
+                "to a time, to go on"
+            )
+        if recreated:
+            log.warning(
+                "%s starts at offset %d, by WORKER_KAFKA__AUTO_OFFSET_RESET%s. The group's committed offset "
+                "belongs to the deleted log",
+                partition,
+                start,
+                recreated,
+            )
+        if committed is not None and start != committed:
+            log.error(
+                "%s: retention has deleted offsets %d to %d before they were judged",
+                partition,
+                committed,
+                start - 1,
+            )
+        return start
