@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant(
         fault="places committed past what is in memory",
         file="worker/kafka/stall_detection.py",
-        old="if not (at := lag.progress).in_hand and at.committed <",
+        old="if not (at := lag.progress).has_uncommitted and at.committed <",
         new="if (at := lag.progress).committed <",
         suites=["simulation", "standstill"],
     ),
@@ -215,8 +215,8 @@ MUTANTS = (
     ),
     Mutant(
         fault="partition that was released not read",
-        file="worker/kafka/session.py",
-        old="self._consumer.resume(_plain(released))",
+        file="worker/kafka/group_member.py",
+        old="self.consumer.resume(_topic_partitions(partitions))",
         new="pass",
         suites=["log on Kafka"],
     ),
@@ -238,10 +238,11 @@ MUTANTS = (
     Mutant(
         fault="position from what we remember, not from what the group has committed",
         file="worker/kafka/session.py",
-        old="        self._waiting.update(self._owned.partitions)\n        self._owned.remove(self._waiting)\n",
+        old="        self._member.waiting.update(self._owned.partitions)\n"
+        "        self._owned.remove(self._member.waiting)\n",
         new="        known = {partition: at.committed for partition, at in self._owned.progress.items()}\n"
         "        self._owned.place(known)\n"
-        "        self._consumer.assign([TopicPartition(*partition, at) for partition, at in known.items()])\n",
+        "        self._member.consumer.assign([TopicPartition(*one, at) for one, at in known.items()])\n",
         suites=["error injection"],
     ),
     Mutant(

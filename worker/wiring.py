@@ -18,7 +18,7 @@ from worker.batching import BatchBounds, InFlightLimit
 from worker.errors import ExitCode
 from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.publisher_options import PublisherOptions
-from worker.kafka.session import SessionOptions
+from worker.kafka.session_options import SessionOptions
 from worker.loop import Judge, Loop, LoopTimings, Prepare, TransactionalSession
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer

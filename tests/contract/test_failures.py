@@ -122,11 +122,11 @@ def test_a_worker_stops_while_its_broker_is_away_and_the_next_one_waits_for_it(
     first = start(scene.environ(KAFKA__SESSION_TIMEOUT_MS="6000"))
     wait_until_clean(scene, first)
     broker.kill()
-    first.wait_for("going on trying")
+    first.wait_for("the client keeps trying")
     first.send(signal.SIGTERM)
     assert first.end(seconds_max=20) == ExitCode.DONE, first.said
     second = start(scene.environ())
-    second.wait_until(lambda: second.said.count("going on trying") >= 2)
+    second.wait_until(lambda: second.said.count("the client keeps trying") >= 2)
     broker.start()
     scene.send([chat("after")])
     wait_until_clean(scene, second)

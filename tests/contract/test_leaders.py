@@ -14,9 +14,9 @@ from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.proxy import Network, Proxy
 from worker.classifier import Classifier
 from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
+from worker.kafka.end_offsets import EndOffsetQuery, EndOffsets
 from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.ownership import Ownership
-from worker.kafka.partition_monitor import EndOffsetQuery, EndOffsets
 from worker.kafka.start_offsets import StartOffsets
 from worker.records import Partition, Topic
 
@@ -126,13 +126,13 @@ def test_the_ends_of_partitions_are_known_over_a_link_whose_round_trip_takes_thr
 ) -> None:
     partition, owned = Partition(next(iter(proxied_scene.inputs)), 0), Ownership()
     owned.place({partition: 0})
-    survey = EndOffsetQuery({"bootstrap.servers": proxy.address}, every_ms=100)
+    query = EndOffsetQuery({"bootstrap.servers": proxy.address}, interval_ms=100)
     proxy.network = Network(delay_ms=1_500)
     deadline = time.monotonic() + 60
     ends: dict[Partition, EndOffsets] = {}
     while not ends:
         assert time.monotonic() < deadline
-        ends = survey.ends(time.monotonic_ns() // 1_000_000, owned) or {}
+        ends = query.answers(time.monotonic_ns() // 1_000_000, owned) or {}
         time.sleep(0.01)
     proxy.network = Network()
     assert ends == {partition: EndOffsets(last_stable_offset=0, high_watermark=0)}

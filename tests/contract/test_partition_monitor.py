@@ -33,7 +33,7 @@ def upstream_of(scene: KafkaEnv) -> Producer:
 
 def hang(worker: InProcessWorker, partition: int, scene: KafkaEnv) -> None:
     """Has librdkafka fetch nothing of a partition, as its bug does: the session knows nothing of it."""
-    consumer = worker.session._consumer  # noqa: SLF001 - the client library itself is what fails here
+    consumer = worker.session._member.consumer  # noqa: SLF001 - the client library itself is what fails here
     consumer.pause([TopicPartition(next(iter(scene.inputs)), partition)])
 
 

@@ -49,7 +49,7 @@ def put_a_foreign_letter(scene: KafkaEnv) -> None:
 def end_for_a_missing_topic(scene: KafkaEnv, environ: dict[str, str], classifier: Classifier) -> None:
     [topic] = scene.inputs
     with joined_worker(environ, classifier) as worker:
-        with pytest.raises(KafkaFatalError, match=rf"{topic}' is not there") as refusal:
+        with pytest.raises(KafkaFatalError, match=rf"{topic}' does not exist") as refusal:
             worker.turn_until(lambda: False, seconds_max=60)
         assert f"WORKER_KAFKA__INPUT_TOPICS ({topic})" in str(refusal.value)
 

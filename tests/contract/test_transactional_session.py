@@ -14,7 +14,8 @@ from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
 from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.publisher_options import PublisherOptions
-from worker.kafka.session import Session, SessionOptions
+from worker.kafka.session import Session
+from worker.kafka.session_options import SessionOptions
 from worker.kafka.transaction import Event
 from worker.loop import TransactionalSession
 from worker.records import ConsumedRecord, DeadLetterCause, DeadLetterExcess, OutputRecord, Partition, Topic

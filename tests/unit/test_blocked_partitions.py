@@ -1,4 +1,4 @@
-"""Another producer's open transaction: when it blocks a partition, and when it is an ordinary one."""
+"""When another producer's open transaction blocks a partition, and when the transaction is an ordinary one."""
 
 from dataclasses import replace
 
@@ -16,20 +16,20 @@ OPEN = PartitionLag(
     fetched_end=10,
     high_watermark=110,
 )
-PATIENCE_MS = 1000
+WARN_AFTER_MS = 1000
 
 
-def test_a_last_stable_offset_that_does_not_move_blocks() -> None:
-    blocks = BlockedPartitionDetector(PATIENCE_MS)
-    assert blocks.find(0, {ONE: OPEN}) == {}
-    assert blocks.find(PATIENCE_MS - 1, {ONE: OPEN}) == {}
-    assert blocks.find(PATIENCE_MS, {ONE: OPEN}) == {
-        ONE: BlockedPartition(last_stable_offset=10, messages=100, age_ms=PATIENCE_MS)
+def test_a_partition_whose_last_stable_offset_does_not_move_is_blocked() -> None:
+    detector = BlockedPartitionDetector(WARN_AFTER_MS)
+    assert detector.blocked(0, {ONE: OPEN}) == {}
+    assert detector.blocked(WARN_AFTER_MS - 1, {ONE: OPEN}) == {}
+    assert detector.blocked(WARN_AFTER_MS, {ONE: OPEN}) == {
+        ONE: BlockedPartition(last_stable_offset=10, messages=100, age_ms=WARN_AFTER_MS)
     }
 
 
 @pytest.mark.parametrize(
-    "standing",
+    "lag",
     [
         pytest.param(replace(OPEN, high_watermark=10), id="no transaction is open"),
         pytest.param(replace(OPEN, high_watermark=0), id="the high watermark is not known"),
@@ -39,8 +39,8 @@ def test_a_last_stable_offset_that_does_not_move_blocks() -> None:
         pytest.param(replace(OPEN, last_stable_offset=12), id="there is more to read before it"),
     ],
 )
-def test_an_ordinary_transaction_does_not_block(standing: PartitionLag) -> None:
-    blocks = BlockedPartitionDetector(PATIENCE_MS)
-    blocks.find(0, {ONE: OPEN})
-    blocks.find(500, {ONE: standing})
-    assert blocks.find(PATIENCE_MS, {ONE: OPEN}) == {}
+def test_an_ordinary_transaction_does_not_block_a_partition(lag: PartitionLag) -> None:
+    detector = BlockedPartitionDetector(WARN_AFTER_MS)
+    detector.blocked(0, {ONE: OPEN})
+    detector.blocked(500, {ONE: lag})
+    assert detector.blocked(WARN_AFTER_MS, {ONE: OPEN}) == {}

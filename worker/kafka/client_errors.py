@@ -1,7 +1,7 @@
-"""What librdkafka reports beside its calls, and when it is too much to go on.
+"""Errors that librdkafka reports outside its calls: which of them end the process, and after how long.
 
-Callbacks only note (``hear``): they may run inside a commit that succeeds, where an exception would say that it
-failed. The session acts on the notes once a poll.
+Callbacks only record errors. A callback may run inside a commit that succeeds, and an exception would make the
+commit look like a failure. The session handles the recorded errors once a poll.
 """
 
 import logging
@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from worker.errors import KafkaFatalError
 from worker.kafka.consumer_errors import CONSUMER_ERRORS, ErrorAction
+from worker.kafka.log_interval import LogInterval
 from worker.kafka.login import Login
 
 if TYPE_CHECKING:
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AUTHENTICATION_MS_MAX = 5_000  # a broker that is starting may refuse for a moment
+_AUTHENTICATION_MS_MAX = 5_000  # a broker that is starting may refuse a correct login for a moment
 _AUTHENTICATION_FORGOTTEN_MS = 30_000
-_TOPIC_MISSING_MS_MAX = 10_000  # as may one whose metadata is not loaded
-_LOOK_AGAIN_MS = 1_000
-_SAY_AGAIN_MS = 10_000
-_ANSWER_S_MAX = 30.0  # nobody waits for it
+_TOPIC_MISSING_MS_MAX = 10_000  # a broker that has not loaded its metadata may miss an existing topic for a moment
+_ASK_AGAIN_MS = 1_000
+_LOG_AGAIN_MS = 10_000
+_ANSWER_S_MAX = 30.0  # no thread waits for the answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """The consumer's place in its group, for messages. An empty value is not set.
+    """The settings of the consumer's group membership, for messages. An empty value means: not set.
 
     Attributes:
         group_id: ``WORKER_KAFKA__GROUP_ID``.
@@ -39,8 +40,8 @@ class Membership:
         input_topics: ``WORKER_KAFKA__INPUT_TOPICS``.
         group_protocol: ``WORKER_KAFKA__GROUP_PROTOCOL``.
         partition_assignment_strategy: ``WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY``.
-        session_timeout_ms: ``WORKER_KAFKA__SESSION_TIMEOUT_MS``; 0 where the broker decides.
-        login: The way to the brokers.
+        session_timeout_ms: ``WORKER_KAFKA__SESSION_TIMEOUT_MS``; 0 if the broker decides.
+        login: The servers and the login.
     """
 
     group_id: str
@@ -53,7 +54,7 @@ class Membership:
 
     @classmethod
     def of(cls, consumer_config: Mapping[str, Any], input_topics: Sequence[str]) -> "Membership":
-        """Read it from librdkafka's properties."""
+        """Return the membership in librdkafka's properties."""
         return cls(
             group_id=consumer_config["group.id"],
             instance_id=consumer_config.get("group.instance.id", ""),
@@ -65,10 +66,10 @@ class Membership:
         )
 
     def hint(self, code: str) -> str:
-        """Say what to do about an error that ends the process."""
+        """Return what to do about an error that ends the process; empty if there is no advice."""
         protocol = f"WORKER_KAFKA__GROUP_PROTOCOL ({self.group_protocol})"
-        given = self.partition_assignment_strategy or "the broker decides"
-        strategy = f"WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY ({given})"
+        strategies = self.partition_assignment_strategy or "the broker decides"
+        strategy = f"WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY ({strategies})"
         group = f"the group {self.group_id!r} (WORKER_KAFKA__GROUP_ID)"
         instance = f"WORKER_KAFKA__GROUP_INSTANCE_ID ({self.instance_id or 'not set'})"
         topics = f"{', '.join(self.input_topics)} (WORKER_KAFKA__INPUT_TOPICS)"
@@ -77,59 +78,60 @@ class Membership:
             "GROUP_AUTHORIZATION_FAILED": f"Grant its principal READ on {group}.",
             "INVALID_SESSION_TIMEOUT": f"WORKER_KAFKA__SESSION_TIMEOUT_MS ({self.session_timeout_ms}) must lie "
             "between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms.",
-            "INCONSISTENT_GROUP_PROTOCOL": f"Other members of {group} have another {strategy} or {protocol}: stop "
-            "them all before you change it.",
-            "FENCED_INSTANCE_ID": f"Another live process of {group} has this {instance}: each needs its own.",
-            "GROUP_MAX_SIZE_REACHED": f"The broker's group.max.size allows no more members in {group}: stop some.",
-            "_FATAL": f"If it speaks of group.instance.id, each live process needs its own {instance}.",
-            "UNSUPPORTED_VERSION": f"{protocol} needs brokers that have it: use classic.",
+            "INCONSISTENT_GROUP_PROTOCOL": f"Other members of {group} have another {strategy} or {protocol}. Stop "
+            "all members before you change a setting.",
+            "FENCED_INSTANCE_ID": f"Another live process of {group} has this {instance}. Give each "
+            "process its own value.",
+            "GROUP_MAX_SIZE_REACHED": f"The broker's group.max.size allows no further member in {group}. Stop a "
+            "member, or raise group.max.size.",
+            "_FATAL": f"If the error names group.instance.id, give each live process its own {instance}.",
+            "UNSUPPORTED_VERSION": f"These brokers do not support {protocol}. Set it to classic.",
         }
         return hints.get(code, "")
 
 
 class ClientErrors:
-    """Errors since the last poll, and how long some of them have lasted."""
+    """The errors since the last poll, and since when some errors last."""
 
     def __init__(self, membership: Membership, admin_config: Mapping[str, Any]) -> None:
         self._membership = membership
         self._topics = TopicQuery(admin_config)
         self._recorded: list[KafkaError] = []
-        self._unauthenticated_ms: tuple[int, int] | None = None  # first and last time in a row
+        self._unauthenticated_ms: tuple[int, int] | None = None  # the first and the last refusal in a row
         self._missing_since_ms: dict[str, int] = {}
-        self._looked_at_ms = 0
-        self._said_at_ms: int | None = None
+        self._asked_at_ms = 0
+        self._retry_log = LogInterval(_LOG_AGAIN_MS)
 
     def record(self, error: KafkaError) -> None:
-        """Notes an error; never raises."""
+        """Record an error. Never raise."""
         self._recorded.append(error)
 
     def handle(self, now_ms: int) -> None:
-        """Decides what follows from the notes; never waits.
+        """Act on the recorded errors. Never wait.
 
         Raises:
-            KafkaFatalError: Kafka won't have us.
+            KafkaFatalError: Kafka refuses this worker for good, or an input topic does not exist.
         """
         recorded, self._recorded = self._recorded, []
         for error in recorded:
-            what = CONSUMER_ERRORS.get(error.name(), ErrorAction.WAIT)
-            if what is ErrorAction.STOP:
+            action = CONSUMER_ERRORS.get(error.name(), ErrorAction.WAIT)
+            if action is ErrorAction.STOP:
                 hint = self._membership.hint(error.name())
                 raise KafkaFatalError(f"Kafka refuses: {error.str()} ({error.name()}). {hint}".rstrip())
-            if what is ErrorAction.CHECK_TOPIC:
+            if action is ErrorAction.CHECK_TOPIC:
                 for topic in self._membership.input_topics:
                     self._missing_since_ms.setdefault(topic, now_ms)
             elif settings := self._membership.login.settings_to_look_at(error.name(), error.str()):
                 self._refuse_unauthenticated(error, settings, now_ms)
-            elif self._said_at_ms is None or now_ms - self._said_at_ms >= _SAY_AGAIN_MS:
-                self._said_at_ms = now_ms
-                log.warning("Kafka: %s; going on trying%s", error.str(), self._wait_hint(error.name()))
+            elif self._retry_log.due(now_ms):
+                log.warning("Kafka: %s; the client keeps trying%s", error.str(), self._wait_hint(error.name()))
         if self._missing_since_ms:
-            self._look_for_missing(now_ms)
+            self._check_missing_topics(now_ms)
 
     def _wait_hint(self, code: str) -> str:
         if code != "_ALL_BROKERS_DOWN":
             return ""
-        return f" (if it lasts, look at {self._membership.login.way} and at the network)"
+        return f". If this goes on, check {self._membership.login.way}, and the network"
 
     def _refuse_unauthenticated(self, error: KafkaError, settings: str, now_ms: int) -> None:
         first_ms, last_ms = self._unauthenticated_ms or (now_ms, now_ms)
@@ -137,12 +139,12 @@ class ClientErrors:
             first_ms = now_ms
         self._unauthenticated_ms = (first_ms, now_ms)
         if now_ms - first_ms >= _AUTHENTICATION_MS_MAX:
-            raise KafkaFatalError(f"Kafka won't let us in: {error.str()}. Look at {settings}.")
+            raise KafkaFatalError(f"Kafka refuses the login: {error.str()}. Check {settings}.")
 
-    def _look_for_missing(self, now_ms: int) -> None:
-        """Asks the brokers about the topics that were reported missing: a report alone is not to be trusted.
+    def _check_missing_topics(self, now_ms: int) -> None:
+        """Ask the brokers about the topics that were reported missing: a report alone may be wrong.
 
-        A code below 0 is librdkafka's own: no broker has said anything.
+        A code below 0 is librdkafka's own, and not the answer of a broker.
         """
         for topic, error in self._topics.answers().items():
             since_ms = self._missing_since_ms[topic]
@@ -150,16 +152,16 @@ class ClientErrors:
                 del self._missing_since_ms[topic]
             elif error.code() > 0 and now_ms - since_ms >= _TOPIC_MISSING_MS_MAX:
                 raise KafkaFatalError(
-                    f"the input topic {topic!r} is not there: {error.str()}. Create it with moderation-worker "
-                    "topics create, or name another in WORKER_KAFKA__INPUT_TOPICS "
+                    f"the input topic {topic!r} does not exist: {error.str()}. Create it with moderation-worker "
+                    "topics create, or name another topic in WORKER_KAFKA__INPUT_TOPICS "
                     f"({','.join(self._membership.input_topics)})."
                 )
-        if now_ms - self._looked_at_ms >= _LOOK_AGAIN_MS and self._topics.ask(list(self._missing_since_ms)):
-            self._looked_at_ms = now_ms
+        if now_ms - self._asked_at_ms >= _ASK_AGAIN_MS and self._topics.ask(list(self._missing_since_ms)):
+            self._asked_at_ms = now_ms
 
 
 class TopicQuery:
-    """Asks the brokers whether topics exist; nobody waits for the answers, which may take seconds."""
+    """Asks the brokers whether topics exist. No call waits for the answers, which may take seconds."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
@@ -167,7 +169,7 @@ class TopicQuery:
         self._asked: dict[str, Future[Any]] = {}
 
     def ask(self, topics: Sequence[str]) -> bool:
-        """Asks about some topics, unless a question is under way or there is none to ask about."""
+        """Ask about the topics, unless an earlier question is open. Return whether a question was asked."""
         if self._asked or not topics:
             return False
         self._admin = self._admin or AdminClient({"log_level": 0, **self._config})
@@ -175,9 +177,9 @@ class TopicQuery:
         return True
 
     def answers(self) -> dict[str, KafkaError | None]:
-        """Gives each topic's error, None if it exists; nothing while an answer is missing."""
+        """Return the error of each topic, None if it exists. Return nothing while an answer is missing."""
         if not all(answer.done() for answer in self._asked.values()):
             return {}
         asked, self._asked = self._asked, {}
-        faults = {topic: answer.exception() for topic, answer in asked.items()}
-        return {topic: None if fault is None else fault.args[0] for topic, fault in faults.items()}
+        errors = {topic: answer.exception() for topic, answer in asked.items()}
+        return {topic: None if error is None else error.args[0] for topic, error in errors.items()}

@@ -1,9 +1,13 @@
-"""The headers of a message, as confluent-kafka gives them safely.
+"""The headers of a message, read in the one way that is safe with confluent-kafka 2.16.
 
-Not by ``message.headers()``: for a name that is not UTF-8 confluent-kafka 2.16 returns a list with a hole and
-leaves an exception set. The interpreter's short cut for such calls does not look, and the exception comes out of
-some later call, which ends the process; called from C it is a SystemError at once. Nor is it asked twice: then the
-list with the hole is given.
+Do not call ``message.headers()`` from Python. If a header's name is not UTF-8:
+
+1. confluent-kafka returns a list with a hole (a null pointer), and leaves an exception set;
+2. the interpreter's fast path for such calls does not check for an exception;
+3. a later, unrelated call raises the exception, and the process ends.
+
+A call from C, as ``methodcaller`` makes it, checks and raises SystemError immediately. Call it only once for a
+message: the second call returns the list with the hole.
 """
 
 from operator import methodcaller
@@ -13,12 +17,12 @@ from confluent_kafka import Message
 
 from worker.records import Headers
 
-_given = methodcaller("headers")
+_headers = methodcaller("headers")
 
 
 def headers_of(message: Message) -> Headers | None:
-    """The headers in their order; None when a name is not UTF-8, as Kafka wants it: they can't be read."""
+    """Return the headers in their order; None if a header's name is not UTF-8, which Kafka requires."""
     try:
-        return cast("Headers", _given(message) or ())
+        return cast("Headers", _headers(message) or ())
     except SystemError:
         return None

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetReset:
-    """Where to start without a usable committed offset: ``WORKER_KAFKA__AUTO_OFFSET_RESET``.
+    """Where a partition without a usable committed offset starts: ``WORKER_KAFKA__AUTO_OFFSET_RESET``.
 
     Attributes:
-        refuse: Nowhere: stop.
-        time_ms: At the first message of that time or later, in milliseconds of the epoch; None: the earliest.
+        refuse: Whether the process must stop instead.
+        time_ms: Start at the first message of this time or later, in milliseconds since the Unix epoch. None: start
+            at the earliest message.
     """
 
     refuse: bool = False
@@ -17,10 +18,10 @@ class OffsetReset:
 
 
 def is_truncated(committed: int, *, high: int) -> bool:
-    """Whether the log was truncated: the group has judged messages beyond its end.
+    """Return whether the log was truncated: the group has committed an offset beyond the end of the log.
 
-    ``reset`` has no say in this: it is about an offset that is missing. To go on from the first offset would judge
-    everything again.
+    ``OffsetReset`` does not decide this case, because the committed offset exists. A start at the first offset
+    would give all messages of the log a second verdict.
     """
     return committed > high
 
@@ -28,20 +29,20 @@ def is_truncated(committed: int, *, high: int) -> bool:
 def start_offset(
     committed: int | None, *, low: int, high: int, timed: int | None, reset: OffsetReset
 ) -> int | None:
-    """Where a partition starts.
+    """Return the start offset of a partition whose log is not truncated.
 
     Args:
-        committed: What the group has committed, if anything.
-        low: The first offset that there is.
-        high: The end.
-        timed: What the broker found for the time of ``reset``; negative: no message is that young.
-        reset: What the settings want.
+        committed: The committed offset; None if there is none.
+        low: The first available offset.
+        high: The end of the log.
+        timed: The broker's offset for the time of ``reset``; negative if all messages are older.
+        reset: The setting.
 
     Returns:
-        The committed offset if it is in range. If retention has overtaken it, the first that there is. Without
-        one, what ``reset`` says. None: nowhere. Of a truncated log it gives none (``is_truncated``).
+        The committed offset if it is in range. The first available offset if retention has deleted the messages at
+        the committed offset. What ``reset`` says if there is no committed offset. None if ``reset`` refuses.
     """
-    assert committed is None or not is_truncated(committed, high=high)  # noqa: S101 - a bug of ours
+    assert committed is None or not is_truncated(committed, high=high)  # noqa: S101 - the caller has a bug
     if committed is not None and low <= committed:
         return committed
     if reset.refuse:

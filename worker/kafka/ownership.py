@@ -1,16 +1,17 @@
-"""Which partitions are ours, and how far each has come: what decides whether work may be committed.
+"""Which partitions this worker owns, and how far each one has come. This decides whether work may be committed.
 
-Brokers do not check who owns a partition: stale work that is committed with fresh group metadata is
-accepted, and is a duplicate. So each partition has an epoch, which is new at every assignment and after every
-rewind, and each record carries the epoch under which it was read. A record is ours while the two agree:
+Brokers do not check who owns a partition. They accept stale work that is committed with fresh group metadata, and
+its verdicts would be duplicates. So each partition has an assignment epoch, which is new at every assignment and
+after every rewind. Each record carries the epoch under which it was read. This worker owns a record while both
+epochs are equal:
 
-1. we read ``p``, offsets 0 to 9, under epoch 7;
-2. a rebalance takes ``p`` away: epoch 7 is gone, and another worker reads 0 to 9;
-3. the next rebalance gives ``p`` back: epoch 8, from what the other worker has committed;
-4. the device hands us the scores of step 1: their epoch is 7, so they are dropped, although ``p`` is ours.
+1. This worker reads ``p``, offsets 0 to 9, under epoch 7.
+2. A rebalance takes ``p`` away. Epoch 7 ends, and another worker reads 0 to 9.
+3. The next rebalance gives ``p`` back. It begins epoch 8, at the offset that the other worker has committed.
+4. The device returns the scores of step 1. Their epoch is 7, so they are dropped, although this worker owns ``p``.
 
-Records also chain: each carries its predecessor's ``next_offset``. Numeric gaps are normal (control records,
-compaction, retention); a break of the chain is lost work, and is refused.
+Records also form a chain: each record carries the ``next_offset`` of its predecessor. Numeric gaps are normal
+(control records, compaction, retention). A break of the chain is lost work, and is refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +23,14 @@ from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """How far one of our partitions has come.
+    """How far an owned partition has come. All three are the offset of the next record.
 
     Attributes:
-        committed: The next offset that the group has committed.
-        delivered: The next offset after what was handed out: above ``committed`` while some of it is in memory, or
-            was dropped.
-        position: Where the next record can stand: above ``delivered`` once the end was reached behind records that
-            nobody is handed (the control records of transactions).
+        committed: After the last record that the group has committed.
+        delivered: After the last record that the loop was given. Above ``committed`` while such records are in
+            memory, or were dropped.
+        position: After the last record or control record that was read. Above ``delivered`` when the end was
+            reached past control records, which the loop is not given.
     """
 
     committed: int
@@ -37,13 +38,13 @@ class PartitionProgress:
     position: int
 
     @property
-    def in_hand(self) -> bool:
-        """Whether records of it are in memory, or were dropped: these must be read again, and not passed over."""
+    def has_uncommitted(self) -> bool:
+        """Whether uncommitted records are in memory, or were dropped. A commit must not pass over them."""
         return self.committed < self.delivered
 
 
-class OutOfOrder(Exception):  # noqa: N818 - weather, not a bug of ours
-    """The log delivered an offset before the position: everything must be read again."""
+class OutOfOrder(Exception):  # noqa: N818 - it happens without a bug of this worker
+    """The log delivered an offset before the position. All uncommitted records must be read again."""
 
 
 @dataclass(slots=True)
@@ -51,14 +52,14 @@ class _Position:
     assignment_epoch: int
     committed: int
     delivered: int
-    end: int  # the last that was reached
+    end: int  # the last end of the log that was reached
 
 
 class Ownership:
-    """The partitions that are ours, each with its epoch and its progress.
+    """The owned partitions, each with its assignment epoch and its progress.
 
-    The consumer's own ``position`` is not asked: for a moment after a new assignment it is still the old one's, and
-    whoever committed that as the place of an idle partition would lose what is about to be read again.
+    Do not call ``consumer.position()``: just after an assignment it returns the previous position, and committing
+    that as the idle offset of a partition would skip records.
     """
 
     def __init__(self) -> None:
@@ -67,33 +68,33 @@ class Ownership:
 
     @property
     def partitions(self) -> list[Partition]:
-        """Those that have a position, in order."""
+        """The partitions that have a position, in order."""
         return sorted(self._positions)
 
     @property
     def progress(self) -> dict[Partition, PartitionProgress]:
-        """How far each has come."""
+        """How far each partition has come."""
         return {
             partition: PartitionProgress(at.committed, at.delivered, max(at.delivered, at.end))
             for partition, at in self._positions.items()
         }
 
     def place(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Gives partitions a position, under a new epoch: at an assignment, and after a rewind."""
+        """Give partitions a position, under a new epoch: at an assignment, and after a rewind."""
         for partition, next_offset in next_offsets.items():
             self._epoch += 1
             self._positions[partition] = _Position(self._epoch, next_offset, next_offset, next_offset)
 
     def reached_end(self, partition: Partition, offset: int) -> None:
-        """Notes that everything before the offset was delivered, or is for nobody.
+        """Note that everything before the offset was delivered, or is given to no reader.
 
-        librdkafka queues this among the records, and drops it with them at a new assignment.
+        librdkafka queues this event among the records, and drops it with them at a new assignment.
         """
         if (position := self._positions.get(partition)) is not None:
             position.end = offset
 
     def remove(self, partitions: Iterable[Partition]) -> None:
-        """Takes partitions away: their records are stale from here on."""
+        """Remove partitions. From then on their records are stale."""
         for partition in partitions:
             self._positions.pop(partition, None)
 
@@ -107,13 +108,13 @@ class Ownership:
         value: bytes | None,
         headers: Sequence[tuple[str, bytes | None]],
     ) -> ConsumedRecord | None:
-        """Stamps a delivered message with its epoch and its predecessor, and moves the position on.
+        """Return a delivered message as a record with its epoch and its predecessor, and advance the position.
 
         Returns:
-            None when the partition is not ours any more.
+            None if this worker no longer owns the partition.
 
         Raises:
-            OutOfOrder: The offset lies before the position. Nothing has changed.
+            OutOfOrder: The offset is before the position. Nothing has changed.
         """
         position = self._positions.get(partition)
         if position is None:
@@ -134,16 +135,16 @@ class Ownership:
         return fetched
 
     def owns(self, fetched: ConsumedRecord) -> bool:
-        """Whether its partition is ours under the epoch that it was read in."""
+        """Return whether this worker owns the record's partition under the epoch in which the record was read."""
         position = self._positions.get(fetched.partition)
         return position is not None and position.assignment_epoch == fetched.assignment_epoch
 
     def refusal(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> Event | None:
-        """Why these records must not be committed with these outputs; None when they may.
+        """Return why these records must not be committed with these outputs; None if they may be committed.
 
         Args:
-            records: In the order of their arrival; all that the transaction will cover.
-            outputs: All that it will produce.
+            records: All records of the transaction, in the order of their arrival.
+            outputs: All outputs of the transaction.
         """
         if not all(self.owns(record) for record in records):
             return Event.STALE
@@ -155,22 +156,22 @@ class Ownership:
             expected[record.partition] = record.next_offset
         owed = [record for record in records if record.value is not None]
         paid = [output.source for output in outputs if output.topic is not Topic.ALERT]
-        if owed != paid:  # as a rule they are the very same objects in the same order: quicker than to sort them
-            owed, paid = sorted(owed, key=_place), sorted(paid, key=_place)
+        if owed != paid:  # usually both hold the same objects in the same order: no need to sort
+            owed, paid = sorted(owed, key=_source), sorted(paid, key=_source)
         return None if owed == paid else Event.MISSING_OUTPUT
 
     def committed(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Notes what has been committed, which may lie behind what was delivered: control records are passed."""
+        """Note the committed offsets. A commit that passes control records advances ``delivered`` too."""
         for partition, next_offset in next_offsets.items():
             position = self._positions[partition]
             position.committed = next_offset
             position.delivered = max(position.delivered, next_offset)
 
 
-def _place(record: ConsumedRecord) -> tuple[Partition, int]:
+def _source(record: ConsumedRecord) -> tuple[Partition, int]:
     return record.partition, record.offset
 
 
 def next_offsets(records: Iterable[ConsumedRecord]) -> dict[Partition, int]:
-    """What to commit for records in the order of their arrival: each partition's last ``next_offset``."""
+    """Return the offsets to commit for records in the order of arrival: each partition's last ``next_offset``."""
     return {record.partition: record.next_offset for record in records}

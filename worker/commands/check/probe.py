@@ -42,7 +42,7 @@ from worker.kafka.blocked_partitions import BlockedPartition
 from worker.kafka.login import Login
 from worker.kafka.metadata import NoMetadataError, wait_for_metadata
 from worker.kafka.offset_reset import start_offset
-from worker.kafka.session import SessionOptions
+from worker.kafka.session_options import SessionOptions
 from worker.records import Partition
 
 ANSWER_S = 30.0
