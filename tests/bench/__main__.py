@@ -1,7 +1,7 @@
-"""All benchmarks but the GPU's, one after the other: ``make bench``; twenty minutes, alone on the machine.
+"""Run all benchmarks except the GPU's, one after the other: ``make bench``; twenty minutes, alone on the machine.
 
-Without LOGS and TOKENIZER they run on a made-up chat and the bundled model's tokenizer. The committed results come
-from public logs and Qwen2's tokenizer (docs/performance.md); without these, compare ratios and nothing else.
+Without LOGS and TOKENIZER they run on a synthetic chat with the bundled model's tokenizer. The committed results
+come from public logs and Qwen2's tokenizer (docs/performance.md). So compare only ratios without these.
 """
 
 import argparse
@@ -22,7 +22,7 @@ MADE_UP_MESSAGES = 50_000
 
 
 def made_up(path: Path) -> Path:
-    """A log of built_in_texts that come again as chat does: the second half as often as the first, and so on."""
+    """Write a log of built-in texts that repeat as chat does: text number n is n times as rare as the first."""
     chance = random.Random(0)  # noqa: S311 - the same log every time
     texts = built_in_texts()
     chance.shuffle(texts)
@@ -34,11 +34,11 @@ def made_up(path: Path) -> Path:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the benchmarks in subprocesses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("logs", type=Path, nargs="*", help="JSON lines with text, gzipped or not")
     parser.add_argument("--tokenizer", type=Path, default=DEMO_MODEL, help="a folder with tokenizer.json")
-    parser.add_argument("--quix", help="a Python that has quixstreams 3.28, orjson and tokenizers")
+    parser.add_argument("--quix", help="a Python with quixstreams 3.28, orjson and tokenizers")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         logs = options.logs or [made_up(Path(folder) / "made-up.jsonl.gz")]

@@ -1,9 +1,10 @@
-"""The verdict cache on a recorded chat, by hand: ``python -m tests.bench.cache LOG --tokenizer tokenizer.json``.
+"""Measure the verdict cache on a recorded chat: ``python -m tests.bench.cache LOG --tokenizer tokenizer.json``.
 
-LOG has a JSON object with ``text`` a line, and may be gzipped. It goes through the worker's own preparing and
-scoring (by a model that answers at once), with as many batches prepared ahead of the device as the worker has in
-memory. Beside it stands an ideal: an LRU of as many texts, asked about one message after the other, that has
-learned each before the next comes. (Ours may be better when it is small: a batch knows all of its own texts.)
+LOG has one JSON object with ``text`` on each line, and may be gzipped. It goes through the worker's own preparing
+and scoring, with a model that answers immediately. As many batches are prepared ahead of the device as the worker
+has in memory. The ideal for comparison is an LRU cache of as many texts, which sees one message after the other and
+knows each text before the next comes. (A small cache of the worker may be better: a batch knows all of its own
+texts.)
 """
 
 import argparse
@@ -20,6 +21,7 @@ import orjson
 
 from schemas.chat import InputShape
 from tests.bench import side_by_side
+from tests.bench.pictures import draw
 from worker.classifier.tokenizer import TextEncoder
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.cached_scoring import score_batch
@@ -33,20 +35,20 @@ SIZES_BYTES = (0, 256 * 1024, 1024**2, 4 * 1024**2, 64 * 1024**2)
 
 
 class Model:
-    """Answers at once, and counts what it was asked."""
+    """Answers immediately, and counts the tokens."""
 
     def __init__(self) -> None:
         self.tokens = 0
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
-        """All alike."""
+        """Return the same scores for every text."""
         self.tokens += sum(map(len, token_lists))
         return list(np.zeros((len(token_lists), 12), np.float32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One size; shares are of all texts or tokens."""
+    """The figures of one cache size. Shares are of all texts or of all tokens."""
 
     bytes_max: int
     entries_max: int
@@ -59,7 +61,7 @@ class Row:
 
 
 def ideal(texts: Sequence[str], lengths: Sequence[int], entries_max: int) -> tuple[int, int]:
-    """Hits, and the tokens they save."""
+    """Return the hits of the ideal cache, and the tokens that they save."""
     kept: OrderedDict[str, None] = OrderedDict()
     hits = tokens = 0
     for text, length in zip(texts, lengths, strict=True):
@@ -73,7 +75,7 @@ def ideal(texts: Sequence[str], lengths: Sequence[int], entries_max: int) -> tup
 
 
 def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cache: ScoreCache) -> int:
-    """The tokens that were scored."""
+    """Return the number of tokens that the model scored."""
     model = Model()
     ahead: deque[list[PreparedRecord]] = deque()
     for chunk in chunks:
@@ -90,7 +92,7 @@ def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cac
 def row(
     bytes_max: int, chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, texts: Sequence[str]
 ) -> Row:
-    """Ours beside the ideal."""
+    """Compare the worker's cache with the ideal."""
     cache = ScoreCache(bytes_max=bytes_max)
     lengths = [len(encoded.tokens) for encoded in encoder.encode(texts)]
     began_s = time.process_time()
@@ -111,7 +113,7 @@ def row(
 
 
 def full_cache_bytes(bytes_max: int) -> int:
-    """Resident memory of a full cache, on Linux."""
+    """Return the resident memory of a full cache in bytes, on Linux."""
     before = _resident_bytes()
     cache = ScoreCache(bytes_max=bytes_max)
     for start in range(0, 2 * bytes_max // ENTRY_BYTES, RECORDS_MAX):
@@ -151,7 +153,7 @@ def _fetched(offset: int, text: str) -> ConsumedRecord:
 
 
 def main() -> None:
-    """The command line."""
+    """Measure each size, then draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True)
@@ -178,28 +180,7 @@ def main() -> None:
             "rows": [asdict(one) for one in rows],
         },
     )
-    side_by_side.draw(
-        "bench-cache",
-        f"What the verdict cache saves on {len(texts):,} messages of a chat, by its size",
-        {
-            _size(one): {
-                "texts known": 100 * one.hit_share,
-                "texts known to the ideal": 100 * one.ideal_hit_share,
-                "tokens saved": 100 * one.tokens_saved_share,
-                "tokens saved by the ideal": 100 * one.ideal_tokens_saved_share,
-            }
-            for one in rows
-        },
-        unit="%",
-    )
-
-
-def _size(one: Row) -> str:
-    """A size's name in the picture."""
-    if not one.entries_max:
-        return "off (within a batch)"
-    mib = one.bytes_max / 1024**2
-    return f"{mib:g} MiB, {one.entries_max:,} texts"
+    draw("bench-cache")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The classifier beside what users would write: ``python -m tests.bench.classifier TOKENIZER_FOLDER LOG...``.
+"""Compare the classifier with what users would write: ``python -m tests.bench.classifier TOKENIZER_FOLDER LOG...``.
 
-Each LOG has a JSON object with ``text`` a line, and may be gzipped. The models have random weights: a small one,
-and a slice of DuoGuard-0.5B, four of its 24 layers in their true width and vocabulary. All contenders get the
-tokens of the same messages, in the order of the log, and give probabilities; one compute thread. The card's loop
-is the published one: one text at a time. So its scores are what the others' are compared with.
+Each LOG has one JSON object with ``text`` on each line, and may be gzipped. The models have random weights: a small
+model, and a slice of DuoGuard-0.5B, four of its 24 layers in their true width and vocabulary. All contenders get
+the tokens of the same messages, in the order of the log, and return probabilities, on one compute thread. The
+card's loop is the published one: one text at a time. All other scores are compared with its scores.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from tests.bench.side_by_side import draw, medians, ratios, say, write
+from tests.bench.pictures import draw
+from tests.bench.side_by_side import medians, ratios, say, write
 from worker.classifier import Classifier, ModelOptions, load
 from worker.classifier.device import BFLOAT16_CPU_FLAGS, cpu_flags
 
@@ -37,7 +38,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2,
         "intermediate_size": 1024,
     },
-    # Source: config.json of Qwen/Qwen2.5-0.5B, but for the number of layers.
+    # Source: config.json of Qwen/Qwen2.5-0.5B, except the number of layers.
     "896 wide, 4 layers": {
         "hidden_size": 896,
         "num_hidden_layers": 4,
@@ -57,7 +58,7 @@ Contender = Callable[[Sequence[Tokens]], Probabilities]
 
 
 def make(folder: Path, sizes: dict[str, Any], tokenizer: Path) -> Path:
-    """A model with random weights, its tokenizer beside it."""
+    """Write a model with random weights and its tokenizer into a folder."""
     torch.manual_seed(0)
     settings: dict[str, Any] = {
         "vocab_size": VOCABULARY,
@@ -77,7 +78,7 @@ def make(folder: Path, sizes: dict[str, Any], tokenizer: Path) -> Path:
 
 
 def opened(folder: Path, dtype: str) -> Classifier:
-    """Ours, on one thread."""
+    """Load the worker's classifier, on one thread."""
     options = ModelOptions(
         path=str(folder),
         revision=None,
@@ -94,7 +95,7 @@ def opened(folder: Path, dtype: str) -> Classifier:
 
 
 def messages(log: Path, count: int, encode: Callable[[list[str]], Sequence[Any]]) -> list[Tokens]:
-    """The tokens of a log's first messages, but for blank ones."""
+    """Return the tokens of a log's first messages that are not blank."""
     unzip = gzip.open if log.suffix == ".gz" else open
     with unzip(log, "rb") as lines:
         texts = (text for line in lines if (text := orjson.loads(line)["text"]).strip())
@@ -103,28 +104,28 @@ def messages(log: Path, count: int, encode: Callable[[list[str]], Sequence[Any]]
 
 
 class Theirs:
-    """The same weights in transformers' own model."""
+    """The same weights in transformers' own model, used in four ways."""
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self._model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype).eval()
 
     @torch.inference_mode()
     def card(self, tokens: Sequence[Tokens]) -> Probabilities:
-        """The card's loop."""
+        """Score as the model card does, one text at a time."""
         rows = [torch.sigmoid(self._model(input_ids=torch.tensor([one])).logits.float()) for one in tokens]
         return np.concatenate([row.numpy() for row in rows])
 
     def padded(self, tokens: Sequence[Tokens]) -> Probabilities:
-        """As transformers' pipeline: batches of 32 as they come, padded, with a mask."""
+        """Score as transformers' pipeline does: batches of 32 in the given order, padded, with a mask."""
         return self._batched(tokens, _every(range(len(tokens)), PADDED_TEXTS))
 
     def sorted(self, tokens: Sequence[Tokens]) -> Probabilities:
-        """Sorted by length, padded, as many as a budget of tokens allows."""
+        """Score in padded batches, sorted by length, up to a number of tokens a batch."""
         return self._batched(tokens, _within(sorted(range(len(tokens)), key=lambda at: len(tokens[at])), tokens))
 
     @torch.inference_mode()
     def equal(self, tokens: Sequence[Tokens]) -> Probabilities:
-        """The best simple thing: batches of equal length, so no padding and no mask."""
+        """Score in batches of equal length, without padding and mask: the best simple way."""
         groups: dict[int, list[int]] = {}
         for at, one in enumerate(tokens):
             groups.setdefault(len(one), []).append(at)
@@ -167,12 +168,12 @@ def _within(places: Sequence[int], tokens: Sequence[Tokens]) -> Iterator[list[in
 
 
 def scored(classifier: Classifier) -> Contender:
-    """Ours, each message by itself."""
+    """Return the worker's classifier as a contender that scores each message."""
     return lambda tokens: np.stack([np.asarray(scores) for scores in classifier.score(tokens)])
 
 
 def joined(classifier: Classifier) -> Contender:
-    """Ours as the worker asks: about equal texts once."""
+    """Return the worker's classifier as the worker uses it: equal texts are scored once."""
 
     def score(tokens: Sequence[Tokens]) -> Probabilities:
         places = {name: at for at, name in enumerate(dict.fromkeys(map(tuple, tokens)))}
@@ -183,7 +184,7 @@ def joined(classifier: Classifier) -> Contender:
 
 
 def contenders(folder: Path) -> dict[str, Contender]:
-    """All of them, the card's loop first."""
+    """Return all contenders, with the card's loop first."""
     theirs, ours = Theirs(folder, torch.float32), opened(folder, "float32")
     all_of_them: dict[str, Contender] = {
         "card's loop": theirs.card,
@@ -204,7 +205,7 @@ def contenders(folder: Path) -> dict[str, Contender]:
 
 
 def compare(folder: Path, log: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One model on one log: messages a second, ratios to the card's loop, and how far the scores are from its."""
+    """Compare all contenders on one log: messages a second, and ratios and score differences to the card's loop."""
     all_of_them = contenders(folder)
     tokens = messages(log, options.messages, opened(folder, "float32").encode)
     answers: dict[str, Probabilities] = {}
@@ -234,7 +235,7 @@ def compare(folder: Path, log: Path, options: argparse.Namespace) -> dict[str, A
 
 
 def main() -> None:
-    """The command line."""
+    """Compare all models and logs, then draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("logs", type=Path, nargs="+")
@@ -249,8 +250,7 @@ def main() -> None:
                 say(f"{name}, {log.name}")
                 results.setdefault(name, []).append(compare(Path(folder), log, options))
     write("classifier", {"threads": 1, "rounds": options.rounds, "models": results})
-    bars = {f"{name}, {row['log']}": row["ratios"] for name, rows in results.items() for row in rows}
-    draw("bench-classifier", "Messages a second, by those of the model card's loop", bars, unit="x")
+    draw("bench-classifier")
 
 
 if __name__ == "__main__":

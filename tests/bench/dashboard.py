@@ -1,8 +1,9 @@
-"""The dashboards' panels of a real run, as a picture: ``python -m tests.bench.dashboard LOG``.
+"""Draw the dashboards' panels of a real run: ``python -m tests.bench.dashboard LOG``.
 
-A worker with the bundled model moderates the messages of a log on the embedded Kafka, scraped by a real Prometheus.
-A backlog stands before it starts; then messages come at an even rate, with waves of many at once, and a second
-worker joins. Prometheus is then asked what the panels ask. The curves are its answers; Grafana has no part in it.
+A worker with the bundled model moderates the messages of a log on the embedded Kafka, and a real Prometheus scrapes
+it. A backlog waits before the worker starts. Then messages come at an even rate, with waves of many messages, and a
+second worker joins. At the end this script asks Prometheus the queries of the panels. The curves are the answers;
+Grafana is not involved.
 """
 
 import argparse
@@ -11,14 +12,14 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from confluent_kafka import Producer
 
 from deploy.dashboards.dashboards import DASHBOARDS, Kind, Panel, promql
-from tests.bench.side_by_side import PICTURES, say
+from tests.bench.pictures import draw
+from tests.bench.side_by_side import say, write
 from tests.prometheus import ROOT, Labels, Prometheus, as_asked, running_prometheus, tool
 from worker.commands.broker.embedded import running_broker
 from worker.commands.broker.node import free_ports
@@ -43,34 +44,18 @@ SHOWN = (
     *("Transactions a second", "Calls to Kafka, p99", "CPUs in use"),
 )
 
-COLUMNS, WIDTH, HEIGHT, GAP, LEFT, HEAD = 3, 340, 130, 20, 44, 60
-PICTURE = COLUMNS * (WIDTH + GAP) + GAP
-LEGEND_LINE = 13
-COLOURS = (
-    "#1f77b4",
-    "#ff7f0e",
-    "#2ca02c",
-    "#d62728",
-    "#9467bd",
-    "#8c564b",
-    "#17becf",
-    "#bcbd22",
-    "#e377c2",
-    "#7f7f7f",
-)
-
 Curves = dict[str, list[tuple[float, float]]]
 
 
 def messages(log: Path) -> list[bytes]:
-    """The log's, each sent as it is, and now and then one that nobody can read."""
+    """Return the messages of the log, with an unreadable one after every 499."""
     with gzip.open(log) if log.suffix == ".gz" else log.open("rb") as lines:
         values = [line.rstrip(b"\n") for line in lines]
     return [b"no JSON" if number % UNREADABLE_EVERY == 0 else value for number, value in enumerate(values, 1)]
 
 
 class Feed:
-    """What is sent, over the partitions in turn."""
+    """Sends the messages to the partitions in turn."""
 
     def __init__(self, servers: str, topic: str, values: Sequence[bytes]) -> None:
         self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "log_level": 0})
@@ -79,7 +64,7 @@ class Feed:
         self._sent = 0
 
     def up_to(self, total: int) -> None:
-        """Sends until it is so many."""
+        """Send messages until ``total`` messages are sent."""
         for number in range(self._sent, min(total, len(self._values))):
             self._producer.produce(self._topic, self._values[number], partition=number % PARTITIONS)
             self._producer.poll(0)
@@ -87,7 +72,7 @@ class Feed:
         self._producer.flush()
 
     def course(self) -> Iterator[float]:
-        """Sends what is left, at an even rate and in waves; yields how many seconds have passed."""
+        """Send the other messages at an even rate and in waves, and yield the seconds that have passed."""
         began, began_s = self._sent, time.monotonic()
         while self._sent < len(self._values):
             passed_s = time.monotonic() - began_s
@@ -97,7 +82,7 @@ class Feed:
 
 
 def start(folder: Path, names: KafkaNames, servers: str, port: int) -> WorkerSubprocess:
-    """A worker that tells of itself on that port."""
+    """Start a worker with its metrics on ``port``."""
     name = f"worker-{port}"
     environ = {
         **{key: value for key, value in os.environ.items() if not key.upper().startswith(("WORKER_", "OTEL_"))},
@@ -115,7 +100,7 @@ def start(folder: Path, names: KafkaNames, servers: str, port: int) -> WorkerSub
 
 
 def run(values: Sequence[bytes], folder: Path) -> dict[str, Curves]:
-    """What Prometheus says of the run, by panel."""
+    """Run the workers, and return Prometheus's answers by panel."""
     names, ports = KafkaNames.with_prefix(""), free_ports(2)
     (folder / "prometheus").mkdir()
     with (
@@ -144,12 +129,12 @@ def run(values: Sequence[bytes], folder: Path) -> dict[str, Curves]:
 
 
 def judged(prometheus: Prometheus) -> float:
-    """Verdicts and dead letters."""
+    """Return the number of verdicts and dead letters."""
     return prometheus.value('sum({__name__=~"moderation_verdicts_total|moderation_dead_letters_total"})')
 
 
 def wait(done: Callable[[], bool], crew: Sequence[WorkerSubprocess]) -> None:
-    """Returns once it is so; the workers must live."""
+    """Wait until ``done`` is true. End the script if a worker ends or the time is over."""
     deadline_s = time.monotonic() + 60 * MINUTES_MAX
     while not done():
         for worker in crew:
@@ -159,7 +144,7 @@ def wait(done: Callable[[], bool], crew: Sequence[WorkerSubprocess]) -> None:
 
 
 def shown() -> list[Panel]:
-    """The panels of the picture, in its order."""
+    """Return the panels of the picture in their order."""
     panels = {
         panel.title: panel
         for dashboard in DASHBOARDS
@@ -171,7 +156,7 @@ def shown() -> list[Panel]:
 
 
 def curves(prometheus: Prometheus, panel: Panel, began_s: float) -> Curves:
-    """A panel's, by legend; seconds count from the beginning."""
+    """Return the curves of a panel by their legend. Seconds count from the beginning of the run."""
     found: Curves = {}
     for legend, query in panel.queries.items():
         asked = as_asked(promql(query), window=WINDOW)
@@ -182,60 +167,12 @@ def curves(prometheus: Prometheus, panel: Panel, began_s: float) -> Curves:
 
 
 def named(legend: str, labels: Labels) -> str:
-    """A legend with its labels' values."""
+    """Fill the labels' values into a legend."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend)
 
 
-def draw(title: str, panels: Mapping[str, Curves]) -> str:
-    """The picture: rows of panels, each as high as its longest legend wants."""
-    end_s = max(at for one in panels.values() for points in one.values() for at, _ in points)
-    units = {panel.title: panel.unit for panel in shown()}
-    lines, y = [text(GAP, 28, title, size=16)], HEAD
-    names = list(panels)
-    for row in (names[first : first + COLUMNS] for first in range(0, len(names), COLUMNS)):
-        for x, name in zip(range(GAP, PICTURE, WIDTH + GAP), row, strict=False):
-            lines += [text(x, y, name, size=13)]
-            lines += chart(panels[name], x + LEFT, y + 8, end_s=end_s, unit=units[name])
-        y += HEIGHT + 50 + LEGEND_LINE * max(-(-len(panels[name]) // 2) for name in row)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PICTURE} {y}" font-family="sans-serif">'
-    return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *lines, "</svg>"]) + "\n"
-
-
-def chart(found: Curves, x: int, y: int, *, end_s: float, unit: str) -> Iterator[str]:
-    """One panel's curves, from 0, and their legend in two columns."""
-    width, bottom = WIDTH - LEFT, y + HEIGHT
-    top = max((value for points in found.values() for _, value in points), default=0) or 1
-    yield f'<rect x="{x}" y="{y}" width="{width}" height="{HEIGHT}" fill="#f6f6f6"/>'
-    yield text(x - 4, y + 9, scale(top, unit), anchor="end")
-    yield text(x - 4, bottom, "0", anchor="end")
-    yield text(x + width, bottom + 12, f"{end_s:.0f} s", anchor="end")
-    for number, (name, points) in enumerate(sorted(found.items())):
-        colour = COLOURS[number % len(COLOURS)]
-        path = " ".join(f"{x + width * at / end_s:.0f},{bottom - HEIGHT * value / top:.1f}" for at, value in points)
-        yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.3"/>'
-        line, column = divmod(number, 2)
-        yield text(x + column * width // 2, bottom + 26 + LEGEND_LINE * line, name, colour=colour)
-
-
-def scale(value: float, unit: str) -> str:
-    """The greatest value of an axis."""
-    match unit:
-        case "percentunit":
-            return f"{value:.0%}"
-        case "s":
-            return f"{value:.2g} s"
-        case _:
-            return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def text(x: float, y: float, words: str, *, size: int = 10, anchor: str = "start", colour: str = "black") -> str:
-    """Words."""
-    place = f'x="{x:.0f}" y="{y:.0f}" font-size="{size}" text-anchor="{anchor}" fill="{colour}"'
-    return f"<text {place}>{escape(words)}</text>"
-
-
 def main() -> None:
-    """The command line."""
+    """Run the workers, then draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log", type=Path, help="JSON lines with text, gzipped or not")
     log = parser.parse_args().log
@@ -245,7 +182,8 @@ def main() -> None:
     for title, one in found.items():
         say(f"{title}: {', '.join(one) or 'nothing'}")
     title = f"{len(values):,} messages of {log.name.partition('.')[0]}, as Prometheus saw them"
-    (PICTURES / "dashboard.svg").write_text(draw(title, found), encoding="utf-8")
+    write("dashboard", {"title": title, "panels": found})
+    draw("dashboard")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A worker that is bound by its device: ``python -m tests.bench.device_bound --launch-ms 20 ... --log FILE``.
+"""Run a worker whose device is the bottleneck: ``python -m tests.bench.device_bound ... --log FILE``.
 
-It is the very worker, but for the model: in its place stands one that sleeps for as long as a device would be busy
-with a batch, a launch and then so many tokens a second. Sleeping costs no processor, so that what is measured is
-the worker and not this machine's arithmetic, and several workers fit beside each other as if each had a device.
+This is the real worker, except for the model. The stub model sleeps as long as a device would be busy with a batch:
+a constant time for the launch, and then a time for each token. Sleeping needs no processor. So the figures show the
+worker and not this machine's arithmetic, and several workers run on one machine as if each had a device.
 
-What the device and the transactions took goes to FILE, a line each, by the clock that all processes share.
+FILE gets a line for each batch and each transaction, with its duration by the clock that all processes share.
 """
 
 import argparse
@@ -35,12 +35,12 @@ BATCH, COMMIT = "batch", "commit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """How fast it is.
+    """Speed of the simulated device.
 
     Attributes:
-        launch_ms: What a batch costs, whatever is in it.
-        tokens_per_second: Beyond that.
-        batch_tokens_max: Tokens in a batch.
+        launch_ms: Constant time of each batch, in milliseconds.
+        tokens_per_second: Tokens that the device scores in a second, after the launch.
+        batch_tokens_max: Largest number of tokens in a batch.
     """
 
     launch_ms: float
@@ -49,7 +49,7 @@ class Device:
 
     @property
     def arguments(self) -> list[str]:
-        """For the command line."""
+        """Return the device as arguments of the command line."""
         return [
             f"--launch-ms={self.launch_ms}",
             f"--tokens-per-second={self.tokens_per_second}",
@@ -57,7 +57,7 @@ class Device:
         ]
 
     def seconds(self, tokens: int) -> float:
-        """How long it is busy with a batch."""
+        """Return how long the device is busy with a batch, in seconds."""
         return self.launch_ms / 1000 + tokens / self.tokens_per_second
 
 
@@ -66,10 +66,10 @@ class Took:
     """A line of the log.
 
     Attributes:
-        what: A batch on the device, or a transaction from its begin to its commit.
-        began_s: By ``time.monotonic``.
-        seconds: How long it took.
-        records: In the batch; 0 for a commit.
+        what: ``batch`` (on the device) or ``commit`` (a transaction from its begin to its commit).
+        began_s: Start, by ``time.monotonic``, in seconds.
+        seconds: Duration in seconds.
+        records: Records in the batch; 0 for a commit.
     """
 
     what: str
@@ -79,29 +79,29 @@ class Took:
 
 
 class Log:
-    """Written by two threads: each line is one call."""
+    """The log of batches and commits. Two threads write it, so each line is one system call."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def note(self, what: str, began_s: float, records: int = 0) -> None:
-        """Something that ends now."""
+        """Write a line about an event that ends now."""
         os.write(self._file, orjson.dumps([what, began_s, time.monotonic() - began_s, records]) + b"\n")
 
 
 def read_log(path: Path) -> list[Took]:
-    """All that is whole."""
+    """Return all complete lines of the log."""
     lines = path.read_bytes().splitlines(keepends=True)
     rows = [orjson.loads(line) for line in lines if line.endswith(b"\n")]
     return [Took(what=row[0], began_s=row[1], seconds=row[2], records=row[3]) for row in rows]
 
 
 class DeviceBound:
-    """The model's place: a word is a token, and a checksum judges."""
+    """A stub model: each word is a token, and a checksum judges."""
 
     identity = replace(StubModel.identity, name="device-bound", device="asleep")
     usage = DeviceUsage()
-    fallbacks = ("no model: a stand-in sleeps as long as a device would be busy, for a benchmark of the worker",)
+    fallbacks = ("no model: a stub sleeps as long as a device would be busy, for a benchmark of the worker",)
 
     def __init__(self, device: Device, log: Log) -> None:
         self.batch_tokens_max = device.batch_tokens_max
@@ -109,12 +109,12 @@ class DeviceBound:
         self._log = log
 
     def encode(self, texts: Sequence[str]) -> Sequence[ByteTokens]:
-        """A byte for each word."""
+        """Return one byte for each word."""
         words = [text.encode().split() for text in texts]
         return [ByteTokens([zlib.crc32(w) & 255 for w in ws[:TOKENS_MAX]], len(ws) > TOKENS_MAX) for ws in words]
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
-        """Asleep while the device would be busy."""
+        """Sleep as long as the device would be busy, then return scores."""
         began_s = time.monotonic()
         time.sleep(self._device.seconds(sum(map(len, token_lists))))
         scores = [np.full(len(CATEGORY_SLUGS), flagged(bytes(tokens)), np.float32) for tokens in token_lists]
@@ -123,7 +123,7 @@ class DeviceBound:
 
 
 class TimingWatchdog(Watchdog):
-    """Every call of a transaction passes by the watchdog, so here they are timed."""
+    """Times transactions: the watchdog sees every call of a transaction."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class TimingWatchdog(Watchdog):
 
     @contextmanager
     def watch(self, call: str) -> Iterator[None]:
-        """As the watchdog does."""
+        """Watch the call as the watchdog does, and time it."""
         if call == "begin_transaction":
             self._began_s = time.monotonic()
         with super().watch(call):
@@ -150,19 +150,19 @@ def start(
     device: Device,
     settings: Mapping[str, str],
 ) -> tuple[WorkerSubprocess, Path]:
-    """A worker of the group, as a process, and its log of what took how long.
+    """Start a worker of the group as a process. Return the worker and the path of its log of durations.
 
     Args:
-        folder: For all workers; each gets one in it.
-        names: Of the topics and the group.
-        bootstrap_servers: Kafka.
-        number: Of the worker in its group.
-        device: Its device.
-        settings: Further variables.
+        folder: Folder of all workers; each worker gets a folder in it.
+        names: Names of the topics and the group.
+        bootstrap_servers: Addresses of the brokers.
+        number: Number of the worker in its group.
+        device: The worker's device.
+        settings: Further variables of the worker.
     """
     name = f"{names.group}.{number}"
     log = folder / f"{name}.jsonl"
-    # Nobody's own settings count: the benchmark is the same for everyone.
+    # Leave out the user's own settings: the benchmark must be the same on every machine.
     environ = {key: value for key, value in os.environ.items() if not key.upper().startswith("WORKER_")}
     worker = WorkerSubprocess(
         name=name,
@@ -183,12 +183,12 @@ def start(
 
 
 def opening(device: Device, log: Log) -> Callable[[Settings, Callable[[str], None]], DeviceBound]:
-    """What the wiring asks for."""
+    """Return the function that opens the model, as the wiring needs it."""
     return lambda _settings, _say: DeviceBound(device, log)
 
 
 def main() -> None:
-    """The command line."""
+    """Run the worker with the stub model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--launch-ms", type=float, required=True)
     parser.add_argument("--tokens-per-second", type=int, required=True)

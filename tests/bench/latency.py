@@ -1,11 +1,11 @@
-"""From the sending of a message to its verdict in sight: ``python -m tests.bench.latency``.
+"""Measure the time from the sending of a message to its visible verdict: ``python -m tests.bench.latency``.
 
-A worker with a device-bound stand-in for the model (``device_bound``), on the embedded Kafka. First a saturated run
-says how many messages a second it judges; then it is sent shares of that, and bursts. Sending is open-loop: each
-message has its time beforehand, whether or not the worker keeps up, and its latency counts from then until a
-read_committed reader has the verdict. Beside it stands twice what one batch on the device and one transaction took
-in the same seconds: the delay that no design without partial batches avoids. At the end every message is accounted
-for.
+A worker with a stub model that behaves like a device (``device_bound``) runs on the embedded Kafka. First, a
+saturated run measures how many messages a second the worker judges. Then it gets shares of this rate, and bursts.
+The sending is open-loop: the time of each message is planned before, whether or not the worker keeps up. The
+latency counts from this time until a read_committed reader has the verdict. For comparison the report has twice the
+time of one batch on the device and one transaction in the same seconds: no design without partial batches avoids
+this delay. At the end every message is accounted for.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, Producer
 
 from tests.bench import side_by_side
 from tests.bench.device_bound import BATCH, COMMIT, Device, Took, read_log, start
+from tests.bench.pictures import draw
 from worker.commands.broker.embedded import running_broker
 from worker.commands.ledger import audit
 from worker.commands.ledger_reader import read_topics
@@ -33,7 +34,7 @@ from worker.kafka.topics import PARTITIONS, create_topics
 from worker.records import Topic
 
 Segment = tuple[float, float]
-"""Seconds, and messages a second."""
+"""A duration in seconds, and a rate in messages a second."""
 
 DEVICE = Device(launch_ms=20, tokens_per_second=35_000, batch_tokens_max=16_384)
 WORDS_MEAN = 10
@@ -41,7 +42,7 @@ SHARES = (0.1, 0.5, 0.9)
 BURST_EVERY_S = 10
 BURST_TIMES = 15
 WARM_UP: Segment = (10, 1000)
-"""Until then the broker's JVM is still compiling itself."""
+"""During this time the broker's JVM still compiles its code."""
 SATURATED_MESSAGES = 25_000
 SILENCE_S_MAX = 30
 LOOK_S = 0.001
@@ -51,22 +52,22 @@ SEED = 11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A load, in one round; latencies and durations in milliseconds.
+    """The figures of one load in one round. Latencies and durations are in milliseconds.
 
     Attributes:
-        load: Its name.
-        messages: Sent.
-        per_second: On average.
-        p50: Of the latency, as the next three.
-        p90: As above.
-        p99: As above.
-        longest: As above.
-        batch: The device's mean time for a batch.
-        batch_records: Records in a batch, on average.
-        commit: The mean time of a transaction, from its begin to its commit.
-        commit_p99: Its 99th percentile.
-        commits_per_second: How many.
-        bound: Twice a batch and a commit.
+        load: Name of the load.
+        messages: Number of messages that were sent.
+        per_second: Messages sent in a second, on average.
+        p50: Median latency.
+        p90: 90th percentile of the latency.
+        p99: 99th percentile of the latency.
+        longest: Greatest latency.
+        batch: Mean time of a batch on the device.
+        batch_records: Mean number of records in a batch.
+        commit: Mean time of a transaction, from its begin to its commit.
+        commit_p99: 99th percentile of the time of a transaction.
+        commits_per_second: Transactions in a second.
+        bound: Twice the sum of ``batch`` and ``commit``.
     """
 
     load: str
@@ -86,7 +87,7 @@ class Row:
 
 @dataclass(slots=True, kw_only=True)
 class Driver:
-    """Sends and reads, on one thread: neither ever waits for the other for more than a moment."""
+    """Sends messages and reads verdicts, on one thread. Neither delays the other for more than a moment."""
 
     worker: WorkerSubprocess
     log: Path
@@ -98,13 +99,13 @@ class Driver:
     sent: int = 0
 
     def play(self, due_s: Sequence[float]) -> tuple[list[float], list[Took]]:
-        """Sends each message when it is due, and waits for all verdicts.
+        """Send each message when it is due, and wait for all verdicts.
 
         Args:
-            due_s: When, in seconds from now, in order.
+            due_s: When each message is due, in seconds from now, in ascending order.
 
         Returns:
-            Of each message the latency in seconds, and what batches and transactions took meanwhile.
+            The latency of each message in seconds, and the batches and transactions in the meantime.
         """
         first, given = self.sent, 0
         seen_s: dict[int, float] = {}
@@ -128,7 +129,7 @@ class Driver:
         return latencies, [took for took in read_log(self.log) if took.began_s >= began_s]
 
     def _read(self, seen_s: dict[int, float]) -> int:
-        """Notes when each verdict came in sight."""
+        """Record when each verdict became visible. Return the number of new verdicts."""
         message = self.reader.poll(LOOK_S)
         if message is None:
             return 0
@@ -141,7 +142,7 @@ class Driver:
         return len(seen_s) - before
 
     def _value(self, number: int) -> bytes:
-        """A text that no other message has, of as many words as its tokens are to be: most are short, some long."""
+        """Return a unique text with one word for each token. Most texts are short, some are long."""
         words = min(1 + int(self.chance.expovariate(1 / (WORDS_MEAN - 1))), 100)
         return orjson.dumps({"text": f"{number} " + "word " * (words - 1), "message_id": str(number)})
 
@@ -150,7 +151,7 @@ class Driver:
 def driver(
     wait_ms_max: int | None, commit_ms_max: int | None
 ) -> Iterator[tuple[Driver, dict[str, str], KafkaNames]]:
-    """A Kafka, a worker that has begun, and whoever sends to it."""
+    """Start a Kafka, a worker and a driver that sends to the worker."""
     names = KafkaNames.with_prefix("")
     settings = {
         name: str(value)
@@ -191,7 +192,7 @@ def driver(
 
 
 def schedule(segments: Sequence[Segment], chance: Random) -> list[float]:
-    """When each message is due: as independent people send, so many in each segment."""
+    """Return when each message is due. Times are random within a segment, as if independent people sent."""
     due_s: list[float] = []
     begins_s = 0.0
     for seconds, per_second in segments:
@@ -201,7 +202,7 @@ def schedule(segments: Sequence[Segment], chance: Random) -> list[float]:
 
 
 def loads(capacity: float, seconds: float) -> dict[str, list[Segment]]:
-    """Each load's name and course."""
+    """Return the segments of each load, by its name."""
     steady = {f"{share:.0%} of the capacity": [(seconds, share * capacity)] for share in SHARES}
     quiet = SHARES[0] * capacity
     bursts = max(1, round(seconds / BURST_EVERY_S))
@@ -210,7 +211,7 @@ def loads(capacity: float, seconds: float) -> dict[str, list[Segment]]:
 
 
 def capacity_of(took: Sequence[Took]) -> float:
-    """Messages a second, from the first batch with the most records to the last one."""
+    """Return messages a second, from the first to the last batch that is at least half as large as the largest."""
     batches = [one for one in took if one.what == BATCH]
     most = max(one.records for one in batches)
     full = [number for number, one in enumerate(batches) if one.records >= most // 2]
@@ -219,7 +220,7 @@ def capacity_of(took: Sequence[Took]) -> float:
 
 
 def row(load: str, latencies_s: Sequence[float], took: Sequence[Took], seconds: float) -> Row:
-    """The figures of one load."""
+    """Return the figures of one load."""
     batches = [one for one in took if one.what == BATCH]
     commits = [one.seconds for one in took if one.what == COMMIT]
     batch_s, commit_s = statistics.mean(one.seconds for one in batches), statistics.mean(commits)
@@ -244,14 +245,14 @@ def row(load: str, latencies_s: Sequence[float], took: Sequence[Took], seconds: 
 
 
 def median_row(rows: Sequence[Row]) -> Row:
-    """Figure by figure."""
+    """Return the median of each figure."""
     figures = [asdict(one) for one in rows]
     names = [name for name in figures[0] if name != "load"]
     return Row(load=rows[0].load, **{name: statistics.median(one[name] for one in figures) for name in names})
 
 
 def main() -> None:
-    """The command line."""
+    """Measure each load, account for every message, then draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
     parser.add_argument("--rounds", type=int, default=1)
@@ -278,7 +279,7 @@ def main() -> None:
     side_by_side.write(
         "latency",
         {
-            "what": "milliseconds from a message's scheduled sending to its verdict in sight at read_committed",
+            "what": "milliseconds from a message's scheduled sending to its visible verdict at read_committed",
             "device": asdict(DEVICE),
             "tokens_a_message": WORDS_MEAN,
             "seconds_of_a_load": given.seconds,
@@ -288,15 +289,7 @@ def main() -> None:
             "ledger": str(ledger),
         },
     )
-    side_by_side.draw(
-        "bench-latency",
-        f"From sent to visible at read_committed, one worker of {capacity:,.0f} messages/s",
-        {
-            one.load: {"p50": one.p50, "p90": one.p90, "p99": one.p99, "twice a batch and a commit": one.bound}
-            for one in medians
-        },
-        unit="ms",
-    )
+    draw("bench-latency")
 
 
 if __name__ == "__main__":

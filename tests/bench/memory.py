@@ -1,7 +1,7 @@
-"""What 64 MB of the most expensive inputs cost a worker in memory: ``python -m tests.bench.memory``; some minutes.
+"""Measure the memory that 64 MB of the most expensive inputs need: ``python -m tests.bench.memory``; some minutes.
 
-A worker that is idle is stopped (SIGSTOP), gets all of a family's messages at once, and goes on. The figure is its
-peak of resident memory above the idle worker's.
+The script stops an idle worker (SIGSTOP), sends all messages of one family, and lets the worker go on. The figure
+is the worker's peak of resident memory above the idle worker's memory.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from worker.commands.broker.embedded import running_broker
 
 
 def main() -> None:
-    """The command line."""
+    """Measure each family, and print a row of a table for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("families", nargs="*", default=list(HEAVY))
     parser.add_argument("--text", action="store_true", help="alerts hold the text")

@@ -1,21 +1,24 @@
-"""The pipeline without the model, by hand: ``python -m tests.bench.pipeline LOG --tokenizer tokenizer.json``.
+"""Measure the pipeline without the model: ``python -m tests.bench.pipeline LOG --tokenizer tokenizer.json``.
 
-What is compared is everything around the model: a null model answers each text at once, with the same scores. LOG
-has a JSON object with ``text`` a line, and may be gzipped; it is read again from its beginning until there are
-enough messages. They lie in a topic of four partitions of the embedded Kafka before anybody starts. The contenders:
+The benchmark compares everything around the model: a null model answers each text immediately, with the same
+scores. LOG has one JSON object with ``text`` on each line, and may be gzipped; it is repeated until there are
+enough messages. The messages are in a topic of four partitions of the embedded Kafka before any contender starts.
+The contenders:
 
-- ``bare``: the bare client in two threads, with no more exactly-once than begin, produce, offsets, commit
-- ``ours``: the worker, its verdict cache off (a text that comes twice in a chunk is tokenised once all the same)
-- ``ours with cache``: the worker as it comes; it gets LOG only once, for a second pass would be all known
+- ``bare``: the bare client in two threads; its exactly-once is only begin, produce, offsets, commit
+- ``ours``: the worker without its verdict cache (a text that comes twice in a chunk is still tokenised once)
+- ``ours with cache``: the worker with default settings; it gets LOG only once, because a second pass would only be
+  hits
 - ``quix``: Quix Streams, exactly once, with two commit intervals; only if ``--quix`` names a Python that has it
-- ``per message``: flush and synchronous commit after each message; it gets few, being slow
+- ``per message``: flush and synchronous commit after each message; it gets few messages, because it is slow
 
-Each is a process of its own with verdict topics of its own, and all write the same verdicts, which is checked: as
-many as messages, each message once, by a read_committed reader; and of every thousandth the whole document.
+Each contender is a process of its own with verdict topics of its own. All write the same verdicts. A read_committed
+reader checks this: each message has exactly one verdict, and every thousandth document is compared as a whole.
 
-Messages a second: by the times at which the broker appended the verdicts (``LogAppendTime``), from the end of the
-first tenth to the last: no start-up, no joining of the group, no first fetch. CPU: what the kernel counts for the
-process, user and system, from when it is ready to join until its group has committed everything, by messages.
+Messages a second are counted by the times at which the broker appended the verdicts (``LogAppendTime``), from the
+end of the first tenth to the last verdict: without start-up, joining of the group and first fetch. CPU is user and
+system time of the process, from its readiness to join until its group has committed everything, divided by the
+messages.
 """
 
 import argparse
@@ -39,8 +42,9 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from schemas.verdict import identify
+from tests.bench.pictures import draw
 from tests.bench.pipeline_ours import IDENTITY
-from tests.bench.side_by_side import draw, medians, ratios, say, write
+from tests.bench.side_by_side import medians, ratios, say, write
 from worker.commands.broker.embedded import running_broker
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.kafka.reading import open_reader, read_to_end
@@ -66,13 +70,13 @@ MODEL = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """Who runs.
+    """A contender.
 
     Attributes:
-        command: Of its process; a rival's plan is put behind it.
-        messages: How many it gets.
-        settings: The worker's, beside those that name things; None: a rival.
-        plan: A rival's, likewise.
+        command: Command of its process. For a rival of the worker, the plan is its last argument.
+        messages: Number of messages that it gets.
+        settings: The worker's settings except names of topics and ids. None for a rival.
+        plan: A rival's plan without names of topics and ids.
     """
 
     command: Sequence[str]
@@ -83,15 +87,15 @@ class Contender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What came of it once.
+    """The figures of one run.
 
     Attributes:
-        messages_per_s: From the first tenth to the last message.
-        cpu_us: A message, of all threads.
-        threads_us: The worker's: a message, by thread.
-        records_per_transaction: The worker's, on average.
-        value_bytes: A verdict, on average.
-        versions: Of the packages in another environment than ours.
+        messages_per_s: Messages a second, from the end of the first tenth to the last message.
+        cpu_us: CPU time per message of all threads, in microseconds.
+        threads_us: CPU time per message by thread, in microseconds; only for the worker.
+        records_per_transaction: Mean number of records in a transaction; only for the worker.
+        value_bytes: Mean size of a verdict in bytes.
+        versions: Versions of the packages in a rival's environment.
     """
 
     messages_per_s: float
@@ -104,7 +108,7 @@ class Run:
 
 @dataclass(slots=True, kw_only=True)
 class Course:
-    """The broker, what was fed, and what came of it."""
+    """The broker, the messages and the figures of all runs."""
 
     bootstrap_servers: str
     folder: Path
@@ -113,7 +117,7 @@ class Course:
     _number: int = 0
 
     def feed(self, texts: Sequence[str], messages: int) -> None:
-        """A topic of so many messages, their partitions in turn."""
+        """Write a topic of this number of messages, to its partitions in turn."""
         topic = _input(messages)
         self._make([topic])
         producer = Producer({**self._client, "compression.type": "lz4", "linger.ms": 20})
@@ -128,7 +132,7 @@ class Course:
         producer.flush()
 
     def run(self, name: str, contender: Contender) -> float:
-        """Lets it run once, and gives its messages a second."""
+        """Run the contender once, and return its messages a second."""
         self._number += 1
         prefix = f"run-{self._number}."
         settings = self._settings(prefix, contender.messages)
@@ -181,7 +185,7 @@ class Course:
         }
 
     def _start(self, prefix: str, contender: Contender, settings: Mapping[str, str]) -> WorkerSubprocess:
-        """Rivals use the clients as the worker's settings configure them."""
+        """Start the contender. Rivals configure their clients as the worker's settings do."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
         command = list(contender.command)
         if contender.settings is None:
@@ -207,11 +211,13 @@ class Course:
         ) as group:
             while _committed(group, asks) < messages:
                 if process.exit_code is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"it has not committed everything:\n{process.log_tail()}")
+                    raise SystemExit(
+                        f"the contender has not committed everything; its log ends:\n{process.log_tail()}"
+                    )
                 time.sleep(LOOK_AGAIN_S)
 
     def _verdicts(self, topic: str, messages: int) -> tuple[list[int], float]:
-        """When each was appended, and their mean size; only if they are what everyone's are."""
+        """Return when each verdict was appended, and the mean size; check that the verdicts are right."""
         appended_ms, sources, size_bytes = [], set(), 0
         with open_reader(self._client, [topic]) as reader:
             for record in read_to_end(reader, SILENCE_MS_MAX):
@@ -226,7 +232,7 @@ class Course:
         return appended_ms, size_bytes / messages
 
     def _compare(self, document: dict[str, Any]) -> None:
-        """The same for the same message, but for the time of judging and what names the input topic."""
+        """Compare verdicts on the same message, except the time of judging and what names the input topic."""
         model, policy = document["model"], document["policy"]
         judge = (model["revision"], model["dtype"], policy["version"])
         source, verdict_id = document.pop("source"), document.pop("verdict_id")
@@ -236,14 +242,14 @@ class Course:
 
 
 def texts_of(log: Path) -> list[str]:
-    """Those of its lines that are not blank."""
+    """Return the texts of the log that are not blank."""
     opened = gzip.open if log.suffix == ".gz" else open
     with opened(log, "rb") as lines:
         return [text for line in lines if (text := orjson.loads(line)["text"]).strip()]
 
 
 def message(number: int, text: str) -> bytes:
-    """As the contract wants it."""
+    """Return a message as the contract describes it."""
     return orjson.dumps(
         {
             "message_id": str(number),
@@ -256,7 +262,7 @@ def message(number: int, text: str) -> bytes:
 
 
 def rate(appended_ms: Sequence[int]) -> float:
-    """Messages a second once it is under way."""
+    """Return messages a second after the first tenth."""
     ordered = sorted(appended_ms)
     began_ms = ordered[int(WARM_SHARE * len(ordered))]
     after = sum(1 for at_ms in ordered if at_ms > began_ms)
@@ -264,13 +270,13 @@ def rate(appended_ms: Sequence[int]) -> float:
 
 
 def cpu_seconds(stat: Path) -> float:
-    """User and system, of a process or of a thread; in hundredths, as Linux tells it."""
+    """Return user and system seconds of a process or a thread, with Linux's resolution of a hundredth."""
     fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _threads(pid: int) -> dict[int, tuple[str, float]]:
-    """Each thread's name and CPU seconds."""
+    """Return each thread's name and CPU seconds."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return {int(task.name): ((task / "comm").read_text(), cpu_seconds(task / "stat")) for task in tasks}
 
@@ -278,10 +284,11 @@ def _threads(pid: int) -> dict[int, tuple[str, float]]:
 def by_thread(
     pid: int, threads: Mapping[int, tuple[str, float]], told: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
-    """The worker's CPU seconds by what was done; nothing for a rival.
+    """Return the worker's CPU seconds by the kind of work. Return nothing for a rival.
 
-    What may hold the interpreter's lock is the owner, the device and the preparer without the tokenizer, which lets
-    go of it; the owner also lets go of it inside librdkafka's calls, so that this is an upper bound.
+    Three threads may hold the interpreter's lock: the owner, the device and the preparer. The tokenizer releases
+    the lock, so its time does not count. The owner also releases the lock inside librdkafka's calls, so the result
+    is an upper bound.
     """
     last = told[-1]
     if "preparer" not in last:
@@ -299,13 +306,13 @@ def by_thread(
 
 
 def _records_per_transaction(log: str) -> float | None:
-    """By the worker's last words: ``drained: N messages in M transactions, ...``."""
+    """Read it from the worker's last log line: ``drained: N messages in M transactions, ...``."""
     words = log.rpartition("drained: ")[2].split()
     return int(words[0]) / int(words[3]) if words[1:3] == ["messages", "in"] else None
 
 
 def _committed(group: Consumer, asks: list[TopicPartition]) -> int:
-    """Messages of all partitions; 0 also while the group has no coordinator yet."""
+    """Return the committed messages of all partitions; 0 while the group has no coordinator yet."""
     try:
         return sum(max(0, at.offset) for at in group.committed(asks, timeout=10))
     except KafkaException:
@@ -317,7 +324,7 @@ def _input(messages: int) -> str:
 
 
 def contenders(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, Contender]:
-    """Who runs, by name."""
+    """Return the contenders by name."""
     tokenizer = str(options.tokenizer.absolute())
     rival = (sys.executable, "-m", "tests.bench.pipeline_rivals")
     ours = (sys.executable, "-m", "tests.bench.pipeline_ours", tokenizer)
@@ -346,7 +353,7 @@ def contenders(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, C
 
 
 def report(course: Course, rates: Mapping[str, float], options: argparse.Namespace) -> dict[str, Any]:
-    """What is written."""
+    """Return the report that is stored."""
     of_bare = ratios(rates, to="bare")
     quix = [name for name in rates if name.startswith("quix")]
 
@@ -388,7 +395,7 @@ def report(course: Course, rates: Mapping[str, float], options: argparse.Namespa
 
 @contextmanager
 def course_on_broker() -> Iterator[Course]:
-    """On the embedded Kafka."""
+    """Start the embedded Kafka for all runs."""
     with (
         running_broker(extra_properties=BROKER, progress=say) as broker,
         tempfile.TemporaryDirectory(prefix="moderation-bench-") as folder,
@@ -397,7 +404,7 @@ def course_on_broker() -> Iterator[Course]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the contenders in turn, then draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="the model's tokenizer.json")
@@ -405,7 +412,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--transaction-records", type=int, default=4_000, help="of the bare client, at most")
     parser.add_argument("--per-message", type=int, default=4_000, help="messages of the slow contender")
-    parser.add_argument("--quix", type=Path, help="a Python that has quixstreams 3.28, orjson and tokenizers")
+    parser.add_argument("--quix", type=Path, help="a Python with quixstreams 3.28, orjson and tokenizers")
     options = parser.parse_args()
     texts = texts_of(options.log)
     with course_on_broker() as course:
@@ -417,12 +424,7 @@ def main() -> None:
             rounds=options.rounds,
         )
         write("pipeline", report(course, rates, options))
-    draw(
-        "bench-pipeline",
-        f"Without the model: messages a second, {options.log.name}, one Kafka on the same machine",
-        {"consume, decode, tokenise, write, commit": rates},
-        unit="/s",
-    )
+    draw("bench-pipeline")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The worker with a model that answers at once: ``python -m tests.bench.pipeline_ours TOKENIZER``.
+"""Run the worker with a model that answers immediately: ``python -m tests.bench.pipeline_ours TOKENIZER``.
 
-Everything but the model's arithmetic is the worker that production runs: the session, the loop, its threads, and
-the classifier's tokenizer. On standard output a line of JSON when it is ready, and from then on one for each chunk
-that was tokenised, for whoever shares out the process's CPU time among its threads.
+Except for the model's arithmetic this is the worker that production runs: the session, the loop, its threads, and
+the classifier's tokenizer. The worker writes a line of JSON to standard output when it is ready, and then one line
+for each tokenised chunk. ``pipeline`` uses these lines to divide the process's CPU time among its threads.
 """
 
 import json
@@ -30,7 +30,7 @@ IDENTITY = replace(StubModel.identity, name="none")
 
 
 class NullModel:
-    """Tokenises as the classifier does; finds nothing and everything a little unsafe, at once."""
+    """Tokenises as the classifier does, and immediately gives every text the same low scores."""
 
     identity = IDENTITY
     batch_tokens_max = 16_384
@@ -45,7 +45,7 @@ class NullModel:
         self._device = 0
 
     def encode(self, texts: Sequence[str]) -> Sequence[EncodedText]:
-        """Tokens of each text."""
+        """Return the tokens of each text."""
         began_ns = time.thread_time_ns()
         encoded = self._encoder.encode(texts)
         self._tokenising_ns += time.thread_time_ns() - began_ns
@@ -53,18 +53,18 @@ class NullModel:
         return encoded
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
-        """All alike."""
+        """Return the same scores for every text."""
         self._device = threading.get_native_id()
         return list(np.full((len(token_lists), len(CATEGORY_SLUGS)), PROBABILITY, np.float32))
 
 
 def tell(line: dict[str, object]) -> None:
-    """To whoever started us."""
+    """Write a line to the process that started this one."""
     os.write(1, json.dumps(line).encode() + b"\n")
 
 
 def main() -> None:
-    """As the command ``run``."""
+    """Run the worker as the command ``run`` does."""
     run_with_model(Watchdog(), partial(_open, Path(sys.argv[1])))
 
 

@@ -1,9 +1,9 @@
-"""What the worker is measured against: ``python -m tests.bench.pipeline_rivals NAME PLAN``, PLAN being JSON.
+"""Run a rival of the worker: ``python -m tests.bench.pipeline_rivals NAME PLAN``, with PLAN as JSON.
 
-Each does for a message what the worker does: reads it, tokenises it, writes the contract's verdict, produces it.
-None of them knows what the worker knows: no cache, no dead letters, no rebalances, no uncertain commits. This
-module imports little, and nothing of the worker, so that it also runs in the environment of a rival. Each runs
-until it is killed.
+Each contender does for a message what the worker does: it reads and tokenises the message, and produces the
+contract's verdict. None of them handles what the worker handles: no cache, no dead letters, no rebalances, no
+uncertain commits. This module imports little, and nothing of the worker, so that it also runs in the environment of
+a contender. Each contender runs until it is killed.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ WAIT_S = 0.1
 
 
 class Source(NamedTuple):
-    """Where a message stands."""
+    """Place of a message in the input topic."""
 
     partition: int
     offset: int
@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
 
 class Work:
-    """What is done for a message, between reading and producing it."""
+    """The work for a message between reading it and producing its verdict."""
 
     def __init__(self, plan: Mapping[str, Any]) -> None:
         self._topic = plan["input"]
@@ -53,13 +53,13 @@ class Work:
         self._tokenizer.enable_truncation(max_length=TOKENS_MAX)
 
     def prepare(self, values: Sequence[bytes]) -> tuple[list[Any], list[list[int]]]:
-        """Decodes and tokenises."""
+        """Decode and tokenise the messages."""
         chats = [orjson.loads(value) for value in values]
         encodings = self._tokenizer.encode_batch_fast([chat["text"] for chat in chats])
         return chats, [encoding.ids for encoding in encodings]
 
     def verdict(self, chat: Any, tokens: Sequence[int], source: Source, judged_at: str) -> bytes:
-        """The verdict on a message, which the null model has scored."""
+        """Return the verdict on a message that the null model has scored."""
         place = {
             "topic": self._topic,
             "partition": source.partition,
@@ -96,13 +96,13 @@ class Work:
 
 
 def now_rfc3339() -> str:
-    """As the worker writes it."""
+    """Return the time as the worker writes it."""
     instant = datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def bare(plan: Mapping[str, Any], work: Work) -> None:
-    """Two threads and the bare client: one reads, judges and commits, the other decodes and tokenises."""
+    """Use the bare client in two threads: one reads, judges and commits, the other decodes and tokenises."""
     consumer = Consumer({**plan["consumer"], "auto.offset.reset": "earliest", "enable.partition.eof": False})
     producer = Producer(plan["producer"])
     producer.init_transactions()
@@ -128,7 +128,7 @@ def bare(plan: Mapping[str, Any], work: Work) -> None:
 def prepared(
     consumer: Consumer, work: Work, records_max: int
 ) -> Iterator[tuple[list[Message], list[Any], list[list[int]]]]:
-    """What was read, prepared while the one before is judged and committed."""
+    """Yield the prepared messages. Each chunk is prepared while the chunk before is judged and committed."""
     before = None
     with ThreadPoolExecutor(1) as preparer:
         while True:
@@ -146,7 +146,7 @@ def prepared(
 
 
 def per_message(plan: Mapping[str, Any], work: Work) -> None:
-    """The loop of many an example: flush and commit after each message; at least once, not exactly."""
+    """Flush and commit after each message, as many examples do: at least once, not exactly once."""
     consumer = Consumer({**plan["consumer"], "auto.offset.reset": "earliest", "enable.partition.eof": False})
     no_wait = {"linger.ms": 0, "acks": "all"}
     theirs = {name: value for name, value in plan["producer"].items() if not name.startswith("transaction")}
@@ -165,7 +165,7 @@ def per_message(plan: Mapping[str, Any], work: Work) -> None:
 
 
 def quix(plan: Mapping[str, Any], work: Work) -> None:
-    """Quix Streams, exactly once. Values are bytes on both sides: its own JSON would cost it more."""
+    """Run Quix Streams, exactly once. Values are bytes on both sides, because its own JSON would cost more."""
     quixstreams = importlib.import_module("quixstreams")
     message_context: Callable[[], Any] = quixstreams.message_context
 
@@ -174,7 +174,7 @@ def quix(plan: Mapping[str, Any], work: Work) -> None:
         at = message_context()
         return work.verdict(chat, tokens, Source(at.partition, at.offset, timestamp_ms), now_rfc3339())
 
-    # Its own settings for the guarantees; ours for how much is fetched, gathered and compressed.
+    # Quix Streams' own settings decide the guarantees; the worker's decide fetching, batching and compression.
     app = quixstreams.Application(
         broker_address=plan["consumer"]["bootstrap.servers"],
         consumer_group=plan["consumer"]["group.id"],
@@ -199,7 +199,7 @@ def _chosen(properties: Mapping[str, Any], *beginnings: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The command line; the line on standard output tells what starting up has cost."""
+    """Run one contender. A line on standard output has the CPU time of the start-up."""
     name, plan = sys.argv[1], json.loads(sys.argv[2])
     work = Work(plan)
     if name == "quix":

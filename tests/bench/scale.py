@@ -1,10 +1,11 @@
-"""Messages a second of 1, 2, 4 and 8 workers in one group: ``python -m tests.bench.scale``.
+"""Measure messages a second of 1, 2, 4 and 8 workers in one group: ``python -m tests.bench.scale``.
 
-The workers are processes with a device-bound stand-in for the model (``device_bound``), slow enough that this
-machine feeds eight of them: what could keep them from eight times one is the group, the topic and the broker. Each
-run has topics and a group of its own. Once every worker has partitions, and a while later, the committed offsets
-are watched for a window: messages a second from each worker's first commit in it to its last. In the end every
-message below the committed offsets must have one verdict, and none above.
+The workers are processes with a stub model that behaves like a device (``device_bound``). The device is so slow
+that this machine can feed eight workers. So only the group, the topic and the broker could keep eight workers from
+eight times the throughput. Each run has topics and a group of its own. Once every worker has partitions, the script
+waits a moment and then watches the committed offsets for a window. The figure is messages a second from each
+worker's first commit in the window to its last. At the end every message below the committed offsets must have one
+verdict, and no message above them.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.bench import side_by_side
 from tests.bench.device_bound import Device, start
+from tests.bench.pictures import draw
 from worker.commands.broker.embedded import running_broker
 from worker.commands.ledger import audit
 from worker.commands.ledger_reader import read_topics
@@ -38,15 +40,15 @@ PARTITIONS = 16
 JOIN_S_MAX = 60
 SETTLE_S = 2
 SPARE_S = 18
-"""Of work: for the settling, for the workers that begin before the others, and some to be left at the end."""
+"""Seconds of additional work: for the settling, for workers that begin first, and as a rest at the end."""
 LOOK_S = 0.02
 ANSWER_S_MAX = 10
 LOOKS_MIN = 3
 SETTINGS: Mapping[str, str] = {"WORKER_KAFKA__PROPERTIES": '{"consumer.heartbeat.interval.ms": "500"}'}
-"""Members hear of a rebalance at their next heartbeat: all are there the sooner."""
+"""Members learn of a rebalance at their next heartbeat, so frequent heartbeats let all members join sooner."""
 
 Look = tuple[float, int]
-"""A moment in seconds, and the messages that were committed by then."""
+"""A moment in seconds, and the messages that were committed until then."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class Group:
     shares: Collection[frozenset[int]] = ()
 
     def await_members(self) -> None:
-        """Returns once each worker has its share of the partitions."""
+        """Wait until each worker has its share of the partitions."""
         deadline_s = time.monotonic() + JOIN_S_MAX
         while time.monotonic() < deadline_s:
             self._check()
@@ -84,12 +86,12 @@ class Group:
         return {frozenset(at.partition for at in one.assignment.topic_partitions) for one in group.members}
 
     def committed(self) -> dict[int, int]:
-        """The next offset of each partition."""
+        """Return the committed next offset of each partition."""
         asked = [TopicPartition(self.names.input, number) for number in range(PARTITIONS)]
         return {at.partition: max(0, at.offset) for at in self.consumer.committed(asked, timeout=ANSWER_S_MAX)}
 
     def watch(self, seconds: float) -> list[list[Look]]:
-        """How the committed messages of each share grow: a look for each commit that was noticed."""
+        """Return how the committed messages of each share grow, with a look for each commit that was seen."""
         looks: list[list[Look]] = [[] for _ in self.shares]
         ends_s = time.monotonic() + seconds
         while (now_s := time.monotonic()) < ends_s:
@@ -106,7 +108,7 @@ class Group:
         return looks
 
     def drain(self) -> None:
-        """Ends the workers as an orchestrator would."""
+        """End the workers with SIGTERM, as an orchestrator does."""
         for worker in self.workers:
             if (code := worker.drain()) != ExitCode.DONE:
                 raise SystemExit(f"{worker.name} ended with {code}; its log ends:\n{worker.log_tail()}")
@@ -119,7 +121,7 @@ class Group:
 
 @contextmanager
 def group(bootstrap_servers: str, name: str, workers: int, messages: int) -> Iterator[Group]:
-    """Topics with the messages in them, and workers that begin on them."""
+    """Make topics with messages, and start workers that read them."""
     names, client = KafkaNames.with_prefix(f"{name}."), {"bootstrap.servers": bootstrap_servers}
     outputs = names.outputs
     create_topics(
@@ -161,7 +163,7 @@ def group(bootstrap_servers: str, name: str, workers: int, messages: int) -> Ite
 
 
 def fill(client: Mapping[str, str], topic: str, messages: int) -> None:
-    """As many in each partition; no two texts are equal, and all have as many tokens."""
+    """Write the same number of messages to each partition. All texts differ and have the same number of tokens."""
     producer = Producer({"log_level": 0, **client, "linger.ms": 20, "compression.type": "lz4"})
     words = " word" * (WORDS - 1)
     for number in range(messages):
@@ -173,16 +175,16 @@ def fill(client: Mapping[str, str], topic: str, messages: int) -> None:
             except BufferError:
                 producer.poll(1)
     if producer.flush(JOIN_S_MAX):
-        raise SystemExit("the broker doesn't take the messages")
+        raise SystemExit("the broker does not accept the messages")
 
 
 def per_second(looks: Sequence[Sequence[Look]]) -> float:
-    """Of each share from the first commit in the window to the last one, so that no part of a batch counts."""
+    """Add up the rates of all shares, each between its first and last commit, so that only whole batches count."""
     return sum((noticed[-1][1] - noticed[1][1]) / (noticed[-1][0] - noticed[1][0]) for noticed in looks)
 
 
 def account(run: Group) -> str:
-    """Whether each message that is committed has its verdict, and no other has; ends the benchmark if not."""
+    """Check that each committed message has its verdict, and no other message has one. End the benchmark if not."""
     committed = run.committed()
     given, seen = read_topics(run.client, inputs=[run.names.input], outputs=run.names.outputs)
     done = [one for one in given if one.offset < committed[one.partition.number]]
@@ -196,7 +198,7 @@ def account(run: Group) -> str:
 
 
 def measured(bootstrap_servers: str, name: str, workers: int, seconds: float) -> float:
-    """Messages a second of so many workers."""
+    """Return messages a second of this number of workers."""
     one_s = (1000 / WORDS) / DEVICE.seconds(1000)
     messages = round(workers * one_s * (seconds + SPARE_S))
     with group(bootstrap_servers, name, workers, messages) as run:
@@ -209,7 +211,7 @@ def measured(bootstrap_servers: str, name: str, workers: int, seconds: float) ->
 
 
 def main() -> None:
-    """The command line."""
+    """Measure each number of workers, then draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="of each window")
     parser.add_argument("--rounds", type=int, default=3)
@@ -245,12 +247,7 @@ def main() -> None:
             "ratios": ratios,
         },
     )
-    side_by_side.draw(
-        "bench-scale",
-        f"Workers in one group, {PARTITIONS} partitions, each worker bound by its own device",
-        {"": figures},
-        unit="messages/s",
-    )
+    draw("bench-scale")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""A soak, by hand: ``python -m tests.bench.soak --messages 10000000``; memory and file descriptors must stay flat.
+"""Run one worker for a long time: ``python -m tests.bench.soak --messages 10000000``.
 
-One worker with the proof's stand-in for the model, on the embedded Kafka, fed as fast as it judges. Every five
-seconds its memory and its open files are read from /proc; at the end a table, and the curve as an SVG.
+Memory and open files must not grow. The worker has the stub model of ``prove``, runs on the embedded Kafka, and
+gets messages as fast as it judges them. Every five seconds this script reads its memory and its open files from
+/proc. At the end it prints the figures, and draws the curve.
 """
 
 import argparse
@@ -15,20 +16,28 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
+from tests.bench.pictures import draw
+from tests.bench.side_by_side import say, write
 from worker.commands.prove.environment import proof_environment
 from worker.commands.prove.feed import MessageFeed
 from worker.commands.prove.observers import CommittedOffsets
-from worker.commands.prove.picture import curve
 
 BACKLOG_MAX = 100_000
 LOOK_EVERY_MS = 5_000
 SETTLED = 0.1
-"""Of the messages: until then buffers and pools grow to their sizes."""
+"""Share of the messages until buffers and pools have their final sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """The worker at a moment."""
+    """The worker at one moment.
+
+    Attributes:
+        at_ms: Milliseconds since the start.
+        judged: Messages judged until then.
+        rss_bytes: Resident memory in bytes.
+        files: Number of open files.
+    """
 
     at_ms: int
     judged: int
@@ -37,14 +46,14 @@ class Look:
 
 
 def look(pid: int | None, at_ms: int, judged: int) -> Look:
-    """Reads /proc."""
+    """Read memory and open files of the worker from /proc."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return Look(at_ms=at_ms, judged=judged, rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"), files=files)
 
 
 def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) -> list[Look]:
-    """Feeds and looks until all is judged."""
+    """Feed the worker until it has judged all messages, and return a look every five seconds."""
     looks: list[Look] = []
     with proof_environment(environ, say) as place:
         worker = place.make(0, 1)
@@ -74,7 +83,7 @@ def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) 
 
 
 def report(looks: Sequence[Look]) -> str:
-    """A line of figures: the first look after a tenth of the messages, and the last."""
+    """Return a line of figures: the first look after a tenth of the messages, and the last look."""
     first = next(one for one in looks if one.judged >= SETTLED * looks[-1].judged)
     last = looks[-1]
     per_second = (last.judged - first.judged) * 1000 / max(1, last.at_ms - first.at_ms)
@@ -87,20 +96,15 @@ def report(looks: Sequence[Look]) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the soak, then draw the curve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=10_000_000)
-    parser.add_argument("--picture", type=Path, default=Path("soak.svg"))
     options = parser.parse_args()
-
-    def say(line: str) -> None:
-        sys.stderr.write(f"{line}\n")
-
     environ = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
     looks = soak(environ, options.messages, say)
-    options.picture.write_text(
-        curve("Memory of a worker, MB", [(one.at_ms, one.rss_bytes / 1e6) for one in looks]), encoding="utf-8"
-    )
+    points = [(one.at_ms / 1000, round(one.rss_bytes / 1e6, 1)) for one in looks]
+    write("soak", {"messages": options.messages, "seconds_and_memory_mb": points})
+    draw("soak")
     sys.stdout.write(report(looks) + "\n")
 
 

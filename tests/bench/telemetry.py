@@ -1,8 +1,9 @@
-"""What telemetry costs: ``python -m tests.bench.telemetry LOG --tokenizer tokenizer.json``.
+"""Measure the cost of telemetry: ``python -m tests.bench.telemetry LOG --tokenizer tokenizer.json``.
 
-The worker of the pipeline's benchmark, with a null model, so that everything counts that is not the model: without
-telemetry; with metrics that are scraped every second; and with metrics and every trace pushed over OTLP, each
-second too. Beside the throughput stands the CPU time of the worker's process by message, which is less noisy.
+The worker of the pipeline's benchmark runs with a null model, so that the figures show everything except the model.
+It runs without telemetry; with metrics that are scraped every second; and with metrics and every trace pushed over
+OTLP every second. The report has the throughput, and the CPU time of the worker's process per message, which is
+less noisy.
 """
 
 import argparse
@@ -32,7 +33,7 @@ PUSHED = {
 
 
 class _Sink(BaseHTTPRequestHandler):
-    """Takes what is exported and forgets it."""
+    """Accepts what is exported and drops it."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -41,12 +42,12 @@ class _Sink(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Write no log."""
 
 
 @contextmanager
 def collector() -> Iterator[str]:
-    """Where to export to."""
+    """Run a collector, and yield its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Sink) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -55,11 +56,11 @@ def collector() -> Iterator[str]:
 
 @contextmanager
 def scraped(port: int) -> Iterator[None]:
-    """Asks for the metrics while the block lasts, whether a worker is there or not."""
+    """Scrape the metrics every second during the block, whether a worker is there or not."""
 
     def scrape() -> None:
         with (
-            suppress(OSError),  # there is no worker, or it has just ended
+            suppress(OSError),  # no worker is there, or it has just ended
             urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer,
         ):
             answer.read()
@@ -69,7 +70,7 @@ def scraped(port: int) -> Iterator[None]:
 
 
 def main() -> None:
-    """The command line."""
+    """Measure the three ways in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="the model's tokenizer.json")
