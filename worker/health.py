@@ -19,7 +19,7 @@ Scrape = Callable[[str], tuple[bytes, str]]
 """What is accepted to the metrics, and the type that they have."""
 
 
-class Answer(NamedTuple):
+class HealthResponse(NamedTuple):
     """To one question."""
 
     status: HTTPStatus
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
     content_type: str = "text/plain; charset=utf-8"
 
 
-def livez(status: WorkerStatus, now_ms: int, bound_ms: int) -> Answer:
+def livez(status: WorkerStatus, now_ms: int, bound_ms: int) -> HealthResponse:
     """Whether the loop has gone round within the bound; while the model is loaded, and while it drains: always."""
     still_ms = now_ms - status.last_iteration_ms
     if status.phase is Phase.RUNNING and still_ms > bound_ms:
@@ -35,7 +35,7 @@ def livez(status: WorkerStatus, now_ms: int, bound_ms: int) -> Answer:
     return _said(HTTPStatus.OK, status.phase.value)
 
 
-def readyz(status: WorkerStatus) -> Answer:
+def readyz(status: WorkerStatus) -> HealthResponse:
     """Whether the model is warm and the group has us, with partitions or waiting for its turn.
 
     Partitions in quarantine are named, and do not make it unready: a restart would read them again.
@@ -87,7 +87,7 @@ def serve(
         def log_message(self, *_: object) -> None:
             """Probes come every few seconds: no line for each."""
 
-        def _answer(self) -> Answer:
+        def _answer(self) -> HealthResponse:
             match self.path.partition("?")[0]:
                 case "/livez":
                     return livez(status, clock(), bound_ms)
@@ -95,7 +95,7 @@ def serve(
                     return readyz(status)
                 case "/metrics" if scrape is not None:
                     body, content_type = scrape(self.headers.get("Accept", ""))
-                    return Answer(HTTPStatus.OK, body, content_type)
+                    return HealthResponse(HTTPStatus.OK, body, content_type)
                 case "/metrics":
                     return _said(HTTPStatus.NOT_FOUND, "no metrics here: set OTEL_METRICS_EXPORTER=prometheus")
                 case _:
@@ -123,5 +123,5 @@ class _Server(ThreadingHTTPServer):
         super().server_bind()
 
 
-def _said(status: HTTPStatus, text: str) -> Answer:
-    return Answer(status, f"{text}\n".encode())
+def _said(status: HTTPStatus, text: str) -> HealthResponse:
+    return HealthResponse(status, f"{text}\n".encode())

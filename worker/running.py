@@ -10,10 +10,18 @@ from worker import health
 from worker.errors import ExitCode, FatalError
 from worker.kafka.session import Session
 from worker.loop import Loop
-from worker.settings import Loaded, Settings
+from worker.settings import LoadedSettings, Settings
 from worker.status import Phase, StatusSnapshot, WorkerStatus
 from worker.watchdog import Watchdog, end
-from worker.wiring import VERSION, Model, OpenModel, monotonic_ms, open_loop, session_options, telemetry_of
+from worker.wiring import (
+    VERSION,
+    OpenModel,
+    ScoringModel,
+    monotonic_ms,
+    open_loop,
+    session_options,
+    start_telemetry,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +34,14 @@ OBJECTS_IN_MEMORY = 100_000  # more than the records in memory are made of
 LIVE_MS_MAX, LIVE_BEYOND_TRANSACTION_MS = 30_000, 15_000
 
 
-def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
+def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> None:
     """The worker, until a signal drains it; ends the process.
 
     Raises:
         FatalError: The process must end; nothing is committed that should not be.
     """
     settings, status = loaded.settings, WorkerStatus()
-    opened = telemetry_of(settings, loaded.exporters, lambda: status.snapshot)
+    opened = start_telemetry(settings, loaded.exporters, lambda: status.snapshot)
     bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
     if settings.health.port:
         scrape = opened.scrape if opened else None
@@ -78,7 +86,7 @@ def run(loaded: Loaded, watchdog: Watchdog, open_model: OpenModel) -> None:
     end(ExitCode.DONE)
 
 
-def update_status(status: WorkerStatus, model: Model, session: Session, loop: Loop) -> None:
+def update_status(status: WorkerStatus, model: ScoringModel, session: Session, loop: Loop) -> None:
     """The loop has gone round; once a second it says how it is."""
     now_ms = monotonic_ms()
     if now_ms // SNAPSHOT_MS != status.last_iteration_ms // SNAPSHOT_MS:
@@ -111,7 +119,7 @@ def spare_the_collector() -> None:
     gc.set_threshold(OBJECTS_IN_MEMORY, *gc.get_threshold()[1:])
 
 
-def start_up_lines(settings: Settings, model: Model) -> list[str]:
+def start_up_lines(settings: Settings, model: ScoringModel) -> list[str]:
     """What runs, and every fall-back that was taken."""
     identity, kafka = model.identity, settings.kafka
     what = (

@@ -43,7 +43,7 @@ from worker.watchdog import Watch
 
 if TYPE_CHECKING:
     from worker.classifier import Classifier
-    from worker.telemetry import Opened, Telemetry
+    from worker.telemetry import RunningTelemetry, Telemetry
 
 VERSION = version("moderation-worker")
 BATCHES_IN_MEMORY = 4  # in preparation, in the line, on the device, and as results
@@ -53,7 +53,7 @@ PREPARE_MS_MAX, PREPARE_MS_PER_CHARACTER = 60_000, 0.1
 """How long a portion of a chunk may take. The slowest megabyte took 5 s, the slowest text 13 us a character."""
 
 
-class Model(Scorer, Protocol):
+class ScoringModel(Scorer, Protocol):
     """What judges: the classifier, or the proof's stand-in for it."""
 
     @property
@@ -76,7 +76,7 @@ class Model(Scorer, Protocol):
         """Tokens of each text, in order."""
 
 
-OpenModel = Callable[[Settings, Callable[[str], None]], Model]
+OpenModel = Callable[[Settings, Callable[[str], None]], ScoringModel]
 """Makes it, and tells of what takes long."""
 
 
@@ -140,7 +140,7 @@ def unguarded(*_: object) -> Watch:
     return lambda _: nullcontext()
 
 
-def preparing(settings: Settings, encode: Encode, cache: ScoreCache, guard: Guard = unguarded) -> Prepare:
+def make_prepare(settings: Settings, encode: Encode, cache: ScoreCache, guard: Guard = unguarded) -> Prepare:
     """From fetched messages to records, a portion of the chunk at a time: what is decoded takes more memory."""
     shape, characters_max = input_shape(settings), settings.input.characters_max
     longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
@@ -156,13 +156,13 @@ def preparing(settings: Settings, encode: Encode, cache: ScoreCache, guard: Guar
     return prepared
 
 
-def policy_of(settings: Settings) -> Policy:
+def make_policy(settings: Settings) -> Policy:
     """The thresholds."""
     policy = settings.policy
     return Policy.of(policy.threshold, policy.thresholds, policy.version)
 
 
-def outputs_of(settings: Settings, model: Model) -> OutputBuilder:
+def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
     """From results to what is published."""
     return OutputBuilder(
         model={
@@ -171,7 +171,7 @@ def outputs_of(settings: Settings, model: Model) -> OutputBuilder:
             "commit": model.identity.commit,
             "dtype": model.identity.dtype,
         },
-        policy=policy_of(settings),
+        policy=make_policy(settings),
         shape=input_shape(settings),
         alert_text=settings.alert.text,
         record_bytes_max=settings.kafka.record_bytes_max,
@@ -181,7 +181,7 @@ def outputs_of(settings: Settings, model: Model) -> OutputBuilder:
     )
 
 
-def judging(outputs: OutputBuilder) -> Judge:
+def make_judge(outputs: OutputBuilder) -> Judge:
     """The loop's ``Judge``."""
 
     def judged(
@@ -202,9 +202,9 @@ def topic_names(settings: Settings) -> dict[Topic, str]:
     }
 
 
-def telemetry_of(
+def start_telemetry(
     settings: Settings, exporters: Exporters, snapshot: Callable[[], StatusSnapshot]
-) -> "Opened | None":
+) -> "RunningTelemetry | None":
     """Telemetry for who wants it; None, and not even imported, when nobody does."""
     if not (exporters.otlp_metrics or exporters.otlp_traces or exporters.prometheus):
         return None
@@ -220,7 +220,7 @@ def telemetry_of(
                 group_id=kafka.group_id,
                 input_topics=kafka.input_topics,
                 topics=topic_names(settings),
-                policy=policy_of(settings).fingerprint,
+                policy=make_policy(settings).fingerprint,
             ),
             version=VERSION,
             instance_id=kafka.transactional_id,
@@ -261,7 +261,7 @@ def session_options(settings: Settings) -> SessionOptions:
 
 def open_loop(
     settings: Settings,
-    model: Model,
+    model: ScoringModel,
     source: TransactionalSession,
     telemetry: "Telemetry | None" = None,
     guard: Guard = unguarded,
@@ -282,10 +282,10 @@ def open_loop(
         device = telemetry.device(device, bounds)
     return Loop(
         session=source,
-        prepare=preparing(settings, model.encode, cache, guard),
+        prepare=make_prepare(settings, model.encode, cache, guard),
         scorer=model,
         cache=cache,
-        judge=judging(outputs_of(settings, model)),
+        judge=make_judge(make_outputs(settings, model)),
         share=DeadLetterShare(
             ShareBounds(
                 model_share_max=dead_letter.model_share_max,

@@ -13,7 +13,7 @@ from deploy.dashboards import dashboards
 from deploy.prometheus import prometheusrule
 from schemas.dead_letter import MODEL_REASONS
 from worker.kafka.transaction import Event
-from worker.telemetry.names import METRICS, Kind
+from worker.telemetry.names import METRICS, InstrumentKind
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -32,7 +32,7 @@ def exported() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for metric in METRICS:
         names = [metric.prometheus]
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is InstrumentKind.HISTOGRAM:
             names = [f"{metric.prometheus}_{part}" for part in ("bucket", "sum", "count")]
         found |= {name: {attribute.replace(".", "_") for attribute in metric.attributes} for name in names}
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import ConfigurationError, ExitCode
-from worker.settings import Loaded, Settings, describe, load_settings, variables_for
+from worker.settings import LoadedSettings, Settings, describe, load_settings, variables_for
 
 NAMES = {
     "KAFKA": "BOOTSTRAP_SERVERS GROUP_ID CLIENT_ID CLIENT_RACK INPUT_TOPICS VERDICT_TOPIC ALERT_TOPIC "
@@ -54,7 +54,7 @@ def the_fault(**values: str) -> str:
     return line
 
 
-def values_of(source: Loaded) -> dict[str, str]:
+def values_of(source: LoadedSettings) -> dict[str, str]:
     return {row.variable: row.value for row in describe(source)}
 
 

@@ -18,7 +18,7 @@ from worker.records import ConsumedRecord, Partition
 from worker.settings.exporters import Exporters, exporters_of
 from worker.telemetry import names
 from worker.telemetry.metrics import OBSERVED, OPERATIONS, oldest
-from worker.telemetry.names import METRICS, Kind, Metric
+from worker.telemetry.names import METRICS, InstrumentKind, Metric
 from worker.telemetry.tracing import context_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
@@ -45,7 +45,11 @@ def test_no_two_metrics_share_a_name_and_none_tells_of_a_channel_or_a_user() -> 
 
 
 def test_what_is_observed_has_a_reading_and_nothing_else_has() -> None:
-    observed = {metric for metric in METRICS if metric.kind in {Kind.OBSERVED_COUNTER, Kind.OBSERVED_GAUGE}}
+    observed = {
+        metric
+        for metric in METRICS
+        if metric.kind in {InstrumentKind.OBSERVED_COUNTER, InstrumentKind.OBSERVED_GAUGE}
+    }
     assert observed == OBSERVED.keys()
 
 

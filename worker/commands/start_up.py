@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 
 from worker.logs import setup_logging
-from worker.settings import Loaded, Need, load_settings
+from worker.settings import LoadedSettings, Need, load_settings
 
 
-def load(needs: set[Need], environ: Mapping[str, str] = os.environ) -> Loaded:
+def load(needs: set[Need], environ: Mapping[str, str] = os.environ) -> LoadedSettings:
     """Load the settings, set up the log, and log the settings' warnings.
 
     Args:

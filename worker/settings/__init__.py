@@ -6,16 +6,16 @@ Nothing here travels: the wirer hands each part its own small dataclass.
 from worker.settings.exporters import Exporters
 from worker.settings.groups import Settings
 from worker.settings.kafka import Config, admin_config, consumer_config, producer_config
-from worker.settings.load import Loaded, Need, Origin, load_settings
-from worker.settings.view import Row, describe, render, variables_for
+from worker.settings.load import LoadedSettings, Need, Origin, load_settings
+from worker.settings.view import SettingRow, describe, render, variables_for
 
 __all__ = [
     "Config",
     "Exporters",
-    "Loaded",
+    "LoadedSettings",
     "Need",
     "Origin",
-    "Row",
+    "SettingRow",
     "Settings",
     "admin_config",
     "consumer_config",

@@ -10,7 +10,7 @@ from worker.settings.logins import token_faults
 from worker.settings.properties import REFUSED, bare_name, is_property_name
 
 
-class Clash(NamedTuple):
+class InvalidCombination(NamedTuple):
     """A variable that can't be what it is.
 
     Attributes:
@@ -26,7 +26,7 @@ class Clash(NamedTuple):
     got: str = ""
 
 
-def clashes(settings: Settings) -> Iterator[Clash]:
+def invalid_combinations(settings: Settings) -> Iterator[InvalidCombination]:
     """All of them, in the order of the settings."""
     yield from _group_protocol(settings)
     yield from _topics(settings.kafka)
@@ -37,49 +37,53 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     yield from _model(settings)
 
 
-def _group_protocol(settings: Settings) -> Iterator[Clash]:
+def _group_protocol(settings: Settings) -> Iterator[InvalidCombination]:
     kafka, protocol = settings.kafka, "WORKER_KAFKA__GROUP_PROTOCOL"
     if kafka.group_protocol == "consumer":
         for variable in ("WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY", "WORKER_KAFKA__SESSION_TIMEOUT_MS"):
             if settings.is_set(variable):
-                yield Clash(variable, f"nothing beside {protocol}=consumer: the broker decides it", (protocol,))
+                yield InvalidCombination(
+                    variable, f"nothing beside {protocol}=consumer: the broker decides it", (protocol,)
+                )
     elif kafka.max_poll_interval_ms < kafka.session_timeout_ms:
         other = "WORKER_KAFKA__SESSION_TIMEOUT_MS"
         wants = f"at least {other}, {kafka.session_timeout_ms}"
-        yield Clash("WORKER_KAFKA__MAX_POLL_INTERVAL_MS", wants, (other, protocol))
+        yield InvalidCombination("WORKER_KAFKA__MAX_POLL_INTERVAL_MS", wants, (other, protocol))
 
 
-def _topics(kafka: KafkaSettings) -> Iterator[Clash]:
+def _topics(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
     """An output topic that is also read would feed the worker its own verdicts."""
     owners = dict.fromkeys(kafka.input_topics, "WORKER_KAFKA__INPUT_TOPICS")
     for name in ("verdict_topic", "alert_topic", "dead_letter_topic"):
         variable, topic = f"WORKER_KAFKA__{name}".upper(), getattr(kafka, name)
         owner = owners.setdefault(topic, variable)
         if owner != variable:
-            yield Clash(variable, f"a topic of its own: {owner} has this one", (owner,))
+            yield InvalidCombination(variable, f"a topic of its own: {owner} has this one", (owner,))
 
 
-def _sasl(kafka: KafkaSettings) -> Iterator[Clash]:
+def _sasl(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
     protocol, mechanism = "WORKER_KAFKA__SECURITY_PROTOCOL", "WORKER_KAFKA__SASL_MECHANISM"
     username, password = "WORKER_KAFKA__SASL_USERNAME", "WORKER_KAFKA__SASL_PASSWORD"
     named = {mechanism: kafka.sasl_mechanism, username: kafka.sasl_username, password: kafka.sasl_password}
     if not kafka.security_protocol.startswith("SASL_"):
         for variable in (variable for variable, value in named.items() if value is not None):
-            yield Clash(variable, f"{protocol} to be SASL_SSL or SASL_PLAINTEXT", (protocol,))
+            yield InvalidCombination(variable, f"{protocol} to be SASL_SSL or SASL_PLAINTEXT", (protocol,))
     elif kafka.sasl_mechanism is None:
-        yield Clash(mechanism, f"one beside {protocol}={kafka.security_protocol}", (protocol,))
+        yield InvalidCombination(mechanism, f"one beside {protocol}={kafka.security_protocol}", (protocol,))
     elif kafka.sasl_mechanism == "OAUTHBEARER":
         for fault in token_faults(kafka):
-            yield Clash("WORKER_KAFKA__PROPERTIES", fault.wants, (mechanism, protocol), fault.got)
+            yield InvalidCombination("WORKER_KAFKA__PROPERTIES", fault.wants, (mechanism, protocol), fault.got)
     if kafka.security_protocol.startswith("SASL_") and kafka.sasl_mechanism is not None:
         takes_password = kafka.sasl_mechanism not in {"OAUTHBEARER", "GSSAPI"}
         for variable in (username, password):
             if (named[variable] is not None) != takes_password:
                 wants = "something" if takes_password else "nothing"
-                yield Clash(variable, f"{wants} beside {mechanism}={kafka.sasl_mechanism}", (mechanism, protocol))
+                yield InvalidCombination(
+                    variable, f"{wants} beside {mechanism}={kafka.sasl_mechanism}", (mechanism, protocol)
+                )
 
 
-def _ssl(kafka: KafkaSettings) -> Iterator[Clash]:
+def _ssl(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
     protocol, ca = "WORKER_KAFKA__SECURITY_PROTOCOL", "WORKER_KAFKA__SSL_CA_LOCATION"
     certificate, key = "WORKER_KAFKA__SSL_CERTIFICATE_LOCATION", "WORKER_KAFKA__SSL_KEY_LOCATION"
     password, properties = "WORKER_KAFKA__SSL_KEY_PASSWORD", "WORKER_KAFKA__PROPERTIES"
@@ -91,57 +95,63 @@ def _ssl(kafka: KafkaSettings) -> Iterator[Clash]:
     }
     if not kafka.security_protocol.endswith("SSL"):
         for variable in (variable for variable, value in named.items() if value is not None):
-            yield Clash(variable, f"{protocol} to be SSL or SASL_SSL", (protocol,))
+            yield InvalidCombination(variable, f"{protocol} to be SSL or SASL_SSL", (protocol,))
         return
     inline = set(map(bare_name, kafka.properties))
     has_certificate = named[certificate] is not None or "ssl.certificate.pem" in inline
     has_key = named[key] is not None or "ssl.key.pem" in inline
     if has_key and not has_certificate:
-        yield Clash(certificate, f"the certificate of {key}", (key, properties))
+        yield InvalidCombination(certificate, f"the certificate of {key}", (key, properties))
     if has_certificate and not has_key:
-        yield Clash(key, f"the key of {certificate}", (certificate, properties))
+        yield InvalidCombination(key, f"the key of {certificate}", (certificate, properties))
     if named[password] is not None and not has_key:
-        yield Clash(password, f"{key} as well", (key, properties))
+        yield InvalidCombination(password, f"{key} as well", (key, properties))
 
 
-def _properties(kafka: KafkaSettings) -> Iterator[Clash]:
+def _properties(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
     variable, protocol = "WORKER_KAFKA__PROPERTIES", "WORKER_KAFKA__GROUP_PROTOCOL"
     for name, value in kafka.properties.items():
         bare = bare_name(name)
         # librdkafka's names are lower case; another spelling still gets the reason.
         if reason := REFUSED.get(bare_name(name.lower())):
-            yield Clash(variable, f"no {bare}: {reason}", got=f"the property {name}")
+            yield InvalidCombination(variable, f"no {bare}: {reason}", got=f"the property {name}")
         elif not is_property_name(bare):
-            yield Clash(
+            yield InvalidCombination(
                 variable, f"the name of a librdkafka property instead of {bare!r}", got=f"the property {name!r}"
             )
         elif bare == "heartbeat.interval.ms" and kafka.group_protocol == "consumer":
-            yield Clash(variable, f"no {bare} beside {protocol}=consumer: the broker decides it", (protocol,))
+            yield InvalidCombination(
+                variable, f"no {bare} beside {protocol}=consumer: the broker decides it", (protocol,)
+            )
         elif bare == "ssl.providers" and not re.fullmatch(r"[\w, -]*", str(value.get_secret_value()), re.ASCII):
             wants = (
                 "names of OpenSSL's own providers, such as default: a path would run other code inside the worker"
             )
-            yield Clash(variable, wants, got=f"a path in {name}")
+            yield InvalidCombination(variable, wants, got=f"a path in {name}")
 
 
-def _input(settings: Settings) -> Iterator[Clash]:
+def _input(settings: Settings) -> Iterator[InvalidCombination]:
     if settings.input.format == "text":
         for name in ("TEXT", "MESSAGE_ID", "CHANNEL_ID", "USER_ID", "SENT_AT"):
             variable, other = f"WORKER_INPUT__{name}_POINTER", "WORKER_INPUT__FORMAT"
             if settings.is_set(variable):
-                yield Clash(variable, f"nothing beside {other}=text: there is no JSON to point into", (other,))
+                yield InvalidCombination(
+                    variable, f"nothing beside {other}=text: there is no JSON to point into", (other,)
+                )
 
 
-def _model(settings: Settings) -> Iterator[Clash]:
+def _model(settings: Settings) -> Iterator[InvalidCombination]:
     model, path = settings.model, "WORKER_MODEL__PATH"
     # Without a path, which `model fetch` needs none of, there is no folder: Path("") would be this one.
     is_local = model.path == "demo" or (model.path != "" and Path(model.path).is_dir())
     if model.revision is not None and is_local:
-        yield Clash("WORKER_MODEL__REVISION", f"nothing beside a local {path}: a folder has no revisions", (path,))
+        yield InvalidCombination(
+            "WORKER_MODEL__REVISION", f"nothing beside a local {path}: a folder has no revisions", (path,)
+        )
     if model.tokenizer_revision is not None and model.tokenizer is not None and Path(model.tokenizer).is_dir():
         other = "WORKER_MODEL__TOKENIZER"
         wants = f"nothing beside a local {other}: a folder has no revisions"
-        yield Clash("WORKER_MODEL__TOKENIZER_REVISION", wants, (other,))
+        yield InvalidCombination("WORKER_MODEL__TOKENIZER_REVISION", wants, (other,))
     longest, other = model.tokens_max, "WORKER_MODEL__TOKENS_MAX"
     if isinstance(settings.batch.tokens_max, int) and settings.batch.tokens_max < longest:
-        yield Clash("WORKER_BATCH__TOKENS_MAX", f"at least {other}, {longest}, or auto", (other,))
+        yield InvalidCombination("WORKER_BATCH__TOKENS_MAX", f"at least {other}, {longest}, or auto", (other,))

@@ -28,14 +28,14 @@ class Exporters:
     prometheus: bool = False
 
 
-class Amiss(NamedTuple):
+class ExporterFault(NamedTuple):
     """A variable that can't be what it is, and what completes "wants ..."."""
 
     variable: str
     wants: str
 
 
-def exporters_of(environ: Mapping[str, str], *, health_port: int) -> tuple[Exporters, list[Amiss]]:
+def exporters_of(environ: Mapping[str, str], *, health_port: int) -> tuple[Exporters, list[ExporterFault]]:
     """What the environment asks for, and all that is wrong with it.
 
     An exporter that is not named is ``otlp`` where there is an endpoint for it, and ``none`` otherwise:
@@ -47,26 +47,28 @@ def exporters_of(environ: Mapping[str, str], *, health_port: int) -> tuple[Expor
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Exporters(), []
-    metrics, amiss = _named(environ, METRICS, ("otlp", "prometheus", "none"))
+    metrics, faults = _named(environ, METRICS, ("otlp", "prometheus", "none"))
     traces, more = _named(environ, TRACES, ("otlp", "none"))
-    amiss += more
+    faults += more
     for variable, named in ((METRICS, metrics), (TRACES, traces)):
         own = PROTOCOL.replace("OTLP", f"OTLP_{variable.split('_')[1]}")
         protocol = own if environ.get(own) else PROTOCOL
         if "otlp" in named and environ.get(protocol, HTTP) not in {"", HTTP}:
             without = f"{variable} ({environ.get(variable) or 'not set'}) without otlp"
-            amiss.append(Amiss(protocol, f"{HTTP} (a collector takes it at port 4318), or {without}"))
+            faults.append(ExporterFault(protocol, f"{HTTP} (a collector takes it at port 4318), or {without}"))
     if "prometheus" in metrics and not health_port:
-        amiss.append(Amiss(PORT, f"a port to be scraped at, beside {METRICS}=prometheus"))
+        faults.append(ExporterFault(PORT, f"a port to be scraped at, beside {METRICS}=prometheus"))
     exporters = Exporters(
         otlp_metrics="otlp" in metrics, otlp_traces="otlp" in traces, prometheus="prometheus" in metrics
     )
-    return exporters, list(dict.fromkeys(amiss))
+    return exporters, list(dict.fromkeys(faults))
 
 
-def _named(environ: Mapping[str, str], variable: str, known: tuple[str, ...]) -> tuple[set[str], list[Amiss]]:
+def _named(
+    environ: Mapping[str, str], variable: str, known: tuple[str, ...]
+) -> tuple[set[str], list[ExporterFault]]:
     own = ENDPOINT.replace("OTLP", f"OTLP_{variable.split('_')[1]}")
     default = "otlp" if environ.get(own) or environ.get(ENDPOINT) else "none"
     named = {name.strip() for name in (environ.get(variable) or default).split(",")} - {""}
     wrong = bool(named - {*known}) or ("none" in named and len(named) > 1)
-    return named, [Amiss(variable, f"{', '.join(known[:-1])} or none")] if wrong else []
+    return named, [ExporterFault(variable, f"{', '.join(known[:-1])} or none")] if wrong else []

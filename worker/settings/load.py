@@ -25,7 +25,7 @@ from pydantic_settings import (
 )
 
 from worker.errors import ConfigurationError
-from worker.settings.combinations import clashes
+from worker.settings.combinations import invalid_combinations
 from worker.settings.exporters import Exporters, exporters_of
 from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, SECRETS, VARIABLES, Settings, shown
 from worker.settings.logins import login_warnings
@@ -59,7 +59,7 @@ _WANTED = {Need.KAFKA: "host:port, several separated by commas", Need.MODEL: "a 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedSettings:
     """Valid settings.
 
     Attributes:
@@ -85,7 +85,7 @@ class _Given:
 
 def load_settings(
     environ: Mapping[str, str], needs: AbstractSet[Need] = frozenset(), directory: Path = Path()
-) -> Loaded:
+) -> LoadedSettings:
     """The settings, checked.
 
     Args:
@@ -109,18 +109,18 @@ def load_settings(
     ]
     faults += [
         _fault(
-            clash.variable,
-            clash.got or shown(settings.value(clash.variable)),
-            _with_values(clash.wants, settings, right),
+            found.variable,
+            found.got or shown(settings.value(found.variable)),
+            _with_values(found.wants, settings, right),
         )
-        for clash in clashes(settings)
-        if not wrong.keys() & {clash.variable, *clash.beside}
+        for found in invalid_combinations(settings)
+        if not wrong.keys() & {found.variable, *found.beside}
     ]
     exporters, amiss = exporters_of(environ, health_port=settings.health.port)
     faults += [_fault(one.variable, shown(environ.get(one.variable)), one.wants) for one in amiss]
     if faults:
         raise ConfigurationError("\n".join(faults))
-    return Loaded(
+    return LoadedSettings(
         settings=_completed(settings),
         exporters=exporters,
         origins=given.origins,

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.settings.groups import GROUPS, VARIABLES, shown
-from worker.settings.load import Loaded, Origin
+from worker.settings.load import LoadedSettings, Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class SettingRow:
     """A variable in force; a secret's value is masked."""
 
     variable: str
@@ -16,10 +16,10 @@ class Row:
     origin: Origin
 
 
-def describe(loaded: Loaded) -> list[Row]:
+def describe(loaded: LoadedSettings) -> list[SettingRow]:
     """A row for every variable, in the contract's order."""
     return [
-        Row(
+        SettingRow(
             variable=variable,
             value=shown(loaded.settings.value(variable)),
             origin=loaded.origins.get(variable, Origin.DEFAULT),
@@ -28,7 +28,7 @@ def describe(loaded: Loaded) -> list[Row]:
     ]
 
 
-def render(rows: Sequence[Row]) -> str:
+def render(rows: Sequence[SettingRow]) -> str:
     """Columns that are aligned and also read well in a pipe: the value, which may be long, comes last."""
     name, origin = (max(len(getattr(row, part)) for row in rows) for part in ("variable", "origin"))
     return "\n".join(f"{row.variable:<{name}}  {row.origin:<{origin}}  {row.value}" for row in rows)

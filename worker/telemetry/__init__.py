@@ -4,8 +4,8 @@
 worker's parts, ``providers`` the SDK.
 """
 
-from worker.telemetry.exporters import Opened, TelemetryOptions, open_telemetry
+from worker.telemetry.exporters import RunningTelemetry, TelemetryOptions, open_telemetry
 from worker.telemetry.instrumentation import Telemetry
 from worker.telemetry.metrics import MessagingAttributes
 
-__all__ = ["MessagingAttributes", "Opened", "Telemetry", "TelemetryOptions", "open_telemetry"]
+__all__ = ["MessagingAttributes", "RunningTelemetry", "Telemetry", "TelemetryOptions", "open_telemetry"]

@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 
 from worker.status import StatusSnapshot
 from worker.telemetry.instrumentation import Telemetry
-from worker.telemetry.metrics import MessagingAttributes, Meters
+from worker.telemetry.metrics import Instruments, MessagingAttributes
 from worker.telemetry.names import SCHEMA_URL, SCOPE
 from worker.telemetry.tracing import Tracing, with_trace_ids
 
@@ -56,7 +56,7 @@ class TelemetryOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class RunningTelemetry:
     """Telemetry that runs.
 
     Attributes:
@@ -70,7 +70,7 @@ class Opened:
     close: Callable[[], None]
 
 
-def open_telemetry(options: TelemetryOptions, snapshot: Callable[[], StatusSnapshot]) -> Opened:
+def open_telemetry(options: TelemetryOptions, snapshot: Callable[[], StatusSnapshot]) -> RunningTelemetry:
     """Starts the exporters.
 
     Args:
@@ -95,8 +95,8 @@ def open_telemetry(options: TelemetryOptions, snapshot: Callable[[], StatusSnaps
         closers.append(provider.shutdown)
         for handler in logging.getLogger().handlers:
             handler.addFilter(with_trace_ids)
-    return Opened(
-        telemetry=Telemetry(Meters(meter, options.messaging, snapshot), tracing),
+    return RunningTelemetry(
+        telemetry=Telemetry(Instruments(meter, options.messaging, snapshot), tracing),
         scrape=partial(_scrape, registry) if options.prometheus else None,
         close=partial(_close, closers),
     )

@@ -12,8 +12,8 @@ from typing import Any
 from worker.batching import BatchBounds
 from worker.loop import TransactionalSession
 from worker.records import ConsumedRecord, OutputRecord, Partition, PreparedRecord
-from worker.telemetry.metrics import OPERATIONS, Meters
-from worker.telemetry.tracing import Part, Tracing, failed
+from worker.telemetry.metrics import OPERATIONS, Instruments
+from worker.telemetry.tracing import PendingSpan, Tracing, failed
 
 Watch = Callable[[str], AbstractContextManager[None]]
 
@@ -26,7 +26,7 @@ class Telemetry:
         tracing: What is traced; None: nobody wants traces.
     """
 
-    def __init__(self, meters: Meters, tracing: Tracing | None) -> None:
+    def __init__(self, meters: Instruments, tracing: Tracing | None) -> None:
         self._meters = meters
         self._tracing = tracing
         self._error = ""  # of the last call to Kafka that failed
@@ -66,7 +66,7 @@ class Telemetry:
         def told(chunk: Sequence[ConsumedRecord], began_ns: int, ended_ns: int) -> None:
             self._meters.prepared(ended_ns - began_ns)
             if self._tracing:
-                self._tracing.note(Part("prepare", chunk[0].polled_ns, began_ns, ended_ns, len(chunk), None))
+                self._tracing.note(PendingSpan("prepare", chunk[0].polled_ns, began_ns, ended_ns, len(chunk), None))
 
         return _Executor(executor, told)
 
@@ -78,7 +78,7 @@ class Telemetry:
             fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
             self._meters.scored(len(batch), tokens, fill, began_ns - first_ns, ended_ns - began_ns)
             if self._tracing:
-                self._tracing.note(Part("score", first_ns, began_ns, ended_ns, len(batch), tokens))
+                self._tracing.note(PendingSpan("score", first_ns, began_ns, ended_ns, len(batch), tokens))
 
         return _Executor(executor, told)
 

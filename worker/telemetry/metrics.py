@@ -15,7 +15,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
 from worker.status import StatusSnapshot
 from worker.telemetry import names
-from worker.telemetry.names import METRICS, Kind, Metric
+from worker.telemetry.names import METRICS, InstrumentKind, Metric
 
 NS = 1e-9
 TOGETHER = 64
@@ -49,7 +49,7 @@ class MessagingAttributes:
     policy: str
 
 
-class Meters:
+class Instruments:
     """The instruments, and what is added to them.
 
     Args:
@@ -213,13 +213,13 @@ def _made(
 
     said = {"unit": metric.unit, "description": metric.about}
     match metric.kind:
-        case Kind.COUNTER:
+        case InstrumentKind.COUNTER:
             return meter.create_counter(metric.name, **said)
-        case Kind.HISTOGRAM:
+        case InstrumentKind.HISTOGRAM:
             return meter.create_histogram(
                 metric.name, **said, explicit_bucket_boundaries_advisory=list(metric.buckets)
             )
-        case Kind.OBSERVED_COUNTER:
+        case InstrumentKind.OBSERVED_COUNTER:
             return meter.create_observable_counter(metric.name, [observe], **said)
-        case Kind.OBSERVED_GAUGE:
+        case InstrumentKind.OBSERVED_GAUGE:
             return meter.create_observable_gauge(metric.name, [observe], **said)

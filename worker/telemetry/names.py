@@ -37,7 +37,7 @@ POLICY = "moderation.policy.fingerprint"
 MODEL = ("moderation.model.name", "moderation.model.revision", "moderation.model.dtype", "moderation.model.device")
 
 
-class Kind(Enum):
+class InstrumentKind(Enum):
     """How a metric is collected."""
 
     COUNTER = "counter"
@@ -60,7 +60,7 @@ class Metric:
     """
 
     name: str
-    kind: Kind
+    kind: InstrumentKind
     unit: str
     about: str
     attributes: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Metric:
         """The name in PromQL; of a histogram, ``_bucket``, ``_sum`` or ``_count`` follows."""
         name = self.name.replace(".", "_")
         unit = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
-        counts = self.kind in {Kind.COUNTER, Kind.OBSERVED_COUNTER}
+        counts = self.kind in {InstrumentKind.COUNTER, InstrumentKind.OBSERVED_COUNTER}
         return name + unit + ("_total" if counts else "")
 
 
@@ -85,21 +85,21 @@ _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 CONSUMED = Metric(
     name="messaging.client.consumed.messages",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{message}",
     about="Messages that were polled; again, if they are read again after an aborted transaction.",
     attributes=(SYSTEM, OPERATION, GROUP, DESTINATION),
 )
 SENT = Metric(
     name="messaging.client.sent.messages",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{message}",
     about="Outputs of committed transactions.",
     attributes=(SYSTEM, OPERATION, DESTINATION),
 )
 OPERATION_DURATION = Metric(
     name="messaging.client.operation.duration",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="s",
     about="Calls to Kafka: a poll that brought messages, send (all outputs of a transaction), commit, and the "
     "other calls of a transaction. A call gets slices of a second: one that takes longer counts again, with "
@@ -109,7 +109,7 @@ OPERATION_DURATION = Metric(
 )
 PROCESS_DURATION = Metric(
     name="messaging.process.duration",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="s",
     about="From the poll of a transaction's oldest message to the end of the transaction.",
     attributes=(SYSTEM, OPERATION, OPERATION_TYPE, GROUP, ERROR),
@@ -117,35 +117,35 @@ PROCESS_DURATION = Metric(
 )
 ABORTED = Metric(
     name="moderation.aborted.messages",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{message}",
     about="Outputs of transactions that were not committed, or whose outcome nobody told us.",
     attributes=(DESTINATION,),
 )
 TRANSACTIONS = Metric(
     name="moderation.transactions",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{transaction}",
     about="Transactions with messages: committed, or aborted (forgotten and read again).",
     attributes=(OUTCOME,),
 )
 TRANSACTION_EVENTS = Metric(
     name="moderation.transaction.events",
-    kind=Kind.OBSERVED_COUNTER,
+    kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{event}",
     about="What went wrong in a transaction, or was refused before one, by its name in the table of transactions.",
     attributes=(EVENT,),
 )
 REBALANCES = Metric(
     name="moderation.rebalances",
-    kind=Kind.OBSERVED_COUNTER,
+    kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{rebalance}",
     about="Changes of the assignment: assigned, revoked, or lost (the group had gone on without us).",
     attributes=(CHANGE,),
 )
 THROTTLE_TIME = Metric(
     name="moderation.throttle.time",
-    kind=Kind.OBSERVED_COUNTER,
+    kind=InstrumentKind.OBSERVED_COUNTER,
     unit="s",
     about="Delays that brokers announced to the worker's consumer and producer because of quotas, of all brokers "
     "together.",
@@ -153,26 +153,26 @@ THROTTLE_TIME = Metric(
 )
 PARTITIONS = Metric(
     name="moderation.partitions",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{partition}",
     about="Partitions that this worker has now.",
 )
 QUARANTINED = Metric(
     name="moderation.partitions.quarantined",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{partition}",
     about="1 for each partition of this worker that is not read: too many of its records would be dead letters.",
     attributes=(DESTINATION, PARTITION),
 )
 IN_FLIGHT = Metric(
     name="moderation.records.in_flight",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{record}",
     about="Records in memory, from the poll to the commit.",
 )
 BACKLOG = Metric(
     name="moderation.backlog",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{message}",
     about="What a read_committed reader could read and no committed verdict covers; no point while that is not "
     "known.",
@@ -180,13 +180,13 @@ BACKLOG = Metric(
 )
 BACKLOG_UNKNOWN = Metric(
     name="moderation.backlog.unknown",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{partition}",
     about="Partitions of this worker whose backlog is not known: a sum over the others would be too small.",
 )
 INPUT_BLOCKED = Metric(
     name="moderation.input.blocked",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="s",
     about="For how long another producer's open transaction has blocked a partition; no point before 20 s, and "
     "none while that is not known.",
@@ -194,7 +194,7 @@ INPUT_BLOCKED = Metric(
 )
 END_TO_END = Metric(
     name="moderation.end_to_end.duration",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="s",
     about="From the message's own timestamp to the commit of its verdict: of the oldest in each 64 messages of a "
     "transaction, so never better than it is.",
@@ -202,74 +202,74 @@ END_TO_END = Metric(
 )
 BATCH_RECORDS = Metric(
     name="moderation.batch.records",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="{record}",
     about="Records of a batch, those with nothing to score included.",
     buckets=_RECORDS,
 )
 BATCH_TOKENS = Metric(
     name="moderation.batch.tokens",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="{token}",
     about="Tokens of a batch, before what is known by now and what comes twice is left out.",
     buckets=_TOKENS,
 )
 BATCH_FILL = Metric(
     name="moderation.batch.fill",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="1",
     about="How full a batch was: its share of the bound on records or on tokens, whichever is greater.",
     buckets=_SHARES,
 )
 BATCH_WAIT = Metric(
     name="moderation.batch.wait",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="s",
     about="From the poll of a batch's oldest message until the device began it.",
     buckets=_SECONDS,
 )
 PREPARE_DURATION = Metric(
     name="moderation.prepare.duration",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="s",
     about="Decoding and tokenising a chunk of messages.",
     buckets=_SECONDS,
 )
 SCORE_DURATION = Metric(
     name="moderation.score.duration",
-    kind=Kind.HISTOGRAM,
+    kind=InstrumentKind.HISTOGRAM,
     unit="s",
     about="Scoring a batch.",
     buckets=_SECONDS,
 )
 DEVICE_BUSY = Metric(
     name="moderation.device.busy",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="s",
     about="Time in which the device scored: its rate is the share in which it was busy.",
 )
 DEVICE_TOKENS = Metric(
     name="moderation.device.tokens",
-    kind=Kind.OBSERVED_COUNTER,
+    kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{token}",
     about="Tokens that the device scored.",
 )
 DEVICE_PADDING = Metric(
     name="moderation.device.padding",
-    kind=Kind.OBSERVED_COUNTER,
+    kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{token}",
     about="Tokens that the device computed besides, to fill up a shape: texts share a row without padding, so only "
     "the CUDA graphs of small batches have any.",
 )
 DEVICE_MEMORY = Metric(
     name="moderation.device.memory",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="By",
     about="Memory of the GPU that the worker has reserved; no point on a CPU.",
 )
 CACHE_LOOKUPS = Metric(
     name="moderation.cache.lookups",
-    kind=Kind.OBSERVED_COUNTER,
+    kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{text}",
     about="Texts to score: hit (known from before, or equal to another of the batch), or miss (the model was "
     "asked).",
@@ -277,41 +277,41 @@ CACHE_LOOKUPS = Metric(
 )
 VERDICTS = Metric(
     name="moderation.verdicts",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{verdict}",
     about="Committed verdicts, flagged or not.",
     attributes=(FLAGGED,),
 )
 FLAGS = Metric(
     name="moderation.flags",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{flag}",
     about="Categories that committed verdicts flag; a verdict may flag several.",
     attributes=(CATEGORY,),
 )
 ALERTS = Metric(
     name="moderation.alerts",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{alert}",
     about="Committed alerts.",
 )
 DEAD_LETTERS = Metric(
     name="moderation.dead_letters",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{message}",
     about="Committed dead letters, by their reason.",
     attributes=(REASON,),
 )
 FIELDS_IGNORED = Metric(
     name="moderation.fields.ignored",
-    kind=Kind.COUNTER,
+    kind=InstrumentKind.COUNTER,
     unit="{field}",
     about="Ids and times of sending that could not be read, and are null in committed verdicts.",
     attributes=(FIELD,),
 )
 MODEL_INFO = Metric(
     name="moderation.model.info",
-    kind=Kind.OBSERVED_GAUGE,
+    kind=InstrumentKind.OBSERVED_GAUGE,
     unit="",
     about="Always 1: which model and which thresholds this worker judges by, in which group.",
     attributes=(*MODEL, POLICY, GROUP),

@@ -27,7 +27,7 @@ NOTED_MAX = 256
 """Parts of transactions that are still to come; what a rewind left behind falls out at the other end."""
 
 
-class Part(NamedTuple):
+class PendingSpan(NamedTuple):
     """Something that was done for a transaction before it began.
 
     Attributes:
@@ -59,7 +59,7 @@ class Tracing:
     def __init__(self, tracer: Tracer, messaging: MessagingAttributes, links_max: int) -> None:
         self._tracer = tracer
         self._links_max = links_max
-        self._parts: deque[Part] = deque(maxlen=NOTED_MAX)
+        self._parts: deque[PendingSpan] = deque(maxlen=NOTED_MAX)
         topics = messaging.input_topics
         self._name = f"process {topics[0]}" if len(topics) == 1 else "process"
         self._attributes = {
@@ -70,7 +70,7 @@ class Tracing:
             **({names.DESTINATION: topics[0]} if len(topics) == 1 else {}),
         }
 
-    def note(self, part: Part) -> None:
+    def note(self, part: PendingSpan) -> None:
         """Something is done; on any thread."""
         self._parts.append(part)
 
@@ -113,15 +113,15 @@ class Tracing:
         ) as span:
             yield span
 
-    def _taken(self, until_ns: int) -> list[Part]:
+    def _taken(self, until_ns: int) -> list[PendingSpan]:
         """The parts whose first message was polled by then; later ones are left for later transactions."""
-        parts: list[Part] = []
+        parts: list[PendingSpan] = []
         for _ in range(len(self._parts)):  # others append meanwhile
             part = self._parts.popleft()
             (parts if part.polled_ns <= until_ns else self._parts).append(part)
         return parts
 
-    def _make(self, parent: Span, part: Part, epoch_ns: int) -> None:
+    def _make(self, parent: Span, part: PendingSpan, epoch_ns: int) -> None:
         attributes = {names.BATCH_COUNT: part.messages}
         if part.tokens is not None:
             attributes[names.TOKENS] = part.tokens

@@ -107,7 +107,7 @@ def measure_and_show(
 
 def measure(
     settings: Settings,
-    model: wiring.Model,
+    model: wiring.ScoringModel,
     texts: Sequence[str],
     token_lists: Sequence[Sequence[int]],
     progress: Callable[[str], None],

@@ -68,7 +68,9 @@ def timed(
     )
 
 
-def stages(settings: Settings, model: wiring.Model, texts: Sequence[str], *, seconds: float) -> Iterator[Row]:
+def stages(
+    settings: Settings, model: wiring.ScoringModel, texts: Sequence[str], *, seconds: float
+) -> Iterator[Row]:
     """What the CPU does beside the model: tokenising, preparing (which tokenises too), judging.
 
     Args:
@@ -81,20 +83,20 @@ def stages(settings: Settings, model: wiring.Model, texts: Sequence[str], *, sec
     plain = [Batch(items=part, messages=len(part)) for part in _cut(texts, size)]
     yield timed("tokenise", model.encode, plain, seconds=seconds / 3)
     settings = _of_our_own(settings)
-    prepare = wiring.preparing(settings, model.encode, ScoreCache(bytes_max=0))
+    prepare = wiring.make_prepare(settings, model.encode, ScoreCache(bytes_max=0))
     fetched = [Batch(items=part, messages=len(part)) for part in _cut(_fetched(texts), size)]
     yield timed("decode and tokenise", prepare, fetched, seconds=seconds / 3)
     # Made-up scores: what judging takes does not depend on where they come from.
     records = prepare(fetched[0].items)
     scores = np.random.default_rng(0).random((len(records), len(CATEGORY_SLUGS)), np.float32) / 2
     results = [ScoredRecord(record=record, scores=row) for record, row in zip(records, scores, strict=True)]
-    judge = wiring.judging(wiring.outputs_of(settings, model))
+    judge = wiring.make_judge(wiring.make_outputs(settings, model))
     ready = [Batch(items=results, messages=len(results))]
     yield timed("judge and encode", lambda items: judge(items, {}), ready, seconds=seconds / 3)
 
 
 def device(
-    settings: Settings, model: wiring.Model, token_lists: Sequence[Sequence[int]], *, seconds: float
+    settings: Settings, model: wiring.ScoringModel, token_lists: Sequence[Sequence[int]], *, seconds: float
 ) -> Iterator[Row | str]:
     """The model alone, over the shapes of batches that the worker could give it, the smallest first.
 
@@ -138,7 +140,7 @@ def shapes(
 
 def whole(
     settings: Settings,
-    model: wiring.Model,
+    model: wiring.ScoringModel,
     texts: Sequence[str],
     *,
     seconds: float,

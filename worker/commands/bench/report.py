@@ -15,7 +15,7 @@ from rich.table import Table
 from worker.commands.bench.limits import Figures, Row, advice, figure, limit_of
 from worker.settings import Settings
 from worker.settings.groups import shown
-from worker.wiring import Model
+from worker.wiring import ScoringModel
 
 PACKAGES = ("numpy", "orjson", "tokenizers", "torch", "transformers")
 SETTINGS = (
@@ -72,7 +72,7 @@ class Texts:
         )
 
 
-def show(figures: Figures, texts: Texts, model: Model, console: Console) -> None:
+def show(figures: Figures, texts: Texts, model: ScoringModel, console: Console) -> None:
     """Prints it for people; the tables take 80 columns at most."""
     identity = model.identity
 
@@ -117,7 +117,7 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def document(figures: Figures, texts: Texts, model: Model, settings: Settings) -> dict[str, Any]:
+def document(figures: Figures, texts: Texts, model: ScoringModel, settings: Settings) -> dict[str, Any]:
     """The same, for programs."""
     stages = figures.tokenised, figures.prepared, figures.judged
     return {

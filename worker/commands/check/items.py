@@ -16,7 +16,7 @@ from worker.commands.check.report import Doubtful, Postponed, Report, Wrong
 from worker.commands.check.topic_settings import Written, mismatches
 from worker.errors import ConfigurationError, ExitCode, ModelError
 from worker.kafka.login import Login
-from worker.settings import Loaded, Settings, consumer_config
+from worker.settings import LoadedSettings, Settings, consumer_config
 from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX
 
 SETTINGS, BROKER, BACKLOG, MODEL, HOURS = "settings", "broker", "backlog", "model", "time for the backlog"
@@ -42,7 +42,7 @@ MEASURE_S = 2
 _TRY_OUT = "; for a Kafka to try things out with: moderation-worker broker"
 
 
-def check(load: Callable[[], Loaded], console: Console, progress: Callable[[str], None]) -> ExitCode:
+def check(load: Callable[[], LoadedSettings], console: Console, progress: Callable[[str], None]) -> ExitCode:
     """Looks at all that `run` needs, and prints it; joins no group, changes nothing.
 
     Args:
@@ -69,7 +69,7 @@ class _Check:
         self._backlog_messages = 0
         self._rate = 0.0
 
-    def look(self, load: Callable[[], Loaded]) -> ExitCode:
+    def look(self, load: Callable[[], LoadedSettings]) -> ExitCode:
         """All items, in order."""
         self._report.item(SETTINGS, lambda: self._load(load), fault=ExitCode.CONFIGURATION)
         if self._report.exit_code is ExitCode.DONE:
@@ -81,7 +81,7 @@ class _Check:
         self._report.item(HOURS, self._hours, fault=ExitCode.OTHER, needs=(BACKLOG, MODEL))
         return self._report.exit_code
 
-    def _load(self, load: Callable[[], Loaded]) -> str:
+    def _load(self, load: Callable[[], LoadedSettings]) -> str:
         try:
             loaded = load()
         except ConfigurationError as error:

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     )
     lines = [lines_of(options.text)] if options.text else _standard_input(settings, shape.bytes_max)
     if options.jsonl:
-        outputs = wiring.outputs_of(settings, model)
+        outputs = wiring.make_outputs(settings, model)
         good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)
     else:
         policy = Policy.of(settings.policy.threshold, settings.policy.thresholds)
