@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes worker/commands/broker/jars.sha256: the digest of every jar of the bundled Kafka, downloaded anew.
+"""Download the jars of the bundled Kafka, and write the SHA-256 of each to worker/commands/broker/jars.sha256.
 
-To run after a change of ``COORDINATES`` in worker/commands/broker/jars.py. Look at the difference before you commit
-it: a jar of the same name with another digest is not a new version.
+Run this script after a change of ``COORDINATES`` in worker/commands/broker/jars.py. Look at the difference before
+you commit it: a jar with the same name and another SHA-256 is not a new version.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from worker.commands.broker.jars import DIGESTS, fetch, sha256
 
 
 def main() -> None:
-    """Downloads into a temporary folder, past the cache, and writes the list."""
+    """Download into a temporary folder, not into the cache, and write the list."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "kafka"
         fetch(folder)

@@ -55,18 +55,18 @@ def look(pid: int | None, at_ms: int, judged: int) -> Look:
 def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) -> list[Look]:
     """Feed the worker until it has judged all messages, and return a look every five seconds."""
     looks: list[Look] = []
-    with proof_environment(environ, say) as place:
-        worker = place.make(0, 1)
-        offsets = CommittedOffsets(place.client, place.names.group, place.inputs)
-        producer = Producer({"log_level": 0, **place.client, "linger.ms": 20, "compression.type": "lz4"})
-        feed = MessageFeed(producer=producer, inputs=place.inputs, per_second=50_000)
+    with proof_environment(environ, say) as (environment, _timeouts):
+        worker = environment.start_worker(0)
+        offsets = CommittedOffsets(environment.client, environment.names.group, environment.inputs)
+        producer = Producer({"log_level": 0, **environment.client, "linger.ms": 20, "compression.type": "lz4"})
+        feed = MessageFeed(producer=producer, topic=environment.names.input, per_second=50_000)
         began_ns = time.monotonic_ns()
         looked_ms = 0
         judged = 0
         try:
             while judged < messages:
                 now_ms = (time.monotonic_ns() - began_ns) // 1_000_000
-                feed.fill(min(messages, judged + BACKLOG_MAX))
+                feed.write_up_to(min(messages, judged + BACKLOG_MAX))
                 offsets.sample(now_ms)
                 judged = sum(offsets.latest.values())
                 if worker.exit_code is not None:

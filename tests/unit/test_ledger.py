@@ -12,8 +12,8 @@ OUTPUT_PARTITIONS = 2
 History = tuple[list[ObservedInput], list[ObservedOutput]]
 
 
-def faithful(kinds: Sequence[tuple[int, str]]) -> History:
-    """What a worker leaves that makes no mistake: a kind of input, and where each came in."""
+def correct_history(kinds: Sequence[tuple[int, str]]) -> History:
+    """Return the inputs and outputs of a worker without errors, from the partition and the kind of each input."""
     ends: dict[tuple[Topic, int], int] = {}
     lengths: dict[Partition, int] = {}
     inputs, outputs = [], []
@@ -41,7 +41,7 @@ def faithful(kinds: Sequence[tuple[int, str]]) -> History:
 
 
 KINDS = st.tuples(st.integers(0, 3), st.sampled_from(["calm", "unsafe", "broken", "tombstone"]))
-HISTORIES = st.lists(KINDS, max_size=40).map(faithful)
+HISTORIES = st.lists(KINDS, max_size=40).map(correct_history)
 WITH_ANSWERS = HISTORIES.filter(lambda history: any(answers(history)))
 
 
@@ -49,12 +49,12 @@ def answers(history: History) -> list[ObservedOutput]:
     return [seen for seen in history[1] if seen.topic is not Topic.ALERT]
 
 
-def faults(ledger: Ledger) -> tuple[int, int, int, int, int]:
+def discrepancies(ledger: Ledger) -> tuple[int, int, int, int, int]:
     return ledger.lost, ledger.doubled, ledger.out_of_order, ledger.alerts_wrong, ledger.foreign
 
 
 @given(HISTORIES, st.randoms(use_true_random=False))
-def test_a_faithful_worker_is_clean_whatever_the_reader_read_first(
+def test_a_worker_without_errors_is_clean_in_any_order_of_reading(
     history: History, shuffle: Callable[..., float]
 ) -> None:
     inputs, outputs = history
@@ -65,7 +65,7 @@ def test_a_faithful_worker_is_clean_whatever_the_reader_read_first(
 
 
 @given(WITH_ANSWERS, st.data())
-def test_each_answer_that_is_missing_is_one_lost(history: History, data: st.DataObject) -> None:
+def test_each_missing_output_is_one_lost(history: History, data: st.DataObject) -> None:
     inputs, outputs = history
     gone = data.draw(st.lists(st.sampled_from(answers(history)), min_size=1, unique=True))
     ledger = audit(inputs, [seen for seen in outputs if seen not in gone])
@@ -75,7 +75,7 @@ def test_each_answer_that_is_missing_is_one_lost(history: History, data: st.Data
 
 
 @given(WITH_ANSWERS, st.data())
-def test_each_answer_too_many_is_one_doubled(history: History, data: st.DataObject) -> None:
+def test_each_surplus_output_is_one_doubled(history: History, data: st.DataObject) -> None:
     inputs, outputs = history
     again = data.draw(st.sampled_from(answers(history)))
     times = data.draw(st.integers(1, 3))
@@ -86,45 +86,45 @@ def test_each_answer_too_many_is_one_doubled(history: History, data: st.DataObje
 
 
 @given(HISTORIES, st.data())
-def test_an_answer_to_nothing_is_foreign_and_nothing_else(history: History, data: st.DataObject) -> None:
+def test_an_output_that_names_no_input_is_foreign_and_nothing_else(history: History, data: st.DataObject) -> None:
     inputs, outputs = history
     source = data.draw(st.sampled_from([None, (Partition("chat", 0), 4000), (Partition("other", 0), 0)]))
-    stray = ObservedOutput(topic=data.draw(st.sampled_from(Topic)), source=source, partition=0, offset=5000)
-    assert faults(audit(inputs, [*outputs, stray])) == (0, 0, 0, 0, 1)
+    foreign = ObservedOutput(topic=data.draw(st.sampled_from(Topic)), source=source, partition=0, offset=5000)
+    assert discrepancies(audit(inputs, [*outputs, foreign])) == (0, 0, 0, 0, 1)
 
 
-def test_two_answers_that_changed_places_are_out_of_order() -> None:
-    inputs, (first, second) = faithful([(0, "calm"), (0, "calm")])
+def test_two_outputs_in_each_others_place_are_one_out_of_order() -> None:
+    inputs, (first, second) = correct_history([(0, "calm"), (0, "calm")])
     swapped = [replace(first, offset=second.offset), replace(second, offset=first.offset)]
-    assert faults(audit(inputs, swapped)) == (0, 0, 1, 0, 0)
+    assert discrepancies(audit(inputs, swapped)) == (0, 0, 1, 0, 0)
 
 
-def test_answers_of_one_partition_in_two_partitions_have_no_order() -> None:
-    inputs, (first, second) = faithful([(0, "calm"), (0, "calm")])
-    assert faults(audit(inputs, [first, replace(second, partition=1)])) == (0, 0, 1, 0, 0)
+def test_outputs_of_one_input_partition_in_two_partitions_are_out_of_order() -> None:
+    inputs, (first, second) = correct_history([(0, "calm"), (0, "calm")])
+    assert discrepancies(audit(inputs, [first, replace(second, partition=1)])) == (0, 0, 1, 0, 0)
 
 
-def test_answers_of_two_partitions_owe_each_other_no_order() -> None:
-    inputs, (first, second) = faithful([(0, "calm"), (2, "calm")])
+def test_outputs_of_two_input_partitions_may_have_any_order() -> None:
+    inputs, (first, second) = correct_history([(0, "calm"), (2, "calm")])
     assert (first.partition, second.partition) == (0, 0)
     swapped = [replace(first, offset=second.offset), replace(second, offset=first.offset)]
     assert audit(inputs, swapped).clean
 
 
-def test_a_tombstone_owes_nothing_and_an_answer_to_it_is_one_too_many() -> None:
-    inputs, (verdict,) = faithful([(0, "calm")])
+def test_a_tombstone_must_have_no_output_and_one_is_a_double() -> None:
+    inputs, (verdict,) = correct_history([(0, "calm")])
     ledger = audit([replace(inputs[0], tombstone=True)], [verdict])
-    assert faults(ledger) == (0, 1, 0, 0, 0)
+    assert discrepancies(ledger) == (0, 1, 0, 0, 0)
 
 
-def test_a_verdict_and_a_dead_letter_for_one_message_are_one_too_many() -> None:
-    inputs, (verdict,) = faithful([(0, "calm")])
+def test_a_verdict_and_a_dead_letter_of_one_message_are_one_double() -> None:
+    inputs, (verdict,) = correct_history([(0, "calm")])
     assert audit(inputs, [verdict, replace(verdict, topic=Topic.DEAD_LETTER)]).doubled == 1
 
 
 @pytest.mark.parametrize(("kind", "alerts"), [("calm", 1), ("unsafe", 0), ("unsafe", 2), ("broken", 1)])
 def test_alerts_must_be_exactly_the_flagged_verdicts(kind: str, alerts: int) -> None:
-    inputs, outputs = faithful([(0, kind)])
+    inputs, outputs = correct_history([(0, kind)])
     kept = [seen for seen in outputs if seen.topic is not Topic.ALERT]
     source = inputs[0].partition, 0
     added = [ObservedOutput(topic=Topic.ALERT, source=source, partition=0, offset=at) for at in range(alerts)]
@@ -132,17 +132,17 @@ def test_alerts_must_be_exactly_the_flagged_verdicts(kind: str, alerts: int) -> 
     assert (ledger.alerts_wrong, ledger.alerts, ledger.clean) == (1, alerts, False)
 
 
-def test_the_line_names_the_unusual_only_when_it_is_there() -> None:
-    inputs, outputs = faithful([(0, "calm"), (0, "unsafe"), (1, "broken")])
+def test_the_line_names_unusual_counts_only_when_they_are_not_zero() -> None:
+    inputs, outputs = correct_history([(0, "calm"), (0, "unsafe"), (1, "broken")])
     assert str(audit(inputs, outputs)) == "in 3, verdicts 2, dead letters 1, lost 0, doubled 0"
     assert str(
         audit([*inputs, ObservedInput(partition=Partition("chat", 9), offset=0, tombstone=True)], outputs[:1])
     ) == ("in 4, verdicts 1, dead letters 0, lost 2, doubled 0; tombstones 1")
-    stray = ObservedOutput(topic=Topic.ALERT, source=None, partition=0, offset=7)
-    assert str(audit(inputs, [*outputs, stray])).endswith("doubled 0; foreign 1")
+    foreign = ObservedOutput(topic=Topic.ALERT, source=None, partition=0, offset=7)
+    assert str(audit(inputs, [*outputs, foreign])).endswith("doubled 0; foreign 1")
 
 
-def test_the_first_faults_are_named_and_no_more_than_a_few() -> None:
-    ledger = audit(faithful([(3, "calm")] * 50)[0], [])
+def test_only_the_first_discrepancies_are_examples() -> None:
+    ledger = audit(correct_history([(3, "calm")] * 50)[0], [])
     assert ledger.examples[:2] == ("lost: chat[3] 0", "lost: chat[3] 1")
     assert (ledger.lost, len(ledger.examples)) == (50, EXAMPLES_MAX)

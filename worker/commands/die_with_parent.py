@@ -1,9 +1,11 @@
-"""Runs a command that may not outlive whoever started this: ``python guard.py FOLDER COMMAND ...``.
+"""Run a command that must not outlive the caller's process: ``python die_with_parent.py FOLDER COMMAND ...``.
 
-Standard input is the cord. Each byte on it is a signal to pass on; its end means that the other side is gone,
-by whatever death, SIGKILL included: then the command is killed, and FOLDER, unless empty, is removed. It is a
-process of its own and not ``PR_SET_PDEATHSIG``: that follows the *thread* that forked, needs code between fork
-and exec, and is Linux's alone. It imports nothing of ours, so that it starts in milliseconds.
+Standard input connects this process with the caller. Each byte on it is the number of a signal to pass on to the
+command. Its end means that the caller is gone, by whatever death, SIGKILL included. The command is then killed, and
+FOLDER, unless the name is empty, is removed.
+
+``PR_SET_PDEATHSIG`` is not used: it follows the *thread* that forked, needs code between fork and exec, and exists
+only on Linux. This file imports nothing of the project, so that it starts in milliseconds.
 """
 
 import os
@@ -14,20 +16,20 @@ import threading
 
 
 def main() -> int:
-    """Holds the command until it ends or the cord does; returns its exit code, as a shell would count it."""
+    """Run the command until it or the caller ends; return the command's exit code as a shell counts it."""
     folder, *command = sys.argv[1:]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - our own broker's command line
-    cut = threading.Event()
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - the caller's own command
+    caller_gone = threading.Event()
 
-    def obey() -> None:
-        while order := os.read(0, 1):
-            child.send_signal(order[0])
-        cut.set()
+    def pass_signals_on() -> None:
+        while number := os.read(0, 1):
+            child.send_signal(number[0])
+        caller_gone.set()
         child.kill()
 
-    threading.Thread(target=obey, daemon=True).start()
+    threading.Thread(target=pass_signals_on, daemon=True).start()
     code = child.wait()
-    if folder and cut.is_set():
+    if folder and caller_gone.is_set():
         shutil.rmtree(folder, ignore_errors=True)
     return code if code >= 0 else 128 - code
 

@@ -1,8 +1,8 @@
-"""Inputs against outputs: what was lost, doubled, out of order or not ours. Pure.
+"""Compare inputs with outputs: which are lost, doubled, out of order or foreign. Pure.
 
-Exactly once means, for whoever reads at read_committed: every input has one verdict or one dead letter (a
-tombstone: neither), the alerts are exactly the flagged verdicts, and the outputs of an input partition stand in
-its order. The demonstration, the proof and the tests all ask this one judge.
+Exactly once means for a reader at read_committed: each input has one verdict or one dead letter, and a tombstone
+has neither. The alerts are exactly the flagged verdicts. The outputs of an input partition have the order of its
+inputs. The commands ``demo`` and ``prove`` and the tests all use this audit.
 """
 
 from collections import Counter
@@ -14,14 +14,20 @@ from typing import Self
 from worker.records import Partition, Topic
 
 InputPosition = tuple[Partition, int]
-"""Partition and offset of an input."""
+"""The partition and the offset of an input."""
 
 EXAMPLES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedInput:
-    """A message that stands in an input topic."""
+    """A message that a reader found in an input topic.
+
+    Attributes:
+        partition: The input partition.
+        offset: The offset in that partition.
+        tombstone: Whether the message has no value.
+    """
 
     partition: Partition
     offset: int
@@ -33,11 +39,11 @@ class ObservedOutput:
     """A record that a read_committed reader found in an output topic.
 
     Attributes:
-        topic: Which of our topics.
-        source: The input that it says it answers; None when it names none.
-        partition: Where it stands: the output topic's partition,
-        offset: and the place in it.
-        flagged: Of a verdict.
+        topic: The kind of output topic.
+        source: The input that the record names; None when the record names none.
+        partition: The partition of the output topic.
+        offset: The offset in that partition.
+        flagged: Whether a verdict is flagged; False for other outputs.
     """
 
     topic: Topic
@@ -47,8 +53,8 @@ class ObservedOutput:
     flagged: bool = False
 
 
-class Wrong(StrEnum):
-    """What can be wrong about an input's outputs."""
+class Discrepancy(StrEnum):
+    """What can be wrong with the outputs of an input."""
 
     LOST = "lost"
     DOUBLED = "doubled"
@@ -59,21 +65,21 @@ class Wrong(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The account.
+    """The result of an audit.
 
     Attributes:
-        inputs: All, tombstones included.
-        tombstones: Inputs that owe nothing.
-        verdicts: All that were seen, as for the next two.
-        dead_letters: As above.
-        alerts: As above.
-        lost: Inputs without the verdict or dead letter that they are owed.
-        doubled: Verdicts and dead letters beyond the one that is owed.
-        out_of_order: Outputs behind the answer to a later input of the partition, or in another partition than
-            the earlier ones.
-        alerts_wrong: Alerts too many and alerts missing, against the flagged verdicts.
-        foreign: Outputs that answer none of the inputs.
-        examples: The first of whatever is wrong, as sentences.
+        inputs: Number of all inputs, with tombstones.
+        tombstones: Number of inputs that must have no output.
+        verdicts: Number of all verdicts that the reader found.
+        dead_letters: Number of all dead letters that the reader found.
+        alerts: Number of all alerts that the reader found.
+        lost: Number of inputs without the verdict or dead letter that they must have.
+        doubled: Number of verdicts and dead letters beyond one for each input.
+        out_of_order: Number of outputs that come after the output of a later input of the same partition, or are in
+            another output partition than earlier outputs of that input partition.
+        alerts_wrong: Number of alerts without a flagged verdict, and of flagged verdicts without an alert.
+        foreign: Number of outputs that name none of the inputs.
+        examples: The first discrepancies, as text.
     """
 
     inputs: int
@@ -90,11 +96,11 @@ class Ledger:
 
     @property
     def clean(self) -> bool:
-        """Whether each input has had exactly what it is owed."""
+        """Whether each input has exactly the outputs that it must have."""
         return not (self.lost or self.doubled or self.out_of_order or self.alerts_wrong or self.foreign)
 
     def __add__(self, other: Self) -> Self:
-        """The account of both, where no input is in both."""
+        """Return the sum of two ledgers that have no input in common."""
         examples = (*self.examples, *other.examples)[:EXAMPLES_MAX]
         counts = {
             one.name: getattr(self, one.name) + getattr(other, one.name)
@@ -104,12 +110,12 @@ class Ledger:
         return replace(self, examples=examples, **counts)
 
     def __str__(self) -> str:
-        """One line; what is usually 0 is named only when it isn't."""
+        """Return one line. Counts that are usually 0 are named only when they are not."""
         unusual = {
             "tombstones": self.tombstones,
-            Wrong.OUT_OF_ORDER: self.out_of_order,
-            Wrong.ALERT: self.alerts_wrong,
-            Wrong.FOREIGN: self.foreign,
+            Discrepancy.OUT_OF_ORDER: self.out_of_order,
+            Discrepancy.ALERT: self.alerts_wrong,
+            Discrepancy.FOREIGN: self.foreign,
         }
         line = (
             f"in {self.inputs}, verdicts {self.verdicts}, dead letters {self.dead_letters}, lost {self.lost}, "
@@ -119,51 +125,56 @@ class Ledger:
 
 
 def audit(inputs: Iterable[ObservedInput], outputs: Iterable[ObservedOutput]) -> Ledger:
-    """The account of all inputs and all outputs, each in any order."""
-    owed = {(given.partition, given.offset): not given.tombstone for given in inputs}
-    standing = sorted(outputs, key=lambda seen: (seen.topic.value, seen.partition, seen.offset))
-    wrong = [*_miscounted(owed, standing), *_misplaced(owed, standing)]
-    counts, kinds = Counter(kind for kind, _ in wrong), Counter(seen.topic for seen in standing)
+    """Return the ledger of all inputs and all outputs, each in any order."""
+    owed = {(one.partition, one.offset): not one.tombstone for one in inputs}
+    by_offset = sorted(outputs, key=lambda output: (output.topic.value, output.partition, output.offset))
+    wrong = [*_wrong_counts(owed, by_offset), *_wrong_places(owed, by_offset)]
+    counts, kinds = Counter(kind for kind, _ in wrong), Counter(output.topic for output in by_offset)
     return Ledger(
         inputs=len(owed),
         tombstones=len(owed) - sum(owed.values()),
         verdicts=kinds[Topic.VERDICT],
         dead_letters=kinds[Topic.DEAD_LETTER],
         alerts=kinds[Topic.ALERT],
-        lost=counts[Wrong.LOST],
-        doubled=counts[Wrong.DOUBLED],
-        out_of_order=counts[Wrong.OUT_OF_ORDER],
-        alerts_wrong=counts[Wrong.ALERT],
-        foreign=counts[Wrong.FOREIGN],
+        lost=counts[Discrepancy.LOST],
+        doubled=counts[Discrepancy.DOUBLED],
+        out_of_order=counts[Discrepancy.OUT_OF_ORDER],
+        alerts_wrong=counts[Discrepancy.ALERT],
+        foreign=counts[Discrepancy.FOREIGN],
         examples=tuple(f"{kind}: {about}" for kind, about in wrong[:EXAMPLES_MAX]),
     )
 
 
-def _miscounted(owed: dict[InputPosition, bool], outputs: list[ObservedOutput]) -> Iterator[tuple[Wrong, str]]:
-    """Too few or too many, one entry for each."""
-    answers = Counter(seen.source for seen in outputs if seen.topic is not Topic.ALERT)
-    alerts = Counter(seen.source for seen in outputs if seen.topic is Topic.ALERT)
-    flagged = Counter(seen.source for seen in outputs if seen.topic is Topic.VERDICT and seen.flagged)
-    for place, owes in owed.items():
-        surplus = answers[place] - owes
-        yield from [(Wrong.LOST if surplus < 0 else Wrong.DOUBLED, _named(place))] * abs(surplus)
-        yield from [(Wrong.ALERT, _named(place))] * abs(alerts[place] - flagged[place])
+def _wrong_counts(
+    owed: dict[InputPosition, bool], outputs: list[ObservedOutput]
+) -> Iterator[tuple[Discrepancy, str]]:
+    """Yield one discrepancy for each output that is missing or surplus."""
+    answers = Counter(output.source for output in outputs if output.topic is not Topic.ALERT)
+    alerts = Counter(output.source for output in outputs if output.topic is Topic.ALERT)
+    flagged = Counter(output.source for output in outputs if output.topic is Topic.VERDICT and output.flagged)
+    for position, owes in owed.items():
+        surplus = answers[position] - owes
+        kind = Discrepancy.LOST if surplus < 0 else Discrepancy.DOUBLED
+        yield from [(kind, _described(position))] * abs(surplus)
+        yield from [(Discrepancy.ALERT, _described(position))] * abs(alerts[position] - flagged[position])
 
 
-def _misplaced(owed: dict[InputPosition, bool], outputs: list[ObservedOutput]) -> Iterator[tuple[Wrong, str]]:
-    """Outputs that answer nothing, or stand where they should not; ``outputs`` as they stand."""
-    last: dict[tuple[Topic, Partition], tuple[int, int]] = {}
-    for seen in outputs:
-        if seen.source is None or seen.source not in owed:
-            yield Wrong.FOREIGN, f"{seen.topic.value} at [{seen.partition}] {seen.offset}"
+def _wrong_places(
+    owed: dict[InputPosition, bool], outputs: list[ObservedOutput]
+) -> Iterator[tuple[Discrepancy, str]]:
+    """Yield outputs that name none of the inputs, or are in the wrong place. ``outputs`` are sorted by offset."""
+    latest: dict[tuple[Topic, Partition], tuple[int, int]] = {}
+    for output in outputs:
+        if output.source is None or output.source not in owed:
+            yield Discrepancy.FOREIGN, f"{output.topic.value} at [{output.partition}] {output.offset}"
             continue
-        partition, offset = seen.source
-        stands_in, latest = last.get((seen.topic, partition), (seen.partition, offset))
-        if seen.partition != stands_in or offset < latest:
-            yield Wrong.OUT_OF_ORDER, f"{seen.topic.value} of {_named(seen.source)}"
-        last[seen.topic, partition] = stands_in, max(latest, offset)
+        partition, offset = output.source
+        output_partition, latest_offset = latest.get((output.topic, partition), (output.partition, offset))
+        if output.partition != output_partition or offset < latest_offset:
+            yield Discrepancy.OUT_OF_ORDER, f"{output.topic.value} of {_described(output.source)}"
+        latest[output.topic, partition] = output_partition, max(latest_offset, offset)
 
 
-def _named(place: InputPosition) -> str:
-    partition, offset = place
+def _described(position: InputPosition) -> str:
+    partition, offset = position
     return f"{partition} {offset}"

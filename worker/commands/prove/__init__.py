@@ -1,1 +1,4 @@
-"""The proof that users run themselves: workers of their own group, faults, and the account of every message."""
+"""The command `prove`: an experiment with workers of its own and faults, and an audit of every message.
+
+Read ``experiment`` first. The command `demo` uses the same processes, feed, observers and audit.
+"""

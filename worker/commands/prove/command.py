@@ -1,90 +1,100 @@
-"""The command ``prove``, from the settings to the exit code."""
+"""The command `prove`, from the options to the exit code."""
 
 import argparse
 import os
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import orjson
 from rich.console import Console
 
 from worker.commands.prove.environment import proof_environment
-from worker.commands.prove.experiment import prove
+from worker.commands.prove.experiment import ProofOptions, prove
 from worker.commands.prove.picture import draw
+from worker.commands.prove.plan import WORKERS_MAX, WORKERS_MIN
+from worker.commands.prove.proof import Proof
 from worker.commands.prove.report import show
 from worker.errors import ExitCode
 from worker.settings import variables_for
 from worker.watchdog import end
 
+PICTURE_NEEDS = "The timeline was not drawn: install matplotlib (pip install matplotlib), then run prove again."
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the plan's and the picture's options."""
+    """Add the options of the plan and of the picture."""
     parser.add_argument("--seconds", type=int, default=120, help="how long faults are injected (default: 120)")
     parser.add_argument("--seed", type=int, help="of the plan of faults; default: any, and printed")
-    parser.add_argument("--workers", type=int, default=3, choices=range(2, 6), help="at the beginning (default: 3)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=3,
+        choices=range(WORKERS_MIN, WORKERS_MAX + 1),
+        help="at the beginning (default: 3)",
+    )
     parser.add_argument("--per-second", type=int, default=500, metavar="N", help="messages (default: 500)")
-    parser.add_argument("--picture", type=Path, help="the timeline as SVG; default: proof-SEED.svg")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="the timeline as SVG, by matplotlib; the result as JSON goes beside it; default: proof-SEED.svg",
+    )
     parser.epilog = variables_for("kafka")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    """Inject faults into workers of this command's own, and end the process.
-
-    The proof uses the cluster that the settings name, with topics and a group of its own that are removed at the
-    end. Where the settings name none, it uses the embedded Kafka, and kills and restarts its broker as well.
+    """Run the proof, and end the process.
 
     Raises:
-        FatalError: It could not be done.
+        FatalError: The proof can't be done.
     """
-    code = prove_and_show(
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    code = prove_and_report(
         os.environ,
         Console(highlight=False),
-        seconds=options.seconds,
-        seed=options.seed,
-        workers=options.workers,
-        per_second=options.per_second,
-        picture=options.picture,
+        ProofOptions(seconds=options.seconds, seed=seed, workers=options.workers, per_second=options.per_second),
+        picture=options.picture or Path(f"proof-{seed}.svg"),
     )
-    end(code)  # its clients have met brokers that went away: one may not let itself be closed
+    end(code)  # a client whose broker went away may not let itself be closed
     return code
 
 
-def prove_and_show(
-    environ: Mapping[str, str],
-    console: Console,
-    *,
-    seconds: int,
-    seed: int | None,
-    workers: int,
-    per_second: int,
-    picture: Path | None,
+def prove_and_report(
+    environ: Mapping[str, str], console: Console, options: ProofOptions, *, picture: Path
 ) -> ExitCode:
-    """Proves, shows and draws.
+    """Run the proof; print the report, and write the result and the picture.
 
     Args:
-        environ: Where the settings come from.
-        console: For people.
-        seconds: How long faults are injected.
-        seed: Of the plan; None: any.
-        workers: At the beginning.
-        per_second: Messages.
-        picture: Where to; None: ``proof-SEED.svg`` here.
+        environ: The environment variables with the settings.
+        console: Where to print.
+        options: What the user chooses.
+        picture: The file of the picture. The JSON has the same name with another suffix.
 
     Raises:
-        FatalError: It could not be done.
+        FatalError: The proof can't be done.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does: what was made is removed
-    if seed is None:
-        seed = random.SystemRandom().randrange(10**6)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: what was created is removed
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    with proof_environment(environ, say) as place:
-        proof = prove(place, seconds=seconds, seed=seed, workers=workers, per_second=per_second, say=say)
-    picture = picture or Path(f"proof-{seed}.svg")
-    picture.write_text(draw(proof, f"{place.what}, seed {seed}"), encoding="utf-8")
+    with proof_environment(environ, say) as (environment, timeouts):
+        proof = prove(environment, timeouts, options, say)
     show(proof, console)
-    say(f"The timeline: {picture}")
+    write(proof, picture, say)
     return ExitCode.DONE if proof.holds else ExitCode.OTHER
+
+
+def write(proof: Proof, picture: Path, say: Callable[[str], None]) -> None:
+    """Write the result as JSON and, where matplotlib is installed, the timeline as SVG."""
+    result = picture.with_suffix(".json")
+    result.write_bytes(orjson.dumps(proof.as_json(), option=orjson.OPT_INDENT_2))
+    say(f"The result: {result}")
+    try:
+        draw(proof, picture)
+    except ModuleNotFoundError:
+        say(PICTURE_NEEDS)
+    else:
+        say(f"The timeline: {picture}")

@@ -1,130 +1,138 @@
-"""The command ``prove``: on the cluster that the settings name, or on the embedded Kafka when they name none.
+"""Where a demo or a proof runs: topics, a group and worker processes of its own.
 
-It makes topics of its own, refuses any that are there already, and removes what it made. Its workers are a group of
-their own with transactional ids of their own, so that a worker in production is left alone.
+It creates topics with new names, and fails if one of them exists. At the end it removes the topics and the group.
+The workers have transactional ids of their own. So nothing of it touches a worker in production.
 """
 
 import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
 from worker.commands.prove.kafka_names import KafkaNames
-from worker.commands.prove.plan import Times
-from worker.commands.prove.proof import Stage
+from worker.commands.prove.plan import Timeouts
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import KafkaFatalError
-from worker.kafka.topics import create_topics
-from worker.settings import Config, Settings, admin_config, load_settings
+from worker.kafka.topics import PARTITIONS, create_topics
+from worker.records import Partition
+from worker.settings import Settings, admin_config, load_settings
 
-COMMAND = (sys.executable, "-m", "worker.commands.prove.stub_model")
+STUB_MODEL_COMMAND = (sys.executable, "-m", "worker.commands.prove.stub_model")
 SERVERS = "WORKER_KAFKA__BOOTSTRAP_SERVERS"
 KAFKA_S_MAX = 30
-IMPATIENT: Mapping[str, str] = {
+SHORT_TIMEOUTS: Mapping[str, str] = {
     "WORKER_KAFKA__SESSION_TIMEOUT_MS": "3000",
     "WORKER_KAFKA__TRANSACTION_TIMEOUT_MS": "4000",
     "WORKER_KAFKA__MAX_POLL_INTERVAL_MS": "8000",
 }
-"""On the embedded Kafka, where nobody's settings count: every time-out comes within a short proof."""
+"""For the embedded Kafka, where the user has no settings to test: each time-out occurs within a short proof."""
 QUICK_QUOTA: Mapping[str, str] = {"quota.window.num": "3"}
-"""Of a second each. With the default, 11, the broker throttles after ten seconds' worth, for many seconds."""
-SESSION_OF_BROKER_MS = 6000
-"""The embedded Kafka's, for groups of the consumer protocol."""
+"""Windows of a second. With the default, 11, the broker throttles late, after ten seconds, and for many seconds."""
+BROKER_SESSION_TIMEOUT_MS = 6000
+"""The embedded Kafka's session time-out for groups of the consumer protocol."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Topics, a group and worker processes for one run.
+
+    Attributes:
+        description: The Kafka, and how the group shares its partitions, in words.
+        client: librdkafka's properties: servers and security.
+        names: The names of the topics and of the workers' group.
+        start_worker: Starts a worker process in a slot.
+        folder: The folder of the workers' logs and temporary files.
+        broker: The embedded Kafka, which faults may strike; None: the user's Kafka.
+    """
+
+    description: str
+    client: Mapping[str, Any]
+    names: KafkaNames
+    start_worker: Callable[[int], WorkerSubprocess]
+    folder: Path
+    broker: Broker | None
+
+    @property
+    def inputs(self) -> Sequence[Partition]:
+        """The partitions of the input topic, in order."""
+        return [Partition(self.names.input, number) for number in range(PARTITIONS)]
+
+    def logs(self) -> Sequence[str]:
+        """Return the log of each worker process, also of those that have ended."""
+        return [path.read_text(errors="replace") for path in sorted(self.folder.glob("*/log.txt"))]
 
 
 @contextmanager
-def proof_environment(environ: Mapping[str, str], say: Callable[[str], None]) -> Iterator[Stage]:
-    """Where the settings say, or on the embedded Kafka, whose brokers are then among the victims.
+def proof_environment(
+    environ: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[tuple[Environment, Timeouts]]:
+    """Yield an environment on the Kafka of the settings, or on an embedded one, with the workers' time-outs.
 
     Args:
-        environ: Our variables.
-        say: Told of what takes long.
+        environ: The environment variables of the user.
+        say: Prints a line about each long step.
 
     Raises:
         ConfigurationError: The settings are wrong.
-        KafkaFatalError: No Kafka, or it won't let us.
+        KafkaFatalError: No Kafka answers, or Kafka refuses.
     """
     settings = load_settings(environ).settings
     if settings.kafka.bootstrap_servers:
-        with _environment_on(settings, environ, None, say) as made:
-            yield made
+        with _stub_environment(settings, environ, None, say) as environment:
+            yield environment, timeouts_of(settings)
         return
-    own = dict(IMPATIENT)
+    timeouts = dict(SHORT_TIMEOUTS)
     if settings.kafka.group_protocol == "consumer":
-        del own["WORKER_KAFKA__SESSION_TIMEOUT_MS"]  # the broker's
+        del timeouts["WORKER_KAFKA__SESSION_TIMEOUT_MS"]  # the broker has this time-out
     with running_broker(extra_properties={**QUICK_RETURN, **QUICK_QUOTA}, progress=say) as broker:
-        embedded = {**environ, **own, SERVERS: broker.bootstrap_servers}
-        with _environment_on(load_settings(embedded).settings, embedded, broker, say) as made:
-            yield made
+        environ = {**environ, **timeouts, SERVERS: broker.bootstrap_servers}
+        settings = load_settings(environ).settings
+        with _stub_environment(settings, environ, broker, say) as environment:
+            yield environment, timeouts_of(settings)
 
 
 @contextmanager
-def _environment_on(
-    settings: Settings, environ: Mapping[str, str], broker: Broker | None, say: Callable[[str], None]
-) -> Iterator[Stage]:
-    """Topics, a group and workers of the proof's own.
+def isolated_environment(
+    description: str,
+    client: Mapping[str, Any],
+    names: KafkaNames,
+    broker: Broker | None,
+    start_in: Callable[[Path, int], WorkerSubprocess],
+) -> Iterator[Environment]:
+    """Create topics and a temporary folder, and remove what was created.
 
     Args:
-        settings: Which Kafka, and how the workers use it.
-        environ: That of the workers, but for the names.
-        broker: The brokers, where they are ours to kill.
-        say: Told of what takes long.
+        description: As in ``Environment``, like the next three.
+        client: See there.
+        names: See there.
+        broker: See there.
+        start_in: Starts a worker process with this folder, for this slot.
 
     Raises:
-        KafkaFatalError: It won't let us.
+        KafkaFatalError: Kafka does not answer or refuses, or one of the topics exists.
     """
-    kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}."
-    names = KafkaNames.with_prefix(prefix)
-    own = {
-        **names.settings,
-        "WORKER_LOG__FORMAT": "text",
-        "WORKER_LOG__LEVEL": "info",
-    }
-    if broker is not None:
-        own["WORKER_KAFKA__CLIENT_ID"] = names.group  # which the quota is set on
-    folder = Path(tempfile.mkdtemp(prefix="moderation-proof-"))
-
-    def make(place: int, birth: int) -> WorkerSubprocess:
-        """Ids by place: a new process takes over what the dead one left."""
-        ids = {"WORKER_KAFKA__TRANSACTIONAL_ID": f"{names.group}.{place}"}
-        if kafka.group_instance_id is not None:
-            ids["WORKER_KAFKA__GROUP_INSTANCE_ID"] = f"{names.group}.{place}"
-        return WorkerSubprocess(
-            name=f"worker {place}",
-            folder=folder / f"{birth}",
-            environ={**environ, **own, **ids},
-            directory=Path.cwd(),
-            command=COMMAND,
-        )
-
-    consumer_protocol = kafka.group_protocol == "consumer"
-    client = admin_config(kafka)
-    if strangers := [state.spec.name for state in create_topics(client, names.specs) if not state.created]:
-        raise KafkaFatalError(
-            f"Somebody else's topics have our names: {', '.join(strangers)}. Start the proof again."
-        )
-    say(f"Made topics and a group of its own: {prefix}*")
+    existing = [state.spec.name for state in create_topics(client, names.specs) if not state.created]
+    if existing:
+        raise KafkaFatalError(f"Topics of these names exist: {', '.join(existing)}. Start the command again.")
+    folder = Path(tempfile.mkdtemp(prefix="moderation-workers-"))
+    numbers = count(1)
     try:
-        yield Stage(
-            what=f"{'the embedded Kafka' if broker else 'your Kafka'}, "
-            f"{'consumer protocol' if consumer_protocol else kafka.partition_assignment_strategy}"
-            f"{', static members' if kafka.group_instance_id else ''}",
+        yield Environment(
+            description=description,
             client=client,
             names=names,
-            make=make,
-            logs=lambda: [path.read_text(errors="replace") for path in sorted(folder.glob("*/log.txt"))],
-            times=Times(
-                session_ms=SESSION_OF_BROKER_MS if consumer_protocol else kafka.session_timeout_ms,
-                max_poll_interval_ms=kafka.max_poll_interval_ms,
-                transaction_ms=kafka.transaction_timeout_ms,
-            ),
+            start_worker=lambda slot: start_in(folder / str(next(numbers)), slot),
+            folder=folder,
             broker=broker,
         )
     finally:
@@ -133,8 +141,53 @@ def _environment_on(
             _remove(client, names)
 
 
-def _remove(client: Config, names: KafkaNames) -> None:
-    """What we made; what can't be removed is no reason to hide the result."""
+def timeouts_of(settings: Settings) -> Timeouts:
+    """Return the time-outs that the workers have with these settings."""
+    kafka = settings.kafka
+    by_broker = kafka.group_protocol == "consumer"
+    return Timeouts(
+        session_ms=BROKER_SESSION_TIMEOUT_MS if by_broker else kafka.session_timeout_ms,
+        max_poll_interval_ms=kafka.max_poll_interval_ms,
+        transaction_ms=kafka.transaction_timeout_ms,
+    )
+
+
+@contextmanager
+def _stub_environment(
+    settings: Settings, environ: Mapping[str, str], broker: Broker | None, say: Callable[[str], None]
+) -> Iterator[Environment]:
+    """Yield an environment whose workers have the stub model and, apart from the names, the user's settings."""
+    kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}."
+    names = KafkaNames.with_prefix(prefix)
+    own = {**names.settings, "WORKER_LOG__FORMAT": "text", "WORKER_LOG__LEVEL": "info"}
+    if broker is not None:
+        own["WORKER_KAFKA__CLIENT_ID"] = names.group  # the fault with a quota names this client id
+
+    def start_in(folder: Path, slot: int) -> WorkerSubprocess:
+        ids = {"WORKER_KAFKA__TRANSACTIONAL_ID": f"{names.group}.{slot}"}
+        if kafka.group_instance_id is not None:
+            ids["WORKER_KAFKA__GROUP_INSTANCE_ID"] = f"{names.group}.{slot}"
+        return WorkerSubprocess(
+            name=f"worker {slot}",
+            folder=folder,
+            environ={**environ, **own, **ids},
+            directory=Path.cwd(),
+            command=STUB_MODEL_COMMAND,
+        )
+
+    consumer_protocol = kafka.group_protocol == "consumer"
+    description = (
+        f"{'the embedded Kafka' if broker else 'your Kafka'}, "
+        f"{'consumer protocol' if consumer_protocol else kafka.partition_assignment_strategy}"
+        f"{', static members' if kafka.group_instance_id else ''}"
+    )
+    with isolated_environment(description, admin_config(kafka), names, broker, start_in) as environment:
+        say(f"Created topics and a group for this proof alone: {prefix}*")
+        yield environment
+
+
+def _remove(client: Mapping[str, Any], names: KafkaNames) -> None:
+    """Delete the topics and the group. A failed deletion must not hide the result of the run."""
     admin = AdminClient({"log_level": 0, **client})
     answers = [
         *admin.delete_topics(names.topics, request_timeout=KAFKA_S_MAX).values(),

@@ -1,101 +1,135 @@
-"""What stands in the input topic: messages at an even rate, and now and then a transaction of another producer."""
+"""Write to the input topic: messages at an even rate, and transactions of another producer."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
+from worker.kafka.topics import PARTITIONS
 from worker.records import Partition
 
 CALL_S_MAX = 30
 TRANSACTION_RECORDS = 10
 REFILL_RECORDS_MAX = 50_000
-"""A longer log is not outgrown by the next one: to judge that many takes its time."""
+"""A new log gets more records than the old log only up to this length: judging more takes too long."""
+BY_KEY = -1
+"""librdkafka's RD_KAFKA_PARTITION_UA: the producer chooses the partition by the key."""
 
 
-def message(number: int) -> bytes | None:
-    """Mostly a chat message; now and then one that can't be read, a blank one, or a tombstone."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedRecord:
+    """A record to write."""
+
+    value: bytes | None
+    key: bytes | None = None
+    partition: int = BY_KEY
+
+
+def synthetic_record(number: int) -> FeedRecord:
+    """Return mostly chat messages, sometimes an unreadable or blank one, or a tombstone; partitions take turns."""
+    partition = number % PARTITIONS
     match number % 100:
         case 7:
-            return None
+            value = None
         case 23 | 73:
-            return b"no JSON"
+            value = b"no JSON"
         case 41:
-            return orjson.dumps({"text": " "})
+            value = orjson.dumps({"text": " "})
         case _:
-            return orjson.dumps({"text": f"message {number}", "channel_id": number % 40})
+            value = orjson.dumps({"text": f"message {number}", "channel_id": number % 40})
+    return FeedRecord(value=value, partition=partition)
 
 
 def open_producer(client: Mapping[str, Any]) -> Producer:
-    """A producer for the feed."""
+    """Return a producer for a feed."""
     return Producer({"log_level": 0, **client, "enable.idempotence": True, "linger.ms": 20})
 
 
 @dataclass(slots=True, kw_only=True)
 class MessageFeed:
-    """Messages at an even rate, over the partitions in turn."""
+    """Writes messages at an even rate.
+
+    Attributes:
+        producer: The producer of the present log.
+        topic: The input topic.
+        per_second: Messages per second.
+        record: Returns the record of a number, from 0.
+        total: How many messages to write; None: without end.
+        on_delivered: Receives each message that Kafka has.
+        owed: Number of messages that Kafka has, without tombstones: each must get a verdict or a dead letter.
+        next_offsets: The offset after the last delivered message of each partition.
+    """
 
     producer: Producer
-    inputs: Sequence[Partition]
+    topic: str
     per_second: int
-    owing: int = 0  # that Kafka has, without the tombstones
-    ends: Counter[Partition] = field(default_factory=Counter)
-    _given: int = 0
+    record: Callable[[int], FeedRecord] = synthetic_record
+    total: int | None = None
+    on_delivered: Callable[[Message], None] | None = None
+    owed: int = 0
+    next_offsets: Counter[Partition] = field(default_factory=Counter)
+    _written: int = 0
     _refilled: int = 0
 
-    def give(self, now_ms: int) -> None:
-        """What is due; after a pause not all at once."""
+    def write_due(self, now_ms: int) -> None:
+        """Write the messages that are due, after a pause at most those of one second."""
         due = now_ms * self.per_second // 1000 + self._refilled
-        self.fill(min(due, self._given + self.per_second))
+        self.write_up_to(min(due, self._written + self.per_second))
 
-    def fill(self, total: int) -> None:
-        """As many as make so many in all, as far as the producer takes them."""
-        for number in range(self._given, total):
-            value = message(number)
+    def write_up_to(self, count: int) -> None:
+        """Write until ``count`` messages are written in all, or until the producer's queue is full."""
+        count = count if self.total is None else min(count, self.total)
+        for number in range(self._written, count):
+            one = self.record(number)
             try:
-                topic, partition = self.inputs[number % len(self.inputs)]
-                self.producer.produce(topic, value, partition=partition, on_delivery=self._on_delivery)
-            except BufferError:  # a broker is away, or slow
+                self.producer.produce(
+                    self.topic, one.value, key=one.key, partition=one.partition, on_delivery=self._on_delivery
+                )
+            except BufferError:  # a broker is down, or slow
                 break
-            self._given = number + 1
+            self._written = number + 1
         self.producer.poll(0)
 
-    def note(self, told: Message) -> None:
-        """Counts a message that readers can see, or will."""
-        at = self.inputs[told.partition() or 0]
-        self.ends[at] = max(self.ends[at], (told.offset() or 0) + 1)
-        self.owing += told.value() is not None
+    def count(self, delivered: Message) -> None:
+        """Count a message that readers can read now, or will be able to read."""
+        partition = Partition(self.topic, delivered.partition() or 0)
+        self.next_offsets[partition] = max(self.next_offsets[partition], (delivered.offset() or 0) + 1)
+        self.owed += delivered.value() is not None
+        if self.on_delivered is not None:
+            self.on_delivered(delivered)
 
     def begin_log(self, producer: Producer) -> None:
-        """The topic was created again: gives it more messages than the log before had, where that was short.
+        """Continue on a topic that was created again, with more messages than its old log had.
 
-        A worker that went on at an offset of the log before would find messages there, and lose those in front.
+        Without these messages an error of the worker would stay hidden:
+        1. The worker continues at its next offset of the old log.
+        2. Only in a longer log is there a message at that offset; then the messages before it are lost.
 
         Args:
-            producer: One that knows no earlier log.
+            producer: A producer that has no state of the old log.
         """
         self.producer = producer
-        before = sum(self.ends.values())
-        self.ends.clear()
-        if before <= REFILL_RECORDS_MAX:
-            given = self._given
-            self.fill(given + before + len(self.inputs))
-            self._refilled += self._given - given
+        old_length = sum(self.next_offsets.values())
+        self.next_offsets.clear()
+        if old_length <= REFILL_RECORDS_MAX:
+            written = self._written
+            self.write_up_to(written + old_length + PARTITIONS)
+            self._refilled += self._written - written
 
-    def _on_delivery(self, error: KafkaError | None, told: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self.note(told)
+            self.count(message)
 
 
-class Upstream:
-    """Another producer of chat messages, whose transaction stays open for a while.
+class SlowTransaction:
+    """A transaction of another producer, which stays open for some seconds.
 
     Args:
         client: librdkafka's properties: servers and security.
-        transactional_id: Its own.
+        transactional_id: The producer's transactional id.
     """
 
     def __init__(self, client: Mapping[str, Any], transactional_id: str) -> None:
@@ -104,38 +138,42 @@ class Upstream:
         self._sent: list[Message] = []
 
     def begin(self, partition: Partition) -> None:
-        """Leaves a transaction open: what is behind it in the partition can't be read.
+        """Write records in a transaction, and leave it open: the records after it can't be read meanwhile.
 
         Raises:
-            KafkaException: Kafka does not let us.
+            KafkaException: Kafka refuses the transaction.
         """
         producer = self._producer = Producer(self._config)
         self._sent = []
         producer.init_transactions(CALL_S_MAX)
         producer.begin_transaction()
         for number in range(TRANSACTION_RECORDS):
-            producer.produce(
-                partition.topic, message(number), partition=partition.number, on_delivery=self._on_delivery
-            )
+            value = synthetic_record(number).value
+            producer.produce(partition.topic, value, partition=partition.number, on_delivery=self._on_delivery)
         producer.flush(CALL_S_MAX)
 
-    def end(self, *, commit: bool) -> Sequence[Message]:
-        """Ends the transaction.
-
-        Returns:
-            The messages that readers can see now.
+    def commit(self) -> Sequence[Message]:
+        """Commit the transaction, and return its messages, which readers can read now.
 
         Raises:
-            KafkaException: Kafka does not let us, or the transaction has been open for too long.
+            KafkaException: Kafka refuses, or the transaction was open for longer than its time-out.
         """
-        assert self._producer is not None  # noqa: S101 - a plan begins it first
-        if commit:
-            self._producer.commit_transaction(CALL_S_MAX)
-        else:
-            self._producer.abort_transaction(CALL_S_MAX)
-        self._producer = None
-        return self._sent if commit else []
+        self._open_producer().commit_transaction(CALL_S_MAX)
+        return self._sent
 
-    def _on_delivery(self, error: KafkaError | None, told: Message) -> None:
+    def abort(self) -> None:
+        """Abort the transaction.
+
+        Raises:
+            KafkaException: As for ``commit``.
+        """
+        self._open_producer().abort_transaction(CALL_S_MAX)
+
+    def _open_producer(self) -> Producer:
+        producer, self._producer = self._producer, None
+        assert producer is not None  # noqa: S101 - each plan begins a transaction before its end
+        return producer
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._sent.append(told)
+            self._sent.append(message)

@@ -1,10 +1,8 @@
-"""What the topics and the group of a trial or a proof are called, and what follows from it."""
+"""The names of topics and group of a demo or a proof."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
-
-from confluent_kafka import Message
 
 from worker.kafka.topics import TopicSpec, contract_topics
 from worker.records import Topic
@@ -16,8 +14,8 @@ class KafkaNames:
 
     Attributes:
         input: The input topic.
-        outputs: Our topics.
-        group: The workers' group; their transactional ids begin with it.
+        outputs: The output topics.
+        group: The workers' group, and the beginning of their transactional ids.
     """
 
     input: str
@@ -26,7 +24,7 @@ class KafkaNames:
 
     @classmethod
     def with_prefix(cls, prefix: str) -> Self:
-        """The contract's names behind a prefix: on a Kafka that others use too they must be new."""
+        """Return the contract's names after a prefix. On a Kafka that others use, the prefix makes them new."""
         return cls(
             input=f"{prefix}chat.messages",
             outputs={
@@ -39,12 +37,12 @@ class KafkaNames:
 
     @property
     def topics(self) -> list[str]:
-        """All four."""
+        """All four topics."""
         return [self.input, *self.outputs.values()]
 
     @property
     def specs(self) -> Sequence[TopicSpec]:
-        """The topics as the contract wants them."""
+        """The topics as the contract defines them."""
         return contract_topics(
             inputs=[self.input],
             verdicts=self.outputs[Topic.VERDICT],
@@ -54,7 +52,7 @@ class KafkaNames:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The variables of a worker that give it these names."""
+        """The environment variables that give a worker these names."""
         return {
             "WORKER_KAFKA__GROUP_ID": self.group,
             "WORKER_KAFKA__INPUT_TOPICS": self.input,
@@ -63,6 +61,6 @@ class KafkaNames:
             "WORKER_KAFKA__DEAD_LETTER_TOPIC": self.outputs[Topic.DEAD_LETTER],
         }
 
-    def kind(self, message: Message) -> Topic:
-        """Which of our topics a record stands in."""
-        return next(topic for topic, name in self.outputs.items() if name == message.topic())
+    def topic_named(self, name: str | None) -> Topic:
+        """Return which output topic has this name."""
+        return next(topic for topic, one in self.outputs.items() if one == name)

@@ -1,110 +1,122 @@
-"""What is seen while the faults go on: a read_committed reader that never stops, and the group's offsets."""
+"""What is observed during the faults: the outputs, the group's committed offsets, and samples for the timeline."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
-from worker.commands.ledger import audit
+from worker.commands.ledger import ObservedInput, ObservedOutput, audit
 from worker.commands.ledger_reader import observed_output
 from worker.commands.prove.kafka_names import KafkaNames
-from worker.kafka.clients import slice_s
+from worker.kafka.offset_queries import OffsetQueries
 from worker.records import Partition, Topic
 
 if TYPE_CHECKING:
-    from worker.commands.ledger import ObservedInput, ObservedOutput
+    from concurrent.futures import Future
 
 CONSUME_WAIT_S = 0.02
 CHUNK_RECORDS = 5000
-ASK_EVERY_MS = 500
-ASK_S_MAX = 30.0
+QUERY_EVERY_MS = 500
+SAMPLE_EVERY_MS = 500
+REPORT_EVERY_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
-    """The longest time in which nothing of a partition was judged, while there was always something to judge."""
+class PartitionPause:
+    """The longest time without a verdict or dead letter of a partition that always had messages to judge."""
 
     partition: Partition
     began_ms: int
     lasted_ms: int
 
 
-class Reading:
-    """The concurrent reader."""
+class OutputObserver:
+    """A read_committed reader of the outputs that runs all the time.
+
+    Attributes:
+        outputs: All records so far.
+        counts: Their number by kind of topic.
+        pauses: The longest pause of each input partition.
+    """
 
     def __init__(self, reader: Consumer, names: KafkaNames) -> None:
-        self.seen: list[ObservedOutput] = []
-        self.answers = 0
+        self.outputs: list[ObservedOutput] = []
+        self.counts: Counter[Topic] = Counter()
+        self.pauses: dict[Partition, PartitionPause] = {}
         self._reader = reader
         self._names = names
         self._latest_ms: dict[Partition, int] = {}
-        self.pauses: dict[Partition, Pause] = {}
 
-    def read(self, now_ms: int) -> None:
-        """Takes in what has been committed; waits for a moment at most."""
+    @property
+    def judged(self) -> int:
+        """Number of verdicts and dead letters so far."""
+        return self.counts[Topic.VERDICT] + self.counts[Topic.DEAD_LETTER]
+
+    def read(self, now_ms: int) -> Sequence[tuple[Message, ObservedOutput]]:
+        """Read the newly committed records; wait at most 20 ms for one."""
+        found = []
         for message in self._reader.consume(CHUNK_RECORDS, CONSUME_WAIT_S):
             if message.error() is not None:
-                continue  # the end of a partition, for now; a broker that went away comes back
-            seen = observed_output(message, self._names.kind(message))
-            self.seen.append(seen)
-            if seen.topic is not Topic.ALERT:
-                self.answers += 1
-                if seen.source is not None:
-                    self._note(seen.source[0], now_ms)
+                continue  # the present end of a partition, or a broker that is down and will be back
+            output = observed_output(message, self._names.topic_named(message.topic()))
+            found.append((message, output))
+            self.counts[output.topic] += 1
+            if output.topic is not Topic.ALERT and output.source is not None:
+                self._measure_pause(output.source[0], now_ms)
+        self.outputs.extend(output for _, output in found)
+        return found
 
-    def begin_anew(self, now_ms: int) -> None:
-        """Counts no pause that began before: there was something that nobody could read."""
+    def restart_pauses(self, now_ms: int) -> None:
+        """Measure pauses from now on only: before, nobody could read the messages that were to be judged."""
         self._latest_ms = dict.fromkeys(self._latest_ms, now_ms)
 
-    def _note(self, partition: Partition, now_ms: int) -> None:
+    def _measure_pause(self, partition: Partition, now_ms: int) -> None:
         began_ms = self._latest_ms.get(partition, now_ms)
         lasted_ms = now_ms - began_ms
         if partition not in self.pauses or lasted_ms > self.pauses[partition].lasted_ms:
-            self.pauses[partition] = Pause(partition=partition, began_ms=began_ms, lasted_ms=lasted_ms)
+            self.pauses[partition] = PartitionPause(partition=partition, began_ms=began_ms, lasted_ms=lasted_ms)
         self._latest_ms[partition] = now_ms
 
 
 class CommittedOffsets:
-    """Samples of what the group has committed: within a log it may never go back, and never to a log that is gone.
+    """Samples of the group's committed offsets. They must never go back within a log, nor return to a deleted log.
 
-    A worker commits the id of its topic with each offset, as commit metadata.
+    A log is the content of a topic from its creation to its deletion. A worker commits the topic's id with each
+    offset, as commit metadata: so a sample tells the log of each offset.
 
-    By a consumer that joins nothing, on a thread of its own: the admin client's list_consumer_group_offsets crashes
-    the process when the broker goes away (confluent-kafka 2.16.1).
+    Attributes:
+        samples: How many answers have come.
+        latest: The newest committed offset of each partition.
+        regressions: A line for each committed offset that went back.
     """
 
     def __init__(self, client: Mapping[str, Any], group: str, partitions: Sequence[Partition]) -> None:
         self.samples = 0
         self.latest: dict[Partition, int] = {}
-        self.went_back: list[str] = []
-        self._consumer = Consumer({"log_level": 0, **client, "group.id": group, "enable.auto.commit": False})
+        self.regressions: list[str] = []
+        self._queries = OffsetQueries(client, group_id=group)
+        self._partitions = partitions
         self._log_ids: dict[Partition, str | None] = {}
-        self._gone: set[tuple[Partition, str | None]] = set()
-        self._asks = [TopicPartition(*partition) for partition in partitions]
-        self._thread = ThreadPoolExecutor(1, "offsets")
-        self._asked: Future[list[TopicPartition]] | None = None
-        self._asked_ms = -ASK_EVERY_MS
-        self._failed = 0  # questions in a row that had no answer
+        self._deleted_logs: set[tuple[Partition, str | None]] = set()
+        self._answer: Future[list[TopicPartition]] | None = None
+        self._asked_ms = -QUERY_EVERY_MS
 
     def sample(self, now_ms: int) -> None:
-        """Keeps one question under way; never waits."""
-        if self._asked is not None and self._asked.done():
-            self._failed = 0 if self._asked.exception() is None else self._failed + 1
-            if self._asked.exception() is None:
-                self._take(self._asked.result(), now_ms)
-            self._asked = None
-        if self._asked is None and now_ms - self._asked_ms >= ASK_EVERY_MS:
+        """Take the answer if it is there, and ask again every half second; never wait."""
+        if self._answer is not None and self._answer.done():
+            if self._answer.exception() is None:
+                self._take(self._answer.result(), now_ms)
+            self._answer = None
+        if self._answer is None and now_ms - self._asked_ms >= QUERY_EVERY_MS:
             self._asked_ms = now_ms
-            timeout_s = slice_s(self._failed + 1, ASK_S_MAX)  # a link may be slow, and a broker may be away
-            self._asked = self._thread.submit(self._consumer.committed, self._asks, timeout=timeout_s)
+            self._answer = self._queries.committed(self._partitions)
 
     def close(self) -> None:
-        """Asks no more."""
-        self._thread.shutdown()
-        self._consumer.close()
+        """Close the clients."""
+        self._queries.close()
 
     def _take(self, found: Sequence[TopicPartition], now_ms: int) -> None:
         self.samples += 1
@@ -112,48 +124,88 @@ class CommittedOffsets:
             if at.error is not None or at.offset < 0:
                 continue
             partition = Partition(at.topic, at.partition)
-            before = self._before(partition, at.metadata)
-            if at.offset < before or (partition, at.metadata) in self._gone:
-                self.went_back.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")
+            before = self._latest_in_log(partition, at.metadata)
+            if at.offset < before or (partition, at.metadata) in self._deleted_logs:
+                self.regressions.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")
             self.latest[partition] = at.offset
 
-    def _before(self, partition: Partition, log_id: str | None) -> int:
-        """The latest offset in the same log."""
+    def _latest_in_log(self, partition: Partition, log_id: str | None) -> int:
+        """Return the newest offset in the same log, 0 in a new log."""
         known = self._log_ids.setdefault(partition, log_id)
         if log_id == known:
             return self.latest.get(partition, 0)
-        self._gone.add((partition, known))
+        self._deleted_logs.add((partition, known))
         self._log_ids[partition] = log_id
         return 0
 
 
-class Accounts:
-    """One ledger for each log that the input topic has been.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The state of the experiment at a moment.
 
-    Outputs name the partition and the offset of their input, and not its log. So whatever has not been accounted
-    for with an earlier log belongs to the one that is closed.
+    Attributes:
+        at_ms: Milliseconds since the first message.
+        owed: Messages that Kafka has, without tombstones.
+        judged: Verdicts and dead letters that a read_committed reader has read.
+        workers: Workers that run and are not stopped.
+    """
+
+    at_ms: int
+    owed: int
+    judged: int
+    workers: int
+
+
+class Timeline:
+    """Samples, two a second, and a line to people every ten seconds."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.samples: list[Sample] = []
+        self._say = say
+        self._reported_ms = 0
+
+    def is_due(self, now_ms: int) -> bool:
+        """Return whether half a second has passed since the last sample."""
+        return not self.samples or now_ms - self.samples[-1].at_ms >= SAMPLE_EVERY_MS
+
+    def add(self, sample: Sample) -> None:
+        """Keep a sample."""
+        self.samples.append(sample)
+        if sample.at_ms - self._reported_ms >= REPORT_EVERY_MS:
+            self._reported_ms = sample.at_ms
+            self._say(f"     in {sample.owed}, judged {sample.judged}, {sample.workers} workers")
+
+
+class LedgerByLog:
+    """One ledger for each log of the input topic, and their sum.
+
+    Outputs name the partition and the offset of their input, but not its log. So an output belongs to the log that
+    ends, unless an earlier ledger has it.
+
+    Attributes:
+        ledger: The sum so far.
     """
 
     def __init__(self) -> None:
         self.ledger = audit([], [])
-        self._accounted: set[ObservedOutput] = set()
+        self._audited: set[ObservedOutput] = set()
 
-    def close_log(self, inputs: "Sequence[ObservedInput]", outputs: "Sequence[ObservedOutput]") -> None:
-        """Adds the ledger of a log to which nothing is added any more, and of which nothing is left to judge."""
-        new = [seen for seen in outputs if seen not in self._accounted]
-        self._accounted.update(new)
+    def close_log(self, inputs: Sequence[ObservedInput], outputs: Sequence[ObservedOutput]) -> None:
+        """Add the ledger of a log that gets no more messages and whose messages are all judged."""
+        new = [output for output in outputs if output not in self._audited]
+        self._audited.update(new)
         self.ledger += audit(inputs, new)
 
 
-def rebalances(logs: Sequence[str], began_s: float) -> list[int]:
-    """When workers were given partitions, by their logs.
+def assignment_times_ms(logs: Sequence[str], began_s: float) -> list[int]:
+    """Return when workers were given partitions, as their logs say.
 
     Args:
-        logs: What each process said.
-        began_s: When the proof began, in seconds of the epoch.
+        logs: The log of each process.
+        began_s: The begin of the experiment, in seconds of the epoch.
 
     Returns:
-        Milliseconds since then, in order.
+        Milliseconds since the begin, in order.
     """
     lines = [line for log in logs for line in log.splitlines() if " reading from: " in line and "@" in line]
     times = [datetime.fromisoformat(line.partition(" ")[0]).timestamp() for line in lines]

@@ -1,8 +1,8 @@
-"""A worker with a stand-in for the model: ``python -m worker.commands.prove.stub_model``.
+"""A worker with a stub model: ``python -m worker.commands.prove.stub_model``.
 
-What a proof is about is the delivery, in which the model has no part. Everything else is the very worker: the
-session, the loop, its threads. The stand-in starts in a second instead of ten, so that there is time for more
-faults, and it is busy for a while with each batch, so that a fault finds work on the device.
+A proof is about delivery, in which the model has no part. Everything else is the real worker: its session, its
+loop, its threads. With the stub a worker starts in one second instead of ten, so there is time for more faults. The
+stub is busy for a while with each batch, so that faults find a batch on the device.
 """
 
 import os
@@ -31,17 +31,17 @@ FLAGGED_ONE_IN = 10
 
 @dataclass(frozen=True, slots=True)
 class ByteTokens:
-    """A text as its first bytes."""
+    """The first bytes of a text as its tokens."""
 
     tokens: Sequence[int]
     truncated: bool
 
 
 class StubModel:
-    """Scores by a checksum of the text: the same text has the same verdict, and one in ten is flagged."""
+    """Scores by a checksum of the text: equal texts have equal scores, and one text in ten is flagged."""
 
     identity = ModelIdentity(
-        name="stand-in",
+        name="stub",
         revision="0" * 16,
         digest="0" * 64,
         commit=None,
@@ -52,38 +52,33 @@ class StubModel:
     )
     batch_tokens_max = BATCH_TOKENS_MAX
     usage = DeviceUsage()
-    fallbacks = ("no model: a stand-in judges by a checksum, for a proof of the delivery alone",)
+    fallbacks = ("no model: a stub scores by a checksum, for a proof of the delivery alone",)
 
     def encode(self, texts: Sequence[str]) -> Sequence[ByteTokens]:
         """Return the first bytes of each text."""
         return [ByteTokens(list(text.encode()[:TOKENS_MAX]), len(text.encode()) > TOKENS_MAX) for text in texts]
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
-        """Busy for as long as a device would be."""
+        """Wait for as long as a device would take, and return the scores."""
         time.sleep(BATCH_S)
         return [np.full(len(CATEGORY_SLUGS), flagged(bytes(tokens)), np.float32) for tokens in token_lists]
 
 
 def flagged(text: bytes) -> bool:
-    """Whether the stand-in finds a text unsafe."""
+    """Return whether the stub flags a text."""
     return zlib.crc32(text) % FLAGGED_ONE_IN == 0
 
 
-def main() -> None:
-    """As the command ``run``."""
-    run_with_model(Watchdog(), _open)
-
-
 def run_with_model(watchdog: Watchdog, open_model: OpenModel) -> None:
-    """As the command ``run``, with another model in the classifier's place."""
+    """Do what the command ``run`` does, with another model instead of the classifier."""
     watchdog.start()
     try:
         loaded = load_settings(os.environ, {Need.KAFKA})
         setup_logging(loaded.settings.log.level, loaded.settings.log.format, sys.stderr)
         run(loaded, watchdog, open_model)
-    except FatalError as stop:
-        print(stop, file=sys.stderr)  # noqa: T201 - to people
-        sys.exit(stop.exit_code)
+    except FatalError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for people
+        sys.exit(error.exit_code)
 
 
 def _open(_settings: Settings, _say: Callable[[str], None]) -> StubModel:
@@ -91,4 +86,4 @@ def _open(_settings: Settings, _say: Callable[[str], None]) -> StubModel:
 
 
 if __name__ == "__main__":
-    main()
+    run_with_model(Watchdog(), _open)
