@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from tests.fake_log import FakeLog
 
 
-class Fate(Enum):
-    """What becomes of a transaction."""
+class Outcome(Enum):
+    """The outcome of a transaction."""
 
     COMMITTED = "committed"
     ABORTED = "aborted"
-    UNKNOWN_COMMITTED = "committed, and the answer lost"
-    UNKNOWN_ABORTED = "aborted, and the answer lost"
-    FENCED = "fenced off by another process"
-    DIES_OPEN = "cut off by its process's death before the commit"
-    DIES_COMMITTED = "cut off by its process's death after the commit was decided"
+    UNKNOWN_COMMITTED = "committed, but the answer is lost"
+    UNKNOWN_ABORTED = "aborted, but the answer is lost"
+    FENCED = "fenced by another process"
+    DIES_OPEN = "cut off by the death of its process before the commit"
+    DIES_COMMITTED = "cut off by the death of its process after the coordinator has decided to commit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
-    """One that is not settled yet: nobody can see it, and its offsets are pending."""
+    """An open transaction: no reader sees its outputs, and its offsets are pending."""
 
     outputs: Sequence[OutputRecord]
     offsets: Mapping[Partition, int]
@@ -37,20 +37,20 @@ class FakeCluster:
     """The brokers: topics, the group and its committed offsets.
 
     Attributes:
-        inputs: The messages that ever stood in each partition.
-        low: The first offset that retention has left.
-        skipped: Offsets that no reader is given: control records.
-        outputs: What a reader sees, in that order.
-        committed: The group's offsets.
-        open: Transactions that are not settled, by transactional id.
-        members: Of the group, those that are dead without its knowing included.
-        called: Those that an eager rebalance waits for.
-        target: Who shall have a partition,
-        held: and who has it.
-        eager: Whether everyone gives up everything in a rebalance, or only what moves.
-        away: Whether the brokers answer nothing.
-        answers_late: Whether they say where partitions start only some time after they were asked.
-        too_large: Whether they refuse an output for its size.
+        inputs: By partition, all messages that were ever produced.
+        low: By partition, the first offset that retention has kept.
+        skipped: The offsets of control records, which no reader is given.
+        outputs: The outputs that a read_committed reader sees, in order.
+        committed: The group's committed offsets.
+        open: The open transactions, by transactional id.
+        members: The members of the group, and dead processes that the group has not noticed yet.
+        rejoining: The members that an eager rebalance waits for.
+        target: By partition, the member that will own it after the rebalance.
+        held: By partition, the member that owns it now.
+        eager: Whether a rebalance takes away all partitions, or only those that move.
+        away: Whether the brokers do not answer.
+        delays_start_offsets: Whether start offsets are answered one poll after the question.
+        too_large: Whether the brokers reject an output because of its size.
         is_readable: Whether a message can be decoded.
     """
 
@@ -61,53 +61,53 @@ class FakeCluster:
     committed: dict[Partition, int] = field(default_factory=dict)
     open: dict[str, Transaction] = field(default_factory=dict)
     members: list["FakeLog"] = field(default_factory=list)
-    called: set["FakeLog"] = field(default_factory=set)
+    rejoining: set["FakeLog"] = field(default_factory=set)
     target: dict[Partition, "FakeLog"] = field(default_factory=dict)
     held: dict[Partition, "FakeLog"] = field(default_factory=dict)
     eager: bool = True
     away: bool = False
-    answers_late: bool = False
+    delays_start_offsets: bool = False
     too_large: Callable[[OutputRecord], bool] = lambda _: False
     is_readable: Callable[[bytes], bool] = lambda _: True
 
     def produce(self, partition: Partition, value: bytes | None) -> None:
-        """A message arrives."""
+        """Append a message to a partition."""
         self.inputs.setdefault(partition, []).append(value)
 
     def skip(self, partition: Partition) -> None:
-        """A control record arrives: it takes an offset, and no reader is given it."""
+        """Append a control record, which takes an offset but is given to no reader."""
         self.skipped.add((partition, len(self.inputs[partition])))
         self.produce(partition, None)
 
     def admit(self, member: "FakeLog") -> None:
-        """Makes it a member; everyone learns of the rebalance at the next poll."""
+        """Make it a member. All members see the rebalance at their next poll."""
         self.members.append(member)
         self.rebalance()
 
     def leave(self, member: "FakeLog") -> None:
-        """A member leaves, or the group has waited for it long enough."""
+        """Remove a member: it leaves, or its session has timed out."""
         if member in self.members:
             self.members.remove(member)
             self.release(self.held, member)
             self.rebalance()
 
     def release(self, partitions: Iterable[Partition], member: "FakeLog") -> None:
-        """A member has these no longer."""
+        """Take partitions away from a member."""
         for partition in list(partitions):
             if self.held.get(partition) is member:
                 del self.held[partition]
 
     def rebalance(self, shares: int = 0) -> None:
-        """Shares the partitions out: in turn, or as the digits of ``shares`` to the base 4 say."""
+        """Assign the partitions: in turn, or shifted by the base-4 digits of ``shares``."""
         self.target = {
             partition: self.members[(index + (shares >> 2 * index)) % len(self.members)]
             for index, partition in enumerate(sorted(self.inputs))
             if self.members
         }
-        self.called = set(self.members) if self.eager else set()
+        self.rejoining = set(self.members) if self.eager else set()
 
     def settle(self, transactional_id: str) -> None:
-        """The coordinator ends what is open under this id: all of it becomes visible at once, or none."""
+        """End the open transaction of this id: all of its outputs become visible together, or none."""
         transaction = self.open.pop(transactional_id, None)
         if transaction is not None and transaction.commits:
             self.outputs += transaction.outputs

@@ -1,15 +1,16 @@
-"""A log in memory that keeps Kafka's promises: what a read_committed reader of the real one would see.
+"""A session on brokers in memory that give Kafka's guarantees to a read_committed reader.
 
-It shares its contract suite with the real session (``contract/test_log.py``), and the decisions with it too
-(``Ownership``, ``start``): only the I/O is made up. Like a real broker it does not check who owns a partition; it
-fences a member that the group has expelled, and it answers nobody about offsets that a transaction has pending.
+The fake log shares its contract suite with the real session (``contract/test_transactional_session.py``). It also
+shares the decisions (``Ownership``, ``OffsetLookups``, ``start_offset``): only the I/O is simulated. Like real
+brokers, the fake cluster does not check who owns a partition, fences a member that the group has removed, and does
+not answer about offsets that an open transaction contains.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from tests.fake_cluster import FakeCluster, Fate, Transaction
+from tests.fake_cluster import FakeCluster, Outcome, Transaction
 from worker.errors import KafkaFatalError
 from worker.kafka.offset_lookups import OffsetLookups
 from worker.kafka.offset_reset import OffsetReset, start_offset
@@ -22,51 +23,51 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
-class Died(Exception):  # noqa: N818 - it happens to the best
-    """The process is gone, in the middle of what it was doing."""
+class Died(Exception):  # noqa: N818 - a simulated event, not an error
+    """The process has died in the middle of a call."""
 
 
-_COMMITS = (Fate.COMMITTED, Fate.UNKNOWN_COMMITTED, Fate.DIES_COMMITTED)
-_TOLD = (Fate.COMMITTED, Fate.ABORTED, Fate.FENCED)
+_COMMITS = (Outcome.COMMITTED, Outcome.UNKNOWN_COMMITTED, Outcome.DIES_COMMITTED)
+_ANSWERED = (Outcome.COMMITTED, Outcome.ABORTED, Outcome.FENCED)
 SAMPLE_RECORDS = 3
-_DEATHS = (Fate.DIES_OPEN, Fate.DIES_COMMITTED)
+_DEATHS = (Outcome.DIES_OPEN, Outcome.DIES_COMMITTED)
 
 
-def mortal(
+def may_die(
     call: Callable[Concatenate["FakeLog", Arguments], Answer],
 ) -> Callable[Concatenate["FakeLog", Arguments], Answer]:
-    """The process may die before the call takes effect, and after it did."""
+    """Let the process die before the call takes effect, or after it."""
 
     before, after = f"before {call.__name__}", f"after {call.__name__}"
 
     @wraps(call)
     def called(log: "FakeLog", /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        log.live_on(before)
+        log.die_at(before)
         answer = call(log, *args, **kwargs)
-        log.live_on(after)
+        log.die_at(after)
         return answer
 
     return called
 
 
 class FakeLog:
-    """One member's view; the loop's ``Log``.
+    """The view of one member: the loop's ``TransactionalSession``.
 
     Attributes:
-        fate: Of its next transaction.
-        refused: Why a publish was not begun; empty: none had to be refused.
-        dies: When its process does: ``before poll``, ``after publish`` and so on; empty: not now.
-        confused: Its next poll is given an offset that can't be.
+        outcome: The outcome of the next transaction.
+        refused: Why a publish was refused; empty if none was refused.
+        dies: The moment at which the process dies, for example ``before poll``; empty if the process lives on.
+        delivers_out_of_order: Whether the next poll meets an offset before the position.
     """
 
     def __init__(self, cluster: FakeCluster, transactional_id: str) -> None:
         self.invalidations = 0
         self.rejected: dict[tuple[Partition, int], str] = {}
         self.transactional_id = transactional_id
-        self.fate = Fate.COMMITTED
+        self.outcome = Outcome.COMMITTED
         self.refused = ""
         self.dies = ""
-        self.confused = False
+        self.delivers_out_of_order = False
         self._paused = False
         self._initialised = False
         self._cluster = cluster
@@ -79,53 +80,55 @@ class FakeLog:
         self._quarantine = Quarantine()
         self._polls = 0
 
-    def live_on(self, moment: str) -> None:
-        """At either end of a call. Of one without effect (``owns``) there is none: to die there is to die later.
+    def die_at(self, moment: str) -> None:
+        """Let the process die if this is its moment.
+
+        A call without effect (``owns``) has no such moments: a death there has the same effect as a later one.
 
         Raises:
-            Died: It was the last moment.
+            Died: The process dies now.
         """
         if self.dies == moment:
             raise Died
 
-    @mortal
+    @may_die
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
-        """Takes part in the group, and gives what there is; never waits."""
+        """Follow rebalances, and return the records that are there. Never wait."""
         del wait_ms
         if self._cluster.away:
             return []
-        self._take_part()
-        if self.confused:
-            self.confused = False
-            self._forget()
-        self._look_at_the_quarantined()
+        self._follow_rebalance()
+        if self.delivers_out_of_order:
+            self.delivers_out_of_order = False
+            self._rewind()
+        self._sample_quarantined()
         if self._waiting and self._is_ready():
             self._place()
         if self._paused:
             return []
         found = self._fetch(records_max)
-        self._pass_what_is_skipped()
+        self._commit_idle_offsets()
         return [one for one in found if self._owned.owns(one)]
 
-    def _take_part(self) -> None:
+    def _follow_rebalance(self) -> None:
         cluster = self._cluster
         if self not in cluster.members:
-            self._give_up(self._assigned)
+            self._take_away(self._assigned)
             cluster.admit(self)
-        if self in cluster.called:
-            cluster.called.remove(self)
-            self._give_up(self._assigned)
+        if self in cluster.rejoining:
+            cluster.rejoining.remove(self)
+            self._take_away(self._assigned)
         gone = {partition for partition in self._assigned if cluster.target[partition] is not self}
         if gone:
-            self._give_up(gone)
-        if not cluster.called:
+            self._take_away(gone)
+        if not cluster.rejoining:
             for partition, member in cluster.target.items():
                 if member is self and partition not in cluster.held:
                     cluster.held[partition] = self
                     self._assigned.add(partition)
                     self._waiting.add(partition)
 
-    def _give_up(self, partitions: Collection[Partition]) -> None:
+    def _take_away(self, partitions: Collection[Partition]) -> None:
         self._owned.remove(partitions)
         self._quarantine.forget(partitions)
         self._cluster.release(partitions, self)
@@ -135,14 +138,14 @@ class FakeLog:
         self.invalidations += 1
 
     def _place(self) -> None:
-        """Gives waiting partitions the positions that were answered since they were asked for, and asks."""
+        """Place the waiting partitions whose start offsets have been answered, and ask about the others."""
         self._take_starts()
         self._ask_starts()
-        if not self._cluster.answers_late:
+        if not self._cluster.delays_start_offsets:
             self._take_starts()
 
     def _ask_starts(self) -> None:
-        """Asks where the waiting partitions start; about those whose offsets are pending it asks again later."""
+        """Ask for the start offsets of waiting partitions. Pending offsets are asked for again later."""
         cluster = self._cluster
         pending = {partition for transaction in cluster.open.values() for partition in transaction.offsets}
         due = self._lookups.due(0, self._waiting - pending)
@@ -157,7 +160,7 @@ class FakeLog:
         self._answers.append((self._lookups.ask(due), starts))
 
     def _take_starts(self) -> None:
-        """Places what has been answered, but for what was forgotten in the meantime."""
+        """Place the partitions of each answer, except for those that were forgotten in the meantime."""
         answers, self._answers = self._answers, []
         for number, answer in answers:
             starts = {partition: answer[partition] for partition in self._lookups.current(number, answer)}
@@ -176,8 +179,8 @@ class FakeLog:
         for partition in self._owned.partitions:
             values = self._cluster.inputs[partition]
             offset = self._next[partition]
-            if offset < self._cluster.low.get(partition, 0):  # retention has overtaken it
-                self._forget()
+            if offset < self._cluster.low.get(partition, 0):  # retention has deleted the record at the position
+                self._rewind()
                 return []
             while offset < len(values) and len(found) < records_max:
                 if (partition, offset) not in self._cluster.skipped:
@@ -192,8 +195,8 @@ class FakeLog:
                 self._owned.reached_end(partition, offset)
         return found
 
-    def _pass_what_is_skipped(self) -> None:
-        """Commits the places behind control records of partitions that are idle."""
+    def _commit_idle_offsets(self) -> None:
+        """Commit the idle offsets, past control records."""
         if not self._cluster.skipped:
             return
         ends = {partition: len(values) for partition, values in self._cluster.inputs.items()}
@@ -209,15 +212,15 @@ class FakeLog:
             if self._transact((), idle):
                 self._owned.committed(idle)
             else:
-                self._forget()
+                self._rewind()
 
     def owns(self, fetched: ConsumedRecord) -> bool:
-        """Whether the record is still ours to commit."""
+        """Return whether this member may still commit the record."""
         return self._owned.owns(fetched)
 
-    @mortal
+    @may_die
     def ready(self) -> bool:
-        """Whether the brokers answer; a new producer settles what its predecessor left."""
+        """Return whether the brokers answer. A new producer settles its predecessor's transaction."""
         return self._is_ready()
 
     def _is_ready(self) -> bool:
@@ -228,9 +231,9 @@ class FakeLog:
             self._initialised = True
         return True
 
-    @mortal
+    @may_die
     def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
-        """A transaction, unless it must not be begun."""
+        """Commit a transaction, unless it must be refused."""
         refusal = self._owned.refusal(records, outputs)
         if refusal is not None:
             self.refused = refusal.value
@@ -250,34 +253,34 @@ class FakeLog:
         return committed
 
     def _transact(self, outputs: Sequence[OutputRecord], offsets: Mapping[Partition, int]) -> bool:
-        """Begins, produces, sends the offsets and commits; ``fate`` decides how far it comes.
+        """Run a transaction up to the point that ``outcome`` says.
 
         Raises:
-            KafkaFatalError: Another process has this transactional id.
-            Died: In the midst of it.
+            KafkaFatalError: Another process has fenced this producer.
+            Died: The process dies in the middle of the transaction.
         """
         assert self._initialised, "published before it was ready"
-        fate, self.fate = self.fate, Fate.COMMITTED
-        if self not in self._cluster.members and fate is Fate.COMMITTED:
-            fate = Fate.ABORTED  # the group is told the offsets, and knows the member no more
-        commits = fate in _COMMITS and self in self._cluster.members
+        outcome, self.outcome = self.outcome, Outcome.COMMITTED
+        if self not in self._cluster.members and outcome is Outcome.COMMITTED:
+            outcome = Outcome.ABORTED  # the coordinator refuses the offsets of a member that was removed
+        commits = outcome in _COMMITS and self in self._cluster.members
         self._cluster.open[self.transactional_id] = Transaction(outputs=outputs, offsets=offsets, commits=commits)
-        if fate in _DEATHS:
+        if outcome in _DEATHS:
             raise Died
-        if fate in _TOLD:
+        if outcome in _ANSWERED:
             self._cluster.settle(self.transactional_id)
         else:
             self._initialised = False
-        if fate is Fate.FENCED:
+        if outcome is Outcome.FENCED:
             raise KafkaFatalError("another live process uses the transactional id")
-        return fate is Fate.COMMITTED
+        return outcome is Outcome.COMMITTED
 
-    @mortal
+    @may_die
     def rewind(self) -> None:
-        """Everything in memory is stale; the next poll places all anew."""
-        self._forget()
+        """Make every record in memory stale. The next poll places all partitions again."""
+        self._rewind()
 
-    def _forget(self) -> None:
+    def _rewind(self) -> None:
         self._waiting |= set(self._owned.partitions)
         self._owned.remove(self._waiting)
         self._lookups.forget(self._waiting)
@@ -288,7 +291,7 @@ class FakeLog:
         """By partition the offset below which dead letters do not count."""
         return self._quarantine.exempt_below
 
-    @mortal
+    @may_die
     def quarantine(self, excesses: Sequence[DeadLetterExcess]) -> None:
         """Gives nothing more of these partitions, until their last records can be read.
 
@@ -313,10 +316,10 @@ class FakeLog:
 
     @property
     def _now_ms(self) -> int:
-        """A clock of its own: a poll takes a second."""
+        """The time: one second a poll."""
         return 1000 * self._polls
 
-    def _look_at_the_quarantined(self) -> None:
+    def _sample_quarantined(self) -> None:
         self._polls += 1
         for partition in self._quarantine.due(self._now_ms):
             values = self._cluster.inputs[partition]
@@ -327,19 +330,19 @@ class FakeLog:
             ):
                 self._waiting.add(partition)
 
-    @mortal
+    @may_die
     def pause(self) -> None:
-        """Gives nothing until ``resume``."""
+        """Return no records until ``resume``."""
         self._paused = True
 
-    @mortal
+    @may_die
     def resume(self) -> None:
-        """Gives again."""
+        """Return records again."""
         self._paused = False
 
 
 def join(cluster: FakeCluster, transactional_id: str = "") -> FakeLog:
-    """A new member."""
+    """Return a new member of the group."""
     member = FakeLog(cluster, transactional_id or f"member-{len(cluster.members)}")
     cluster.admit(member)
     return member

@@ -1,4 +1,4 @@
-"""A whole worker inside the test: the real session, loop and classifier, turned by the test as the owner would."""
+"""A whole worker inside a test: the real session, loop and classifier. The test makes the turns of the loop."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,21 +19,21 @@ Watch = Callable[[str], AbstractContextManager[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InProcessWorker:
-    """What the owner's thread does, when the test says so.
+    """A worker whose loop turns when the test says so.
 
     Attributes:
         session: A member of the group.
-        loop: As ``wiring`` puts it together.
+        loop: The loop as ``wiring`` builds it.
     """
 
     session: Session
     loop: Loop
 
     def turn_until(self, done: Callable[[], bool], *, seconds_max: float = 60) -> None:
-        """Goes round and round until it is so.
+        """Turn the loop until ``done`` returns true.
 
         Raises:
-            FatalError: As the loop; a process would end with its exit code.
+            FatalError: The loop raised it. A process would end with its exit code.
         """
         deadline = time.monotonic() + seconds_max
         while not done():
@@ -41,7 +41,7 @@ class InProcessWorker:
             self.loop.turn()
 
     def turn_until_judged(self, records: int) -> None:
-        """Goes round and round until so many have been committed in all."""
+        """Turn the loop until this number of records has been committed in total."""
         self.turn_until(lambda: self.loop.totals.records >= records)
 
 
@@ -56,16 +56,16 @@ def joined_worker(
     stall_timeout_ms: int = 30_000,
     blocked_warning_ms: int = 20_000,
 ) -> Iterator[InProcessWorker]:
-    """Joins the group, and leaves it at the end of the block.
+    """Join the group, and leave it at the end of the block.
 
     Args:
-        environ: As a process would have it.
-        classifier: Loaded by the test.
-        watch: Stands around each transaction call.
-        clock: The session's, in milliseconds.
-        end_offset_interval_ms: As the session's option.
-        stall_timeout_ms: The same.
-        blocked_warning_ms: The same.
+        environ: The environment variables.
+        classifier: The model that the test has loaded.
+        watch: A context manager around each transaction call.
+        clock: The clock of the session, in milliseconds.
+        end_offset_interval_ms: The session's option of the same name.
+        stall_timeout_ms: The session's option of the same name.
+        blocked_warning_ms: The session's option of the same name.
     """
     settings = load_settings(environ, {Need.KAFKA, Need.MODEL}).settings
     options = replace(
@@ -84,12 +84,12 @@ def joined_worker(
 
 @contextmanager
 def forward_of(classifier: Classifier, hook: Callable[[torch.Tensor, torch.Tensor], object]) -> Iterator[None]:
-    """Lets a hook see the ids ``[1, T]`` and change the hidden states ``[1, B, hidden]`` of a pass, or raise."""
+    """Call a hook at each forward pass. It may change the hidden states ``[1, B, hidden]``, or raise."""
 
     def hooked(_module: object, _args: object, kwargs: dict[str, Any], output: Any) -> None:
         hook(kwargs["input_ids"], output.last_hidden_state)
 
-    model = classifier._model  # noqa: SLF001 - the device itself is what fails here
+    model = classifier._model  # noqa: SLF001 - the device itself must fail here
     handle = model.base_model.register_forward_hook(hooked, with_kwargs=True)
     yield
     handle.remove()

@@ -40,7 +40,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "broker restart": [BAD_LUCK, "-k", "idle_worker"],
     "error injection": ["tests/contract/test_error_injection.py", "-k", "goes_on_after and END_TXN"],
     "late requests": ["tests/contract/test_network.py", "-k", "arrives_late and END_TXN"],
-    "drain": ["tests/property/test_loop.py", "-k", "told_to_end"],
+    "drain": ["tests/property/test_loop.py", "-k", "must_end"],
     "recreated topics": ["tests/contract/test_recreated_topics.py", "-k", "was_down"],
     "starts": ["tests/contract/test_worker_starts.py", "-k", "a_time_to_start_at"],
 }

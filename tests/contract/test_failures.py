@@ -1,4 +1,4 @@
-"""Bad luck on a real Kafka: what the worker says and does, and that no message pays for it."""
+"""Failures on a real Kafka: what the worker does and logs, and that no message is lost or doubled."""
 
 import signal
 import threading
@@ -40,17 +40,17 @@ def scene(bootstrap_servers: str) -> KafkaEnv:
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    """A Kafka of our own, to put an end to; each test leaves it running."""
+    """Return a broker for these tests alone, to stop and kill. Each test leaves the broker running."""
     with running_broker(extra_properties=QUICK_RETURN) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def survivor(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaEnv, WorkerProcess]]:
-    """A worker that outlives all that is done to its broker."""
+    """Return a worker that survives every restart of its broker."""
     scene = new_scene(broker.bootstrap_servers)
     with workers(tmp_path_factory.mktemp("survivor")) as started:
-        # Two restarts within one session would cost the group, and the test its patience.
+        # With a shorter session timeout, two restarts in a row would cost the membership, and the test much time.
         worker = started(scene.environ(KAFKA__SESSION_TIMEOUT_MS="30000"))
         worker.wait_for("reading from")
         yield scene, worker
@@ -63,7 +63,7 @@ def new_scene(servers: str) -> KafkaEnv:
 
 
 def wait_until_clean(scene: KafkaEnv, worker: WorkerProcess) -> None:
-    """By the ledger alone: after a restart a client of groups that was idle may hang, as the worker's would."""
+    """Wait by the ledger alone: a group client that was idle during a restart may hang, also the test's client."""
 
     def clean() -> bool:
         assert worker.exit_code is None, worker.said
@@ -73,21 +73,21 @@ def wait_until_clean(scene: KafkaEnv, worker: WorkerProcess) -> None:
 
 
 def end_of_verdicts(scene: KafkaEnv) -> int:
-    """By a client of its own: one that has seen an earlier start of the broker may be fenced for ever."""
+    """Return the end offset, with a new client: a client from before a restart may be fenced for ever."""
     reader = Consumer({**scene.client, "group.id": "reader"})
     _, end = reader.get_watermark_offsets(TopicPartition(scene.outputs[Topic.VERDICT], 0), timeout=10)
     reader.close()
     return end
 
 
-# ---- the broker goes -----------------------------------------------------------------------------------------
+# ---- the broker stops ----------------------------------------------------------------------------------------
 
 
 @ENDS
-def test_an_idle_worker_goes_on_after_its_broker_has_restarted(
+def test_an_idle_worker_goes_on_after_a_restart_of_its_broker(
     end: Callable[[Broker], None], survivor: tuple[KafkaEnv, WorkerProcess], broker: Broker
 ) -> None:
-    # An idle producer is the one that hangs: its next send_offsets_to_transaction would never return.
+    # An idle producer hangs after a restart: its next send_offsets_to_transaction would never return.
     scene, worker = survivor
     scene.send([chat("before")])
     wait_until_clean(scene, worker)
@@ -98,12 +98,12 @@ def test_an_idle_worker_goes_on_after_its_broker_has_restarted(
 
 
 @ENDS
-def test_a_loaded_worker_goes_on_after_its_broker_has_restarted(
+def test_a_loaded_worker_goes_on_after_a_restart_of_its_broker(
     end: Callable[[Broker], None], survivor: tuple[KafkaEnv, WorkerProcess], broker: Broker
 ) -> None:
-    # A single broker that is killed may once in a while forget an abort marker, and show a batch that was aborted:
-    # seen once, with another interval for the broker's abort scan than the default that it has here. Should
-    # ``doubled`` ever be a batch's size after a kill, look at the broker's log before the worker's.
+    # A single broker that is killed may forget an abort marker, and then shows a batch that was aborted. This was
+    # seen once, with another interval for the broker's abort scan than the default used here. If ``doubled`` is
+    # the size of a batch after a kill, check the broker's log before the worker's log.
     scene, worker = survivor
     before = end_of_verdicts(scene)
     scene.send([chat(f"message {number}") for number in range(MANY)])
@@ -113,12 +113,12 @@ def test_a_loaded_worker_goes_on_after_its_broker_has_restarted(
     wait_until_clean(scene, worker)
 
 
-def test_a_worker_stops_while_its_broker_is_away_and_the_next_one_waits_for_it(
+def test_a_worker_stops_while_its_broker_is_down_and_the_next_worker_waits_for_the_broker(
     start: Start, broker: Broker
 ) -> None:
     scene = new_scene(broker.bootstrap_servers)
     scene.send([chat("before")])
-    # The broker won't hear that the first one leaves.
+    # The broker is down when the first worker leaves, so only the session timeout removes the worker.
     first = start(scene.environ(KAFKA__SESSION_TIMEOUT_MS="6000"))
     wait_until_clean(scene, first)
     broker.kill()
@@ -132,10 +132,10 @@ def test_a_worker_stops_while_its_broker_is_away_and_the_next_one_waits_for_it(
     wait_until_clean(scene, second)
 
 
-# ---- a transaction goes ------------------------------------------------------------------------------------------
+# ---- a transaction fails -----------------------------------------------------------------------------------------
 
 
-def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
+def test_a_transaction_that_outlives_its_time_out_is_aborted_and_its_messages_are_judged_again(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     stall = threading.Event()
@@ -145,7 +145,7 @@ def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
         if call == "send_offsets_to_transaction" and stall.is_set():
             stall.clear()
             eventually(scene.is_mid_transaction, str, seconds_max=30)
-            eventually(lambda: not scene.is_mid_transaction(), str, seconds_max=30)  # the broker has given it up
+            eventually(lambda: not scene.is_mid_transaction(), str, seconds_max=30)  # the broker has aborted it
         yield
 
     with joined_worker(scene.environ(KAFKA__TRANSACTION_TIMEOUT_MS="1000"), classifier, watch=watch) as worker:
@@ -158,17 +158,19 @@ def test_a_transaction_that_outlives_its_time_out_is_given_up_and_judged_again(
     assert scene.ledger().clean
 
 
-# ---- a topic goes --------------------------------------------------------------------------------------------
+# ---- a topic is deleted -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gone", ["input", *Topic])
-def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: KafkaEnv, classifier: Classifier) -> None:
+def test_the_error_names_a_topic_that_was_deleted(
+    gone: Topic | str, scene: KafkaEnv, classifier: Classifier
+) -> None:
     name = scene.outputs[gone] if isinstance(gone, Topic) else next(iter(scene.inputs))
-    owed = [chat("good morning"), b"no JSON"]  # with a threshold of 0: one record for each of our topics
+    owed = [chat("good morning"), b"no JSON"]  # with a threshold of 0: one record for each output topic
     admin = AdminClient(scene.client)
     environ = scene.environ(
         POLICY__THRESHOLD="0",
-        KAFKA__PROPERTIES='{"consumer.topic.metadata.propagation.max.ms": "1000"}',  # by default half a minute more
+        KAFKA__PROPERTIES='{"consumer.topic.metadata.propagation.max.ms": "1000"}',  # by default 30 s longer
     )
     with joined_worker(environ, classifier) as worker:
         scene.send(owed)
@@ -185,11 +187,11 @@ def test_a_topic_that_is_deleted_is_named(gone: Topic | str, scene: KafkaEnv, cl
 # ---- the device --------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_that_outlasts_every_time_out_costs_neither_the_group_nor_a_rewind(
+def test_a_batch_that_takes_longer_than_every_time_out_costs_neither_the_membership_nor_a_rewind(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     done = threading.Event()
-    texts = [chat(f"message {number}") for number in range(10)]  # more than fit into memory
+    texts = [chat(f"message {number}") for number in range(10)]  # more than the in-flight limit
     times = {"KAFKA__MAX_POLL_INTERVAL_MS": "6000", "KAFKA__SESSION_TIMEOUT_MS": "6000"}
     with (
         forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
@@ -207,7 +209,7 @@ def test_a_batch_that_outlasts_every_time_out_costs_neither_the_group_nor_a_rewi
     assert scene.ledger().clean
 
 
-@pytest.mark.parametrize("how", ["no number", "an exception"])
+@pytest.mark.parametrize("how", ["not a number", "an exception"])
 def test_only_the_text_that_breaks_the_model_is_a_dead_letter(
     how: str, scene: KafkaEnv, classifier: Classifier
 ) -> None:
@@ -252,7 +254,7 @@ def test_a_broken_device_ends_the_worker_and_nothing_is_committed(scene: KafkaEn
 
 def test_huge_values_are_dead_letters_and_memory_is_bounded(scene: KafkaEnv, classifier: Classifier) -> None:
     topic = next(iter(scene.inputs))
-    take_huge_ones(scene, topic)
+    allow_huge_messages(scene, topic)
     done = threading.Event()
     scene.send([chat("the one that the device is busy with")])
     producer = Producer({**scene.client, "message.max.bytes": 20 * MEGABYTE})
@@ -270,7 +272,7 @@ def test_huge_values_are_dead_letters_and_memory_is_bounded(scene: KafkaEnv, cla
         worker.turn_until_judged(41)
         _, peak_bytes = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    # 64 MB are kept for the device, and one more poll brings what librdkafka has. All would be 400 MB.
+    # At most 64 MB wait for the device, and one more poll takes what librdkafka has. All messages are 400 MB.
     assert peak_bytes < 200 * MEGABYTE
     assert scene.ledger().clean
     headers = [dict(letter.headers() or ()) for letter in scene.read(Topic.DEAD_LETTER)]
@@ -278,7 +280,7 @@ def test_huge_values_are_dead_letters_and_memory_is_bounded(scene: KafkaEnv, cla
     assert {one["moderation.error.truncated"] for one in headers} == {b"value"}
 
 
-def take_huge_ones(scene: KafkaEnv, topic: str) -> None:
+def allow_huge_messages(scene: KafkaEnv, topic: str) -> None:
     entry = ConfigEntry("max.message.bytes", str(20 * MEGABYTE), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     admin = AdminClient(scene.client)

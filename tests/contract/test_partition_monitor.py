@@ -1,4 +1,4 @@
-"""Partitions from which nothing comes, on a real Kafka: because there is nothing, or because something is wrong."""
+"""Idle, stalled and blocked partitions on a real Kafka."""
 
 import json
 
@@ -25,19 +25,19 @@ def scene(bootstrap_servers: str) -> KafkaEnv:
 
 
 def upstream_of(scene: KafkaEnv) -> Producer:
-    """A producer of chat messages that uses transactions itself."""
+    """Return a transactional producer of chat messages."""
     producer = Producer({**scene.client, "transactional.id": f"{scene.group}.upstream"})
     producer.init_transactions()
     return producer
 
 
 def hang(worker: InProcessWorker, partition: int, scene: KafkaEnv) -> None:
-    """Has librdkafka fetch nothing of a partition, as its bug does: the session knows nothing of it."""
-    consumer = worker.session._member.consumer  # noqa: SLF001 - the client library itself is what fails here
+    """Stop librdkafka from fetching a partition, without the session, as librdkafka's bug does."""
+    consumer = worker.session._member.consumer  # noqa: SLF001 - the client library itself must fail here
     consumer.pause([TopicPartition(next(iter(scene.inputs)), partition)])
 
 
-def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
+def test_the_lag_of_an_idle_worker_is_0_after_transactions_of_its_producers(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     upstream = upstream_of(scene)
@@ -64,7 +64,7 @@ def test_the_lag_of_an_idle_worker_is_0_behind_transactions_of_the_producers(
     assert (scene.ledger().verdicts, scene.ledger().doubled) == (6, 0)
 
 
-def test_an_open_transaction_of_a_producer_is_no_stall(scene: KafkaEnv, classifier: Classifier) -> None:
+def test_an_open_transaction_of_a_producer_is_not_a_stall(scene: KafkaEnv, classifier: Classifier) -> None:
     upstream = upstream_of(scene)
     with joined_worker(
         scene.environ(),
@@ -110,7 +110,7 @@ def test_a_partition_that_is_not_fetched_is_read_after_joining_the_group_again(
     ],
     ids=" ".join,
 )
-def test_a_partition_that_is_not_fetched_next_to_a_busy_one_is_found_by_what_librdkafka_fetches_ahead(
+def test_a_stalled_partition_is_found_although_librdkafka_has_fetched_another_partition_ahead(
     properties: dict[str, int], scene: KafkaEnv, classifier: Classifier
 ) -> None:
     environ = scene.environ(KAFKA__PROPERTIES=json.dumps(properties))
@@ -131,22 +131,19 @@ def test_a_partition_that_is_not_fetched_next_to_a_busy_one_is_found_by_what_lib
         hang(worker, 1, scene)
         scene.send([chat("after")] * 60_000)
         while not worker.session.poll(records_max=1, wait_ms=5_000):
-            pass  # the end of the partition comes first
-        invalidations, given, speed = (
-            worker.session.invalidations,
-            0,
-            100,
-        )  # 20,000 records are read in half a second
-        # A poll that gives records is part of a turnover: two take 40,000 records by default, and few here. A poll
-        # that gives nothing is a whole turnover, so that there must be none.
+            pass  # the event of the partition's end comes first
+        invalidations, returned = worker.session.invalidations, 0
+        speed = 100  # 20,000 records are read in half a second
+        # A poll with records is part of a turnover. Two turnovers are 40,000 records by default, and a few records
+        # here. A poll without records is a whole turnover, so there must not be one.
         while worker.session.invalidations == invalidations:
             fetched = worker.session.poll(records_max=1, wait_ms=5_000)
-            given += len(fetched)
+            returned += len(fetched)
             assert fetched or worker.session.invalidations != invalidations
-            assert given < 20_000
+            assert returned < 20_000
 
 
-def test_a_backlog_that_nobody_has_told_of_for_long_is_unknown_and_not_none(
+def test_the_backlog_is_unknown_and_not_0_if_the_last_answers_are_too_old(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     ahead_ms = 0  # read by the clock below
@@ -157,14 +154,14 @@ def test_a_backlog_that_nobody_has_told_of_for_long_is_unknown_and_not_none(
         end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
     ) as worker:
         worker.turn_until(lambda: len(worker.session.positioned) == 2)
-        assert worker.session.backlog() == {}  # nobody has been asked yet
+        assert worker.session.backlog() == {}  # no broker has answered yet
         worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.positioned, 0))
         ahead_ms = 60_000  # as if no broker had answered since
         assert worker.session.backlog() == {}
         worker.turn_until(lambda: len(worker.session.backlog()) == 2)
 
 
-def test_a_transaction_that_hangs_is_logged_and_what_is_behind_it_is_judged_after_its_abort(
+def test_a_hanging_transaction_is_logged_and_the_messages_behind_it_are_judged_after_its_abort(
     scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream = upstream_of(scene)
@@ -193,12 +190,14 @@ def test_a_transaction_that_hangs_is_logged_and_what_is_behind_it_is_judged_afte
         worker.turn_until(lambda: any("is blocked at offset" in line for line in caplog.messages))
         [line] = [line for line in caplog.messages if "is blocked at offset" in line]
         assert "101 messages wait behind it" in line
-        assert sum(worker.session.backlog().values()) == 0  # a scaler that goes by it starts nothing
+        assert (
+            sum(worker.session.backlog().values()) == 0
+        )  # an autoscaler that follows the backlog starts no worker
         [(blocked, age_s)] = worker.session.blocked_s().items()
         assert (blocked, age_s >= 0.5) == (Partition(topic, 0), True)
         committed = scene.committed()[blocked]
         worker.turn_until(lambda: worker.session.blocked_s()[blocked] > age_s)
-        assert scene.committed()[blocked] == committed  # KEDA's excludePersistentLag goes by that
+        assert scene.committed()[blocked] == committed  # KEDA's excludePersistentLag depends on this
         upstream.abort_transaction()
         worker.turn_until_judged(202)
         worker.turn_until(lambda: any("is no longer blocked" in line for line in caplog.messages))

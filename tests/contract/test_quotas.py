@@ -1,4 +1,4 @@
-"""Quotas of a real Kafka: they make a worker slow, and it says so."""
+"""Quotas of a real Kafka: they make a worker slow, and the worker logs that."""
 
 import subprocess
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Limited = Callable[[int, str], tuple[KafkaEnv, dict[str, str]]]
 
 @pytest.fixture(scope="module")
 def limited(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Limited:
-    """Makes a scene with so many input partitions and a quota, and gives the variables of its worker."""
+    """Return a function that makes input partitions and a quota, and returns the variables of the worker."""
     tools = tmp_path_factory.mktemp("tools")
     install_tools(tools)
 
@@ -40,14 +40,14 @@ def limited(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) ->
     ("byte_rate", "judged"),
     [
         pytest.param(20_000, 480, id="short delays"),
-        pytest.param(5_000, 120, id="delays longer than the patience"),
+        pytest.param(5_000, 120, id="delays longer than the stall timeout"),
     ],
 )
-def test_a_fetch_quota_makes_a_worker_slow_and_is_no_stall(
+def test_a_fetch_quota_makes_a_worker_slow_and_is_not_a_stall(
     byte_rate: int, judged: int, limited: Limited, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene, environ = limited(12, f"consumer_byte_rate={byte_rate}")
-    # 40 kB for each partition. One answer may hold 11 s of the rate: a larger batch is never sent.
+    # 40 kB for each partition. A fetch response may hold 11 s of the rate: a larger batch is never sent.
     scene.send([chat("good morning " * 80)] * 480)
     with joined_worker(
         environ, classifier, end_offset_interval_ms=END_OFFSET_INTERVAL_MS, stall_timeout_ms=STALL_TIMEOUT_MS
@@ -61,12 +61,12 @@ def test_a_fetch_quota_makes_a_worker_slow_and_is_no_stall(
     assert scene.ledger().doubled == 0
 
 
-def test_a_quota_on_producing_is_named_and_counted(
+def test_a_produce_quota_is_logged_and_its_delays_are_counted(
     limited: Limited, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene, environ = limited(2, "producer_byte_rate=10000")
     scene.send([chat(f"good morning number {number}") for number in range(800)])
-    # Small transactions, each of which ends in time in spite of the delays.
+    # Small transactions end in time in spite of the delays.
     with joined_worker({**environ, "WORKER_BATCH__RECORDS_MAX": "50"}, classifier) as worker:
         worker.turn_until_judged(800)
         scene.send([chat("and another one")])

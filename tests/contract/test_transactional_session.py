@@ -1,4 +1,4 @@
-"""What the loop relies on in a log: one suite for the fake and for the session on a real Kafka."""
+"""What the loop relies on in a session: one suite for the fake log and for the session on a real Kafka."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,37 +24,37 @@ PROTOCOLS = ("roundrobin", "range", "cooperative-sticky", "consumer")
 
 
 class Cluster(Protocol):
-    """Where a log comes from, and what a reader sees."""
+    """Makes sessions, produces input, and shows what a reader sees."""
 
     def partition(self, number: int) -> Partition:
-        """An input partition, of two."""
+        """Return one of the two input partitions."""
 
     def produce(self, number: int, values: Sequence[bytes | None]) -> None:
-        """Messages arrive."""
+        """Produce messages to a partition."""
 
     def join(self) -> TransactionalSession:
-        """A new member of the group."""
+        """Return a new member of the group."""
 
     def leave(self, log: TransactionalSession) -> None:
-        """A member leaves the group."""
+        """Let a member leave the group."""
 
     def release(self, log: TransactionalSession) -> None:
-        """A person has a member release what it holds in quarantine."""
+        """Let a member release its partitions from quarantine."""
 
     def visible(self) -> list[bytes]:
-        """The verdicts' values that a read_committed reader sees."""
+        """Return the values of the verdicts that a read_committed reader sees."""
 
     def committed(self, number: int) -> int | None:
-        """The group's offset."""
+        """Return the group's committed offset."""
 
 
 def is_readable(value: bytes) -> bool:
-    """Whether a record's value holds a chat message, here."""
+    """Return whether a value is a chat message by the rule of these tests."""
     return not value.startswith(b"bad")
 
 
 class Fake:
-    """In memory."""
+    """The fake log, in memory."""
 
     def __init__(self) -> None:
         self._cluster = FakeCluster(
@@ -108,7 +108,7 @@ class Real:
         return session
 
     def session(self) -> Session:
-        """One that is not a member yet."""
+        """Return a session that is not a member yet."""
         group = self._topics.input
         consumer: dict[str, Any] = {
             "bootstrap.servers": self._servers,
@@ -193,7 +193,7 @@ class Real:
 
 @pytest.fixture(params=["fake", *PROTOCOLS])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Two input partitions, and a group."""
+    """Return two input partitions and a group."""
     if request.param == "fake":
         yield Fake()
         return
@@ -205,7 +205,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 def polled(log: TransactionalSession, count: int, *others: TransactionalSession) -> list[ConsumedRecord]:
-    """Polls, the other members too, until so many records have come; stale ones do not count."""
+    """Poll all members until this number of records has come. Stale records do not count."""
     found: list[ConsumedRecord] = []
     deadline = time.monotonic() + 60
     while len(found) < count:
@@ -221,7 +221,7 @@ def polled(log: TransactionalSession, count: int, *others: TransactionalSession)
 
 
 def verdicts(records: Sequence[ConsumedRecord]) -> list[OutputRecord]:
-    """What the records owe."""
+    """Return the verdicts that the records must get."""
     return [
         OutputRecord(topic=Topic.VERDICT, source=one, key=one.key, value=one.value, headers=())
         for one in records
@@ -230,14 +230,14 @@ def verdicts(records: Sequence[ConsumedRecord]) -> list[OutputRecord]:
 
 
 def publish(log: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
-    """Once the log is ready."""
+    """Publish as soon as the session is ready."""
     deadline = time.monotonic() + 30
     while not log.ready():
         assert time.monotonic() < deadline
     return log.publish(records, outputs)
 
 
-def test_each_partition_comes_in_order_and_without_a_break(cluster: Cluster) -> None:
+def test_the_records_of_a_partition_come_in_order_and_without_a_gap(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0", b"a1", b"a2"])
     cluster.produce(1, [b"b0", b"b1"])
     records = polled(cluster.join(), 5)
@@ -282,7 +282,7 @@ def too_many_dead_letters(partition: Partition) -> DeadLetterExcess:
     )
 
 
-def test_of_a_partition_in_quarantine_nothing_is_read_while_the_other_goes_on(cluster: Cluster) -> None:
+def test_a_partition_in_quarantine_is_not_read_while_the_other_partition_is(cluster: Cluster) -> None:
     cluster.produce(0, [b"bad0", b"bad1"])
     cluster.produce(1, [b"b0"])
     log = cluster.join()
@@ -305,7 +305,7 @@ def test_of_a_partition_in_quarantine_nothing_is_read_while_the_other_goes_on(cl
     assert not cluster.committed(0)
 
 
-def test_a_partition_that_is_released_is_read_from_its_committed_offset(cluster: Cluster) -> None:
+def test_a_released_partition_is_read_from_its_committed_offset(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0", b"bad1", b"bad2"])
     cluster.produce(1, [b"b0"])
     log = cluster.join()
@@ -323,7 +323,7 @@ def test_a_partition_that_is_released_is_read_from_its_committed_offset(cluster:
 
 
 def member_with_one_in_quarantine(cluster: Cluster) -> TransactionalSession:
-    """A member that has read ``bad0`` of partition 0, which is in quarantine now, and ``b0`` of partition 1."""
+    """Return a member that has read ``bad0`` of partition 0, now in quarantine, and ``b0`` of partition 1."""
     cluster.produce(0, [b"bad0"])
     cluster.produce(1, [b"b0"])
     log = cluster.join()
@@ -338,7 +338,7 @@ def test_a_partition_that_a_member_held_in_quarantine_is_read_by_the_next_owner(
 
 
 def test_a_partition_in_quarantine_that_rebalances_moved_is_read_when_it_is_released(cluster: Cluster) -> None:
-    # An eager group takes the partition away and gives it back. An incremental one may leave it where it is.
+    # An eager group takes the partition away and gives it back. An incremental group may not move it.
     log = member_with_one_in_quarantine(cluster)
     other = cluster.join()
     invalidations = log.invalidations
@@ -348,7 +348,7 @@ def test_a_partition_in_quarantine_that_rebalances_moved_is_read_when_it_is_rele
         for member in (log, other):
             member.poll(records_max=1, wait_ms=20)
     cluster.leave(other)
-    log.rewind()  # the other partition may have stayed as well, and its record be known
+    log.rewind()  # the other partition may not have moved either, and then its record was read before
     seen: set[bytes | None] = set()
     while not seen >= {b"b0", b"bad0"}:
         assert time.monotonic() < deadline, seen
@@ -387,7 +387,9 @@ def test_a_missing_and_a_doubled_output_are_refused(cluster: Cluster) -> None:
     assert cluster.visible() == []
 
 
-def test_a_new_member_takes_a_partition_over_and_the_old_one_may_not_commit_it(cluster: Cluster) -> None:
+def test_a_new_member_takes_a_partition_over_and_the_old_member_may_not_commit_its_records(
+    cluster: Cluster,
+) -> None:
     first = cluster.join()
     cluster.produce(0, [b"a0", b"a1"])
     cluster.produce(1, [b"b0", b"b1"])
@@ -406,7 +408,7 @@ def test_a_new_member_takes_a_partition_over_and_the_old_one_may_not_commit_it(c
     assert sorted(cluster.visible()) == [b"a0", b"a1", b"b0", b"b1"]
 
 
-def test_a_leaving_members_partitions_go_on_where_it_committed(cluster: Cluster) -> None:
+def test_the_partitions_of_a_member_that_leaves_are_read_from_its_committed_offsets(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0", b"a1"])
     first = cluster.join()
     records = polled(first, 2)
@@ -416,7 +418,7 @@ def test_a_leaving_members_partitions_go_on_where_it_committed(cluster: Cluster)
     assert [one.value for one in polled(second, 1)] == [b"a1"]
 
 
-def test_a_paused_log_gives_nothing_until_it_resumes(cluster: Cluster) -> None:
+def test_a_paused_session_returns_nothing_until_it_resumes(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0"])
     log = cluster.join()
     polled(log, 1)
@@ -428,7 +430,7 @@ def test_a_paused_log_gives_nothing_until_it_resumes(cluster: Cluster) -> None:
     assert [one.value for one in polled(log, 1)] == [b"a1"]
 
 
-def test_what_was_paused_when_it_was_taken_away_is_read_when_it_comes_back(cluster: Cluster) -> None:
+def test_a_partition_that_was_revoked_while_paused_is_read_when_it_comes_back(cluster: Cluster) -> None:
     log = cluster.join()
     cluster.produce(0, [b"a0"])
     cluster.produce(1, [b"b0"])
@@ -440,7 +442,7 @@ def test_what_was_paused_when_it_was_taken_away_is_read_when_it_comes_back(clust
         assert time.monotonic() < deadline
         log.poll(records_max=1, wait_ms=20)
         other.poll(records_max=1, wait_ms=20)
-    log.resume()  # what is left, which may be nothing
+    log.resume()  # the partitions that are left, possibly none
     cluster.produce(0, [b"a1"])
     cluster.produce(1, [b"b1"])
     polled(other, 1, log)
@@ -448,18 +450,18 @@ def test_what_was_paused_when_it_was_taken_away_is_read_when_it_comes_back(clust
     cluster.produce(0, [b"a2"])
     cluster.produce(1, [b"b2"])
     seen: set[bytes | None] = set()
-    deadline = time.monotonic() + 25  # a session that stood still would join anew after 30 s, and read
+    deadline = time.monotonic() + 25  # a stalled session would join again after 30 s, and hide the fault
     while not seen >= {b"a2", b"b2"}:
         assert time.monotonic() < deadline, seen
         seen |= {one.value for one in log.poll(records_max=10, wait_ms=20)}
 
 
-def test_a_rewind_while_paused_reads_on_from_what_is_committed_after_it(cluster: Cluster) -> None:
+def test_a_rewind_while_paused_reads_on_from_the_committed_offset_after_the_resume(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0", b"a1", b"a2"])
     log = cluster.join()
     records = polled(log, 3)
     assert publish(log, records[:1], verdicts(records[:1]))
-    for _ in range(10):  # a position that is still the old one's would skip, now and then
+    for _ in range(10):  # with the previous position, some of these rounds would skip records
         log.pause()
         log.rewind()
         for _ in range(3):
@@ -472,7 +474,7 @@ def test_a_rewind_while_paused_reads_on_from_what_is_committed_after_it(cluster:
 def test_a_session_outside_the_group_commits_nothing(
     bootstrap_servers: str, fresh_topics: Callable[..., Topics]
 ) -> None:
-    # Its metadata would be accepted: brokers fence neither generation -1 nor an empty member id.
+    # A broker would accept its metadata: it fences neither generation -1 nor an empty member id.
     session = Real(bootstrap_servers, fresh_topics(partitions=2), "roundrobin").session()
     assert not publish(session, [], [])
     assert session.events == {Event.NO_METADATA: 1}
@@ -483,7 +485,7 @@ def test_a_session_outside_the_group_commits_nothing(
 def test_an_output_that_the_client_finds_too_large_is_not_left_out(
     bootstrap_servers: str, fresh_topics: Callable[..., Topics]
 ) -> None:
-    # The transaction would commit without it: only the call that hands it over says so.
+    # The transaction would commit without the output: only the call to produce reports the error.
     real = Real(bootstrap_servers, fresh_topics(partitions=2), "roundrobin")
     real.produce(0, [b"a0", b"a1"])
     log = real.join()

@@ -1,7 +1,7 @@
-"""The real loop on the fake log, with a simulated clock: whatever happens, nothing is lost and nothing doubled.
+"""The real loop on the fake log, with a simulated clock: whatever happens, no message is lost and none is doubled.
 
-20,000 seeds run here; by hand any others: ``make simulate SEEDS=200000 FROM=20000``, which sets SIMULATION_SEEDS
-and SIMULATION_FROM. One that fails says how to play it again, and the shortest schedule that fails as well.
+20,000 seeds run here. Run others by hand: ``make simulate SEEDS=200000 FROM=20000`` sets SIMULATION_SEEDS and
+SIMULATION_FROM. A seed that fails prints how to run it again, and the shortest schedule that also fails.
 """
 
 import os
@@ -29,12 +29,12 @@ def test_whatever_happens_each_message_is_judged_once(first: int) -> None:
             pytest.fail(failure, pytrace=False)
 
 
-def test_a_seed_always_tells_the_same_story() -> None:
+def test_a_seed_always_gives_the_same_schedule() -> None:
     assert schedule(7) == schedule(7)
     assert schedule(7) != schedule(8)
 
 
-def test_a_worker_that_is_told_to_end_finishes_what_is_on_its_device_and_leaves_the_rest() -> None:
+def test_a_worker_that_must_end_finishes_the_batch_on_its_device_and_drops_the_rest() -> None:
     world = World()
     for step in (
         *[Step(World.produce, 0, Kind.HARMLESS)] * 10,
@@ -50,7 +50,7 @@ def test_a_worker_that_is_told_to_end_finishes_what_is_on_its_device_and_leaves_
 
 
 def committing(world: World) -> Process:
-    """A worker that has just committed its first batch, with two messages left for the next one."""
+    """Return a worker that has just committed its first batch and has two messages left for the next batch."""
     for step in (
         *[Step(World.produce, 0, Kind.HARMLESS)] * (BOUNDS.records_max + 2),
         Step(World.begin),
@@ -64,14 +64,14 @@ def committing(world: World) -> Process:
     return world.process(0)
 
 
-def test_the_device_has_its_next_batch_while_the_last_one_is_committed() -> None:
+def test_the_device_has_its_next_batch_while_the_previous_batch_is_committed() -> None:
     assert committing(World()).device.is_busy
 
 
-def test_a_batch_that_waits_for_the_device_grows_until_it_is_begun() -> None:
+def test_a_batch_that_waits_for_the_device_grows_until_the_device_starts_it() -> None:
     world = World()
     world.begin(0, None)
-    for _ in range(3):  # the first is on the device, the second waits for it, the third comes to the second
+    for _ in range(3):  # the first is on the device, the second waits for the device, the third joins the second
         world.produce(0, Kind.HARMLESS)
         world.turn(0, None)
         world.prepared(0, None)
@@ -84,10 +84,10 @@ def test_a_batch_that_waits_for_the_device_grows_until_it_is_begun() -> None:
     assert len(world.cluster.outputs) == 3
 
 
-def test_results_wait_for_a_while_after_a_commit_and_no_longer() -> None:
+def test_results_wait_for_the_pause_after_a_commit_and_not_longer() -> None:
     world = World()
     process = committing(world)
-    world.produce(0, Kind.HARMLESS)  # more is to come, or the next commit would be due at once
+    world.produce(0, Kind.HARMLESS)  # without more work the next commit would be due immediately
     process.device.step()
     pause_ms = LoopTimings(commit_ms_max=0).commit_pause_ms
     outputs = []
@@ -99,11 +99,13 @@ def test_results_wait_for_a_while_after_a_commit_and_no_longer() -> None:
 
 
 def first_failing() -> int:
-    """Of the first hundred seeds."""
+    """Return the first of a hundred seeds that fails."""
     return next(seed for seed in range(100) if wrong(schedule(seed)))
 
 
-def test_work_that_outlives_its_ownership_is_found_and_told_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_outlives_its_ownership_is_found_and_reported_in_a_few_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Ownership, "owns", lambda *_: True)
     monkeypatch.setattr(Ownership, "refusal", lambda *_: None)
     seed = first_failing()
@@ -116,21 +118,21 @@ def test_work_that_outlives_its_ownership_is_found_and_told_in_a_few_steps(monke
     assert any("gets a message" in step for step in steps)
 
 
-def test_a_schedule_is_shrunk_until_no_step_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    give_up = FakeLog._give_up  # noqa: SLF001 - the log keeps a revoke to itself, which a loop can't survive
+def test_a_schedule_is_shrunk_until_each_step_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_away = FakeLog._take_away  # noqa: SLF001 - the loop must fail if the log does not report a revoke
 
-    def give_up_silently(log: FakeLog, partitions: Collection[Partition]) -> None:
-        give_up(log, partitions)
+    def take_away_silently(log: FakeLog, partitions: Collection[Partition]) -> None:
+        take_away(log, partitions)
         log.invalidations -= 1
 
-    monkeypatch.setattr(FakeLog, "_give_up", give_up_silently)
+    monkeypatch.setattr(FakeLog, "_take_away", take_away_silently)
     steps = shrink(schedule(first_failing()), wrong)
     assert "refused" in wrong(steps)
     assert len(steps) <= 15, [str(step) for step in steps]
     assert not any(wrong(steps[:at] + steps[at + 1 :]) for at in range(len(steps)))
 
 
-def test_what_was_lost_is_seen_at_once_and_not_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_record_is_found_immediately_and_not_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     turn = World.turn
 
     def forgetful(world: World, worker: int, _: object) -> None:

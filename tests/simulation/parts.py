@@ -1,4 +1,4 @@
-"""What the simulated workers are given instead of threads, a model and a chat."""
+"""The parts that a simulated worker gets in place of threads, a model and a chat."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -25,7 +25,7 @@ from worker.records import (
 
 
 class Kind(Enum):
-    """What a message holds, and so what it is owed."""
+    """The content of a message. It decides which outputs the message gets."""
 
     HARMLESS = b"harmless"
     UNSAFE = b"unsafe"
@@ -57,7 +57,7 @@ Work = tuple[Future[Any], Callable[[], Any]]
 
 
 class Deferred(Executor):
-    """A thread that begins at once, and finishes when it is told to."""
+    """A thread that starts work immediately, and finishes it when the test calls ``step``."""
 
     def __init__(self) -> None:
         self._waiting: list[Work] = []
@@ -71,11 +71,11 @@ class Deferred(Executor):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is begun."""
+        """Whether work has started and is not finished."""
         return self._begun is not None
 
     def step(self) -> None:
-        """Finishes what is begun, if anything."""
+        """Finish the work that has started, if there is any."""
         if self._begun is not None:
             future, work = self._begun
             try:
@@ -94,7 +94,7 @@ class Deferred(Executor):
 
 @dataclass(slots=True)
 class Device:
-    """Scores a text by its first token."""
+    """A device that scores a text by its first token."""
 
     broken: bool = False
 
@@ -105,7 +105,7 @@ class Device:
 
 
 def preparing(cache: ScoreCache) -> Prepare:
-    """To a tombstone, a fault, or a text of none to six tokens, which may be known."""
+    """Return a preparer: from a record to a tombstone, a dead letter, or a text of up to six tokens."""
 
     def prepare(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
         return [PreparedRecord(source=one, content=_content(one, Kind(one.value), cache)) for one in chunk]
@@ -117,7 +117,7 @@ def _content(source: ConsumedRecord, kind: Kind, cache: ScoreCache) -> PreparedM
     if kind is Kind.TOMBSTONE:
         return None
     if kind is Kind.BROKEN:
-        return DeadLetterReason(reason="not_json", message="It is no JSON.")
+        return DeadLetterReason(reason="not_json", message="It is not JSON.")
     tokens = [TOKENS[kind]] * (1 + source.offset % 6) if kind in TOKENS else []
     name = cache.digest(str(tokens)) if tokens else b""
     known = cache.get_many([name]).get(name)
@@ -135,7 +135,7 @@ def _content(source: ConsumedRecord, kind: Kind, cache: ScoreCache) -> PreparedM
 
 
 def judge(results: Sequence[ScoredRecord], rejected: Mapping[InputPosition, str]) -> list[OutputRecord]:
-    """A verdict or a dead letter, and an alert when the scores say so."""
+    """Return a verdict or a dead letter for each result, and an alert for a flagged one."""
     outputs: list[OutputRecord] = []
     for result in results:
         source = result.record.source

@@ -1,6 +1,6 @@
-"""Seeds, written out as schedules before anything runs: what happens depends on the list of steps alone.
+"""Turns seeds into schedules before anything runs, so what happens depends only on the list of steps.
 
-Any part of a schedule is a schedule too, so that one that fails can be cut down to the few steps that matter.
+Any part of a schedule is a schedule too, so a schedule that fails can be reduced to the few steps that matter.
 """
 
 import random
@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fake_cluster import Fate
+from tests.fake_cluster import Outcome
 from tests.simulation.parts import Kind
 from tests.simulation.world import PARTITIONS, WORKERS, World
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happens."""
+    """One step of a schedule."""
 
     do: Callable[[World, int, Any], None]
     who: int = 0
-    how: int | str | Kind | Fate | None = None
+    how: int | str | Kind | Outcome | None = None
 
     def __str__(self) -> str:
         how = self.how.name.lower() if isinstance(self.how, Kind) else getattr(self.how, "value", self.how)
@@ -34,26 +34,33 @@ FAULTS: list[Callable[[random.Random, int], Step]] = [
     lambda dice, _: Step(World.rebalance, 0, dice.randrange(64)),
     lambda dice, who: Step(World.drain, who, dice.randrange(10)),
     lambda dice, who: Step(World.die, who, dice.choice(MOMENTS)),
-    lambda dice, who: Step(World.fate, who, dice.choice(list(Fate)[1:])),
-    lambda dice, who: Step(World.fate, who, dice.choice(list(Fate)[1:])),
+    lambda dice, who: Step(World.set_outcome, who, dice.choice(list(Outcome)[1:])),
+    lambda dice, who: Step(World.set_outcome, who, dice.choice(list(Outcome)[1:])),
     lambda _, who: Step(World.expel, who),
-    lambda _, who: Step(World.confuse, who),
+    lambda _, who: Step(World.deliver_out_of_order, who),
     lambda _, who: Step(World.break_device, who),
-    lambda _, __: Step(World.away),
+    lambda _, __: Step(World.stop_brokers),
 ]
-REMEDIES = (World.begin, World.begin, World.bury, World.settle, World.back, World.release)
+REMEDIES = (
+    World.begin,
+    World.begin,
+    World.notice_death,
+    World.settle_transaction,
+    World.restart_brokers,
+    World.release,
+)
 
 
 def schedule(seed: int) -> list[Step]:
-    """A seed written out. Each has a taste of its own: some kinds of faults, how many of them, how fast threads."""
-    dice = random.Random(seed)  # noqa: S311 - the same each time is the point
+    """Return the schedule of a seed: its own kinds of faults, their number, and the speed of the threads."""
+    dice = random.Random(seed)  # noqa: S311 - a seed must always give the same schedule
     faults = [fault for fault in FAULTS if dice.random() < 0.4] or FAULTS
     fault_share = dice.choice([0.05, 0.15, 0.3])
     busy = dice.choice([0.3, 0.7, 0.95])
     workers = dice.randrange(1, WORKERS + 1)
-    steps = [Step(World.incremental)] if dice.random() < 0.5 else []
-    steps += [Step(World.late)] * (seed % 2)
-    steps += [Step(World.tight)] * (seed % 3 == 0)
+    steps = [Step(World.rebalance_incrementally)] if dice.random() < 0.5 else []
+    steps += [Step(World.delay_start_offsets)] * (seed % 2)
+    steps += [Step(World.tighten_bounds)] * (seed % 3 == 0)
     steps += [Step(World.begin, worker) for worker in range(workers)]
     for _ in range(dice.randrange(20, 100)):
         event = dice.random()
@@ -76,21 +83,21 @@ def schedule(seed: int) -> list[Step]:
 
 
 def wrong(steps: Sequence[Step]) -> str:
-    """What goes wrong when this happens; empty when nothing does."""
+    """Run the steps and return what goes wrong; empty if nothing does."""
     world = World()
     try:
         for step in steps:
             step.do(world, step.who, step.how)
             world.sample()
-        world.calm()
+        world.finish()
         world.check()
-    except Exception as error:  # noqa: BLE001 - whatever the loop raises is a finding, to be cut down like the others
+    except Exception as error:  # noqa: BLE001 - any exception of the loop is a finding, and is reduced like the others
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def shrink(steps: Sequence[Step], fails: Callable[[Sequence[Step]], object]) -> list[Step]:
-    """Takes steps away, in ever smaller pieces, while it still fails: of what is left, each step is needed."""
+    """Remove steps, in ever smaller pieces, while the schedule still fails. Each step that is left is needed."""
     left = list(steps)
     size = max(1, len(left) // 2)
     while True:
@@ -107,7 +114,7 @@ def shrink(steps: Sequence[Step], fails: Callable[[Sequence[Step]], object]) -> 
 
 
 def report(seed: int) -> str:
-    """Replays a seed; empty when all is well, else what a person needs in order to see why not."""
+    """Run a seed. Return how to reproduce its failure and the shortest failing schedule; empty if nothing fails."""
     steps = schedule(seed)
     if not wrong(steps):
         return ""
@@ -117,7 +124,7 @@ def report(seed: int) -> str:
         [
             f"seed {seed}: {wrong(shortest)}",
             f"again: make simulate FROM={seed} SEEDS=1",
-            f"the shortest schedule that fails so ({len(shortest)} of {len(steps)} steps):",
+            f"the shortest schedule that fails like this ({len(shortest)} of {len(steps)} steps):",
             *lines,
         ]
     )

@@ -1,13 +1,13 @@
-"""Workers, brokers and a clock in which nothing happens by itself: each method of the world is one thing that may.
+"""Simulated workers, brokers and a clock. Nothing happens by itself: each step is one method of the world.
 
-The loop is the real one. A result is looked at in the owner's turn and nowhere else, so threads whose work is done
-between two turns come in any order that there is. Each step is harmless where it doesn't apply.
+The loop is the real one. The owner looks at results only in its turn. So a thread that finishes between two turns
+covers every order in which real threads can finish. A step that does not apply does nothing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.fake_cluster import FakeCluster, Fate
+from tests.fake_cluster import FakeCluster, Outcome
 from tests.fake_log import Died, FakeLog, join
 from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, preparing
 from worker.batching import BatchBounds, InFlightLimit
@@ -29,7 +29,7 @@ TIGHT_BOUNDS = ShareBounds(model_share_max=0.3, input_share_max=0.3, window_reco
 
 @dataclass(slots=True)
 class Process:
-    """One worker, alive."""
+    """One live worker."""
 
     log: FakeLog
     loop: Loop
@@ -41,12 +41,12 @@ class Process:
 
 @dataclass(slots=True)
 class World:
-    """A group of workers. The public methods are the steps; their docstrings are how a schedule reads."""
+    """A group of workers. The public methods are the steps. A printed schedule shows their docstrings."""
 
     now_ms: int = 0
     cluster: FakeCluster = field(default_factory=FakeCluster)
     _alive: dict[int, Process] = field(default_factory=dict)
-    _dead: list[tuple[int, FakeLog]] = field(default_factory=list)  # and the group doesn't know yet
+    _dead: list[tuple[int, FakeLog]] = field(default_factory=list)  # the group has not noticed their death
     _draining: Process | None = None
     _answered: set[InputPosition] = field(default_factory=set)
     _sampled: dict[Partition, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class World:
         self.cluster.is_readable = lambda value: value != Kind.BROKEN.value
 
     def process(self, worker: int) -> Process:
-        """One that is alive, for a look inside."""
+        """Return a live worker, so that a test can look inside it."""
         return self._alive[worker]
 
     # ---- steps -----------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class World:
         self.cluster.skip(PARTITIONS[partition])
 
     def retain(self, partition: int, records: int) -> None:
-        """Retention takes {how} records away from partition {who}."""
+        """Retention deletes {how} records of partition {who}."""
         where = PARTITIONS[partition]
         low = self.cluster.low.get(where, 0)
         self.cluster.low[where] = min(low + records, len(self.cluster.inputs[where]))
@@ -97,7 +97,7 @@ class World:
             self._alive[worker].device.step()
 
     def turn(self, worker: int, _: object) -> None:
-        """Worker {who} goes round once."""
+        """Worker {who} makes one turn."""
         if worker in self._alive:
             self._do(worker, self._alive[worker].loop.turn)
 
@@ -121,58 +121,58 @@ class World:
             self._alive[worker].log.dies = moment
 
     def expel(self, worker: int, _: object) -> None:
-        """The group gives worker {who} up, which is alive."""
+        """The group removes worker {who}, which is alive."""
         if worker in self._alive:
             self.cluster.leave(self._alive[worker].log)
 
-    def bury(self, worker: int, _: object) -> None:
+    def notice_death(self, worker: int, _: object) -> None:
         """The group notices that worker {who} is dead."""
         for log in [log for number, log in self._dead if number == worker]:
             self.cluster.leave(log)
         self._dead = [(number, log) for number, log in self._dead if number != worker]
 
-    def settle(self, worker: int, _: object) -> None:
-        """The coordinator ends what worker {who} has left open."""
+    def settle_transaction(self, worker: int, _: object) -> None:
+        """The coordinator ends the open transaction of worker {who}."""
         self.cluster.settle(_transactional_id(worker))
 
     def rebalance(self, _: int, shares: int) -> None:
-        """The group shares the partitions out anew (by the number {how})."""
+        """The group assigns the partitions again (by the number {how})."""
         self.cluster.rebalance(shares)
 
-    def tight(self, _: int, __: object) -> None:
-        """From here on workers that start bear few dead letters of a partition."""
+    def tighten_bounds(self, _: int, __: object) -> None:
+        """From here on, workers start with tight bounds on dead letters."""
         self._bounds = TIGHT_BOUNDS
 
     def release(self, worker: int, _: object) -> None:
-        """A person has worker {who} go on with what it holds in quarantine."""
+        """An operator has worker {who} release its partitions from quarantine."""
         if worker in self._alive:
             self._alive[worker].log.release_quarantined()
 
-    def incremental(self, _: int, __: object) -> None:
-        """From here on a rebalance takes only what moves."""
+    def rebalance_incrementally(self, _: int, __: object) -> None:
+        """From here on, a rebalance takes away only the partitions that move."""
         self.cluster.eager = False
 
-    def late(self, _: int, __: object) -> None:
-        """From here on a worker hears where its partitions start a poll later than it asks."""
-        self.cluster.answers_late = True
+    def delay_start_offsets(self, _: int, __: object) -> None:
+        """From here on, a worker gets start offsets one poll after it asks."""
+        self.cluster.delays_start_offsets = True
 
-    def fate(self, worker: int, fate: Fate) -> None:
+    def set_outcome(self, worker: int, outcome: Outcome) -> None:
         """Worker {who}: the next transaction will be {how}."""
         if worker in self._alive:
-            self._alive[worker].log.fate = fate
+            self._alive[worker].log.outcome = outcome
 
-    def away(self, _: int, __: object) -> None:
-        """The brokers answer no more."""
+    def stop_brokers(self, _: int, __: object) -> None:
+        """The brokers stop answering."""
         self.cluster.away = True
 
-    def back(self, _: int, __: object) -> None:
+    def restart_brokers(self, _: int, __: object) -> None:
         """The brokers answer again."""
         self.cluster.away = False
 
-    def confuse(self, worker: int, _: object) -> None:
-        """Worker {who}: the next poll will find its positions gone."""
+    def deliver_out_of_order(self, worker: int, _: object) -> None:
+        """Worker {who}: the next poll meets an offset before the position."""
         if worker in self._alive:
-            self._alive[worker].log.confused = True
+            self._alive[worker].log.delivers_out_of_order = True
 
     def break_device(self, worker: int, _: object) -> None:
         """Worker {who}: the device breaks."""
@@ -182,10 +182,11 @@ class World:
     # ---- what is true at any moment, and at the end ----------------------------------------------------------
 
     def sample(self) -> None:
-        """Whatever lies below a committed offset has its answer, memory is bounded, and nothing had to be refused.
+        """Assert what is true after every step.
 
-        A loop that keeps what is stale loses nothing, since the log refuses it; but a rebalance would cost it a
-        rewind, where the partitions that it keeps should go on.
+        Each record below a committed offset has its outputs, memory is bounded, and no publish was refused. A loop
+        that keeps stale records loses nothing, because the log refuses them. But then a rebalance costs a rewind,
+        although the partitions that the worker keeps should go on.
         """
         outputs, committed = self.cluster.outputs, self.cluster.committed
         for output in outputs[self._read :]:
@@ -202,15 +203,15 @@ class World:
             records = process.in_flight.records
             assert 0 <= records < INTAKE_RECORDS_MAX + BOUNDS.records_max, f"{records} records in memory"
 
-    def calm(self) -> None:
-        """No more faults: what is left gets judged, and nothing stays in memory."""
+    def finish(self) -> None:
+        """Stop all faults, and assert that the rest is judged and nothing stays in memory."""
         self.cluster.away = False
         self._bounds = NO_BOUNDS
         for worker in range(WORKERS):
-            self.settle(worker, None)
-            self.bury(worker, None)
+            self.settle_transaction(worker, None)
+            self.notice_death(worker, None)
         for process in self._alive.values():
-            process.log.fate, process.log.dies, process.scorer.broken = Fate.COMMITTED, "", False
+            process.log.outcome, process.log.dies, process.scorer.broken = Outcome.COMMITTED, "", False
         if not self._alive:
             self.begin(0, None)
         for _ in range(1000):
@@ -222,13 +223,13 @@ class World:
                 self.prepared(worker, None)
                 self.scored(worker, None)
                 self.turn(worker, None)
-                if worker not in self._alive:  # what was broken before still had to end it
+                if worker not in self._alive:  # an earlier fault has ended it
                     self.begin(worker, None)
             self.sample()
-        raise AssertionError("the group stands still")
+        raise AssertionError("the group makes no progress")
 
     def check(self) -> None:
-        """The ledger, and that each message got what its kind is owed."""
+        """Assert that the ledger is clean, and that each message got the outputs of its kind."""
         inputs = [
             ObservedInput(partition=partition, offset=offset, tombstone=value is None)
             for partition, values in self.cluster.inputs.items()
@@ -257,7 +258,7 @@ class World:
             )
 
     def _owes(self, partition: Partition, offset: int) -> bool:
-        """Whether it could be read, and has no answer."""
+        """Return whether the record can be read and has no output yet."""
         return (
             self.cluster.inputs[partition][offset] is not None
             and offset >= self.cluster.low.get(partition, 0)
@@ -300,7 +301,7 @@ class World:
         return Process(log, loop, in_flight, scorer, preparer, device)
 
     def _look(self) -> int:
-        """The clock; while an owner waits for its device to end, the device gets on."""
+        """Return the time. While an owner waits for its device to finish, the device makes progress."""
         if self._draining is not None:
             self.now_ms += 1
             if self.now_ms % 3 == 0:
@@ -308,7 +309,7 @@ class World:
         return self.now_ms
 
     def _do(self, worker: int, what: Callable[[], object]) -> None:
-        """Something that may cost the process: with a word to the group, or without."""
+        """Make a call that may end the process: with a leave of the group (an error), or without (a death)."""
         try:
             what()
         except Died:

@@ -1,4 +1,4 @@
-"""What a refusal of Kafka says: the setting, its value, and what to do."""
+"""What an error of Kafka that ends the worker says: the setting, its value, and what to do."""
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_a_hint_names_the_setting_with_its_value(code: str, named: str) -> None:
         ("_TRANSPORT", "SSL alert number 116", ["SSL_KEY_LOCATION (not set)"]),
     ],
 )
-def test_a_failed_login_names_the_settings_with_their_values_and_no_secret(
+def test_a_failed_login_names_the_settings_with_their_values_but_not_the_password(
     code: str, text: str, named: list[str]
 ) -> None:
     said = membership().login.settings_to_look_at(code, text)
@@ -71,11 +71,11 @@ def test_a_failed_login_with_tokens_points_at_the_properties() -> None:
     assert "sasl.oauthbearer.* in WORKER_KAFKA__PROPERTIES" in login.settings_to_look_at("_AUTHENTICATION", "")
 
 
-def test_an_error_of_another_kind_is_no_failed_login() -> None:
+def test_another_error_is_not_a_failed_login() -> None:
     assert membership().login.settings_to_look_at("_TRANSPORT", "Connection refused") == ""
 
 
-def test_the_way_to_the_brokers_is_named_with_its_values() -> None:
+def test_the_settings_that_lead_to_the_brokers_are_named_with_their_values() -> None:
     way = membership().login.way
     assert "WORKER_KAFKA__BOOTSTRAP_SERVERS (kafka-1:9093)" in way
     assert "WORKER_KAFKA__SECURITY_PROTOCOL (SASL_SSL)" in way

@@ -9,7 +9,7 @@ def test_the_group_metadata_of_a_member_is_read() -> None:
     assert is_member(metadata)
 
 
-def test_metadata_of_one_who_has_not_joined_is_told_apart() -> None:
+def test_the_metadata_of_a_client_that_has_not_joined_is_not_that_of_a_member() -> None:
     never = b"CGMDv2:\xff\xff\xff\xffgroup\0\0"
     assert parse_group_metadata(never) == (-1, "")
     assert not is_member(never)
@@ -17,7 +17,7 @@ def test_metadata_of_one_who_has_not_joined_is_told_apart() -> None:
     assert not is_member(b"CGMDv2:\x01\x00\x00\x00group\0\0")
 
 
-def test_metadata_of_another_shape_is_not_guessed_at() -> None:
+def test_metadata_in_another_format_is_not_that_of_a_member() -> None:
     assert parse_group_metadata(b"CGMDv3:\x01\x00\x00\x00group\0member\0") is None
     assert parse_group_metadata(b"CGMDv2:\x01\x00\x00\x00group") is None
     assert not is_member(None)

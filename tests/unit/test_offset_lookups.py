@@ -1,4 +1,4 @@
-"""Which answers about offsets count, and when a partition is asked about again."""
+"""Which answers about offsets count, and when the next question about a partition is due."""
 
 from worker.kafka.offset_lookups import OffsetLookups
 from worker.records import Partition
@@ -15,7 +15,7 @@ def test_an_answer_counts_only_for_the_question_that_it_belongs_to() -> None:
     assert lookups.current(second, [one, other]) == [one]
 
 
-def test_a_partition_is_asked_about_again_after_pauses_that_grow_up_to_a_bound() -> None:
+def test_the_pauses_between_questions_about_a_partition_grow_up_to_a_bound() -> None:
     partition, lookups = Partition("messages", 0), OffsetLookups(100, 400)
     now_ms, pauses = 0, []
     for _ in range(5):

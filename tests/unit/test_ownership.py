@@ -1,15 +1,15 @@
-"""Which work may be committed."""
+"""Which work may be committed, and how far a partition has come."""
 
 from worker.kafka.ownership import Ownership, PartitionProgress, next_offsets
 from worker.records import Partition
 
 
-def test_nothing_is_committed_for_no_records() -> None:
+def test_without_records_there_is_no_offset_to_commit() -> None:
     assert next_offsets([]) == {}
 
 
-def test_the_end_that_was_reached_holds_until_the_next_assignment() -> None:
-    """Otherwise the place of an idle partition would be committed behind what is about to be read again."""
+def test_the_end_that_was_reached_is_forgotten_at_the_next_assignment() -> None:
+    """Otherwise an idle offset would be committed after records that are about to be read again."""
     partition, owned = Partition("messages", 0), Ownership()
     owned.place({partition: 3})
     owned.fetched(partition, 3, timestamp_ms=None, key=None, value=b"", headers=())

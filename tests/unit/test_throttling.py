@@ -1,4 +1,4 @@
-"""What a broker says about a quota."""
+"""What happens when a broker throttles a client."""
 
 import pytest
 from confluent_kafka import ThrottleEvent
@@ -14,7 +14,7 @@ class Clock:
     now_ms = 0
 
     def __call__(self) -> int:
-        """Give the time."""
+        """Return the time."""
         return self.now_ms
 
 
@@ -23,7 +23,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_throttled_client_is_known_for_as_long_as_the_broker_delays_it(clock: Clock) -> None:
+def test_a_client_is_throttled_for_as_long_as_a_broker_delays_its_answers(clock: Clock) -> None:
     throttling = Throttling("consumer", CONFIG, clock)
     assert not throttling.is_throttled()
     throttling.record(ThrottleEvent("broker-1", 1, 2.5))
@@ -35,7 +35,7 @@ def test_a_throttled_client_is_known_for_as_long_as_the_broker_delays_it(clock: 
     assert not throttling.is_throttled()
 
 
-def test_a_delay_that_is_over_is_known_once(clock: Clock) -> None:
+def test_a_delay_that_is_over_is_reported_once(clock: Clock) -> None:
     throttling = Throttling("consumer", CONFIG, clock)
     throttling.record(ThrottleEvent("broker-1", 1, 0.1))
     clock.now_ms = 5000
@@ -44,23 +44,23 @@ def test_a_delay_that_is_over_is_known_once(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("client", "said"),
+    ("client", "advice"),
     [
         ("consumer", "reading is slow. Raise consumer_byte_rate (or request_percentage) of user 'me'"),
         ("producer", "publishing is slow. Raise producer_byte_rate (or request_percentage) of user 'me'"),
     ],
 )
-def test_the_log_line_names_the_quota_and_whose_it_is(
-    client: str, said: str, clock: Clock, caplog: pytest.LogCaptureFixture
+def test_the_log_line_names_the_quota_and_its_user_and_client_id(
+    client: str, advice: str, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     throttling = Throttling(client, CONFIG, clock)
     throttling.record(ThrottleEvent("broker-1", 1, 2.5))
     [line] = caplog.messages
     assert f"broker-1 throttles this {client} by 2500 ms" in line
-    assert f"{said} (WORKER_KAFKA__SASL_USERNAME), client id 'mod' (client.id)" in line
+    assert f"{advice} (WORKER_KAFKA__SASL_USERNAME), client id 'mod' (client.id)" in line
 
 
-def test_it_is_logged_once_a_minute_and_all_delays_are_added_up(
+def test_throttling_is_logged_once_a_minute_with_the_sum_of_all_delays(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     throttling = Throttling("producer", CONFIG, clock)
@@ -71,7 +71,7 @@ def test_it_is_logged_once_a_minute_and_all_delays_are_added_up(
     assert throttling.total_s == 1.5
 
 
-def test_the_end_of_a_throttling_is_none(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_event_without_a_delay_is_not_throttling(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     throttling = Throttling("consumer", CONFIG, clock)
     throttling.record(ThrottleEvent("broker-1", 1, 0))
     assert not throttling.is_throttled()
