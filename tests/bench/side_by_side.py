@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worker.commands.bench.report import processor
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("confluent-kafka", "numpy", "orjson", "tokenizers", "torch", "transformers")
@@ -43,6 +42,14 @@ def medians(
             figures[name].append(contenders[name]())
             tell(f"round {number} of {rounds}: {name}: {figures[name][-1]:,.1f}")
     return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def processor() -> str:
+    """Return the processor's name, from Linux, or from Python on other systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def machine() -> dict[str, Any]:

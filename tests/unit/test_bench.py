@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from schemas.chat import InputShape
-from worker.commands.bench.limits import Figures, Limit, Row, advice, limit_of
-from worker.commands.bench.measures import Batch, device, shapes, timed, whole
-from worker.commands.bench.report import Texts
+from worker.commands.bench.in_memory_loop import messages_per_second
+from worker.commands.bench.limits import Figures, Limit, StageRate, advice, limit_of
+from worker.commands.bench.stages import Batch, batches_of, score_growing_batches, time_stage
 from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.prove.stub_model import StubModel
 from worker.errors import ConfigurationError
@@ -20,53 +20,55 @@ from worker.records import Scores
 from worker.settings import load_settings
 
 
-def row(messages_per_s: float = 0, *, cpu_us: float = 0, messages: int = 0, ms: float = 0) -> Row:
-    return Row(
+def stage(
+    messages_per_s: float = 0, *, batch_messages: int = 1, batch_ms: float = 0, cpus_busy: float = 0
+) -> StageRate:
+    return StageRate(
         name="",
-        messages=messages,
-        tokens=10 * messages,
-        ms=ms,
-        messages_per_s=messages_per_s or messages / ms * 1000,
-        tokens_per_s=0,
-        cpu_us=cpu_us,
+        messages_per_s=messages_per_s or batch_messages / batch_ms * 1000,
+        batch_messages=batch_messages,
+        batch_tokens=10 * batch_messages,
+        batch_ms=batch_ms,
+        cpus_busy=cpus_busy,
     )
 
 
-SMALLER = [row(messages=1, ms=20), row(messages=64, ms=21), row(messages=400, ms=40)]
+SMALLER = [stage(batch_messages=100, batch_ms=21), stage(batch_messages=400, batch_ms=40)]
 ON_GPU = Figures(
-    tokenised=row(30_000),
-    prepared=row(20_000, cpu_us=50),
-    judged=row(40_000),
-    device=[*SMALLER, row(messages=800, ms=80)],
-    left_out=[],
-    whole=9_500,
+    prepared=stage(20_000, cpus_busy=1),
+    judged=stage(40_000),
+    device=[*SMALLER, stage(batch_messages=800, batch_ms=80)],
+    messages_per_s=9_500,
+    tokens_mean=10,
+    texts=9_000,
+    texts_different=9_000,
     on_cpu=False,
     cpus=16,
     records_max=1024,
     tokens_max=8192,
     dtype_hint="",
 )
-FLAT = replace(ON_GPU, device=[*SMALLER, row(messages=800, ms=50)], whole=16_000)
-"""Twice the tokens, and hardly more time."""
-PREPARING = replace(ON_GPU, prepared=row(5_000, cpu_us=200), whole=5_000)
-SHARED = replace(ON_GPU, whole=7_000)
+FLAT = replace(ON_GPU, device=[*SMALLER, stage(batch_messages=800, batch_ms=50)], messages_per_s=16_000)
+"""A batch of twice the tokens takes hardly more time."""
+PREPARING = replace(ON_GPU, prepared=stage(5_000, cpus_busy=1), messages_per_s=5_000)
+SHARED = replace(ON_GPU, messages_per_s=7_000)
 
 
 @pytest.mark.parametrize(
     ("figures", "limit", "said"),
     [
-        (ON_GPU, Limit.DEVICE, "10,000 messages/s; a batch of 8,000 tokens takes 80.0 ms. More workers on it gain"),
-        (replace(ON_GPU, on_cpu=True), Limit.DEVICE, "more CPUs, a GPU, or workers on other machines"),
+        (ON_GPU, Limit.DEVICE, "10,000 messages/s; a batch of 8,000 tokens takes 80.0 ms. More workers on this"),
+        (replace(ON_GPU, on_cpu=True), Limit.DEVICE, "Use more CPUs, a GPU, or workers on other machines"),
         (replace(ON_GPU, device=ON_GPU.device[-1:]), Limit.DEVICE, "10,000 messages/s"),
-        (FLAT, Limit.OVERHEAD, "60% of it whatever the batch holds"),
-        (FLAT, Limit.OVERHEAD, "raise WORKER_BATCH__TOKENS_MAX, now 8192"),
-        (replace(FLAT, records_max=800), Limit.OVERHEAD, "raise WORKER_BATCH__RECORDS_MAX, now 800"),
-        (PREPARING, Limit.PREPARING, "where the device does 10,000. It keeps 1.0 of 16 CPUs busy: a second worker"),
-        (replace(PREPARING, cpus=1), Limit.PREPARING, "1.0 of 1 CPUs busy: give the worker more"),
-        (replace(ON_GPU, judged=row(5_000), whole=5_000), Limit.JUDGING, "5,000 messages/s on its one thread"),
-        (SHARED, Limit.SHARED, "the slowest does 10,000 messages/s by itself, all at once 7,000."),
-        (SHARED, Limit.SHARED, "a second worker on this device may do more"),
-        (replace(SHARED, on_cpu=True, cpus=2), Limit.SHARED, "The model shares 2 CPUs with preparing"),
+        (FLAT, Limit.OVERHEAD, "60% of it does not depend on the batch's size"),
+        (FLAT, Limit.OVERHEAD, "Raise WORKER_BATCH__TOKENS_MAX, now 8192"),
+        (replace(FLAT, records_max=800), Limit.OVERHEAD, "Raise WORKER_BATCH__RECORDS_MAX, now 800"),
+        (PREPARING, Limit.PREPARING, "the device 10,000. It keeps 1.0 of 16 CPUs busy. Try a second worker"),
+        (replace(PREPARING, cpus=1), Limit.PREPARING, "1.0 of 1 CPUs busy. Give the worker more CPUs"),
+        (replace(ON_GPU, judged=stage(5_000), messages_per_s=5_000), Limit.JUDGING, "5,000 messages/s on its one"),
+        (SHARED, Limit.SHARED, "the slowest alone does 10,000 messages/s, all together 7,000."),
+        (SHARED, Limit.SHARED, "Try a second worker on this device"),
+        (replace(SHARED, on_cpu=True, cpus=2), Limit.SHARED, "They share 2 CPUs with the model"),
     ],
 )
 def test_one_sentence_says_what_limits_and_what_to_change(figures: Figures, limit: Limit, said: str) -> None:
@@ -74,19 +76,14 @@ def test_one_sentence_says_what_limits_and_what_to_change(figures: Figures, limi
     assert said in advice(figures)[0]
 
 
-def test_a_dtype_that_would_be_faster_is_named_where_the_device_limits() -> None:
+def test_a_faster_dtype_is_named_where_the_device_limits() -> None:
     hint = "float32, though this CPU is faster in bfloat16 (WORKER_MODEL__DTYPE=bfloat16)"
     assert f"Worth trying: {hint}." in advice(replace(ON_GPU, dtype_hint=hint))
     assert hint not in " ".join(advice(replace(PREPARING, dtype_hint=hint)))
 
 
-def test_overhead_that_a_lone_message_pays_is_told() -> None:
-    assert "A batch of 64 messages takes less than twice as long as one of 1 (20.0 ms)" in advice(ON_GPU)[-1]
-    assert len(advice(replace(ON_GPU, device=ON_GPU.device[-1:]))) == 1
-
-
-def test_figures_that_contradict_each_other_are_told() -> None:
-    assert "Measure again" in advice(replace(ON_GPU, whole=16_000))[1]
+def test_figures_that_contradict_each_other_are_reported() -> None:
+    assert "Measure again" in advice(replace(ON_GPU, messages_per_s=16_000))[1]
 
 
 def test_the_samples_are_all_different_from_their_beginning_on() -> None:
@@ -154,13 +151,6 @@ def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
             read_texts(path, InputShape())
 
 
-def test_equal_texts_are_counted_in_batches_and_in_all() -> None:
-    facts = Texts.of(["a", "a", "b", "c", "a", "b"], [[1]] * 6, built_in=False, batch=3)
-    assert (facts.count, facts.different) == (6, 3)
-    assert facts.repeated_in_batch == pytest.approx(1 / 6)
-    assert facts.repeated == 0.5
-
-
 class Clock:
     """Time as work takes it."""
 
@@ -174,32 +164,29 @@ class Clock:
         self.now_ns += ms * 1_000_000
 
 
-def test_a_row_has_the_medians_of_warm_batches() -> None:
+def test_a_stage_has_the_medians_of_warm_batches() -> None:
     clock = Clock()
     took_ms = iter([1000, 10, 10, 30, 10, 40])
     batches = [Batch(items=None, messages=5, tokens=50)]
-    found = timed("row", lambda _: clock.work(next(took_ms)), batches, seconds=0.1, clock_ns=clock)
-    assert (found.ms, found.messages_per_s, found.tokens_per_s) == (10, 500, 5000)
+    found = time_stage("stage", lambda _: clock.work(next(took_ms)), batches, seconds=0.1, clock_ns=clock)
+    assert (found.batch_ms, found.messages_per_s, found.batch_tokens) == (10, 500, 50)
     assert next(took_ms, None) is None
 
 
-def test_the_shapes_are_those_that_the_worker_could_give() -> None:
+def test_batches_are_those_that_the_worker_makes() -> None:
     lists = [[number] * 10 for number in range(300)]
-    found = {name: batches[0] for name, batches in shapes(lists, 100, 512)}
-    assert list(found) == ["1 message", "8 messages", "256 tokens", "512 tokens"]
-    assert (found["512 tokens"].messages, found["512 tokens"].tokens) == (51, 510)
-    found = {name: batches[0] for name, batches in shapes(lists, 20, 4096)}
-    assert list(found) == ["1 message", "8 messages", "20 messages"]
-    assert list(dict(shapes(lists[:1], 20, 4096))) == ["1 message"]
+    assert [batch.messages for batch in batches_of(lists, 100, 512)] == [51] * 5
+    assert [batch.messages for batch in batches_of(lists, 20, 4096)] == [20] * 14
+    assert [batch.messages for batch in batches_of(lists[:7], 20, 4096)] == [7]
 
 
 def test_equal_texts_of_a_batch_are_scored_once_and_counted_each() -> None:
-    (batch,) = dict(shapes([[1, 2], [3], [1, 2]], 3, 100))["3 messages"]
+    (batch,) = batches_of([[1, 2], [3], [1, 2]], 3, 100)
     assert (batch.items, batch.messages, batch.tokens) == ([[1, 2], [3]], 3, 3)
 
 
 class Slow(StubModel):
-    """Each text takes so many milliseconds of its clock, and the first batch another second."""
+    """Each text takes ``text_ms`` of its clock, and the first batch another second."""
 
     def __init__(self, text_ms: int) -> None:
         self.clock = Clock()
@@ -213,28 +200,32 @@ class Slow(StubModel):
 
 
 @pytest.mark.parametrize(("text_ms", "rate"), [(1, 1000), (200, 5)])
-def test_the_whole_is_as_fast_as_a_warm_model_and_scores_each_text(text_ms: int, rate: float) -> None:
+def test_the_loop_is_as_fast_as_a_warm_model_and_scores_each_text(text_ms: int, rate: float) -> None:
     model = Slow(text_ms)
-    assert whole(load_settings({}).settings, model, built_in_texts(), seconds=2, clock_ns=model.clock) == rate
+    assert (
+        messages_per_second(load_settings({}).settings, model, built_in_texts(), seconds=2, clock_ns=model.clock)
+        == rate
+    )
 
 
-def test_teams_own_pointers_do_not_matter_to_our_own_messages() -> None:
+def test_the_user_s_pointers_do_not_apply_to_the_samples() -> None:
     settings = load_settings({"WORKER_INPUT__TEXT_POINTER": "/payload/body"}).settings
     model = Slow(200)
-    assert whole(settings, model, built_in_texts(), seconds=2, clock_ns=model.clock) == 5
+    assert messages_per_second(settings, model, built_in_texts(), seconds=2, clock_ns=model.clock) == 5
 
 
 class Snail(StubModel):
-    """A millisecond a token, in earnest."""
+    """Sleeps for a millisecond a token."""
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> Sequence[Scores]:
         time.sleep(sum(map(len, token_lists)) / 1000)
         return list(np.zeros((len(token_lists), 12), np.float32))
 
 
-def test_a_shape_that_would_take_too_long_is_left_out() -> None:
+def test_a_batch_that_would_take_too_long_is_left_out() -> None:
+    settings = load_settings({}).settings
     lists = [[number] * 10 for number in range(2000)]
-    answers = list(device(load_settings({}).settings, Snail(), lists, seconds=0.2))
-    left_out = [answer for answer in answers if isinstance(answer, str)]
-    assert "1,024 messages" in left_out
-    assert len(left_out) < len(answers)
+    small, *larger = score_growing_batches(settings, Snail(), lists, seconds=0.2)
+    assert small.batch_messages == settings.batch.records_max // 8
+    assert not larger
+    assert len(list(score_growing_batches(settings, StubModel(), [[1] * 10] * 2000, seconds=0.2))) == 3

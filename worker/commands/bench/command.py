@@ -1,43 +1,43 @@
-"""One run of `bench`: texts, the model, what is measured, and what it means."""
+"""The command `bench`: measure, and print the figures and what limits."""
 
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 
 import orjson
 from rich.console import Console
+from rich.table import Table
 
 from worker import wiring
-from worker.commands.bench.limits import Figures, Row, figure
-from worker.commands.bench.measures import device, stages, whole
-from worker.commands.bench.report import Texts, document, show
+from worker.commands.bench.in_memory_loop import messages_per_second
+from worker.commands.bench.limits import Figures, StageRate, advice, figure, limit_of
+from worker.commands.bench.stages import prepare_and_judge, score_growing_batches
 from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.start_up import load
 from worker.commands.terminal import progress
 from worker.errors import ConfigurationError, ExitCode, ModelError
 from worker.settings import Need, Settings, variables_for
 
-OF_STAGES, OF_DEVICE, OF_WHOLE = 0.2, 0.5, 0.3
-"""Shares of the time."""
-
-BATCHES = 8
-"""Of the largest kind, for the device: more would only take memory."""
-
-
 SECONDS_MAX = 3600
+CPU_SHARE, DEVICE_SHARE, TOGETHER_SHARE = 0.2, 0.5, 0.3
+"""Shares of the time for the stages of the CPU, for the device, and for all stages together."""
+BATCHES_MAX = 8
+"""Full batches to tokenise for the device: more would only need memory."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what to measure with, and for how long."""
+    """Add the texts, the time and the file for the figures."""
     parser.add_argument(
         "--texts", type=Path, metavar="FILE", help="a text a line, or a message a line as JSON; gzipped or not"
     )
     parser.add_argument(
         "--seconds", type=_seconds, default=20, metavar="S", help="how long to measure (default: 20)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="takes the figures as JSON too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures as JSON too")
     parser.epilog = variables_for("model", "input", "batch")
 
 
@@ -47,97 +47,60 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
-    measure_and_show(
-        load({Need.MODEL}).settings,
-        Console(highlight=False),
-        progress,
-        texts_from=options.texts,
-        seconds=options.seconds,
-        json_to=options.json,
-    )
-    return ExitCode.DONE
-
-
-def _seconds(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"got {text[:80]!r}; wants a whole number from 1 to {SECONDS_MAX}")
-    return int(text)
-
-
-def measure_and_show(
-    settings: Settings,
-    console: Console,
-    progress: Callable[[str], None],
-    *,
-    texts_from: Path | None,
-    seconds: float,
-    json_to: Path | None,
-) -> None:
-    """Measures, and prints the figures and what limits.
-
-    Args:
-        settings: Valid, with a model.
-        console: Where the figures go.
-        progress: Takes a line about what takes long.
-        texts_from: A file with texts; None: built-in texts.
-        seconds: How long to measure, about; to load the model takes its time before.
-        json_to: Where the same figures go as JSON; None: nowhere.
-
-    Raises:
-        ConfigurationError: A file can't be read or written.
-        ModelError: The model can't be loaded, or breaks.
-    """
-    if json_to is not None:
-        _try_to_write(json_to)
-    texts = read_texts(texts_from, wiring.input_shape(settings)) if texts_from else built_in_texts()
+    settings = load({Need.MODEL}).settings
+    if options.json:
+        _try_to_write(options.json)
+    texts = read_texts(options.texts, wiring.input_shape(settings)) if options.texts else built_in_texts()
     model = wiring.open_classifier(settings, progress)
-    # Cut as the worker cuts them, and without those that the tokenizer makes nothing of: they are never scored.
-    first = texts[: BATCHES * settings.batch.records_max]
-    encoded = model.encode([text[: settings.input.characters_max] for text in first])
-    token_lists = [one.tokens for one in encoded if one.tokens]
-    if not token_lists:
-        raise ModelError("The tokenizer makes no token of any text: it is not this model's, or --texts is no chat.")
-    figures = measure(settings, model, texts, token_lists, progress, seconds=seconds)
-    facts = Texts.of(texts, token_lists, built_in=texts_from is None, batch=max(1, round(figures.full.messages)))
-    show(figures, facts, model, console)
-    if json_to is not None:
-        found = document(figures, facts, model, settings)
-        json_to.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    figures = measure(settings, model, texts, progress, seconds=options.seconds)
+    show(figures, model, Console(highlight=False), built_in=options.texts is None)
+    if options.json:
+        document = {
+            "model": asdict(model.identity),
+            "figures": asdict(figures),
+            "limit": limit_of(figures),
+            "advice": advice(figures),
+        }
+        options.json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return ExitCode.DONE
 
 
 def measure(
     settings: Settings,
     model: wiring.ScoringModel,
-    texts: Sequence[str],
-    token_lists: Sequence[Sequence[int]],
-    progress: Callable[[str], None],
+    texts: list[str],
+    report: Callable[[str], None],
     *,
     seconds: float,
 ) -> Figures:
-    """All measurements, one after the other."""
-    from worker.classifier.device import cpus  # noqa: PLC0415 - there by now, with the model
+    """Measure each stage by itself, then all stages together.
 
-    parts: list[Row] = []
-    for part in stages(settings, model, texts, seconds=seconds * OF_STAGES):
-        progress(f"{part.name}: {figure(part.messages_per_s)} messages/s")
-        parts.append(part)
-    rows: list[Row] = []
-    left_out: list[str] = []
-    for row in device(settings, model, token_lists, seconds=seconds * OF_DEVICE):
-        if isinstance(row, str):
-            left_out.append(row)
-        else:
-            progress(f"the device, {row.name} at once: {row.ms:,.1f} ms")
-            rows.append(row)
-    progress("all at once, as in the worker ...")
-    tokenised, prepared, judged = parts
+    Raises:
+        ModelError: The tokenizer knows none of the texts, or the device is broken.
+    """
+    from worker.classifier.device import cpus  # noqa: PLC0415 - PyTorch is loaded with the model
+
+    # Cut as the worker cuts them. Texts without a token are never scored.
+    first = [text[: settings.input.characters_max] for text in texts[: BATCHES_MAX * settings.batch.records_max]]
+    token_lists = [encoded.tokens for encoded in model.encode(first) if encoded.tokens]
+    if not token_lists:
+        raise ModelError(
+            "The tokenizer finds no token in any text. Either it is another model's, or --texts is not chat."
+        )
+    prepared, judged = prepare_and_judge(settings, model, texts, seconds=seconds * CPU_SHARE)
+    device: list[StageRate] = []
+    for rate in score_growing_batches(settings, model, token_lists, seconds=seconds * DEVICE_SHARE):
+        report(f"{rate.name}: {rate.batch_ms:,.1f} ms each")
+        device.append(rate)
+    report("all stages together, as in the worker ...")
     return Figures(
-        tokenised=tokenised,
         prepared=prepared,
         judged=judged,
-        device=rows,
-        left_out=left_out,
-        whole=whole(settings, model, texts, seconds=seconds * OF_WHOLE),
+        device=device,
+        messages_per_s=messages_per_second(settings, model, texts, seconds=seconds * TOGETHER_SHARE),
+        tokens_mean=mean(map(len, token_lists)),
+        texts=len(texts),
+        texts_different=len(set(texts)),
         on_cpu=model.identity.device == "cpu",
         cpus=cpus(os.sched_getaffinity(0)),
         records_max=settings.batch.records_max,
@@ -146,8 +109,51 @@ def measure(
     )
 
 
+def show(figures: Figures, model: wiring.ScoringModel, console: Console, *, built_in: bool) -> None:
+    """Print the figures in at most 80 columns, and what limits."""
+    identity = model.identity
+
+    def say(line: str, style: str | None = None) -> None:
+        console.print(line, soft_wrap=True, markup=False, style=style)
+
+    say(
+        f"{identity.name} (revision {identity.revision[:12]}) on {identity.device}, {identity.dtype}, attention "
+        f"{identity.attention}, threads: {identity.threads}; batches of at most {figures.records_max:,} messages "
+        f"and {figures.tokens_max:,} tokens",
+        "bold",
+    )
+    for line in model.fallbacks:
+        say(f"    {line}")
+    hint = "; real chat repeats itself: measure your own with --texts FILE" if built_in else ""
+    say(
+        f"texts: {figures.texts:,}{' built-in' if built_in else ''}, {figures.texts_different:,} different, "
+        f"{figures.tokens_mean:.1f} tokens in the mean{hint}\n"
+    )
+    table = Table("stage", box=None, pad_edge=False)
+    for column in ("messages/s", "tokens/s"):
+        table.add_column(column, justify="right")
+    for stage in (figures.prepared, *figures.device, figures.judged):
+        table.add_row(stage.name, *_rates(stage.messages_per_s, figures.tokens_mean))
+    together = _rates(figures.messages_per_s, figures.tokens_mean)
+    table.add_row("all together, as in the worker", *together, style="bold")
+    console.print(table)
+    say("")
+    for number, line in enumerate(advice(figures)):
+        say(line, None if number else "bold")
+
+
+def _rates(messages_per_s: float, tokens_mean: float) -> tuple[str, str]:
+    return figure(messages_per_s), figure(messages_per_s * tokens_mean)
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"got {text[:80]!r}; wants a whole number from 1 to {SECONDS_MAX}")
+    return int(text)
+
+
 def _try_to_write(path: Path) -> None:
-    """Before the work, not after it; leaves an empty file where there was none."""
+    """Refuse a file that cannot be written before the measurement; an empty file is left where there was none."""
     try:
         path.open("ab").close()
     except OSError as error:

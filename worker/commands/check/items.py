@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
 from worker import wiring
-from worker.commands.bench.measures import whole
+from worker.commands.bench.in_memory_loop import messages_per_second
 from worker.commands.bench.texts import built_in_texts
 from worker.commands.check.open_transactions import doubt
 from worker.commands.check.probe import KEYS, MISSING, Probe
@@ -290,7 +290,7 @@ class _Check:
     def _measure(self) -> str:
         try:
             model = wiring.open_classifier(self._settings, self._progress)
-            self._rate = whole(self._settings, model, built_in_texts(), seconds=MEASURE_S)
+            self._rate = messages_per_second(self._settings, model, built_in_texts(), seconds=MEASURE_S)
         except ModelError as error:
             raise Wrong(str(error)) from error
         identity = model.identity

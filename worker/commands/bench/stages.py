@@ -1,0 +1,137 @@
+"""Time each stage by itself: preparing, the device with growing batches, judging."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle
+from statistics import median
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from schemas.labels import CATEGORY_SLUGS
+from worker import wiring
+from worker.commands.bench.in_memory_loop import consumed, settings_for_samples
+from worker.commands.bench.limits import StageRate
+from worker.moderation.cache import ScoreCache
+from worker.records import ScoredRecord
+from worker.settings import Settings
+
+SHARES = (8, 2, 1)
+"""The device scores an eighth of a full batch, a half, and a full batch."""
+
+Items = TypeVar("Items")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Generic[Items]):
+    """What one call works on.
+
+    Attributes:
+        items: The argument of the call.
+        messages: Messages of the batch.
+        tokens: Tokens to score; 0 where nothing is scored.
+    """
+
+    items: Items
+    messages: int
+    tokens: int = 0
+
+
+def time_stage(
+    name: str,
+    work: Callable[[Items], object],
+    batches: Sequence[Batch[Items]],
+    *,
+    seconds: float,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> StageRate:
+    """Work on the batches in turn for this time, after one batch that is not counted, and return the medians."""
+    work(batches[0].items)
+    timed: list[tuple[Batch[Items], float]] = []
+    cpu_ns, begin_ns = time.process_time_ns(), clock_ns()
+    for batch in cycle(batches):
+        began_ns = clock_ns()
+        work(batch.items)
+        now_ns = clock_ns()
+        timed.append((batch, max(1, now_ns - began_ns) / 1e9))
+        if now_ns - begin_ns >= seconds * 1e9:
+            break
+    busy_ns, took_ns = time.process_time_ns() - cpu_ns, max(1, now_ns - begin_ns)
+    return StageRate(
+        name=name,
+        messages_per_s=median(batch.messages / took_s for batch, took_s in timed),
+        batch_messages=median(batch.messages for batch, _ in timed),
+        batch_tokens=median(batch.tokens for batch, _ in timed),
+        batch_ms=median(took_s for _, took_s in timed) * 1000,
+        cpus_busy=busy_ns / took_ns,
+    )
+
+
+def prepare_and_judge(
+    settings: Settings, model: wiring.ScoringModel, texts: Sequence[str], *, seconds: float
+) -> tuple[StageRate, StageRate]:
+    """Time the two stages of the CPU: decoding and tokenising, then judging and encoding."""
+    settings = settings_for_samples(settings)
+    size = settings.batch.records_max
+    prepare = wiring.make_prepare(settings, model.encode, ScoreCache(bytes_max=0))
+    messages = consumed(texts)
+    parts = [messages[start : start + size] for start in range(0, len(messages) - size + 1, size)] or [messages]
+    unprepared = [Batch(items=part, messages=len(part)) for part in parts]
+    prepared = time_stage("decode and tokenise", prepare, unprepared, seconds=seconds / 2)
+    # Random scores: the time for judging does not depend on how the scores were made.
+    records = prepare(parts[0])
+    scores = np.random.default_rng(0).random((len(records), len(CATEGORY_SLUGS)), np.float32) / 2
+    results = [ScoredRecord(record=record, scores=row) for record, row in zip(records, scores, strict=True)]
+    judge = wiring.make_judge(wiring.make_outputs(settings, model))
+    scored = [Batch(items=results, messages=len(results))]
+    return prepared, time_stage("judge and encode", lambda items: judge(items, {}), scored, seconds=seconds / 2)
+
+
+def score_growing_batches(
+    settings: Settings, model: wiring.ScoringModel, token_lists: Sequence[Sequence[int]], *, seconds: float
+) -> Iterator[StageRate]:
+    """Time the model with growing batches, up to the largest batch that the worker would make.
+
+    Args:
+        settings: The bounds of a batch.
+        model: An open model.
+        token_lists: The tokens of texts, in the order of the texts.
+        seconds: The time for all sizes. A size is left out when one batch of it would take longer.
+    """
+    pace_s = 0.0  # for a token
+    # A thread of its own, as in the worker. OpenMP's threads spin while they wait for each other, and for less time
+    # when there are more of them than CPUs, as there are with those of the thread that warmed the model up. On a
+    # busy machine of 2 CPUs a batch took 0.1 s here and 0.7 to 1.3 s on the main thread.
+    with ThreadPoolExecutor(1, "device") as thread:
+        for share in SHARES:
+            batches = batches_of(
+                token_lists, max(1, settings.batch.records_max // share), model.batch_tokens_max // share
+            )
+            if pace_s * batches[0].tokens > seconds:
+                return
+            name = f"device, batches of {batches[0].messages:,}"
+            rate = thread.submit(time_stage, name, model.score, batches, seconds=seconds / len(SHARES)).result()
+            pace_s = rate.batch_ms / 1000 / rate.batch_tokens
+            yield rate
+
+
+def batches_of(
+    token_lists: Sequence[Sequence[int]], records_max: int, tokens_max: int
+) -> list[Batch[Sequence[Sequence[int]]]]:
+    """Cut the texts into batches as the worker does. An incomplete last batch counts only if it is the only one."""
+    batches: list[Batch[Sequence[Sequence[int]]]] = []
+    start = tokens = 0
+    for index, one in enumerate(token_lists):
+        if index > start and (index - start == records_max or tokens + len(one) > tokens_max):
+            batches.append(_batch(token_lists[start:index]))
+            start, tokens = index, 0
+        tokens += len(one)
+    return batches or [_batch(token_lists)]
+
+
+def _batch(token_lists: Sequence[Sequence[int]]) -> Batch[Sequence[Sequence[int]]]:
+    """Of equal texts of a batch only the first is scored, as in the worker."""
+    different = list(dict(zip(map(tuple, token_lists), token_lists, strict=True)).values())
+    return Batch(items=different, messages=len(token_lists), tokens=sum(map(len, different)))
