@@ -40,16 +40,21 @@ def setup_logging(level: str, style: Literal["text", "json"] | None, stream: Tex
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def escaped(text: str) -> str:
+def escaped(text: str, characters_max: int | None = None) -> str:
     r"""Return the text on one line, with an escape such as ``\n`` or ``\u202e`` for what is not printable.
 
     Controls, line separators, surrogates and the characters that change the direction of writing are not printable.
+
+    Args:
+        text: Any text, for example of a message or a header that anybody may have written.
+        characters_max: A longer result is cut, and ends in ``…``. None means that nothing is cut.
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+    line = text if characters_max is None else text[: characters_max + 1]
+    if not line.isprintable():
+        line = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
+    if characters_max is None or len(line) <= characters_max:
+        return line
+    return line[: characters_max - 1] + "…"
 
 
 def escaped_lines(text: str) -> str:

@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("confluent-kafka", "numpy", "orjson", "tokenizers", "torch", "transformers")
 

@@ -10,7 +10,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.trace import TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from worker.logs import setup_logging
+from worker.logs import escaped, setup_logging
 
 LOGGER = logging.getLogger("worker.loop")
 
@@ -175,3 +175,9 @@ def test_setting_up_again_takes_the_place_of_what_was_set_up_before() -> None:
     LOGGER.info("once")
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
+
+
+def test_a_long_text_is_cut_after_it_was_escaped() -> None:
+    assert escaped("a" * 9, 9) == "a" * 9
+    assert escaped("a" * 10, 9) == "a" * 8 + "…"
+    assert escaped("\x1b" * 5, 9) == r"\x1b\x1b…"

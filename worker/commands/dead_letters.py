@@ -255,7 +255,7 @@ def _table(counts: Mapping[tuple[int, str], int]) -> Table:
 
 
 def _example(letter: Letter) -> Text:
-    headers = {name: _printable(value) for name, value in letter.headers.items()}
+    headers = {name: escaped(value, MESSAGE_CHARACTERS_MAX) for name, value in letter.headers.items()}
     lines = Text(f"  {letter.topic}[{letter.partition}]@{letter.offset}", style="cyan")
     lines.append(f"  {_time(letter.timestamp_ms)}", style="default")
     if "error.reason" in headers:
@@ -267,11 +267,6 @@ def _example(letter: Letter) -> Text:
             said += f", reason: {headers['error.reason']}"
         lines.append(f"\n    {said}\n    {headers.get('error.message', '')}", style="default")
     return lines
-
-
-def _printable(text: str) -> str:
-    """Short, and without what would steer the terminal: a foreign record may hold anything."""
-    return escaped(text[:MESSAGE_CHARACTERS_MAX])
 
 
 def _time(epoch_ms: int) -> str:

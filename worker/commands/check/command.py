@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_options: argparse.Namespace) -> ExitCode:
     """Print whether `run` would work here, and end the process."""
-    code = check(lambda: load({Need.KAFKA, Need.MODEL}), Console(highlight=False), progress)
+    try:
+        code = check(lambda: load({Need.KAFKA, Need.MODEL}), Console(highlight=False), progress)
+    except KeyboardInterrupt:
+        code = ExitCode.OTHER  # without a wait for the threads, which may wait for a broker
     end(code)  # a client whose broker does not answer may wait for minutes when it is closed
     return code

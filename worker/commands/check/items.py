@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException
@@ -53,7 +54,7 @@ def check(load: Callable[[], LoadedSettings], console: Console, progress: Callab
     Returns:
         The exit code of the first fault, in the order settings, Kafka, model.
     """
-    return _Check(Report(console), progress).look(load)
+    return _Check(Report(console), progress).run(load)
 
 
 class _Check:
@@ -66,19 +67,22 @@ class _Check:
         self._probe: Probe
         self._partitions: dict[str, int] = {}
         self._hidden: set[str] = set()
+        self._writable: list[str] = []
+        self._written_together: bool | None = None
         self._backlog_messages = 0
         self._rate = 0.0
 
-    def look(self, load: Callable[[], LoadedSettings]) -> ExitCode:
-        """All items, in order."""
-        self._report.item(SETTINGS, lambda: self._load(load), fault=ExitCode.CONFIGURATION)
-        if self._report.exit_code is ExitCode.DONE:
-            self._look_at_kafka()
-        else:  # the names of topics and all else are not known
+    def run(self, load: Callable[[], LoadedSettings]) -> ExitCode:
+        """Check all items, in order."""
+        check = self._report.check
+        check(SETTINGS, lambda: self._load(load), fault=ExitCode.CONFIGURATION)
+        if self._report.passed(SETTINGS):
+            self._check_kafka()
+        else:  # the names of the topics are not known
             for name in (BROKER, "topics", "permissions", "transaction", BACKLOG):
-                self._report.item(name, str, fault=ExitCode.KAFKA, needs=(SETTINGS,))
-        self._report.item(MODEL, self._measure, fault=ExitCode.MODEL, needs=(SETTINGS,))
-        self._report.item(HOURS, self._hours, fault=ExitCode.OTHER, needs=(BACKLOG, MODEL))
+                check(name, str, fault=ExitCode.KAFKA, needs=(SETTINGS,))
+        check(MODEL, self._measure, fault=ExitCode.MODEL, needs=(SETTINGS,))
+        check(HOURS, self._hours, fault=ExitCode.OTHER, needs=(BACKLOG, MODEL))
         return self._report.exit_code
 
     def _load(self, load: Callable[[], LoadedSettings]) -> str:
@@ -102,34 +106,55 @@ class _Check:
 
     # ---- Kafka -----------------------------------------------------------------------------------------------
 
-    def _look_at_kafka(self) -> None:
-        item = partial(self._report.item, fault=ExitCode.KAFKA)
+    def _check_kafka(self) -> None:
+        """Check Kafka on three threads: the consumer's items, the producer's, and the rest, each in order.
+
+        On a slow link every item waits for several answers of the brokers, and the items of different clients do
+        not depend on each other.
+        """
         kafka = self._settings.kafka
         inputs, outputs = kafka.input_topics, (kafka.verdict_topic, kafka.alert_topic, kafka.dead_letter_topic)
-        item(BROKER, self._reach, needs=(SETTINGS,))
-        topics = {
-            topic: item(f"topic {topic}", partial(self._count, topic), needs=(BROKER,))
-            for topic in (*inputs, *outputs)
-        }
+        report, fault = self._report, ExitCode.KAFKA
+        report.check(BROKER, self._reach, fault=fault, needs=(SETTINGS,))
+        consumer, producer, others = (ThreadPoolExecutor(1, name) for name in ("consumer", "producer", "others"))
+        for topic in (*inputs, *outputs):
+            report.start(others, _topic(topic), partial(self._count, topic), fault=fault, needs=(BROKER,))
+        report.print()
         reading = [
-            item(f"permission to READ {topic}", partial(self._read, topic), needs=(topics[topic],))
+            report.start(
+                consumer,
+                f"permission to READ {topic}",
+                partial(self._read, topic),
+                fault=fault,
+                needs=[_topic(topic)],
+            )
             for topic in inputs
         ]
-        reading.append(item(f"permission to READ the group {kafka.group_id}", self._join, needs=(BROKER,)))
-        known = item(PRODUCER, self._initialise, needs=(BROKER,))
+        reading.append(
+            report.start(
+                consumer, f"permission to READ the group {kafka.group_id}", self._join, fault=fault, needs=(BROKER,)
+            )
+        )
+        report.start(producer, PRODUCER, self._initialise, fault=fault, needs=(BROKER,))
         for topic in outputs:
-            item(f"settings of {topic}", partial(self._compare, topic), needs=(topics[topic],))
+            report.start(
+                others, f"settings of {topic}", partial(self._compare, topic), fault=fault, needs=[_topic(topic)]
+            )
+        self._writable = [one for one in outputs if report.passed(_topic(one)) and one not in self._hidden]
         writing = [
-            item(
+            report.start(
+                producer,
                 f"permission to WRITE {topic}",
                 partial(self._write, topic),
-                needs=(topics[topic], *(() if topic in self._hidden else (known,))),
+                fault=fault,
+                needs=[_topic(topic)] if topic in self._hidden else [_topic(topic), PRODUCER],
             )
             for topic in outputs
         ]
-        item("transaction", partial(self._transact, outputs), needs=writing)
-        item(BACKLOG, partial(self._find_backlog, inputs), needs=reading)
-        item(OPEN, partial(self._find_blocks, inputs), needs=reading)
+        report.start(producer, "transaction", partial(self._transact, outputs), fault=fault, needs=writing)
+        report.start(consumer, BACKLOG, partial(self._find_backlog, inputs), fault=fault, needs=reading)
+        report.start(others, OPEN, partial(self._find_blocks, inputs), fault=fault, needs=reading)
+        report.print()
 
     @property
     def _transactional_id(self) -> str:
@@ -212,10 +237,26 @@ class _Check:
     def _write(self, topic: str) -> str:
         if topic in self._hidden:
             return self._permitted(self._deny, "Write", f"--topic {topic}")
+        if self._write_together():
+            return "granted"
         for key in KEYS:
             ask = partial(self._try_to_write, topic, key)
-            said = self._permitted(ask, "Write", f"--topic {topic}")
-        return said
+            answer = self._permitted(ask, "Write", f"--topic {topic}")
+        return answer
+
+    def _write_together(self) -> bool:
+        """Try all topics in one transaction: on a slow link, one for each topic and key takes six times as long.
+
+        Returns:
+            Whether Kafka took every record. If not, each record must be tried by itself, to find out which.
+        """
+        if self._written_together is None:
+            try:
+                self._probe.write_and_abort(self._writable)
+                self._written_together = True
+            except KafkaException:
+                self._written_together = False
+        return self._written_together
 
     def _try_to_write(self, topic: str, key: bytes | None) -> None:
         """Writes a record, and aborts.
@@ -257,7 +298,8 @@ class _Check:
 
     def _transact(self, topics: tuple[str, ...]) -> str:
         try:
-            self._probe.write_and_abort(topics)
+            if not (self._written_together and self._writable == [*topics]):
+                self._probe.write_and_abort(topics)
         except KafkaException as error:
             raise _unexpected(error.args[0]) from error
         return "begun, written and aborted: nothing of it can be read at read_committed"
@@ -307,6 +349,10 @@ class _Check:
         hours = self._backlog_messages / self._rate / 3600
         shown = f"{hours:.2f}" if hours >= LEAST_HOURS else f"less than {LEAST_HOURS}"
         return f"{shown} hours at {self._rate:.3g} messages per second, if no new ones came"
+
+
+def _topic(topic: str) -> str:
+    return f"topic {topic}"
 
 
 def _unexpected(fault: KafkaError) -> Wrong:

@@ -3,40 +3,37 @@
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka import IsolationLevel
 
 from worker.commands.check.report import Doubtful
 from worker.kafka.blocked_partitions import BlockedPartition
+from worker.kafka.offset_queries import OffsetQueries
 from worker.records import Partition
 
 WATCH_S = 5
-"""A producer that is well ends a transaction sooner: Kafka Streams commits every 0.1 s."""
+"""A healthy producer ends a transaction sooner: Kafka Streams commits every 0.1 s."""
 
 
-def find_blocks(
-    admin: AdminClient, partitions: Sequence[Partition], *, answer_s: float
-) -> dict[Partition, BlockedPartition]:
-    """Give the partitions whose last stable offset stays behind the high watermark; wait only if one is behind.
+def find_blocks(queries: OffsetQueries, partitions: Sequence[Partition]) -> dict[Partition, BlockedPartition]:
+    """Return the partitions whose last stable offset stays below the high watermark; wait only if one is below.
 
     Raises:
-        KafkaException: There was no answer for one of them.
+        KafkaException: The brokers did not answer for one of them.
     """
-    first = _stable_ends(admin, partitions, answer_s)
-    if not _behind(first, _high_watermarks(admin, partitions, answer_s)):
+    first, messages = _ends(queries, partitions)
+    if not any(messages.values()):
         return {}
     time.sleep(WATCH_S)
-    later = _stable_ends(admin, partitions, answer_s)
-    behind = _behind(later, _high_watermarks(admin, partitions, answer_s))
+    later, messages = _ends(queries, partitions)
     return {
-        one: BlockedPartition(last_stable_offset=later[one], messages=messages, age_ms=WATCH_S * 1000)
-        for one, messages in behind.items()
-        if later[one] == first[one]
+        one: BlockedPartition(last_stable_offset=later[one], messages=messages[one], age_ms=WATCH_S * 1000)
+        for one in partitions
+        if messages[one] and later[one] == first[one]
     }
 
 
 def doubt(blocks: Mapping[Partition, BlockedPartition], servers: str) -> Doubtful:
-    """Say what is blocked, and how to find who blocks it."""
+    """Say what is blocked, and how to find the producer that blocks it."""
     what = (
         f"{at} is blocked at offset {block.last_stable_offset} by another producer's open transaction, "
         f"which did not end within {block.age_ms // 1000} s; messages behind it: {block.messages}"
@@ -50,22 +47,10 @@ def doubt(blocks: Mapping[Partition, BlockedPartition], servers: str) -> Doubtfu
     return Doubtful("\n".join(what), "\n".join(commands))
 
 
-def _behind(stable: Mapping[Partition, int], high: Mapping[Partition, int]) -> dict[Partition, int]:
-    return {one: high[one] - offset for one, offset in stable.items() if offset < high[one]}
-
-
-def _stable_ends(admin: AdminClient, partitions: Sequence[Partition], answer_s: float) -> dict[Partition, int]:
-    return _ends(admin, partitions, answer_s, IsolationLevel.READ_COMMITTED)
-
-
-def _high_watermarks(admin: AdminClient, partitions: Sequence[Partition], answer_s: float) -> dict[Partition, int]:
-    return _ends(admin, partitions, answer_s, IsolationLevel.READ_UNCOMMITTED)
-
-
 def _ends(
-    admin: AdminClient, partitions: Sequence[Partition], answer_s: float, level: IsolationLevel
-) -> dict[Partition, int]:
-    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
-    asked = {TopicPartition(*one): latest for one in partitions}
-    answers = admin.list_offsets(asked, isolation_level=level, request_timeout=answer_s)
-    return {Partition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
+    queries: OffsetQueries, partitions: Sequence[Partition]
+) -> tuple[dict[Partition, int], dict[Partition, int]]:
+    """Return the last stable offsets, and the number of offsets from there to the high watermark."""
+    answers = queries.latest(partitions), queries.latest(partitions, IsolationLevel.READ_UNCOMMITTED)
+    stable, high = ({one: at.result().offset for one, at in answer.items()} for answer in answers)
+    return stable, {one: max(0, high[one] - stable[one]) for one in partitions}

@@ -41,6 +41,7 @@ from worker.commands.check.open_transactions import find_blocks
 from worker.kafka.blocked_partitions import BlockedPartition
 from worker.kafka.login import Login
 from worker.kafka.metadata import NoMetadataError, wait_for_metadata
+from worker.kafka.offset_queries import OffsetQueries
 from worker.kafka.offset_reset import start_offset
 from worker.kafka.session_options import SessionOptions
 from worker.records import Partition
@@ -106,6 +107,7 @@ class Probe:
         }
         self._consumer = Consumer(config, logger=_silent)
         self._admin = AdminClient({"log_level": 0, **options.admin_config})
+        self._queries = OffsetQueries(options.admin_config, answer_s_max=ANSWER_S)
         self._initialised: Producer | None = None
         self._spare: Producer | None = self._make_producer()  # made here, so that wrong properties are known now
 
@@ -252,7 +254,7 @@ class Probe:
         Raises:
             KafkaException: There was no answer for one of them.
         """
-        return find_blocks(self._admin, _every(partitions), answer_s=ANSWER_S)
+        return find_blocks(self._queries, _every(partitions))
 
     def backlog(self, partitions: Mapping[str, int]) -> Backlog:
         """What waits in the inputs' partitions, of which each topic has so many.

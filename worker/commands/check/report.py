@@ -1,6 +1,8 @@
-"""Items of a check: each good, at fault, doubtful or skipped, and told at once."""
+"""Items of a check: each is good, wrong, doubtful or skipped, and is printed as soon as it is known."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from enum import Enum
 
 from rich.console import Console
@@ -11,7 +13,7 @@ from worker.logs import escaped, escaped_lines
 
 
 class Mark(Enum):
-    """What became of an item: the sign that is shown, and its style on a terminal."""
+    """The result of an item: the sign that is printed, and its style on a terminal."""
 
     GOOD = ("✓", "green")
     FAULT = ("✗", "bold red")
@@ -19,75 +21,119 @@ class Mark(Enum):
     SKIPPED = ("-", "yellow")
 
 
-class Wrong(Exception):  # noqa: N818 - what is checked is at fault, not the program
-    """An item's fault.
+class Wrong(Exception):  # noqa: N818 - what is checked is wrong, not the program
+    """The item is wrong.
 
     Attributes:
         what: One sentence, and lines of detail.
-        mend: The command or the settings that mend it; empty when ``what`` says it.
+        remedy: The command or the settings that correct it; empty when ``what`` says it.
     """
 
-    def __init__(self, what: str, mend: str = "") -> None:
-        super().__init__(what, mend)
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what, remedy)
         self.what = what
-        self.mend = mend
+        self.remedy = remedy
 
 
 class Doubtful(Wrong):
-    """An item that is good in most cases: it changes no exit code, and stands in nobody's way."""
+    """The item is good in most cases. It changes no exit code, and the items that need it are checked."""
 
 
 class Postponed(Exception):  # noqa: N818 - not an error
-    """An item can't be told by itself; a later one tells. It stands in nobody's way."""
+    """A later item decides. The items that need this one are checked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The result of one item.
+
+    Attributes:
+        mark: Good, wrong, doubtful or skipped.
+        text: One sentence, and lines of detail.
+        remedy: What corrects it; empty if there is nothing to correct.
+        cause: The name of the item that is wrong, so that this item and all that need it are skipped; else empty.
+    """
+
+    mark: Mark
+    text: str
+    remedy: str = ""
+    cause: str = ""
 
 
 class Report:
-    """Runs items in order and prints each as soon as it is known.
+    """Prints items in their order, however the threads that check them finish.
 
     Attributes:
-        exit_code: That of the first fault.
+        exit_code: The exit code of the first item that is wrong.
     """
 
     def __init__(self, console: Console) -> None:
         self.exit_code = ExitCode.DONE
         self._console = console
-        self._passed: set[str] = set()
-        self._blame: dict[str, str] = {}  # which fault each skipped item waits for
+        self._results: dict[str, Future[Result]] = {}
+        self._faults: dict[str, ExitCode] = {}
 
-    def item(self, name: str, look: Callable[[], str], *, fault: ExitCode, needs: Sequence[str] = ()) -> str:
-        """Looks at one thing.
-
-        Args:
-            name: Unique.
-            look: Gives what to say when all is well; raises Wrong, Doubtful or Postponed.
-            fault: The exit code if it is at fault.
-            needs: Items without which it can't be looked at.
-
-        Returns:
-            The name, for others to need.
-        """
-        if missing := [need for need in needs if need not in self._passed]:
-            self._blame[name] = self._blame[missing[0]]
-            self._print(Mark.SKIPPED, name, f"skipped, because of: {self._blame[name]}")
-            return name
-        try:
-            self._print(Mark.GOOD, name, look())
-        except Postponed as reason:
-            self._print(Mark.SKIPPED, name, str(reason))
-        except Doubtful as doubt:
-            self._print(Mark.DOUBTFUL, name, doubt.what, doubt.mend)
-        except Wrong as wrong:
-            self._print(Mark.FAULT, name, wrong.what, wrong.mend)
-            self.exit_code = self.exit_code or fault
-            self._blame[name] = name
-            return name
-        self._passed.add(name)
+    def check(self, name: str, check: Callable[[], str], *, fault: ExitCode, needs: Sequence[str] = ()) -> str:
+        """Check one item on this thread and print it. The arguments are those of ``start``."""
+        done: Future[Result] = Future()
+        done.set_result(_check(name, check, [self._results[need] for need in needs]))
+        self._faults[name], self._results[name] = fault, done
+        self.print()
         return name
 
-    def _print(self, mark: Mark, name: str, said: str, mend: str = "") -> None:
-        sign, style = mark.value
-        said = escaped_lines(said).replace("\n", "\n    ")  # brokers' sentences and names are among it
-        line = Text().append(sign, style=style).append(f" {escaped(name)}: ").append(said)
-        if mend:
-            line.append("\n    -> ").append(escaped_lines(mend).replace("\n", "\n    -> "), style="cyan")
+    def passed(self, name: str) -> bool:
+        """Return whether the item is neither wrong nor skipped because of another; wait until it is checked."""
+        return not self._results[name].result().cause
+
+    def start(
+        self, lane: Executor, name: str, check: Callable[[], str], *, fault: ExitCode, needs: Sequence[str] = ()
+    ) -> str:
+        """Start to check one item.
+
+        An item waits in its lane for the items that it needs. They were started before it, so the first item that
+        is not finished never waits for a later one, and no lane can block another for ever.
+
+        Args:
+            lane: The thread that checks it. Items of a lane with one thread are checked one after another.
+            name: A unique name.
+            check: Returns the text of a good item; raises Wrong, Doubtful or Postponed.
+            fault: The exit code if the item is wrong.
+            needs: Items without which this one can't be checked. They were started before.
+
+        Returns:
+            The name, for the ``needs`` of others.
+        """
+        needed = [self._results[need] for need in needs]
+        self._faults[name] = fault
+        self._results[name] = lane.submit(_check, name, check, needed)
+        return name
+
+    def print(self) -> None:
+        """Print each item that was started, in the order of the starts, as soon as its result is there."""
+        for name, result in self._results.items():
+            if name in self._faults:
+                self._print(name, result.result())
+                fault = self._faults.pop(name)
+                if result.result().mark is Mark.FAULT:
+                    self.exit_code = self.exit_code or fault
+
+    def _print(self, name: str, result: Result) -> None:
+        sign, style = result.mark.value
+        text = escaped_lines(result.text).replace("\n", "\n    ")  # brokers' sentences and names are part of it
+        line = Text().append(sign, style=style).append(f" {escaped(name)}: ").append(text)
+        if result.remedy:
+            line.append("\n    -> ").append(escaped_lines(result.remedy).replace("\n", "\n    -> "), style="cyan")
         self._console.print(line, soft_wrap=True)
+
+
+def _check(name: str, check: Callable[[], str], needed: Sequence[Future[Result]]) -> Result:
+    if causes := [need.result().cause for need in needed if need.result().cause]:
+        return Result(mark=Mark.SKIPPED, text=f"skipped, because of: {causes[0]}", cause=causes[0])
+    try:
+        return Result(mark=Mark.GOOD, text=check())
+    except Postponed as reason:
+        return Result(mark=Mark.SKIPPED, text=str(reason))
+    except Doubtful as doubt:
+        return Result(mark=Mark.DOUBTFUL, text=doubt.what, remedy=doubt.remedy)
+    except Wrong as wrong:
+        return Result(mark=Mark.FAULT, text=wrong.what, remedy=wrong.remedy, cause=name)

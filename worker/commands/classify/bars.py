@@ -14,15 +14,17 @@ from worker.records import PreparedMessage, ScoredRecord
 
 BAR_COLUMNS = 24
 TEXT_COLUMNS = 90
+BYTES_SHOWN_MAX = 4 * TEXT_COLUMNS + 4
+"""Enough for one character more than is shown: a character has at most 4 bytes."""
 
 
 def show_texts(
     batches: Iterable[Sequence[InputLine]], console: Console, *, judge: LineJudge, policy: Policy
 ) -> bool:
-    """The same for people: a bar per category, flagged ones first, then by score.
+    """Print for each text a bar for each category: flagged categories first, then by score.
 
     Returns:
-        Whether all texts could be judged.
+        Whether every text was judged.
 
     Raises:
         ModelError: The device is broken.
@@ -36,7 +38,8 @@ def show_texts(
 
 
 def _drawn(result: ScoredRecord, policy: Policy) -> Text:
-    drawing = Text(_on_one_line(result.record.source.value or b""), style="bold")
+    beginning = (result.record.source.value or b"")[:BYTES_SHOWN_MAX].decode(errors="replace")
+    drawing = Text(escaped(beginning, TEXT_COLUMNS), style="bold")
     drawing.append("\n")
     content, scores = result.record.content, result.scores
     if (fault := fault_of(result)) is not None:
@@ -47,7 +50,7 @@ def _drawn(result: ScoredRecord, policy: Policy) -> Text:
     flags = policy.judge(scores[np.newaxis])[0].flags
     drawing.append(f"  {_sentence(content, flags)}\n", style="not bold red" if any(flags) else "not bold green")
     for index in sorted(range(len(CATEGORY_NAMES)), key=lambda index: (not flags[index], -scores[index])):
-        row = _row(CATEGORY_NAMES[index], scores[index], policy.values[index])
+        row = _row(CATEGORY_NAMES[index], scores[index], policy.values[index], is_flagged=flags[index])
         drawing.append(row, style="not bold red" if flags[index] else "not bold dim")
     return drawing
 
@@ -59,15 +62,9 @@ def _sentence(message: PreparedMessage, flags: Sequence[bool]) -> str:
     return f"{judged}; {message.characters} characters, {message.token_count} tokens{cut}"
 
 
-def _row(name: str, score: np.float32, threshold: np.float32) -> str:
-    """``! Hate    ████████████│███····  0.671 > 0.5``: the bar's ``│`` stands at the threshold."""
+def _row(name: str, score: np.float32, threshold: np.float32, *, is_flagged: bool) -> str:
+    """Draw ``! Hate    ████████████│███····  0.671 > 0.5``; the ``│`` is at the threshold."""
     cells = ["█" if column < int(score * BAR_COLUMNS) else "·" for column in range(BAR_COLUMNS)]
     cells.insert(int(threshold * BAR_COLUMNS), "│")
-    mark, compared = ("!", ">") if score > threshold else (" ", "≤")
+    mark, compared = ("!", ">") if is_flagged else (" ", "≤")
     return f"  {mark} {name:<26}{''.join(cells)}  {score:.3f} {compared} {threshold:g}\n"
-
-
-def _on_one_line(value: bytes) -> str:
-    """The beginning of a text, without what would steer the terminal."""
-    shown = escaped(value[: 4 * TEXT_COLUMNS].decode(errors="replace"))
-    return shown if len(shown) <= TEXT_COLUMNS else shown[: TEXT_COLUMNS - 1] + "…"
