@@ -110,14 +110,14 @@ MUTANTS = (
     Mutant(
         fault="stale work not dropped by the loop",
         file="worker/loop.py",
-        old="        if self._session.owns(fetched):",
+        old="        if self._session.owns(record):",
         new="        if True:",
         suites=["simulation"],
     ),
     Mutant(
         fault="the device's stale results not dropped by the loop",
         file="worker/loop.py",
-        old="(result for result in results if self._keeps(result.record.source))",
+        old="(result for result in results if self._keep_or_release(result.record.source))",
         new="(results)",
         suites=["simulation"],
     ),
@@ -181,8 +181,8 @@ MUTANTS = (
     Mutant(
         fault="tombstone skipped without its offset",
         file="worker/loop.py",
-        old="[record for record in records if self._keeps(record.source)]",
-        new="[record for record in records if self._keeps(record.source) and record.content]",
+        old="[record for record in records if self._keep_or_release(record.source)]",
+        new="[record for record in records if self._keep_or_release(record.source) and record.content]",
         suites=["simulation"],
     ),
     Mutant(
@@ -231,7 +231,7 @@ MUTANTS = (
     Mutant(
         fault="memory not freed of what is dropped",
         file="worker/loop.py",
-        old="        self._in_flight.release([fetched])\n",
+        old="        self._in_flight.release([record])\n",
         new="",
         suites=["simulation"],
     ),

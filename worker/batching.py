@@ -1,12 +1,11 @@
-"""The line before the device.
+"""The queue before the device, when to commit, and backpressure. Pure: time is an argument.
 
-Invariant: a batch is a prefix of arrivals, so that committing the next offset of each partition is right by
-construction. Nothing here sorts, skips or holds a record back: what has nothing to score stands in the line
-too.
+Invariant: a batch is a prefix of the arrivals. So the next offset of each partition may be committed with the
+batch. Nothing here sorts, skips or holds back a record. A record with nothing to score waits in the queue too.
 
-Time is an argument. Pull, not push: ``take`` is the only door, and while the device is busy the line grows,
-so that load makes batches bigger with no timer. Rejected: a fixed waiting time, which an idle device would
-spend for nothing; a queue for each length, whose batches would be no prefix.
+``BatchQueue.take`` is the only way out of the queue. While the device is busy the queue grows, so load makes
+batches larger without a timer. Rejected: a fixed waiting time, which would keep an idle device waiting; a queue for
+each length of text, whose batches would not be prefixes of the arrivals.
 """
 
 from collections import deque
@@ -22,9 +21,9 @@ class BatchBounds:
     """What closes a batch.
 
     Attributes:
-        records_max: Records, those with nothing to score included.
-        tokens_max: Tokens to score; at least those of the longest text.
-        wait_ms_max: How long the oldest waits at most while the device is busy.
+        records_max: Largest number of records, including records with nothing to score.
+        tokens_max: Largest number of tokens to score; not less than the longest text has.
+        wait_ms_max: Longest time for which the oldest record waits while the device is busy.
     """
 
     records_max: int
@@ -37,43 +36,36 @@ class BatchQueue:
 
     def __init__(self, bounds: BatchBounds) -> None:
         self._bounds = bounds
-        self._waiting: deque[tuple[PreparedRecord, int]] = deque()
+        self._waiting: deque[tuple[PreparedRecord, int]] = deque()  # each record with its time of arrival
         self._tokens = 0
-        self._taken_since_ms = 0  # how long the oldest of the last batch has been waiting
+        self._last_batch_since_ms = 0  # when the oldest record of the last batch arrived
 
     def __len__(self) -> int:
-        """Records in the line."""
+        """Return the number of waiting records."""
         return len(self._waiting)
 
     def admit(self, records: Sequence[PreparedRecord], now_ms: int) -> None:
-        """Puts records at the end of the line."""
+        """Append records to the queue."""
         self._waiting.extend((record, now_ms) for record in records)
         self._tokens += sum(len(record.tokens) for record in records)
 
-    def due_in_ms(self, now_ms: int, wait_ms: int) -> int | None:
-        """How long until ``take`` has a batch to give; None while the line is empty."""
-        if not self._waiting:
-            return None
-        if len(self._waiting) >= self._bounds.records_max or self._tokens >= self._bounds.tokens_max:
-            return 0
-        return max(0, self._waiting[0][1] + wait_ms - now_ms)
-
     def take(self, now_ms: int, wait_ms: int) -> list[PreparedRecord]:
-        """Takes the next batch: the longest prefix within the bounds, once it is due.
+        """Remove and return the next batch, if one is due: the longest prefix within the bounds.
+
+        A batch is due when the queue fills it, or when the oldest record has waited for ``wait_ms``.
 
         Args:
             now_ms: The time.
-            wait_ms: How long the oldest should have waited: 0 when the device is idle, for then waiting buys
-                nothing.
+            wait_ms: 0 while the device is idle, because waiting would gain nothing then.
 
         Returns:
-            At least one record and at most the bounds; empty when nothing is due.
+            At least one record; empty when no batch is due.
         """
-        if self.due_in_ms(now_ms, wait_ms) != 0:
+        if not self._is_due(now_ms, wait_ms):
             return []
         batch: list[PreparedRecord] = []
         tokens = 0
-        self._taken_since_ms = self._waiting[0][1]
+        self._last_batch_since_ms = self._waiting[0][1]
         while self._waiting and len(batch) < self._bounds.records_max:
             record = self._waiting[0][0]
             if batch and tokens + len(record.tokens) > self._bounds.tokens_max:
@@ -84,31 +76,73 @@ class BatchQueue:
         self._tokens -= tokens
         return batch
 
+    def _is_due(self, now_ms: int, wait_ms: int) -> bool:
+        if not self._waiting:
+            return False
+        is_full = len(self._waiting) >= self._bounds.records_max or self._tokens >= self._bounds.tokens_max
+        return is_full or now_ms - self._waiting[0][1] >= wait_ms
+
     def put_back(self, batch: Sequence[PreparedRecord]) -> None:
-        """Puts what is left of the batch that was taken last in front again, due as before."""
-        self._waiting.extendleft((record, self._taken_since_ms) for record in reversed(batch))
+        """Put what is left of the last batch back in front, with the time of arrival that the batch had."""
+        self._waiting.extendleft((record, self._last_batch_since_ms) for record in reversed(batch))
         self._tokens += sum(len(record.tokens) for record in batch)
 
     def retain(self, wanted: Callable[[PreparedRecord], bool]) -> None:
-        """Drops what is not wanted any more, asking once about each; the order of the rest stays."""
+        """Drop the records that are not wanted, in one pass; the order of the others stays."""
         self._waiting = deque(entry for entry in self._waiting if wanted(entry[0]))
         self._tokens = sum(len(record.tokens) for record, _ in self._waiting)
 
 
+class CommitSchedule:
+    """When the results that have come from the device are committed.
+
+    Args:
+        wait_ms_max: Longest time for which a result waits.
+        pause_ms: Minimum pause after a transaction. Never shorter than that transaction took.
+    """
+
+    def __init__(self, *, wait_ms_max: int, pause_ms: int) -> None:
+        self._wait_ms_max = wait_ms_max
+        self._pause_ms = pause_ms
+        self._oldest_result_ms = 0
+        self._paused_until_ms = 0
+
+    def first_result(self, now_ms: int) -> None:
+        """Note the arrival of a result while no other result waits."""
+        self._oldest_result_ms = now_ms
+
+    def is_due(self, now_ms: int, *, nothing_else_in_memory: bool) -> bool:
+        """Return whether to commit now. Without other records in memory, waiting would add nothing to commit."""
+        has_waited = now_ms - self._oldest_result_ms >= self._wait_ms_max
+        return nothing_else_in_memory or has_waited or now_ms >= self._paused_until_ms
+
+    def ended(self, began_ms: int, ended_ms: int) -> None:
+        """Note a transaction, committed or not, and begin the pause after it."""
+        self._paused_until_ms = ended_ms + max(ended_ms - began_ms, self._pause_ms)
+
+
 class Backpressure(Enum):
-    """What to do about new messages."""
+    """What the owner does about new messages."""
 
     POLL = "poll"
     WAIT = "do not poll: memory is full, and a batch will soon be done"
-    PAUSE = "pause, and poll for the rebalances"
+    PAUSE = "pause fetching, and poll to serve rebalances"
 
 
 class InFlightLimit:
-    """Counts what is in memory, from the poll to the commit, and says when it is too much.
+    """Count the records in memory, from their poll to their commit, and say when they are too many.
 
-    A pause throws away what librdkafka has prefetched, so a memory that is full for less than ``full_ms_max``
-    is waited for. Behind a slower batch the log is paused, once, until half of the memory is free; it is
-    polled on: a group that rebalances must find us.
+    ``Backpressure.PAUSE`` discards what librdkafka has prefetched. So the owner only waits at first, and pauses
+    when memory has been full for ``full_ms_max``. A pause lasts until half of the memory is free. The owner polls
+    during the pause, because a member that does not poll is removed from the group.
+
+    Args:
+        records_max: Records that fill the memory.
+        bytes_max: Bytes of keys, values and headers that fill the memory.
+        full_ms_max: Longest time for which memory is full without a pause.
+
+    Attributes:
+        records: Records in memory.
     """
 
     def __init__(self, *, records_max: int, bytes_max: int, full_ms_max: int = 1000) -> None:
@@ -116,28 +150,28 @@ class InFlightLimit:
         self._bytes = 0
         self._records_max = records_max
         self._bytes_max = bytes_max
-        self._hold_ms_max = full_ms_max
+        self._full_ms_max = full_ms_max
         self._full_since_ms: int | None = None
 
-    def add(self, fetched: Sequence[ConsumedRecord]) -> None:
-        """Counts messages in."""
-        self.records += len(fetched)
-        self._bytes += sum(one.size_bytes for one in fetched)
+    def add(self, records: Sequence[ConsumedRecord]) -> None:
+        """Count records that were polled."""
+        self.records += len(records)
+        self._bytes += sum(record.size_bytes for record in records)
 
-    def release(self, fetched: Sequence[ConsumedRecord]) -> None:
-        """Counts messages out: committed or dropped."""
-        self.records -= len(fetched)
-        self._bytes -= sum(one.size_bytes for one in fetched)
+    def release(self, records: Sequence[ConsumedRecord]) -> None:
+        """Count out records that were committed or dropped."""
+        self.records -= len(records)
+        self._bytes -= sum(record.size_bytes for record in records)
 
     def backpressure(self, now_ms: int) -> Backpressure:
-        """What to do now."""
+        """Return what to do now."""
         fill = max(self.records / self._records_max, self._bytes / self._bytes_max)
         if self._full_since_ms is None:
             if fill < 1:
                 return Backpressure.POLL
             self._full_since_ms = now_ms
-        paused = now_ms - self._full_since_ms >= self._hold_ms_max
-        if fill < (0.5 if paused else 1):
+        is_paused = now_ms - self._full_since_ms >= self._full_ms_max
+        if fill < (0.5 if is_paused else 1):
             self._full_since_ms = None
             return Backpressure.POLL
-        return Backpressure.PAUSE if paused else Backpressure.WAIT
+        return Backpressure.PAUSE if is_paused else Backpressure.WAIT

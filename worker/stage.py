@@ -1,6 +1,7 @@
-"""A thread of its own, with one item in work and one waiting: the hand-offs between owner, preparer, device.
+"""A stage of the pipeline: a thread with one item in work and one waiting.
 
-An ``Executor`` of one thread does it; the tests hand in one that runs when they say so.
+The owner hands items to the preparer and to the device through a ``Stage`` each. An ``Executor`` of one thread does
+the work. The tests pass an executor that works when the test says so.
 """
 
 from collections import deque
@@ -9,57 +10,62 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
 
-_DEPTH = 2  # in work, and waiting: a deeper queue adds delay and no throughput
+_DEPTH = 2  # one in work and one waiting: a deeper queue adds delay and no throughput
 
 
-class Stage(Generic[Given, Made]):
-    """Lists in, lists of the same length out, in order."""
+class Stage(Generic[Item, Outcome]):
+    """Work on lists of items, in order; each list gives a list of the same length.
 
-    def __init__(self, work: Callable[[Sequence[Given]], list[Made]], executor: Executor) -> None:
+    Args:
+        work: Turns a list of items into a list of outcomes.
+        executor: Runs ``work``, one call at a time.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], list[Outcome]], executor: Executor) -> None:
         self._work = work
         self._executor = executor
-        self._pending: deque[Future[list[Made]]] = deque()
-        self._given: deque[Sequence[Given]] = deque()
+        self._pending: deque[Future[list[Outcome]]] = deque()
+        self._submitted: deque[Sequence[Item]] = deque()  # the items of each pending future
 
     @property
-    def pending(self) -> Sequence[Future[list[Made]]]:
-        """What is in work or waiting."""
+    def pending(self) -> Sequence[Future[list[Outcome]]]:
+        """The futures of the lists that are in work or waiting."""
         return self._pending
 
     @property
     def has_room(self) -> bool:
-        """Whether the waiting slot is free."""
+        """Whether another list may be submitted."""
         return len(self._pending) < _DEPTH
 
-    def give(self, items: Sequence[Given]) -> None:
-        """Fills the free slot."""
+    def submit(self, items: Sequence[Item]) -> None:
+        """Submit a list; only when ``has_room``."""
         assert self.has_room  # noqa: S101 - a bug of ours
-        self._given.append(items)
+        self._submitted.append(items)
         self._pending.append(self._executor.submit(self._work, items))
 
-    def finished(self) -> Iterator[list[Made]]:
-        """What is done, oldest first; an error of the work is raised here."""
+    def finished(self) -> Iterator[list[Outcome]]:
+        """Remove and return what is done, the oldest first; raise what the work raised."""
         while self._pending and self._pending[0].done():
-            self._given.popleft()
+            self._submitted.popleft()
             yield self._pending.popleft().result()
 
-    def take_back(self) -> Sequence[Given]:
-        """Empties the waiting slot, unless what is in it has been begun; gives what was in it."""
+    def take_back(self) -> Sequence[Item]:
+        """Cancel the newest list and return its items; return nothing if the work on it has begun."""
         if not self._pending or not self._pending[-1].cancel():
             return ()
         self._pending.pop()
-        return self._given.pop()
+        return self._submitted.pop()
 
 
 class WatchedExecutor(Executor):
-    """Runs what it is given in another one, under a watch.
+    """Run each call in another executor, under a watch.
 
     Args:
-        executor: Runs it.
-        watch: Gives a new watch for each call.
+        executor: Runs the calls.
+        watch: Returns a new watch for each call.
     """
 
     def __init__(self, executor: Executor, watch: Callable[[], AbstractContextManager[None]]) -> None:
@@ -67,7 +73,7 @@ class WatchedExecutor(Executor):
         self._watch = watch
 
     def submit(self, work: Callable[..., Any], /, *items: Any, **_: Any) -> Future[Any]:
-        """Run it when the thread is free."""
+        """Run the call when the thread is free."""
         return self._executor.submit(self._watched, work, *items)
 
     def _watched(self, work: Callable[..., Any], *items: Any) -> Any:
@@ -75,6 +81,6 @@ class WatchedExecutor(Executor):
             return work(*items)
 
 
-def rest(pending: Sequence[Future[Any]], wait_ms: int) -> None:
-    """Waits until something is finished, at most so long."""
+def wait_for_any(pending: Sequence[Future[Any]], wait_ms: int) -> None:
+    """Wait until one of the futures is done, for ``wait_ms`` at most."""
     wait(pending, timeout=wait_ms / 1000, return_when=FIRST_COMPLETED)

@@ -90,7 +90,7 @@ preparer = watchdog.guard("preparer", 1000, ExitCode.OTHER)
 stage = Stage(WORK, WatchedExecutor(ThreadPoolExecutor(1, "NAME"), lambda: NAME("some work")))
 for _ in range(100):
     with watchdog.turn():
-        stage.give(["sesame"])
+        stage.submit(["sesame"])
         stage.pending[0].result()
         assert list(stage.finished()) == [["sesame"]]
 """
