@@ -1,1 +1,1 @@
-"""Read loop.py first."""
+"""Read loop.py first: the life of a message is one function there."""

@@ -1,8 +1,8 @@
 """The nouns: what travels through the worker. No clocks, no sockets, no decoding.
 
-Nobody assigns to any of them, but for who measures (``Fetched.polled_ns``). Those of which each message makes one
-are not ``frozen`` all the same: it would take a microsecond more for each, five of them for a message that
-otherwise takes some twenty.
+Treat every object here as immutable; only telemetry assigns, to ``ConsumedRecord.polled_ns``. The classes with one
+object for each message are not ``frozen``, because a frozen object takes a microsecond more to make. A message
+makes five such objects, and takes 20 microseconds in all.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Headers = Sequence[tuple[str, bytes | None]]
 HEADER_BYTES = 180
-"""What a header takes in memory without its characters: a tuple, its place in the list, a name and a value."""
+"""Memory of a header without its characters: a tuple, its place in the list, a name object and a value object."""
 
 
 class Partition(NamedTuple):
@@ -25,25 +25,26 @@ class Partition(NamedTuple):
     number: int
 
     def __str__(self) -> str:
-        """``topic[number]``, as librdkafka's logs name it."""
+        """Return ``topic[number]``, as librdkafka's logs write it."""
         return f"{self.topic}[{self.number}]"
 
 
 @dataclass(slots=True, kw_only=True)
 class ConsumedRecord:
-    """A message as the log gave it.
+    """An input record as it was consumed.
 
     Attributes:
-        partition: Where it came from.
-        epoch: The partition's epoch when it was read; it is stale once the partition has another.
-        previous_next_offset: The ``next_offset`` of the message delivered before it, or the position at the
-            assignment: records chain by it, since numeric gaps are normal (control records, compaction).
-        offset: Where it stands.
-        timestamp_ms: Kafka's timestamp, or None when the message has none.
-        key: The team's key.
+        partition: The input partition.
+        assignment_epoch: The partition's assignment epoch when the record was read. The record is stale when the
+            partition has another epoch.
+        previous_next_offset: The ``next_offset`` of the record delivered before this one, or the position at the
+            assignment. It chains records, because gaps in offsets are normal (control records, compaction).
+        offset: The offset in the partition.
+        timestamp_ms: Kafka's timestamp, in milliseconds since 1970; None when the record has none.
+        key: The key; None when the record has none.
         value: The body; None is a tombstone.
-        headers: In the order of the message.
-        polled_ns: When it was handed over, by the monotonic clock; 0: nobody measures.
+        headers: The headers, in order.
+        polled_ns: When ``poll`` returned the record, on the monotonic clock; 0 without telemetry.
     """
 
     partition: Partition
@@ -58,12 +59,12 @@ class ConsumedRecord:
 
     @property
     def next_offset(self) -> int:
-        """What to commit once this message is dealt with: the next read."""
+        """The offset to commit when this record is done: that of the next read."""
         return self.offset + 1
 
     @property
     def size_bytes(self) -> int:
-        """Bytes it holds in memory, without the object itself."""
+        """Bytes of key, value and headers in memory, without the object itself."""
         bare = len(self.key or b"") + len(self.value or b"")
         if not self.headers:
             return bare
@@ -72,7 +73,12 @@ class ConsumedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterReason:
-    """Why a record is a dead letter: a stable slug, and one sentence that never holds the text."""
+    """Why a record is a dead letter.
+
+    Attributes:
+        reason: A slug of ``schemas.dead_letter.REASONS``.
+        message: One sentence, which never holds the text.
+    """
 
     reason: str
     message: str
@@ -83,12 +89,12 @@ Scores = NDArray[np.float32]
 
 
 class CachedScores(NamedTuple):
-    """What is known of a text that was scored before.
+    """What the cache holds for a text.
 
     Attributes:
-        scores: Its probabilities.
-        tokens: How many were scored.
-        truncated: Whether a cut, by characters or by tokens, took something away.
+        scores: The probabilities.
+        tokens: Number of tokens that were scored.
+        truncated: Whether a cut, by characters or by tokens, shortened the text.
     """
 
     scores: Scores
@@ -98,19 +104,19 @@ class CachedScores(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class PreparedMessage:
-    """A chat message that could be decoded.
+    """A chat message that could be decoded, ready to be scored.
 
     Attributes:
-        message_id: As it came, or ``topic:partition:offset``.
-        channel_id: As it came.
-        user_id: As it came.
-        sent_at: A string or a number, passed on as it came.
+        message_id: The input's id, or ``topic:partition:offset``.
+        channel_id: The input's channel.
+        user_id: The input's user.
+        sent_at: The input's time, a string or a number, unchanged.
         characters: Code points of the whole text, before any cut.
-        text_digest: What stands for the whole text: equal for equal texts alone; empty for a blank one.
-        tokens: Ids to score, special tokens included; empty for a text that is blank or known.
-        truncated: Whether a cut, by characters or by tokens, took something away.
-        cached: What the cache holds for the text; None for a text that it does not hold.
-        ignored: The fields of the input that could not be read.
+        text_digest: Keyed hash of the whole text, equal only for equal texts; empty for a blank text.
+        tokens: Token ids to score, including special tokens; empty for a text that is blank or cached.
+        truncated: Whether a cut, by characters or by tokens, shortened the text.
+        cached: What the cache holds for the text; None when the cache does not hold it.
+        ignored: Names of the input's fields that could not be read.
     """
 
     message_id: str
@@ -126,18 +132,18 @@ class PreparedMessage:
 
     @property
     def token_count(self) -> int:
-        """How many tokens are scored, or were; 0: the model is not asked, now or before."""
+        """Number of tokens that are scored, or were scored when the text was cached; 0 for a blank text."""
         return len(self.tokens) if self.cached is None else self.cached.tokens
 
 
 @dataclass(slots=True, kw_only=True)
 class PreparedRecord:
-    """A fetched message, prepared: what it owes is known.
+    """A consumed record, decoded and tokenised.
 
     Attributes:
-        source: The message as fetched.
-        content: The message to judge, the fault that makes it a dead letter, or None for a tombstone, which
-            owes nothing.
+        source: The consumed record.
+        content: The message to judge; or the reason why the record is a dead letter; or None for a tombstone, which
+            gets no output.
     """
 
     source: ConsumedRecord
@@ -145,22 +151,23 @@ class PreparedRecord:
 
     @property
     def tokens(self) -> Sequence[int]:
-        """What the device must score for it; empty when nothing."""
+        """Token ids to score; empty when there is nothing to score."""
         return self.content.tokens if isinstance(self.content, PreparedMessage) else ()
 
     @property
     def text_digest(self) -> bytes:
-        """What stands for its text; empty when none is scored."""
+        """Digest of the text; empty when no text is scored."""
         return self.content.text_digest if isinstance(self.content, PreparedMessage) else b""
 
 
 @dataclass(slots=True, kw_only=True)
 class ScoredRecord:
-    """A record and the device's answer.
+    """A record and its scores.
 
     Attributes:
-        record: What was asked.
-        scores: Probabilities; a Fault when this text breaks the model; None when the model was not asked.
+        record: The prepared record.
+        scores: ``[L]`` probabilities; or the reason of a dead letter when the text breaks the model; or None when
+            there was nothing to score.
     """
 
     record: PreparedRecord
@@ -168,7 +175,7 @@ class ScoredRecord:
 
 
 class Topic(StrEnum):
-    """Which of our topics an output goes to; the session knows their names."""
+    """The output topics, by purpose. The session knows their names."""
 
     VERDICT = "verdict"
     ALERT = "alert"
@@ -180,11 +187,12 @@ class OutputRecord:
     """One record to produce.
 
     Attributes:
-        topic: Which topic.
-        source: The input that owed it: it decides the partition, and names the culprit when a broker refuses.
-        key: The input's.
+        topic: The output topic.
+        source: The input record that this record answers. It decides the partition, and it becomes a dead letter
+            when a broker rejects this record.
+        key: The key of the input record.
         value: The body.
-        headers: In order.
+        headers: The headers, in order.
         metric_values: Values of metric attributes: an alert's categories, a dead letter's reason, a verdict's
             ignored fields.
     """
@@ -239,12 +247,12 @@ class DeadLetterExcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceUsage:
-    """What a device has done and holds, for who measures.
+    """What the device has computed and what memory it holds, for telemetry.
 
     Attributes:
-        tokens: Scored so far.
-        padding: Computed so far besides, to fill up a shape.
-        memory_bytes: Reserved on a GPU now; None on a CPU.
+        tokens: Tokens scored so far.
+        padding: Tokens computed so far only to fill a CUDA graph's shape.
+        memory_bytes: Bytes reserved on the GPU now; None on a CPU.
     """
 
     tokens: int = 0
@@ -254,16 +262,17 @@ class DeviceUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity:
-    """What scored a text, as verdicts and the start-up line name it.
+    """Which model scores, and where, as verdicts and the start-up line name it.
 
     Attributes:
-        name: The hub's name, or the folder's.
-        revision: A hash of weights, configuration and tokenizer: the same wherever they lie.
-        digest: That hash in full, as ``WORKER_MODEL__DIGEST`` takes it.
-        commit: The hub's, when it is known.
+        name: The model's name on the hub, or its folder's name.
+        revision: The first 16 digits of ``digest``.
+        digest: Hash of weights, configuration and tokenizer, in hexadecimal, as ``WORKER_MODEL__DIGEST`` takes it.
+            It does not depend on where the files are.
+        commit: The hub's commit; None when it is not known.
         dtype: ``float32`` or ``bfloat16``.
         device: ``cpu`` or ``cuda:N``.
-        attention: The implementation in use.
+        attention: The attention implementation in use.
         threads: Compute threads on the CPU.
     """
 

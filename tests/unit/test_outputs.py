@@ -8,7 +8,8 @@ import pytest
 
 from schemas.chat import InputShape
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.outputs import STUB_KEY_BYTES_MAX, OutputBuilder
+from worker.moderation.dead_letters import STUB_KEY_BYTES_MAX
+from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.records import (
     ConsumedRecord,

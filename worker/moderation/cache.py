@@ -1,17 +1,21 @@
-"""Verdicts by exact text: chat repeats itself, and what was scored once need not be tokenised and scored again.
+"""Scores by exact text: chat repeats itself, and an equal text is not tokenised and scored again.
 
-Invariant: what ``find`` gives for a text is, bit for bit, what the model gave for that very text in this process,
-in which its revision, dtype and token bound are constant, and so not part of the name. (In bfloat16 another
-batch might move the last bits; the contract's rule on flags near a threshold covers it.) Faults are never learned:
-a text that breaks the model is asked again.
+Invariant: the cached scores of a text are, bit for bit, what the model returned for that text in this process. The
+revision, dtype and token bound are constant in a process, so they are not part of the key. (In bfloat16 another
+batch could change the last bits; the contract's rule on flags near a threshold covers that.) Only scores are
+cached: the model is asked again about a text that broke it.
 
-No text is kept, only its name: a hash of 128 bits, salted anew in each process, so that nobody can look for two
-texts of one name beforehand, and whoever reads the names can't tell the texts without the salt.
+The cache does not hold texts. Its keys are 128-bit hashes with a new salt in each process. So nobody can prepare
+two texts with the same key, and nobody can recognise a text by its key without the salt.
 
-Why two threads may share it, the only thing but for their hand-offs: the preparer finds, the device finds and
-learns, each under one lock, taken once a chunk or batch and never across other work; an entry never changes.
-Between the two an entry may vanish, so the preparer hands on what it found and nobody looks it up twice; or it may
-appear, so the device looks again before it scores. ``hits`` and ``misses`` are the device's; others only read them.
+Why the two threads may share the cache:
+
+1. The preparer calls ``get_many``; the device calls ``get_many`` and ``put_many``. Each call holds one lock, once a
+   chunk or batch, and does no other work meanwhile. An entry never changes.
+2. An entry can be evicted after the preparer found it. So the preparer passes the scores on, and the device does
+   not look them up again.
+3. An entry can appear after the preparer missed it. So the device looks again before it scores.
+4. Only the device's thread writes ``hits`` and ``misses``.
 """
 
 import secrets
@@ -26,20 +30,26 @@ import numpy as np
 from worker.records import CachedScores, DeadLetterReason, PreparedMessage, Scores
 
 ENTRY_BYTES = 448
-"""What an entry takes at worst: the most resident memory that full caches of 10,000 to 500,000 entries ever had in
-CPython 3.11, with the table's empty places and, while it grows, its copy; 320 to 410 of them last. The name has 64,
-the value 96, the table and the list of recency the rest. All entries are of one size, so they need only be counted.
+"""Largest memory of an entry, in bytes.
+
+It is the highest resident memory of full caches of 10,000 to 500,000 entries in CPython 3.11, measured with the
+empty places of the table and with the copy that the table makes while it grows. 320 to 410 bytes of it last. The
+digest takes 64 bytes, the value 96, the table and the list of recency the rest. All entries have the same size, so
+the cache only counts them.
 """
 
 _TAIL = Struct("=I?3x")
 
 
 class ScoreCache:
-    """The last texts that were met, as many as there is room for.
+    """Scores of the most recent texts.
+
+    Args:
+        bytes_max: Memory for all entries, in bytes; 0 for a cache that holds nothing.
 
     Attributes:
-        hits: Texts that came with their scores, or shared those of their like in the batch.
-        misses: Texts that the model was asked about.
+        hits: Texts whose scores came from the cache, or from an equal text in the same batch.
+        misses: Texts that the model scored.
     """
 
     def __init__(self, *, bytes_max: int) -> None:
@@ -51,36 +61,36 @@ class ScoreCache:
         self._salted = blake2b(digest_size=16, salt=secrets.token_bytes(blake2b.SALT_SIZE))
 
     def digest(self, text: str) -> bytes:
-        """What stands for a text: the whole of it, before any cut."""
+        """Return the key of a text: of the whole text, before any cut."""
         hasher = self._salted.copy()
         hasher.update(text.encode())
         return hasher.digest()
 
-    def get_many(self, names: Iterable[bytes]) -> dict[bytes, CachedScores]:
-        """What is known of these texts, which are thereby the most recent."""
+    def get_many(self, digests: Iterable[bytes]) -> dict[bytes, CachedScores]:
+        """Return the cached scores of these texts by digest, and make these texts the most recent."""
         found = {}
         with self._lock:
-            for name in names:
-                if (packed := self._entries.get(name)) is not None:
-                    self._entries.move_to_end(name)
-                    found[name] = packed
-        return {name: _unpacked(packed) for name, packed in found.items()}
+            for digest in digests:
+                if (packed := self._entries.get(digest)) is not None:
+                    self._entries.move_to_end(digest)
+                    found[digest] = packed
+        return {digest: _unpacked(packed) for digest, packed in found.items()}
 
-    def put_many(self, asked: Sequence[PreparedMessage], answers: Sequence[Scores | DeadLetterReason]) -> None:
-        """Keeps the scores of these texts, and lets go of the least recent for them."""
-        learned = {
+    def put_many(self, messages: Sequence[PreparedMessage], answers: Sequence[Scores | DeadLetterReason]) -> None:
+        """Cache the scores of these messages' texts, and evict the least recent texts to make room."""
+        scored = {
             message.text_digest: _packed(message, scores)
-            for message, scores in zip(asked, answers, strict=True)
+            for message, scores in zip(messages, answers, strict=True)
             if isinstance(scores, np.ndarray)
         }
         with self._lock:
-            self._entries.update(learned)
+            self._entries.update(scored)
             while len(self._entries) > self._entries_max:
                 self._entries.popitem(last=False)
 
 
 def _packed(message: PreparedMessage, scores: Scores) -> bytes:
-    """Bytes of its own: a row of the batch's scores would keep the whole batch alive."""
+    """Copy the scores into bytes: a view of the batch's scores would keep the whole batch in memory."""
     return scores.tobytes() + _TAIL.pack(len(message.tokens), message.truncated)
 
 

@@ -1,7 +1,7 @@
-"""The headers of verdicts and alerts: ours, and of the input's only those that are allowed. Pure.
+"""The headers of verdicts and alerts. Pure.
 
-What is not on the list stays behind. The input's ``ce_*``, ``content-encoding``, ``__TypeId__`` or schema ids would
-make false claims about our record.
+An output has this worker's headers, and only those of the input's headers that are allowed. The input's ``ce_*``,
+``content-encoding``, ``__TypeId__`` or schema ids would make false claims about the output.
 """
 
 from collections.abc import Collection
@@ -11,25 +11,25 @@ from worker.moderation.trace_context import trace_context_of
 from worker.records import ConsumedRecord, Headers
 
 CONTENT_TYPE = ("content-type", b"application/json")
-OURS: Headers = (CONTENT_TYPE,)
 
 
-def passed_on(headers: Headers, names: Collection[str]) -> Headers:
-    """Return the headers of a verdict or an alert whose message has these headers.
+def output_headers(input_headers: Headers, copied_names: Collection[str]) -> Headers:
+    """Return the headers of a verdict or an alert: copied headers, the trace context and the content type.
 
     Args:
-        headers: The input's.
-        names: Of the input's headers to copy, exactly as they are written; none is one that the worker writes.
+        input_headers: The input's headers.
+        copied_names: Names of input headers to copy, case-sensitive. None of them is a name that this worker
+            writes.
     """
-    copied = [(name, value) for name, value in headers if name in names] if names else []
-    context = trace_context_of(headers)
+    copied = [(name, value) for name, value in input_headers if name in copied_names] if copied_names else []
+    context = trace_context_of(input_headers)
     return [*copied, *(context.headers if context else ()), CONTENT_TYPE]
 
 
 def cloud_event(
     source: ConsumedRecord, kind: Literal["verdict", "alert"], id_: str, judged_at: str
 ) -> list[tuple[str, bytes | None]]:
-    """Return the attributes of a CloudEvent in binary mode; its ``datacontenttype`` is the content-type.
+    """Return the attributes of a CloudEvent in binary mode; its ``datacontenttype`` is the content-type header.
 
     Source: CloudEvents 1.0.2, "Kafka Protocol Binding", section 3.2.
     """
@@ -43,3 +43,8 @@ def cloud_event(
         "subject": f"{topic}:{number}:{source.offset}",
     }
     return [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
+
+
+def size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Return the size of a record as ``WORKER_KAFKA__RECORD_BYTES_MAX`` bounds it."""
+    return len(key or b"") + len(value or b"") + sum(len(n.encode()) + len(v or b"") for n, v in headers)

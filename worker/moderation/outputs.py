@@ -1,7 +1,10 @@
-"""Results become the records they owe: a verdict, an alert when it is flagged, or a dead letter. Pure.
+"""Build the output records of scored records: a verdict, an alert when it is flagged, or a dead letter. Pure.
 
-What holds of every list that ``build`` returns: each result has exactly one verdict or one dead letter (a
-tombstone: neither), an alert follows each flagged verdict, and the order is that of the results.
+What holds for every list that ``OutputBuilder.build`` returns:
+
+1. Each scored record has exactly one verdict or one dead letter. A tombstone has neither.
+2. An alert follows each flagged verdict.
+3. The outputs have the order of the scored records.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,9 +14,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import orjson
 
-from schemas import chat, dead_letter, verdict
+from schemas import chat, verdict
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.output_headers import OURS, cloud_event, passed_on
+from worker.moderation.dead_letters import DeadLetterBuilder
+from worker.moderation.output_headers import CONTENT_TYPE, cloud_event, output_headers, size_bytes
 from worker.moderation.policy import Judgement, Policy
 from worker.records import (
     ConsumedRecord,
@@ -27,20 +31,19 @@ from worker.records import (
     Topic,
 )
 
-STUB_KEY_BYTES_MAX = 1024
-"""The longest key that a stub keeps: the limit of the broker that refused the record is not known to us."""
-
-_CALM = orjson.Fragment(verdict.encode(dict.fromkeys(CATEGORY_SLUGS, False)))
+_NO_CATEGORY = orjson.Fragment(verdict.encode(dict.fromkeys(CATEGORY_SLUGS, False)))
 _NONE_REJECTED: Mapping[tuple[Partition, int], str] = MappingProxyType({})
+_PLAIN_HEADERS: Headers = (CONTENT_TYPE,)
+_PLAIN_HEADERS_BYTES = size_bytes(None, None, _PLAIN_HEADERS)
 
 
 class _Row(NamedTuple):
-    """One result's part of the batch.
+    """One record's row of the batch.
 
     Attributes:
-        scores: ``[L]``.
-        scores_json: The same, encoded.
-        judgement: What follows from them.
+        scores: ``[L]`` probabilities.
+        scores_json: The same probabilities, encoded.
+        judgement: The policy's judgement of these probabilities.
     """
 
     scores: Scores
@@ -49,16 +52,16 @@ class _Row(NamedTuple):
 
 
 class OutputBuilder:
-    """Writes what results owe. It holds nothing but what it was given.
+    """Builds the outputs of scored records.
 
     Args:
-        model: Who judges.
-        policy: By which thresholds.
-        shape: How inputs are read: the alerts' text is read again, flagged messages being few.
+        model: The model, as verdicts name it.
+        policy: The thresholds.
+        shape: How to read an input value. A flagged message is decoded again for its text, because few are flagged.
         alert_text: Whether alerts carry the text.
-        record_bytes_max: Bound of key, value and headers together of any output.
-        worker_version: For the dead letters.
-        header_names: The input's headers to copy to verdicts and alerts.
+        record_bytes_max: Largest size of key, value and headers of an output together.
+        worker_version: Version of this worker, for the dead letters.
+        header_names: Names of the input's headers to copy to verdicts and alerts.
         cloudevents: Whether verdicts and alerts carry the attributes of a CloudEvent as headers.
     """
 
@@ -78,11 +81,11 @@ class OutputBuilder:
         self._shape = shape
         self._alert_text = alert_text
         self._record_bytes_max = record_bytes_max
-        self._worker_version = worker_version
+        self._dead_letters = DeadLetterBuilder(record_bytes_max=record_bytes_max, worker_version=worker_version)
         self._header_names = frozenset(header_names)
         self._cloudevents = cloudevents
-        self._judge_name = (model["revision"], model["dtype"], policy.fingerprint)
-        # What all documents share is encoded once.
+        self._judge_id = (model["revision"], model["dtype"], policy.fingerprint)
+        # The parts that all documents share are encoded once.
         self._model_json = orjson.Fragment(verdict.encode(model))
         self._policy_json = orjson.Fragment(verdict.encode(policy.document))
 
@@ -93,38 +96,39 @@ class OutputBuilder:
         judged_at: str,
         rejected: Mapping[tuple[Partition, int], str] = _NONE_REJECTED,
     ) -> list[OutputRecord]:
-        """The outputs that the results owe.
+        """Return the outputs of scored records.
 
         Args:
-            results: In the order in which each partition was read.
-            judged_at: RFC 3339, UTC, milliseconds.
-            rejected: Partition and offset of the messages whose outputs a broker refuses, with the reason.
+            results: Scored records, each partition's in the order in which it was read.
+            judged_at: The time: RFC 3339, UTC, milliseconds.
+            rejected: Records whose outputs a broker rejects: (partition, offset) to the reason of the dead letter.
         """
         outputs: list[OutputRecord] = []
         for result, row in self._rows(results):
-            source, owed = result.record.source, _owed(result)
-            if owed is None:
+            source, outcome = result.record.source, _outcome(result)
+            if outcome is None:
                 continue
             if rejected and (reason := rejected.get((source.partition, source.offset))):
-                outputs.append(self._of_rejected(source, owed, reason))
-            elif isinstance(owed, DeadLetterReason):
-                outputs.append(self._dead_letter(source, owed))
+                own = outcome if isinstance(outcome, DeadLetterReason) else None
+                outputs.append(self._dead_letters.of_rejected(source, own, reason))
+            elif isinstance(outcome, DeadLetterReason):
+                outputs.append(self._dead_letters.build(source, outcome))
             else:
-                outputs += self._verdict_and_alert(source, owed, row, judged_at)
+                outputs += self._verdict_and_alert(source, outcome, row, judged_at)
         return outputs
 
     def json_lines(self, results: Sequence[ScoredRecord], *, judged_at: str) -> list[bytes]:
-        """A line of JSON for each result: a verdict that names no source, or an error."""
+        """Return a line of JSON for each result: a verdict that names no source, or an error."""
         return [
-            verdict.encode({"error": {"reason": owed.reason, "message": owed.message}})
-            if isinstance(owed, DeadLetterReason)
-            else verdict.encode(self._verdict(None, owed, row, judged_at))
+            verdict.encode({"error": {"reason": outcome.reason, "message": outcome.message}})
+            if isinstance(outcome, DeadLetterReason)
+            else verdict.encode(self._verdict(None, outcome, row, judged_at))
             for result, row in self._rows(results)
-            if (owed := _owed(result)) is not None
+            if (outcome := _outcome(result)) is not None
         ]
 
     def _rows(self, results: Sequence[ScoredRecord]) -> Iterator[tuple[ScoredRecord, _Row]]:
-        """Each result beside its row; one without scores is all 0.0: what blank texts get."""
+        """Return each result with its row. A result without scores has a row of 0.0, the scores of a blank text."""
         matrix = np.zeros((len(results), len(CATEGORY_SLUGS)), np.float32)
         for index, result in enumerate(results):
             if isinstance(result.scores, np.ndarray):
@@ -135,36 +139,34 @@ class OutputBuilder:
     def _verdict_and_alert(
         self, source: ConsumedRecord, message: PreparedMessage, row: _Row, judged_at: str
     ) -> list[OutputRecord]:
-        """Both, or one dead letter when either would be too large."""
-        headers = OURS
-        beside_bytes = _OURS_BYTES + len(source.key or b"")
+        """Return a verdict, and an alert if flagged; or one dead letter when one of them would be too large."""
+        headers = _PLAIN_HEADERS
+        overhead_bytes = _PLAIN_HEADERS_BYTES + len(source.key or b"")
         if source.headers:
-            headers = passed_on(source.headers, self._header_names)
-            beside_bytes = _size_bytes(source.key, None, headers)
+            headers = output_headers(source.headers, self._header_names)
+            overhead_bytes = size_bytes(source.key, None, headers)
         document = self._verdict(source, message, row, judged_at)
         value = verdict.encode(document)
-        of_verdict = headers
+        verdict_headers = headers
         if self._cloudevents:
             event = cloud_event(source, "verdict", document["verdict_id"] or "", judged_at)
-            beside_bytes += _size_bytes(None, None, event)  # an alert's event is not larger
-            of_verdict = [*headers, *event]
-        size_bytes = beside_bytes + len(value)
-        metric_values: Sequence[str] = message.ignored
+            overhead_bytes += size_bytes(None, None, event)  # the event of an alert is not larger
+            verdict_headers = [*headers, *event]
+        largest_bytes = overhead_bytes + len(value)
         outputs = [
             OutputRecord(
                 topic=Topic.VERDICT,
                 source=source,
                 key=source.key,
                 value=value,
-                headers=of_verdict,
-                metric_values=metric_values,
+                headers=verdict_headers,
+                metric_values=message.ignored,
             )
         ]
         if row.judgement.flagged:
             alert = self._alert(source, document, row)
-            value = self._with_text(alert, source, self._record_bytes_max - beside_bytes)
-            size_bytes = max(size_bytes, beside_bytes + len(value))
-            metric_values = [category["category"] for category in alert["categories"]]
+            value = self._alert_value(alert, source, self._record_bytes_max - overhead_bytes)
+            largest_bytes = max(largest_bytes, overhead_bytes + len(value))
             if self._cloudevents:
                 headers = [*headers, *cloud_event(source, "alert", alert["alert_id"], judged_at)]
             outputs.append(
@@ -174,28 +176,30 @@ class OutputBuilder:
                     key=source.key,
                     value=value,
                     headers=headers,
-                    metric_values=metric_values,
+                    metric_values=[category["category"] for category in alert["categories"]],
                 )
             )
-        if size_bytes > self._record_bytes_max:
-            sentence = f"An output would have {size_bytes} bytes; the limit is {self._record_bytes_max}."
-            return [self._dead_letter(source, DeadLetterReason(reason="output_too_large", message=sentence))]
+        if largest_bytes > self._record_bytes_max:
+            sentence = f"An output would have {largest_bytes} bytes; the limit is {self._record_bytes_max}."
+            return [self._dead_letters.build(source, DeadLetterReason(reason="output_too_large", message=sentence))]
         return outputs
 
     def _verdict(
         self, source: ConsumedRecord | None, message: PreparedMessage, row: _Row, judged_at: str
     ) -> verdict.Verdict:
-        where = None if source is None else _where(source)
+        source_json = None if source is None else _source_json(source)
         judgement, tokens = row.judgement, message.token_count
         document: verdict.Verdict = {
             "schema": "verdict/1",
-            "verdict_id": None if where is None else self._identify("verdict/1", where),
+            "verdict_id": None if source_json is None else self._identify("verdict/1", source_json),
             "message_id": message.message_id,
             "channel_id": message.channel_id,
             "user_id": message.user_id,
             "sent_at": message.sent_at,
             "flagged": judgement.flagged,
-            "categories": dict(zip(CATEGORY_SLUGS, judgement.flags, strict=True)) if judgement.flagged else _CALM,
+            "categories": dict(zip(CATEGORY_SLUGS, judgement.flags, strict=True))
+            if judgement.flagged
+            else _NO_CATEGORY,
             "category_scores": row.scores_json,
             "max_score": judgement.max_score,
             "top_category": CATEGORY_SLUGS[judgement.top] if tokens else None,
@@ -206,7 +210,7 @@ class OutputBuilder:
                 "tokens": tokens,
                 "truncated": message.truncated,
             },
-            "source": where,
+            "source": source_json,
             "judged_at": judged_at,
         }
         if not tokens:
@@ -216,13 +220,13 @@ class OutputBuilder:
         return document
 
     def _alert(self, source: ConsumedRecord, document: verdict.Verdict, row: _Row) -> verdict.Alert:
-        where = _where(source)
+        source_json = _source_json(source)
         flagged = [index for index, flag in enumerate(row.judgement.flags) if flag]
         flagged.sort(key=lambda index: -row.scores[index])
         return {
             "schema": "alert/1",
-            "alert_id": self._identify("alert/1", where),
-            "verdict_id": self._identify("verdict/1", where),
+            "alert_id": self._identify("alert/1", source_json),
+            "verdict_id": self._identify("verdict/1", source_json),
             "message_id": document["message_id"],
             "channel_id": document["channel_id"],
             "user_id": document["user_id"],
@@ -239,111 +243,41 @@ class OutputBuilder:
             "top_category": CATEGORY_SLUGS[row.judgement.top],
             "model": self._model_json,
             "policy": self._policy_json,
-            "source": where,
+            "source": source_json,
             "judged_at": document["judged_at"],
         }
 
-    def _with_text(self, alert: verdict.Alert, source: ConsumedRecord, bytes_max: int) -> bytes:
-        """The alert's bytes, with the text if wanted and if it fits: a long text is no way past the alert."""
-        bare = verdict.encode(alert)
+    def _alert_value(self, alert: verdict.Alert, source: ConsumedRecord, bytes_max: int) -> bytes:
+        """Return the alert's bytes, with the text if it is wanted and fits.
+
+        A text that does not fit is left out, so that nobody evades the alert with a long text.
+        """
+        without_text = verdict.encode(alert)
         if self._alert_text == "none" or source.value is None:
-            return bare
-        full = verdict.encode({**alert, "text": chat.decode(source.value, self._shape).text})
-        return full if len(full) <= bytes_max else bare
+            return without_text
+        with_text = verdict.encode({**alert, "text": chat.decode(source.value, self._shape).text})
+        return with_text if len(with_text) <= bytes_max else without_text
 
-    def _identify(self, schema: str, where: verdict.SourceJson) -> str:
-        return verdict.identify(schema, judge=self._judge_name, source=where)
-
-    def _dead_letter(self, source: ConsumedRecord, fault: DeadLetterReason) -> OutputRecord:
-        """With as much of the original as there is room for."""
-        for missing in _MISSING:
-            letter = self._without(missing, source, fault)
-            if _size_bytes(letter.key, letter.value, letter.headers) <= self._record_bytes_max:
-                return letter
-        return letter  # a limit below our own headers: the broker has the last word
-
-    def _of_rejected(
-        self, source: ConsumedRecord, owed: PreparedMessage | DeadLetterReason, reason: str
-    ) -> OutputRecord:
-        """The dead letter of a record whose output a broker refuses: a stub, unless its size was no reason."""
-        if isinstance(owed, DeadLetterReason):
-            return self._stub(source, owed)
-        fault = _REFUSED[reason]
-        return self._dead_letter(source, fault) if reason == "output_refused" else self._stub(source, fault)
-
-    def _stub(self, source: ConsumedRecord, fault: DeadLetterReason) -> OutputRecord:
-        """A dead letter so small that it won't be refused for its size."""
-        return self._without(_MISSING[2 if len(source.key or b"") <= STUB_KEY_BYTES_MAX else 3], source, fault)
-
-    def _without(self, missing: tuple[str, ...], source: ConsumedRecord, fault: DeadLetterReason) -> OutputRecord:
-        ours = {
-            "error.reason": fault.reason,
-            "error.message": fault.message[: dead_letter.MESSAGE_CHARACTERS_MAX],
-            "error.truncated": ",".join(missing) or None,
-            "source.topic": source.partition.topic,
-            "source.partition": source.partition.number,
-            "source.offset": source.offset,
-            "source.timestamp_ms": source.timestamp_ms,
-            "worker": self._worker_version,
-        }
-        return OutputRecord(
-            topic=Topic.DEAD_LETTER,
-            source=source,
-            key=None if "key" in missing else source.key,
-            value=None if "value" in missing else source.value,
-            headers=[
-                *([] if "headers" in missing else _originals(source.headers)),
-                *((dead_letter.PREFIX + name, str(v).encode()) for name, v in ours.items() if v is not None),
-            ],
-            metric_values=(fault.reason,),
-        )
+    def _identify(self, schema: str, source_json: verdict.SourceJson) -> str:
+        return verdict.identify(schema, judge=self._judge_id, source=source_json)
 
 
-_MISSING = ((), ("value",), ("value", "headers"), ("value", "headers", "key"))
-"""What a dead letter leaves out, from the least."""
-
-_REFUSED = {
-    fault.reason: fault
-    for fault in (
-        DeadLetterReason(
-            reason="output_too_large",
-            message="The broker refused an output of this message: it is too large for the topic.",
-        ),
-        DeadLetterReason(
-            reason="output_refused",
-            message="The broker refused an output of this message (INVALID_RECORD), and accepted others like it.",
-        ),
-    )
-}
-
-
-def _owed(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | None:
-    """The message to give a verdict on, the fault to report, or None for a tombstone."""
+def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | None:
+    """Return the message to give a verdict on, the reason of a dead letter, or None for a tombstone."""
     if isinstance(result.scores, DeadLetterReason):
         return result.scores
     content = result.record.content
-    # All 0.0 is the verdict of a blank text; given to one that was forgotten it would be a silent pass.
+    # The verdict of a blank text has scores of 0.0. A text that the scorer left out must not pass with these
+    # scores.
     if isinstance(content, PreparedMessage):
         assert not content.token_count or result.scores is not None, "unscored"  # noqa: S101 - a bug of ours
     return content
 
 
-def _where(source: ConsumedRecord) -> verdict.SourceJson:
+def _source_json(source: ConsumedRecord) -> verdict.SourceJson:
     return {
         "topic": source.partition.topic,
         "partition": source.partition.number,
         "offset": source.offset,
         "timestamp_ms": source.timestamp_ms,
     }
-
-
-def _originals(headers: Headers) -> list[tuple[str, bytes | None]]:
-    """The headers of a dead letter that are the input's: all, except those that could be taken for ours."""
-    return [(name, value) for name, value in headers if not name.lower().startswith(dead_letter.PREFIX)]
-
-
-def _size_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    return len(key or b"") + len(value or b"") + sum(len(n.encode()) + len(v or b"") for n, v in headers)
-
-
-_OURS_BYTES = _size_bytes(None, None, OURS)

@@ -1,4 +1,4 @@
-"""The verdict itself: probabilities against thresholds. Pure."""
+"""Compare probabilities with thresholds. Pure."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from schemas.labels import CATEGORY_SLUGS
 
 
 class Judgement(NamedTuple):
-    """What follows from one text's scores.
+    """The judgement of one text.
 
     Attributes:
-        flags: ``[L]``: score > threshold.
-        flagged: Whether any is.
-        max_score: The greatest score.
-        top: The index of the greatest score; of equal ones, the first in the card's order.
+        flags: For each of the ``L`` categories, whether its score is above its threshold.
+        flagged: Whether any category is flagged.
+        max_score: The highest score, in [0, 1].
+        top: Index of the highest score; the first in the card's order when several are equal.
     """
 
     flags: list[bool]
@@ -30,14 +30,16 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Policy:
-    """A threshold for each category, all float32: what is published is what was compared.
+    """A threshold for each category.
+
+    Thresholds are float32 like the scores. So the published scores and thresholds reproduce the published flags.
 
     Attributes:
-        threshold: The general one.
-        values: ``[L]``, in the card's order.
-        fingerprint: The first 16 hexadecimal digits of the SHA-256 of ``values`` as little-endian float32:
-            the same however they were written.
-        version: What the team calls it; the fingerprint when it has no name.
+        threshold: The general threshold, in [0, 1].
+        values: ``[L]`` thresholds in the card's order, in [0, 1].
+        fingerprint: The first 16 hexadecimal digits of the SHA-256 of ``values`` as little-endian float32. It does
+            not depend on how the settings write the thresholds.
+        version: The team's name of the policy; the fingerprint when the team gives no name.
     """
 
     threshold: np.float32
@@ -49,10 +51,15 @@ class Policy:
     def of(
         cls, threshold: float = 0.5, thresholds: Mapping[str, float] | None = None, version: str | None = None
     ) -> Self:
-        """A policy from settings: one threshold, and the categories (by slug) that have their own.
+        """Return a policy from settings.
+
+        Args:
+            threshold: The general threshold, in [0, 1].
+            thresholds: Category slug to its own threshold, in [0, 1].
+            version: The team's name of the policy.
 
         Raises:
-            ValueError: A slug that is none, or a threshold outside [0, 1].
+            ValueError: A slug is not a category's, or a threshold is outside [0, 1].
         """
         thresholds = thresholds or {}
         if unknown := thresholds.keys() - set(CATEGORY_SLUGS):
@@ -71,7 +78,7 @@ class Policy:
 
     @property
     def document(self) -> verdict.PolicyJson:
-        """As it is published."""
+        """The policy as it is published."""
         thresholds = dict(zip(CATEGORY_SLUGS, self.values, strict=True))
         return {
             "version": self.version,
@@ -80,7 +87,7 @@ class Policy:
         }
 
     def judge(self, scores: NDArray[np.float32]) -> list[Judgement]:
-        """A judgement per row of ``[B, L]`` probabilities, by array operations over the whole batch."""
+        """Return a judgement for each row of ``[B, L]`` probabilities."""
         flags = scores > self.values
         columns = (flags.tolist(), flags.max(axis=1).tolist(), scores.max(axis=1), scores.argmax(axis=1).tolist())
         return [Judgement(*row) for row in zip(*columns, strict=True)]

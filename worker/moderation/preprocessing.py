@@ -1,4 +1,4 @@
-"""A fetched chunk becomes records that know what they owe. Pure, but for the tokenizer and the cache."""
+"""Decode and tokenise consumed records. Pure except for the tokenizer and the cache."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
@@ -9,23 +9,24 @@ from worker.records import CachedScores, ConsumedRecord, DeadLetterReason, Prepa
 
 
 class TokenizedText(Protocol):
-    """A text as the tokenizer sees it."""
+    """A text as token ids."""
 
     @property
     def tokens(self) -> Sequence[int]:
-        """Ids, special tokens included, within the model's bound."""
+        """Token ids, including special tokens; at most as many as the model's bound."""
 
     @property
     def truncated(self) -> bool:
-        """Whether that bound took something away."""
+        """Whether the bound shortened the text."""
 
 
 Encode = Callable[[Sequence[str]], Sequence[TokenizedText]]
-"""Texts to tokens, one answer a text, in order."""
+"""The tokenizer: texts to token ids, one result for each text, in order."""
 
 
 PORTION_BYTES_MAX = 2**20
-"""Of values decoded together. A decoded text can have four times as many. A chunk of chat is one portion."""
+"""Bytes of values that are decoded together. A decoded text can take four times as many. A chunk of chat is one
+portion."""
 
 
 def split_by_bytes(chunk: Sequence[ConsumedRecord]) -> Iterator[Sequence[ConsumedRecord]]:
@@ -42,7 +43,7 @@ def split_by_bytes(chunk: Sequence[ConsumedRecord]) -> Iterator[Sequence[Consume
 
 
 def by_source(source: ConsumedRecord) -> str:
-    """The id of a message that came without one."""
+    """Return the id of a message that has none."""
     return f"{source.partition.topic}:{source.partition.number}:{source.offset}"
 
 
@@ -55,35 +56,39 @@ def prepare(
     cache: ScoreCache,
     message_id: Callable[[ConsumedRecord], str] = by_source,
 ) -> list[PreparedRecord]:
-    """A record for each message, in order; all texts that are not known are tokenised in one call, each once.
+    """Return each record of a chunk decoded and tokenised, in order.
+
+    One call of the tokenizer encodes all texts that the cache does not hold, each text once.
 
     Args:
-        chunk: As polled.
+        chunk: Consumed records.
         shape: How to read a value.
-        characters_max: A longer text is cut before it is tokenised, whose cost grows with what is then cut.
+        characters_max: Characters to tokenise. A longer text is cut first, because the cost of tokenising grows
+            with the whole length, and the model's bound would then cut the tokens.
         encode: The tokenizer.
-        cache: What is known of texts.
-        message_id: Names a message that came without an id.
+        cache: The scores of texts that were scored before.
+        message_id: Returns the id of a message that has none.
     """
     decoded = [None if source.value is None else _decoded(source.value, shape) for source in chunk]
-    names = [
-        cache.digest(chat.text) if isinstance(chat, ChatMessage) and not _blank(chat) else b"" for chat in decoded
+    digests = [
+        cache.digest(chat.text) if isinstance(chat, ChatMessage) and not _is_blank(chat) else b""
+        for chat in decoded
     ]
-    found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, names))}
-    new = {
-        name: chat.text[:characters_max]
-        for name, chat in zip(names, decoded, strict=True)
-        if name and name not in found and isinstance(chat, ChatMessage)
+    found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, digests))}
+    uncached = {
+        digest: chat.text[:characters_max]
+        for digest, chat in zip(digests, decoded, strict=True)
+        if digest and digest not in found and isinstance(chat, ChatMessage)
     }
-    found.update(zip(new, _encoded([*new.values()], encode), strict=True))
+    found.update(zip(uncached, _encoded([*uncached.values()], encode), strict=True))
     records = []
-    for source, chat, name in zip(chunk, decoded, names, strict=True):
+    for source, chat, digest in zip(chunk, decoded, digests, strict=True):
         content: PreparedMessage | DeadLetterReason | None
         if chat is None or isinstance(chat, DeadLetterReason):
             content = chat
         else:
             id_ = message_id(source) if chat.message_id is None else chat.message_id
-            content = _content(chat, id_, name, found.get(name), characters_max)
+            content = _content(chat, id_, digest, found.get(digest), characters_max)
         records.append(PreparedRecord(source=source, content=content))
     return records
 
@@ -95,21 +100,21 @@ def _decoded(value: bytes, shape: InputShape) -> ChatMessage | DeadLetterReason:
         return DeadLetterReason(reason=error.reason, message=error.message)
 
 
-def _blank(chat: ChatMessage) -> bool:
-    """Of the whole text, before any cut: what stands behind a screen of spaces is judged."""
+def _is_blank(chat: ChatMessage) -> bool:
+    """Return whether the whole text is blank, before any cut: words after many spaces are judged."""
     return not chat.text.strip()
 
 
 def _content(
     chat: ChatMessage,
     message_id: str,
-    name: bytes,
+    digest: bytes,
     found: CachedScores | TokenizedText | DeadLetterReason | None,
     characters_max: int,
 ) -> PreparedMessage | DeadLetterReason:
     if isinstance(found, DeadLetterReason):
         return found
-    known = found if isinstance(found, CachedScores) else None
+    cached = found if isinstance(found, CachedScores) else None
     characters = len(chat.text)
     return PreparedMessage(
         message_id=message_id,
@@ -117,10 +122,10 @@ def _content(
         user_id=chat.user_id,
         sent_at=chat.sent_at,
         characters=characters,
-        text_digest=name,
+        text_digest=digest,
         tokens=() if found is None or isinstance(found, CachedScores) else found.tokens,
         truncated=found is not None and (found.truncated or characters > characters_max),
-        cached=known,
+        cached=cached,
         ignored=chat.ignored,
     )
 
@@ -132,10 +137,12 @@ def _encoded(texts: Sequence[str], encode: Encode) -> Sequence[TokenizedText | D
         encodings: Sequence[TokenizedText | DeadLetterReason] = encode(texts)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 - a tokenizer's panic derives from BaseException, with no name to import
-        fault = DeadLetterReason(reason="tokenizer_failed", message=f"The tokenizer raised {type(error).__name__}.")
-        return [fault] if len(texts) == 1 else [_encoded([text], encode)[0] for text in texts]
-    # A text that is not blank must not pass unscored for want of tokens.
+    except BaseException as error:  # noqa: BLE001 - a panic in the tokenizer's Rust code derives from BaseException and cannot be imported
+        failure = DeadLetterReason(
+            reason="tokenizer_failed", message=f"The tokenizer raised {type(error).__name__}."
+        )
+        return [failure] if len(texts) == 1 else [_encoded([text], encode)[0] for text in texts]
+    # A text that is not blank must not get a verdict without being scored.
     return [
         encoding
         if isinstance(encoding, DeadLetterReason) or len(encoding.tokens)

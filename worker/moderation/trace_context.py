@@ -1,4 +1,4 @@
-"""The W3C trace context of a message, validated: nothing malformed is passed on or handed to OpenTelemetry. Pure.
+"""Validate the W3C trace context of a message: no malformed header reaches an output or OpenTelemetry. Pure.
 
 Source: W3C Recommendation "Trace Context", sections 3.2 and 3.3.
 """
@@ -17,7 +17,7 @@ _PARENT = re.compile(
     rb"(?!ff)(?!00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]*)?",
     re.DOTALL,
 )
-"""Version 00 has 55 characters; a later one may have more."""
+"""A ``traceparent`` of version 00 has 55 characters; one of a later version may have more."""
 _MEMBER = re.compile(
     rb"(?P<key>[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
     rb"=(?P<value>[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])"
@@ -28,9 +28,10 @@ class TraceContext(NamedTuple):
     """A valid trace context.
 
     Attributes:
-        traceparent: The header's value, as it came.
-        tracestate: The headers' values, joined with commas; empty when there is none or it is invalid.
-        state: The members of ``tracestate``, each key once.
+        traceparent: The value of the ``traceparent`` header, unchanged.
+        tracestate: The values of the ``tracestate`` headers, joined with commas; empty when there is none, or when
+            they are invalid.
+        state: The members of ``tracestate``; each key occurs once.
     """
 
     traceparent: bytes
@@ -39,7 +40,7 @@ class TraceContext(NamedTuple):
 
     @property
     def headers(self) -> list[tuple[str, bytes | None]]:
-        """The headers that pass it on."""
+        """The headers that carry this trace context."""
         parent: list[tuple[str, bytes | None]] = [(PARENT, self.traceparent)]
         return [*parent, (STATE, self.tracestate)] if self.tracestate else parent
 
