@@ -1,1 +1,1 @@
-"""The wire: what goes over Kafka, in and out. Knows nothing of the worker."""
+"""The wire: decode the values of input records, and encode the values of outputs. Imports nothing of the worker."""

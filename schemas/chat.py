@@ -1,4 +1,4 @@
-"""The input's wire: the bytes of a chat message, decoded by hand over orjson."""
+"""Decode the value of an input record. Decoded by hand over orjson, because each message passes here."""
 
 import re
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ Pointer = tuple[str, ...]
 """The reference tokens of a JSON Pointer, unescaped."""
 
 
-class Undecodable(Exception):  # noqa: N818 - the value's condition: the record's fault, not the program's
-    """The value holds no chat message.
+class Undecodable(Exception):  # noqa: N818 - it describes the record, it is not an error of the program
+    """The value does not hold a chat message.
 
     Attributes:
         reason: A slug of ``dead_letter.REASONS``.
-        message: One sentence, without the text.
+        message: One sentence, which never holds the text.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -29,12 +29,16 @@ class Undecodable(Exception):  # noqa: N818 - the value's condition: the record'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputShape:
-    """Where a team's events hold what we read.
+    """How to read an input value: its format, and where its fields are.
 
     Attributes:
-        format: ``json``, or ``text``: the value is the text itself, and there are no ids.
-        text: Pointer to the text; likewise the other four.
-        bytes_max: The largest value that is decoded.
+        format: ``json``, or ``text`` when the value is the text itself, without ids.
+        text: Pointer to the text.
+        message_id: Pointer to the message id.
+        channel_id: Pointer to the channel id.
+        user_id: Pointer to the user id.
+        sent_at: Pointer to the time of sending.
+        bytes_max: Largest size of a value, in bytes. A larger value is not decoded.
     """
 
     format: Literal["json", "text"] = "json"
@@ -46,12 +50,17 @@ class InputShape:
     bytes_max: int = 1_048_576
 
 
-@dataclass(slots=True, kw_only=True)  # frozen, each would take half a microsecond more to make
+@dataclass(slots=True, kw_only=True)  # not frozen: a frozen object takes half a microsecond more to make
 class ChatMessage:
-    """What the wire says; None is absent, or could not be read.
+    """A decoded chat message. A field is None when it is absent or could not be read.
 
     Attributes:
-        ignored: The fields that could not be read.
+        message_id: The message id.
+        channel_id: The channel id.
+        user_id: The user id.
+        text: The text, with U+FFFD for what is not valid Unicode.
+        sent_at: The time of sending, in the producer's format.
+        ignored: Names of the fields that could not be read.
     """
 
     message_id: str | None = None
@@ -63,10 +72,10 @@ class ChatMessage:
 
 
 def parse_pointer(pointer: str) -> Pointer:
-    """The tokens of a JSON Pointer.
+    """Return the reference tokens of a JSON Pointer.
 
     Raises:
-        ValueError: With a sentence that says what is wanted.
+        ValueError: It is not a JSON Pointer. The message says how to write one.
 
     Source: RFC 6901, sections 3 and 4.
     """
@@ -78,7 +87,7 @@ def parse_pointer(pointer: str) -> Pointer:
 
 
 def is_readable(value: bytes, shape: InputShape) -> bool:
-    """Tell whether a record's value holds a chat message."""
+    """Return whether a value holds a chat message."""
     try:
         decode(value, shape)
     except Undecodable:
@@ -87,10 +96,10 @@ def is_readable(value: bytes, shape: InputShape) -> bool:
 
 
 def decode(value: bytes, shape: InputShape) -> ChatMessage:
-    """The chat message in a record's value.
+    """Return the chat message in a value.
 
     Raises:
-        Undecodable: The record is a dead letter.
+        Undecodable: The value does not hold a chat message, so the record is a dead letter.
     """
     if len(value) > shape.bytes_max:
         raise Undecodable("too_large", f"The value has {len(value)} bytes; the limit is {shape.bytes_max}.")
@@ -99,7 +108,8 @@ def decode(value: bytes, shape: InputShape) -> ChatMessage:
     refusal = ""
     try:
         document = orjson.loads(value)
-    except orjson.JSONDecodeError as error:  # it carries the whole value, so nothing is raised in here
+    # The error holds the whole value, so no other error may be raised with it as its context.
+    except orjson.JSONDecodeError as error:
         refusal = error.msg
     return _repaired(value, shape, refusal) if refusal else _read(document, shape)
 
@@ -125,17 +135,17 @@ def _read(document: Any, shape: InputShape) -> ChatMessage:
 def _without_text(found: Any, pointer: Pointer) -> Undecodable:
     if found is None or (type(found) is float and not isfinite(found)):
         return Undecodable("no_text", f"There is no text at {_written(pointer)}.")
-    return Undecodable("wrong_type", f"What stands at {_written(pointer)} is {_kind(found)}, not a string.")
+    return Undecodable("wrong_type", f"The value at {_written(pointer)} is {_kind(found)}, not a string.")
 
 
 def _repaired(value: bytes, shape: InputShape, error: str) -> ChatMessage:
-    """Read what orjson refuses with the tolerant reader, except what is nested too deeply."""
+    """Decode with the tolerant reader a value that orjson refuses, unless it is nested too deeply."""
     try:
         if error.startswith("depth limit"):
             raise ValueError("it is nested too deeply")  # noqa: TRY301 - the tolerant reader says the same
         document = repair.loads(value)
     except ValueError as refusal:
-        # ``from None``: this error carries the whole value too, which must reach no log.
+        # ``from None``: this error holds the whole value too, and the value must not reach a log.
         raise Undecodable("not_json", f"The value is not JSON: {refusal}.") from None
     chat = _read(document, shape)
     return ChatMessage(
@@ -153,7 +163,7 @@ def _whole(found: Any) -> Any:
 
 
 _CONTROLS = bytes({*range(0x20)} - {*b"\t\n\v\f\r"})
-"""Not the tab, and not what ends a line: a user who pastes from a text processor sends U+000B.
+"""Control characters except the tab and those that end a line: text pasted from a word processor has U+000B.
 
 Source: The Unicode Standard, section 5.8, "Newline Guidelines".
 """
@@ -162,7 +172,10 @@ _REGISTRY_HEADER_BYTES = 5  # a zero byte and a schema's id
 
 def _plain(value: bytes) -> str:
     if value[:1] == b"\0" and len(value) >= _REGISTRY_HEADER_BYTES:
-        raise Undecodable("not_text", "The value starts as a schema registry's serializers start theirs.")
+        raise Undecodable(
+            "not_text",
+            "The value starts like one from a schema registry's serializer (a zero byte and a schema id).",
+        )
     if len(value.translate(None, _CONTROLS)) != len(value):
         raise Undecodable("not_text", "The value holds control characters other than tab and line ends.")
     return repair.text_of(value)
@@ -172,7 +185,7 @@ _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 
 
 def _find(document: Any, pointer: Pointer) -> Any:
-    """The value a pointer leads to; None when there is none, as for null."""
+    """Return the value at a pointer; None when the value is absent or null."""
     for token in pointer:
         if type(document) is dict:
             document = document.get(token)
@@ -183,15 +196,15 @@ def _find(document: Any, pointer: Pointer) -> Any:
     return document
 
 
-class _Unreadable(Exception):  # noqa: N818 - the field's condition, not an error of the program
-    """The value of a field that is not the text has a type that can't be read."""
+class _Unreadable(Exception):  # noqa: N818 - it describes the field, it is not an error of the program
+    """A field other than the text has a type that cannot be read."""
 
 
 def _identity(document: Any, pointer: Pointer) -> str | None:
     found = _find(document, pointer)
     if found is None or type(found) is str:
         return found
-    if type(found) is int:  # not a boolean; orjson makes floats of integers beyond 64 bits
+    if type(found) is int:  # not a boolean; orjson turns integers beyond 64 bits into floats
         return str(found)
     raise _Unreadable
 
@@ -200,14 +213,14 @@ def _instant(document: Any, pointer: Pointer) -> str | int | float | None:
     found = _find(document, pointer)
     if found is None or type(found) is str or type(found) is int:
         return found
-    # An integer beyond 64 bits is a float by now, and no longer the one that was sent.
+    # orjson turned an integer beyond 64 bits into a float, which is not the number that was sent.
     if type(found) is float and -(2.0**63) < found < 2.0**64:
         return found
     raise _Unreadable
 
 
 def _with_ignored(document: Any, shape: InputShape, text: str) -> ChatMessage:
-    """Return the message without the fields that can't be read."""
+    """Return the message without the fields that cannot be read, and name these fields."""
     fields: dict[str, Any] = {}
     ignored = []
     for name in ("message_id", "channel_id", "user_id", "sent_at"):

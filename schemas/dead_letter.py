@@ -1,31 +1,34 @@
-"""The dead letter's wire: why a record could not be judged, in headers beside the original bytes."""
+"""The headers of dead letters and the reasons in them. Key and value of a dead letter are those of the original."""
 
 PREFIX = "moderation."
-"""Headers with this prefix, in any letter case, are ours: the input's own are not passed on."""
+"""Prefix of the headers that this worker writes. The input's headers with this prefix, in any case, are not copied.
+"""
 
 INPUT_REASONS: dict[str, str] = {
     "too_large": "The value is larger than WORKER_INPUT__BYTES_MAX.",
-    "not_text": "With WORKER_INPUT__FORMAT=text: the value starts as a schema registry's serializers start theirs, "
-    "or holds control characters other than tab and line ends.",
+    "not_text": "With WORKER_INPUT__FORMAT=text: the value starts like one from a schema registry's serializer, or "
+    "holds control characters other than tab and line ends.",
     "not_json": "The value is not JSON.",
     "not_an_object": "The value is JSON, but not an object.",
-    "no_text": "There is nothing, or null, where the text should be.",
-    "wrong_type": "What stands where the text should be is not a string.",
+    "no_text": "The text is absent or null.",
+    "wrong_type": "The text is not a string.",
     "output_too_large": "A verdict or an alert, with the key and the headers, would be larger than "
-    "WORKER_KAFKA__RECORD_BYTES_MAX, or the broker refused it for its size.",
-    "output_refused": "The broker refused an output of this message with INVALID_RECORD, and accepted others like "
-    "it.",
+    "WORKER_KAFKA__RECORD_BYTES_MAX, or the broker rejected it for its size.",
+    "output_refused": "The broker rejected an output of this message with INVALID_RECORD, but accepted similar "
+    "outputs.",
 }
-"""What a producer did wrong: slug to meaning."""
+"""What is wrong with an input record: slug to meaning."""
 
 MODEL_REASONS: dict[str, str] = {
-    "model_failed": "The model raises or returns no number for this text, though it answers for others.",
-    "tokenizer_failed": "The tokenizer raises or makes no token of this text, though it is not blank.",
+    "model_failed": "The model raises an error or returns a score that is not a number for this text, but not for "
+    "a probe text.",
+    "tokenizer_failed": "The tokenizer raises an error for this text, or makes no token although the text is not "
+    "blank.",
 }
-"""What the model can't do: slug to meaning."""
+"""What the model cannot do with a text: slug to meaning."""
 
 REASONS: dict[str, str] = INPUT_REASONS | MODEL_REASONS
-"""All there are."""
+"""All reasons: slug to meaning."""
 
 MESSAGE_CHARACTERS_MAX = 500
-"""A longer error message is cut."""
+"""Characters of an error message; a longer message is cut."""

@@ -17,7 +17,7 @@ CATEGORY_NAMES: tuple[str, ...] = (
     "Sexual content",
     "Jailbreak prompts",
 )
-"""As people read them."""
+"""The names for people."""
 
 CATEGORY_SLUGS: tuple[str, ...] = tuple(name.lower().replace(" ", "_").replace("-", "_") for name in CATEGORY_NAMES)
-"""As programs read them."""
+"""The names for programs."""

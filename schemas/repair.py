@@ -1,11 +1,11 @@
-"""A tolerant reader of JSON, for what orjson refuses: only its text can cost a message its verdict."""
+"""Read JSON that orjson refuses: a broken field other than the text must not cost a message its verdict."""
 
 import json
 import re
 from codecs import BOM_UTF8
 from typing import Any
 
-_CHARACTERS_MAX = 20  # of an integer of 64 bits, its sign included; reading a longer one takes quadratic time
+_CHARACTERS_MAX = 20  # of a 64-bit integer with its sign; reading a longer integer takes quadratic time
 
 
 def text_of(value: bytes) -> str:
@@ -14,13 +14,13 @@ def text_of(value: bytes) -> str:
 
 
 def loads(value: bytes) -> Any:
-    """Return the JSON in a value, as orjson does, but with more patience.
+    """Return the JSON in a value, as orjson does, but more tolerantly.
 
     A byte-order mark is left out. Bytes that are not UTF-8 become U+FFFD. NaN, Infinity and numbers beyond a double
     become floats that are not finite. Lone surrogates stay: ``without_surrogates`` replaces them.
 
     Raises:
-        ValueError: With a sentence that never holds the text.
+        ValueError: The value is not JSON. The message is a sentence that never holds the text.
     """
     try:
         return _DECODER.decode(text_of(value))
@@ -29,7 +29,7 @@ def loads(value: bytes) -> Any:
 
 
 def without_surrogates(text: str) -> str:
-    """Return the text with U+FFFD for each lone surrogate: half an emoji, which a user can type."""
+    """Return the text with U+FFFD for each lone surrogate: half an emoji, which a user can send."""
     return _SURROGATE.sub("\ufffd", text)
 
 

@@ -1,7 +1,7 @@
-"""The wire of verdicts and alerts, ``verdict/1`` and ``alert/1``: keys in the contract's order.
+"""Encode verdicts and alerts, ``verdict/1`` and ``alert/1``, with keys in the contract's order.
 
-A ``np.float32`` is written as the shortest decimal that gives the same float32 back, so the published scores
-and thresholds reproduce the published flags.
+A ``np.float32`` is written as the shortest decimal that reads as the same float32. So the published scores and
+thresholds reproduce the published flags.
 """
 
 import hashlib
@@ -17,9 +17,13 @@ from schemas.labels import CATEGORY_SLUGS
 
 
 class ModelJson(TypedDict):
-    """Which model judged.
+    """The model that scored.
 
-    ``revision`` is a content hash of weights, config and tokenizer; ``commit`` the hub's, when known.
+    Attributes:
+        name: The model's name on the hub, or its folder's name.
+        revision: Hash of weights, configuration and tokenizer.
+        commit: The hub's commit, when it is known.
+        dtype: ``float32`` or ``bfloat16``.
     """
 
     name: str
@@ -29,7 +33,13 @@ class ModelJson(TypedDict):
 
 
 class PolicyJson(TypedDict):
-    """Which thresholds; ``thresholds`` holds only those that differ from ``threshold``."""
+    """The thresholds that judged.
+
+    Attributes:
+        version: The team's name of the policy, or a hash of the thresholds.
+        threshold: The general threshold, in [0, 1].
+        thresholds: Category slug to threshold, for the thresholds that differ from ``threshold``.
+    """
 
     version: str
     threshold: np.float32
@@ -37,7 +47,13 @@ class PolicyJson(TypedDict):
 
 
 class InputJson(TypedDict):
-    """What was read: code points before any cut, tokens scored, and whether a cut took something away."""
+    """How much of the text was scored.
+
+    Attributes:
+        characters: Code points of the whole text, before any cut.
+        tokens: Number of tokens that were scored.
+        truncated: Whether a cut, by characters or by tokens, shortened the text.
+    """
 
     characters: int
     tokens: int
@@ -45,7 +61,14 @@ class InputJson(TypedDict):
 
 
 class SourceJson(TypedDict):
-    """Where the message stands."""
+    """The input record.
+
+    Attributes:
+        topic: The input topic.
+        partition: The partition.
+        offset: The offset.
+        timestamp_ms: Kafka's timestamp, in milliseconds since 1970; None when the record has none.
+    """
 
     topic: str
     partition: int
@@ -54,9 +77,9 @@ class SourceJson(TypedDict):
 
 
 class Verdict(TypedDict):
-    """One for every message that could be judged. A Fragment is such an object, encoded beforehand.
+    """The verdict on a message. An ``orjson.Fragment`` is the same object, already encoded.
 
-    ``outcome`` and ``ignored`` are left out where they would say nothing: the text was judged, each field was read.
+    ``outcome`` is absent when the text was scored. ``ignored`` is absent when every field could be read.
     """
 
     schema: Literal["verdict/1"]
@@ -80,7 +103,7 @@ class Verdict(TypedDict):
 
 
 class AlertCategory(TypedDict):
-    """One flagged category: its score is above its threshold."""
+    """A flagged category: its score is above its threshold."""
 
     category: str
     score: np.float32
@@ -88,7 +111,7 @@ class AlertCategory(TypedDict):
 
 
 class Alert(TypedDict):
-    """One for every flagged message: categories by greatest score first."""
+    """The alert on a flagged message. Its categories are in descending order of their scores."""
 
     schema: Literal["alert/1"]
     alert_id: str
@@ -108,7 +131,7 @@ class Alert(TypedDict):
 
 
 def encode(document: Mapping[str, object]) -> bytes:
-    """The document as JSON, keys in the order given."""
+    """Return a document as JSON, with the keys in the given order."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -116,31 +139,31 @@ _SCORES = orjson.dumps(dict.fromkeys(CATEGORY_SLUGS, 0)).replace(b":0", b":%b")
 
 
 def encode_scores(scores: NDArray[np.float32]) -> list[orjson.Fragment]:
-    """``[B, L]`` probabilities to the ``category_scores`` of each row.
+    """Return the ``category_scores`` of each row of ``[B, L]`` probabilities.
 
-    All numbers are formatted in one call, and a number holds neither comma nor bracket: half the time of an
-    object for each number.
+    One call formats all numbers, then the text is split at commas and brackets, which a number does not hold. That
+    takes half the time of encoding an object for each row.
     """
     rows = orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
     return [orjson.Fragment(_SCORES % tuple(row.split(b","))) for row in rows if row]
 
 
 def identify(schema: str, *, judge: Sequence[str], source: SourceJson) -> str:
-    """A ``verdict_id`` or ``alert_id``: the same whenever the same judge meets the same message.
+    """Return a ``verdict_id`` or ``alert_id``, which is the same whenever the same judge judges the same message.
 
-    The first 32 hexadecimal digits of the SHA-256 of a JSON array without spaces: the schema's name, the
+    It is the first 32 hexadecimal digits of the SHA-256 of a JSON array without spaces: the schema's name, the
     strings of ``judge``, then topic, partition and offset.
 
     Args:
         schema: ``verdict/1`` or ``alert/1``.
         judge: Model revision, dtype, and the thresholds' fingerprint.
-        source: The message; its timestamp is left out.
+        source: The input record; its timestamp is not part of the id.
     """
     parts = [schema, *judge, source["topic"], source["partition"], source["offset"]]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
 
 def rfc3339(epoch_ms: int) -> str:
-    """Milliseconds since 1970 as an RFC 3339 time in UTC, such as ``2026-01-31T09:30:00.250Z``."""
+    """Return milliseconds since 1970 as an RFC 3339 time in UTC, such as ``2026-01-31T09:30:00.250Z``."""
     instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
