@@ -23,19 +23,19 @@ from torch.nn.functional import scaled_dot_product_attention
 from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options, reference, varlen_on_the_cpu
 from worker.classifier import Classifier, load, packed
 from worker.classifier.checkpoint import load_weights, read_config
-from worker.classifier.graphs import Bucket, blank, fill
+from worker.classifier.graphs import Bucket, blank_batch, fill
 from worker.classifier.model_files import DEMO_MODEL
 from worker.classifier.packed import (
     ATTENTION,
     BY_LENGTH,
     PADDED,
     VARLEN,
-    adapted,
+    adapt_kernel,
     attend_varlen,
-    distance,
-    logits_of,
-    pack,
-    row_of,
+    pack_texts,
+    packed_logits,
+    relative_error,
+    use_packed_attention,
 )
 from worker.classifier.scoring import chunks
 from worker.classifier.tokenizer import open_tokenizer
@@ -125,7 +125,7 @@ def by_hand(
     loaded = load(options(folder), quiet)
     config = read_config(folder)
     model = load_weights(folder, config, torch.float32)
-    pack(model, attention)
+    use_packed_attention(model, attention)
     classifier = Classifier(
         identity=loaded.identity,
         batch_tokens_max=4096,
@@ -156,7 +156,7 @@ def varlen_2_11(*args: Any, scale: Any, window_size: Any) -> Any:
 
 def varlen_by(kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> str:
     """Has the way of a GPU go through a stand-in for its kernel."""
-    monkeypatch.setitem(ATTENTION, VARLEN, lambda: partial(attend_varlen, adapted(kernel)))
+    monkeypatch.setitem(ATTENTION, VARLEN, lambda: partial(attend_varlen, adapt_kernel(kernel)))
     return VARLEN
 
 
@@ -198,14 +198,16 @@ def test_a_batch_in_the_bucket_of_a_graph_gives_what_it_gives_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_weights(folder, read_config(folder), torch.float32)
-    pack(model, varlen_by(varlen_on_the_cpu, monkeypatch))
-    bucket = blank(Bucket(tokens=256, texts=64, length_max=32), torch.device("cpu"))
+    use_packed_attention(model, varlen_by(varlen_on_the_cpu, monkeypatch))
+    bucket = blank_batch(Bucket(tokens=256, texts=64, length_max=32), torch.device("cpu"))
     with torch.inference_mode():
         for lengths in ([32] * 8, [1, 2, 2, 9], [1] * 64, [3]):
-            row = row_of([[5 + length] * length for length in lengths], vocabulary=700, device=torch.device("cpu"))
+            row = pack_texts(
+                [[5 + length] * length for length in lengths], vocabulary=700, device=torch.device("cpu")
+            )
             fill(bucket, row)
-            answers = logits_of(model, bucket)[: len(lengths)]
-            assert distance(answers, logits_of(model, row)) < 1e-6
+            answers = packed_logits(model, bucket)[: len(lengths)]
+            assert relative_error(answers, packed_logits(model, row)) < 1e-6
 
 
 def test_an_attention_that_lets_texts_see_each_other_is_not_used(
@@ -216,11 +218,11 @@ def test_an_attention_that_lets_texts_see_each_other_is_not_used(
         return attended.transpose(1, 2), None
 
     monkeypatch.setitem(ATTENTION, "leaking", lambda: leaking)
-    monkeypatch.setattr(packed, "candidates", lambda *_: ("leaking", BY_LENGTH))
+    monkeypatch.setattr(packed, "attention_candidates", lambda *_: ("leaking", BY_LENGTH))
     ours = load(options(folder), quiet)
     assert ours.identity.attention == BY_LENGTH
-    assert any("leaking" in remark and "away from the model alone" in remark for remark in ours.fallbacks)
-    monkeypatch.setattr(packed, "candidates", lambda *_: ("leaking",))
+    assert any("leaking" in remark and "against the model alone" in remark for remark in ours.fallbacks)
+    monkeypatch.setattr(packed, "attention_candidates", lambda *_: ("leaking",))
     with pytest.raises(ModelError, match="other scores than alone"):
         load(options(folder), quiet)
 
@@ -346,8 +348,10 @@ def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_i
     for _ in range(8):
         assert_same(stacked(ours.score(tokens)), expected, 1e-5)
     assert max(memory.passes) == whole
-    assert caplog.messages[0] == f"cpu has no memory for {whole} tokens at once: up to {whole // 2} for now"
-    assert caplog.messages[-1] == "memory has sufficed for a while: up to 4096 tokens at once again"
+    assert caplog.messages[0] == (
+        f"cpu has no memory for {whole} tokens in one pass: scoring up to {whole // 2} tokens in one pass for now"
+    )
+    assert caplog.messages[-1] == "1000 batches fitted into memory: scoring up to 4096 tokens in one pass again"
 
 
 def test_a_text_alone_that_finds_no_memory_is_not_to_blame(folder: Path) -> None:

@@ -25,7 +25,7 @@ FORBIDDEN = (
 )
 
 
-def alone(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_without_the_project(*arguments: str) -> subprocess.CompletedProcess[str]:
     # What registers itself with pytest is blocked too, so pytest must not look for it.
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
@@ -51,7 +51,7 @@ def test_nothing_else_can_be_imported_there() -> None:
 
 @pytest.mark.slow
 def test_the_gpu_s_tests_pass_on_the_cpu_and_skip_only_what_needs_cuda() -> None:
-    ran = alone("pytest", "tests/gpu")
+    ran = run_without_the_project("pytest", "tests/gpu")
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
     assert re.search(r"^\d{2,} passed|\b\d{2,} passed", ran.stdout)
     skipped = re.findall(r"^SKIPPED .*", ran.stdout, re.MULTILINE)
@@ -63,7 +63,7 @@ def test_the_gpu_s_tests_pass_on_the_cpu_and_skip_only_what_needs_cuda() -> None
 def test_the_gpu_s_benchmark_runs_on_the_cpu_and_writes_what_it_measured(tmp_path: Path) -> None:
     result = tmp_path / "figures.json"
     few = ("--models", "DuoGuard-0.5B", "--layers", "1", "--means", "10", "--batches", "8")
-    ran = alone("tests.gpu.bench", str(result), "--device", "cpu", *few)
+    ran = run_without_the_project("tests.gpu.bench", str(result), "--device", "cpu", *few)
     assert ran.returncode == 0, ran.stderr
     report = json.loads(result.read_text())
     [row] = report["models"]["DuoGuard-0.5B"]
@@ -74,6 +74,6 @@ def test_the_gpu_s_benchmark_runs_on_the_cpu_and_writes_what_it_measured(tmp_pat
 
 
 def test_a_machine_without_cuda_is_told_so_by_the_benchmark() -> None:
-    ran = alone("tests.gpu.bench")
+    ran = run_without_the_project("tests.gpu.bench")
     assert ran.returncode == 1
     assert "no CUDA device" in ran.stderr

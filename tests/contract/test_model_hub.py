@@ -240,7 +240,7 @@ def test_a_fetched_folder_is_pinned_and_a_changed_one_is_mended_by_another_fetch
         assert digest in refusal["refused"]
     for words in (str(tokenizer), "SHA-256", f"model fetch {SMALL} {folder}", "remove provenance.json"):
         assert words in changed["refused"]
-    assert "holds added_tokens.json, which would be loaded and did not come from the hub" in planted["refused"]
+    assert "holds added_tokens.json, which would be loaded but did not come from the hub" in planted["refused"]
     (folder / "added_tokens.json").unlink()
     unfinished, again, mended = visit(
         hub, {"name": str(folder)}, {"name": SMALL, "folder": str(folder)}, {"name": str(folder), "digest": digest}

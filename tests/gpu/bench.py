@@ -33,8 +33,8 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from worker.classifier.graphs import Graphs, buckets
-from worker.classifier.packed import VARLEN, Row, logits_of, row_of, settle, vocabulary_of
+from worker.classifier.graphs import CudaGraphs, buckets
+from worker.classifier.packed import VARLEN, PackedBatch, pack_texts, packed_logits, select_attention, vocabulary_of
 from worker.classifier.scoring import CHAT_LENGTHS
 
 # Sources: config.json of Qwen/Qwen2.5-0.5B, Qwen/Qwen2.5-1.5B and meta-llama/Llama-3.2-1B.
@@ -163,9 +163,9 @@ def padded(model: Any, texts: Texts) -> None:
 
 
 @torch.inference_mode()
-def packed(run: Callable[[Row], torch.Tensor], vocabulary: int, device: torch.device, texts: Texts) -> None:
+def packed(run: Callable[[PackedBatch], torch.Tensor], vocabulary: int, device: torch.device, texts: Texts) -> None:
     """As the worker: one row, laid out on the host, and the answer copied back."""
-    run(row_of(texts, vocabulary=vocabulary, device=device)).cpu()
+    run(pack_texts(texts, vocabulary=vocabulary, device=device)).cpu()
 
 
 def rows_of(name: str, options: argparse.Namespace, peak: float, clock: Clock) -> Iterator[dict[str, Any]]:
@@ -173,12 +173,12 @@ def rows_of(name: str, options: argparse.Namespace, peak: float, clock: Clock) -
     device = torch.device(options.device)
     theirs = model_of(name, options.layers, device)
     plain = {mean: padded_rate(theirs, mean, device) for mean in options.means}
-    attention, remarks = settle(theirs, list(range(100, 140)))
+    attention, remarks = select_attention(theirs, list(range(100, 140)))
     ours, vocabulary, cost = theirs, vocabulary_of(theirs), flops_per_token(theirs)
     say(f"{name}: {attention} {remarks or ''}")
-    contenders: dict[str, Callable[[Row], torch.Tensor]] = {"eager": partial(logits_of, ours)}
+    contenders: dict[str, Callable[[PackedBatch], torch.Tensor]] = {"eager": partial(packed_logits, ours)}
     if attention == VARLEN:
-        graphs = Graphs(partial(logits_of, ours), device)
+        graphs = CudaGraphs(partial(packed_logits, ours), device)
         with torch.inference_mode():
             recorded = len(list(graphs.record(buckets(tokens_max=8192, text_tokens_max=TEXT_TOKENS_MAX))))
         say(f"{name}: {recorded} graphs")

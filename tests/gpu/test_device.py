@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options, varlen_on_the_cpu
 from worker.classifier import Classifier, load
 from worker.classifier.checkpoint import load_weights, read_config
-from worker.classifier.graphs import Bucket, Graphs, blank, buckets, fill
+from worker.classifier.graphs import Bucket, CudaGraphs, blank_batch, buckets, fill
 from worker.classifier.packed import (
     ATTENTION,
     PADDED,
     VARLEN,
-    adapted,
+    adapt_kernel,
     attend_varlen,
-    distance,
-    logits_of,
-    pack,
-    row_of,
+    pack_texts,
+    packed_logits,
+    relative_error,
+    use_packed_attention,
 )
 from worker.classifier.tokenizer import PROBE, open_tokenizer
 from worker.errors import ModelError
@@ -62,7 +62,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(autouse=True)
 def _a_stand_in_for_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     if not CUDA:
-        monkeypatch.setitem(ATTENTION, VARLEN, lambda: partial(attend_varlen, adapted(varlen_on_the_cpu)))
+        monkeypatch.setitem(ATTENTION, VARLEN, lambda: partial(attend_varlen, adapt_kernel(varlen_on_the_cpu)))
 
 
 def mixed_texts() -> list[str]:
@@ -81,7 +81,7 @@ def stacked(answers: Sequence[Scores | DeadLetterReason]) -> NDArray[np.float32]
 def model_with(folder: Path, attention: str, dtype: str) -> Any:
     model: Any = load_weights(folder, read_config(folder), DTYPES[dtype])
     model.to(DEVICE)
-    pack(model, attention)
+    use_packed_attention(model, attention)
     return model
 
 
@@ -184,8 +184,8 @@ def test_a_graph_answers_as_the_model_does_without_it_for_every_bucket(
     with torch.inference_mode():
         for shape, run in recorded(model, shapes):
             for texts in batches_for(shape):
-                row = row_of(texts, vocabulary=700, device=DEVICE)
-                apart = distance(run(row), logits_of(model, row))
+                row = pack_texts(texts, vocabulary=700, device=DEVICE)
+                apart = relative_error(run(row), packed_logits(model, row))
                 assert apart <= ROUNDING[dtype], f"{shape}, {len(texts)} texts"
 
 
@@ -193,15 +193,15 @@ def recorded(model: Any, shapes: list[Bucket]) -> Iterator[tuple[Bucket, Callabl
     """Each bucket and what runs it: its graph alone on CUDA, on a CPU the bucket without the recording."""
     for shape in shapes:
         if CUDA:
-            graphs = Graphs(partial(logits_of, model), DEVICE)
+            graphs = CudaGraphs(partial(packed_logits, model), DEVICE)
             assert list(graphs.record([shape])) == [shape]
             yield shape, graphs.run
         else:
-            into = blank(shape, DEVICE)
+            into = blank_batch(shape, DEVICE)
 
             def run(row: Any, into: Any = into) -> torch.Tensor:
                 fill(into, row)
-                return logits_of(model, into)[: len(row.layout.last)]
+                return packed_logits(model, into)[: len(row.layout.last_token_indices)]
 
             yield shape, run
 
@@ -211,12 +211,14 @@ def test_graphs_of_all_buckets_share_memory_and_go_on_answering(folder: Path) ->
     model = model_with(folder, VARLEN, "bfloat16")
     shapes = buckets(tokens_max=8192, text_tokens_max=512)
     with torch.inference_mode():
-        graphs = Graphs(partial(logits_of, model), DEVICE)
+        graphs = CudaGraphs(partial(packed_logits, model), DEVICE)
         assert list(graphs.record(shapes)) == shapes
         for shape in [*shapes, *reversed(shapes)]:
             for texts in batches_for(shape):
-                row = row_of(texts, vocabulary=700, device=DEVICE)
-                assert distance(graphs.run(row).clone(), logits_of(model, row)) <= ROUNDING["bfloat16"], shape
+                row = pack_texts(texts, vocabulary=700, device=DEVICE)
+                assert relative_error(graphs.run(row).clone(), packed_logits(model, row)) <= ROUNDING["bfloat16"], (
+                    shape
+                )
 
 
 @contextmanager
@@ -265,7 +267,7 @@ def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_i
     monkeypatch.setattr("worker.classifier.poison.STEADY_BATCHES", 2)
     for _ in range(8):
         agree(stacked(ours.score(tokens)), expected, 1e-4)
-    assert f"memory has sufficed for a while: up to {tokens_max} tokens" in caplog.text
+    assert f"batches fitted into memory: scoring up to {tokens_max} tokens in one pass again" in caplog.text
 
 
 @ways

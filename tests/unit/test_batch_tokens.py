@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.classifier.batch_tokens import SMALLEST, find_bound
+from worker.classifier.batch_tokens import SMALLEST, find_batch_tokens
 from worker.classifier.graphs import Bucket, bucket_for, buckets
 
 
@@ -28,7 +28,7 @@ def device(*, launch_s: float, tokens_a_second: float, room: float = math.inf) -
 def test_the_bound_fills_the_device_and_keeps_a_batch_under_a_second(
     seconds_of: Callable[[int], float], bound: int
 ) -> None:
-    assert find_bound(seconds_of, largest=32_768) == bound
+    assert find_batch_tokens(seconds_of, largest=32_768) == bound
 
 
 def test_a_batch_goes_into_the_smallest_bucket_that_holds_it() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.classifier.device import cpu_flags, cpus, place
+from worker.classifier.device import choose_placement, cpu_flags, cpus
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -59,19 +59,21 @@ def test_threads_follow_what_the_cgroup_allows(tmp_path: Path, files: dict[str, 
 
 def test_a_cpu_is_left_to_the_other_threads_where_there_is_one() -> None:
     here = cpus(os.sched_getaffinity(0))
-    assert place(device="cpu", dtype="float32", threads=None).threads == (here - 1 or 1)
+    assert choose_placement(device="cpu", dtype="float32", threads=None).threads == (here - 1 or 1)
 
 
 def test_the_number_of_threads_that_is_asked_for_is_taken() -> None:
-    assert place(device="cpu", dtype="float32", threads=3).threads == 3
+    assert choose_placement(device="cpu", dtype="float32", threads=3).threads == 3
 
 
 def test_a_cpu_of_one_s_choice_is_no_fallback() -> None:
-    assert not [line for line in place(device="cpu", dtype="float32", threads=1).fallbacks if "DEVICE" in line]
+    assert not [
+        line for line in choose_placement(device="cpu", dtype="float32", threads=1).fallbacks if "DEVICE" in line
+    ]
 
 
 def test_one_of_the_two_dtypes_is_said_to_be_faster_on_this_cpu() -> None:
-    lines = [place(device="cpu", dtype=dtype, threads=1).fallbacks for dtype in ("float32", "bfloat16")]
+    lines = [choose_placement(device="cpu", dtype=dtype, threads=1).fallbacks for dtype in ("float32", "bfloat16")]
     told = [line for (line,) in filter(None, lines)]
     assert len(told) == 1
     assert "WORKER_MODEL__DTYPE" in told[0]

@@ -110,7 +110,7 @@ ROWS = {
         change=weigh(lambda w: w.update({"score.bias": torch.zeros(12)})), says=("score.bias", "fit nowhere")
     ),
     "weights that are no numbers": Row(
-        change=weigh(lambda w: w["score.weight"].fill_(torch.nan)), says=("no number", "damaged")
+        change=weigh(lambda w: w["score.weight"].fill_(torch.nan)), says=("not a number", "damaged")
     ),
     "pickled weights": Row(change=pickled, says=("pytorch_model.bin", "never loaded")),
     "no weights": Row(change=remove("model.safetensors"), says=("holds no model.safetensors",)),

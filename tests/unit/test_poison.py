@@ -66,28 +66,28 @@ def test_a_batch_that_the_memory_does_not_hold_blames_no_text_and_asks_no_probe(
 
 @given(batches=st.lists(st.integers(1, 4096) | st.none(), max_size=50))
 def test_the_bound_stays_below_what_was_too_much_and_within_the_whole(batches: list[int | None]) -> None:
-    bound = TokenBound(whole=4096, tokens=4096)
+    bound = TokenBound(tokens_max=4096, tokens=4096)
     for too_much in batches:
         before = bound.tokens
         if too_much is None:
-            assert not bound.went_well()
+            assert not bound.succeeded()
             assert bound.tokens == before
         else:
-            bound.ran_out(too_much)
+            bound.ran_out_of_memory(too_much)
             assert 1 <= bound.tokens <= before
             assert bound.tokens < max(too_much, 2)
 
 
 def test_the_bound_doubles_after_a_while_without_trouble_until_it_is_whole() -> None:
-    bound = TokenBound(whole=4096, tokens=4096)
-    bound.ran_out(2000)
-    grown = [bound.tokens for _ in range(4 * STEADY_BATCHES) if bound.went_well()]
+    bound = TokenBound(tokens_max=4096, tokens=4096)
+    bound.ran_out_of_memory(2000)
+    grown = [bound.tokens for _ in range(4 * STEADY_BATCHES) if bound.succeeded()]
     assert grown == [2000, 4000, 4096]
-    bound.ran_out(4096)
-    assert not any(bound.went_well() for _ in range(STEADY_BATCHES - 1))
-    bound.ran_out(2048)  # trouble again: the while begins anew
-    assert not any(bound.went_well() for _ in range(STEADY_BATCHES - 1))
-    assert bound.went_well()
+    bound.ran_out_of_memory(4096)
+    assert not any(bound.succeeded() for _ in range(STEADY_BATCHES - 1))
+    bound.ran_out_of_memory(2048)  # trouble again: the while begins anew
+    assert not any(bound.succeeded() for _ in range(STEADY_BATCHES - 1))
+    assert bound.succeeded()
     assert bound.tokens == 2048
 
 

@@ -1,6 +1,7 @@
-"""The model: texts to token ids, token ids to twelve probabilities; knows no offsets and no topics.
+"""The model: texts to token ids, token ids to twelve probabilities.
 
-Importing this package imports torch, which takes seconds: import it when a model is wanted.
+This wing knows weights, devices and tokenizers. It must not know a topic, an offset or a policy. Read
+``scoring.py`` first. Importing this package imports torch, which takes seconds, so import it only to load a model.
 """
 
 from worker.classifier.fetch import fetch

@@ -1,22 +1,26 @@
-"""How many tokens a batch should have: what fills the device and takes less than about a second. Pure."""
+"""Find how many tokens a batch should have: enough to fill the device, in less than about a second. Pure."""
 
 from collections.abc import Callable
 
 SMALLEST = 64
+"""Tokens of the smallest batch that is tried."""
 SECONDS_MAX = 1.0
+"""Longest time for a batch, in seconds."""
 FULL = 0.95
-"""Of the best rate: what counts as a device that is full. More would only make everybody wait longer."""
+"""Share of the best rate at which the device counts as full. A larger batch would only make records wait longer."""
 
 
-def find_bound(seconds_of: Callable[[int], float], *, largest: int) -> int:
-    """Tries batches of twice as many tokens each, until one takes too long.
+def find_batch_tokens(seconds_of: Callable[[int], float], *, largest: int) -> int:
+    """Return how many tokens a batch should have; try batches of doubling size until one takes too long.
 
     Args:
-        seconds_of: Scores a batch of about so many tokens and gives what it took; infinity where it can't.
-        largest: The bound never exceeds it.
+        seconds_of: Scores a batch of about the given number of tokens. Returns the seconds that it took, or
+            infinity when the batch could not be scored.
+        largest: Upper limit of the result, in tokens.
 
     Returns:
-        The least bound within 5 % of the best rate, among those under a second; the smallest if none is.
+        The smallest size within 5 % of the best rate among those under a second; ``SMALLEST`` if none is under a
+        second.
     """
     rates: dict[int, float] = {}
     tokens = SMALLEST

@@ -1,11 +1,11 @@
-"""What this worker takes for a DuoGuard, and why anything else is refused.
+"""Load a DuoGuard's weights, and refuse every other model with a sentence that says why.
 
-transformers is generous where moderation can't be: it makes up a head that is missing, opens pickles, runs
-code out of a repository when asked to. Each refusal is a sentence; nothing is guessed.
+transformers is more tolerant than moderation can be. It fills a missing head with random numbers, opens pickles,
+and runs code from a repository when asked to.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +14,49 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from schemas.labels import CATEGORY_NAMES
-from worker.classifier.model_files import CONFIG_FILE, blaming, weight_files
+from worker.classifier.model_files import CONFIG_FILE, as_model_error, weight_files
 from worker.errors import ModelError
 
 ARCHITECTURES: Mapping[str, str] = {
     "Qwen2ForSequenceClassification": "qwen2",
     "LlamaForSequenceClassification": "llama",
 }
-"""Of the DuoGuards, each with its ``model_type``."""
+"""The DuoGuards' architectures, each with its ``model_type``."""
 
-# Left over when a classifier is made out of a language model; no classifier has a use for it.
+# Left over when a language model is turned into a classifier. A classifier does not use it.
 UNUSED_WEIGHTS = frozenset({"lm_head.weight"})
 
 NAMED_MAX = 5
-"""Weights that a refusal lists by name."""
+"""Number of weights that a refusal lists by name."""
 
 
 def read_config(folder: Path) -> PretrainedConfig:
-    """The configuration in a folder, once it is known to be a DuoGuard's.
+    """Return the configuration in a folder, and verify that it is a DuoGuard's.
 
     Raises:
-        ModelError: Another shape, or code or weights from elsewhere.
+        ModelError: It has another architecture or number of outputs, or it names code or weights from elsewhere.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise ModelError(f"{folder} holds no {CONFIG_FILE}: it is no model. Try moderation-worker model fetch.")
-    with blaming(f"{path} can't be read: fetch it again"):
+        raise ModelError(
+            f"{folder} holds no {CONFIG_FILE}, so it is not a model. Try moderation-worker model fetch."
+        )
+    with as_model_error(f"{path} can't be read: fetch it again"):
         raw = json.loads(path.read_text(encoding="utf-8"))
-        _refuse(folder, [*_foreign(raw), *_borrowed(folder)])
+        _refuse(folder, [*_foreign_settings(raw), *_foreign_files(folder)])
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     if config.num_labels != len(CATEGORY_NAMES):
-        _refuse(folder, [f"it has {config.num_labels} outputs, and the DuoGuards have {len(CATEGORY_NAMES)}"])
+        _refuse(folder, [f"it has {config.num_labels} outputs, but the DuoGuards have {len(CATEGORY_NAMES)}"])
     return config
 
 
-def check_bound(config: PretrainedConfig, tokens_max: int) -> None:
-    """Refuses a token bound that the model can't attend over.
+def check_token_bound(config: PretrainedConfig, tokens_max: int) -> None:
+    """Refuse a token bound that is beyond the model's attention.
 
     Raises:
-        ModelError: ``tokens_max`` is beyond its positions or its sliding window.
+        ModelError: ``tokens_max`` is beyond the model's positions or its sliding window.
     """
     limits: dict[str, int] = {"positions": config.max_position_embeddings}
     window: int | None = getattr(config, "sliding_window", None)
@@ -69,17 +71,17 @@ def check_bound(config: PretrainedConfig, tokens_max: int) -> None:
 
 
 def load_weights(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """The model on the CPU, every weight from its files and every file's weight in it.
+    """Return the model on the CPU: every weight comes from its files, and every weight in its files is used.
 
     Raises:
-        ModelError: Weights are missing, left over, of another shape, or their file is damaged.
+        ModelError: A weight is missing, left over or of another size, or a file is damaged.
     """
     for path in weight_files(folder):
         if path.suffix == ".safetensors":
-            with blaming(f"{path} is damaged or cut short: fetch it again"), safe_open(path, framework="pt"):
+            with as_model_error(f"{path} is damaged or cut short: fetch it again"), safe_open(path, framework="pt"):
                 pass
-    with blaming(f"The weights in {folder} can't be loaded"):
-        model, told = AutoModelForSequenceClassification.from_pretrained(
+    with as_model_error(f"The weights in {folder} can't be loaded"):
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -88,30 +90,30 @@ def load_weights(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> 
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            # So that a head of another size is told like the rest, and refused here.
+            # A head of another size is then reported like the other mismatches, and refused below.
             ignore_mismatched_sizes=True,
         )
-    _refuse(folder, _unfaithful(told))
+    _refuse(folder, _mismatches(report))
     loaded: PreTrainedModel = model.eval()
     return loaded
 
 
-def _foreign(raw: Mapping[str, Any]) -> Iterator[str]:
-    """What a configuration says that no DuoGuard's does."""
+def _foreign_settings(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a DuoGuard's configuration never says."""
     architecture = (raw.get("architectures") or ["no architecture"])[0]
     if ARCHITECTURES.get(architecture) != raw.get("model_type"):
-        taken = " and ".join(ARCHITECTURES)
-        yield f"it is {architecture} ({raw.get('model_type')}), and only {taken} are taken"
+        accepted = " and ".join(ARCHITECTURES)
+        yield f"it is {architecture} ({raw.get('model_type')}), but only {accepted} are accepted"
     if "auto_map" in raw:
         yield "it brings code of its own (auto_map), which is never run"
     if raw.get("quantization_config"):
-        yield "its weights are quantized, and only float32 and bfloat16 are taken"
+        yield "its weights are quantized, but only float32 and bfloat16 are accepted"
     if "transformers_weights" in raw:
-        yield "it names weights of its own choice (transformers_weights)"
+        yield "it names weights from elsewhere (transformers_weights)"
 
 
-def _borrowed(folder: Path) -> Iterator[str]:
-    """What lies beside a model and would change it when it is loaded."""
+def _foreign_files(folder: Path) -> Iterator[str]:
+    """Yield the files in the folder that would change the model when it is loaded."""
     if (folder / "adapter_config.json").is_file():
         yield "it is an adapter (adapter_config.json): merge it into its model first"
     tokenizer = folder / "tokenizer_config.json"
@@ -119,24 +121,25 @@ def _borrowed(folder: Path) -> Iterator[str]:
         yield "its tokenizer brings code of its own (auto_map), which is never run"
 
 
-def _unfaithful(told: Mapping[str, Any]) -> Iterator[str]:
-    """What transformers only warns of when weights and configuration disagree."""
+def _mismatches(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the mismatches between weights and configuration, of which transformers only warns."""
     kinds = {
-        "are missing, and would be random": told["missing_keys"],
-        "are of another size": {key for key, *_ in told["mismatched_keys"]},
-        "fit nowhere": set(told["unexpected_keys"]) - UNUSED_WEIGHTS,
+        "are missing, and would be random": report["missing_keys"],
+        "are of another size": {key for key, *_ in report["mismatched_keys"]},
+        "fit nowhere": set(report["unexpected_keys"]) - UNUSED_WEIGHTS,
     }
     for what, keys in kinds.items():
         if keys:
             named = ", ".join(sorted(keys)[:NAMED_MAX])
             yield f"{len(keys)} of its weights {what} ({named}{', ...' if len(keys) > NAMED_MAX else ''})"
-    if told["error_msgs"]:
-        yield f"transformers could not load all of it: {'; '.join(told['error_msgs'])}"
+    if report["error_msgs"]:
+        yield f"transformers could not load all of it: {'; '.join(report['error_msgs'])}"
 
 
-def _refuse(folder: Path, faults: Iterator[str] | list[str]) -> None:
-    told = "; ".join(faults)
-    if told:
+def _refuse(folder: Path, reasons: Iterable[str]) -> None:
+    """Raise a ModelError if there is a reason."""
+    listed = "; ".join(reasons)
+    if listed:
         raise ModelError(
-            f"The model in {folder} is refused: {told}. See moderation-worker model fetch for one that fits."
+            f"The model in {folder} is refused: {listed}. Fetch a DuoGuard with moderation-worker model fetch."
         )

@@ -1,4 +1,4 @@
-"""Where the work is done: the device, the dtype and the threads, and every fall-back taken on the way."""
+"""Choose the device, the dtype and the threads, and report every fall-back."""
 
 import os
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import torch
 
 from worker.errors import ModelError
 
-# bfloat16 tensor cores came with Ampere: before it, bfloat16 is emulated and slow.
+# bfloat16 tensor cores came with Ampere. Older GPUs emulate bfloat16, which is slow.
 # Source: the CUDA C++ Programming Guide, "Compute Capabilities".
 BFLOAT16_CAPABILITY_MIN = (8, 0)
 
-# The flags of a CPU that multiplies bfloat16 in hardware. Without them it was measured 4 to 5 times slower
-# than float32, with them faster. Float32 stays the default on every CPU, so that a mixed fleet agrees.
+# The flags of a CPU that multiplies bfloat16 in hardware. Measured: bfloat16 is 4 to 5 times slower than float32
+# without these flags, and faster with them. Float32 stays the default on every CPU, so that a mixed fleet agrees.
 BFLOAT16_CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -24,10 +24,10 @@ class Placement:
     """Where the model runs.
 
     Attributes:
-        device: With its index, when it is a GPU.
-        dtype: Of the weights and the arithmetic, the score head included.
+        device: The device, with its index when it is a GPU.
+        dtype: Type of the weights and the arithmetic, including the score head.
         threads: Compute threads on the CPU.
-        fallbacks: A sentence for each choice that another machine would have made otherwise.
+        fallbacks: A sentence for each choice that would be different on another machine.
     """
 
     device: torch.device
@@ -36,11 +36,11 @@ class Placement:
     fallbacks: tuple[str, ...]
 
 
-def place(*, device: str, dtype: str, threads: int | None) -> Placement:
-    """Chooses, from the settings and from what this machine has.
+def choose_placement(*, device: str, dtype: str, threads: int | None) -> Placement:
+    """Return where the model runs, by the settings and by what this machine has.
 
     Raises:
-        ModelError: The named device isn't there.
+        ModelError: This machine does not have the named device.
     """
     chosen, fallbacks = _device(device)
     if dtype == "auto":
@@ -53,7 +53,7 @@ def place(*, device: str, dtype: str, threads: int | None) -> Placement:
     return Placement(
         device=chosen,
         dtype=precision,
-        # Fetching, preparing and publishing need a CPU too, where there is one.
+        # One CPU is left to consuming, preparing and publishing, if there is more than one.
         threads=threads or max(1, cpus(os.sched_getaffinity(0)) - 1),
         fallbacks=fallbacks,
     )
@@ -64,12 +64,14 @@ def _device(name: str) -> tuple[torch.device, tuple[str, ...]]:
         return torch.device("cpu"), ()
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto" and count == 0:
-        return torch.device("cpu"), ("no CUDA device is here: the CPU does the work (WORKER_MODEL__DEVICE=auto)",)
+        return torch.device("cpu"), (
+            "this machine has no CUDA device: the CPU does the work (WORKER_MODEL__DEVICE=auto)",
+        )
     index = int(name.removeprefix("cuda:")) if ":" in name else 0
     if index >= count:
         raise ModelError(
             f"WORKER_MODEL__DEVICE is {name}, but torch {torch.__version__} sees {count} CUDA devices here "
-            "(look at nvidia-smi and CUDA_VISIBLE_DEVICES): name another, or set it to auto or cpu."
+            "(look at nvidia-smi and CUDA_VISIBLE_DEVICES). Name another device, or set it to auto or cpu."
         )
     return torch.device("cuda", index), ()
 
@@ -84,15 +86,16 @@ def _cpu_remarks(dtype: torch.dtype, flags: frozenset[str]) -> tuple[str, ...]:
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What this CPU can do, in the kernel's words; empty where there is no such file."""
+    """Return the CPU flags that the kernel lists; empty when the file does not exist."""
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def cpus(affinity: set[int], root: Path = Path("/")) -> int:
-    """CPUs that this process may use: the least of its affinity and the quota of each cgroup above it.
+    """Return how many CPUs this process may use: the minimum of its affinity and the quotas of its cgroups.
 
-    A fraction is dropped: one thread too many is throttled by the quota, and all the others wait for it.
+    A fraction is rounded down: the quota would throttle one thread too many, and the other threads would wait for
+    it.
     """
     groups = root / "proc/self/cgroup"
     quotas = [float(len(affinity))]
@@ -105,13 +108,13 @@ def cpus(affinity: set[int], root: Path = Path("/")) -> int:
         else:
             continue
         here = top / path.lstrip("/")
-        # In a container the path may be the host's, of which only the top is visible.
+        # In a container the path can be the host's. Only the top of the host's tree is visible then.
         quotas += [quota for folder in {here, *here.parents, top} if (quota := _quota(folder)) is not None]
     return max(1, int(min(quotas)))
 
 
 def _quota(folder: Path) -> float | None:
-    """CPUs by cgroup v2's ``cpu.max`` or v1's pair of files; None for no limit."""
+    """Return the CPUs by ``cpu.max`` of cgroup v2 or the two files of v1; None without a limit."""
     two, one = folder / "cpu.max", folder / "cpu.cfs_quota_us"
     if two.is_file():
         quota, period = two.read_text().split()

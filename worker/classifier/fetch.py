@@ -1,4 +1,4 @@
-"""``model fetch``: a model and its tokenizer, at commits written down, in one folder that works offline."""
+"""``model fetch``: download a model and its tokenizer at known commits into one folder that works offline."""
 
 import json
 import shutil
@@ -15,10 +15,10 @@ from worker.classifier.model_files import (
     TOKENIZER_FILE,
     TOKENIZER_FILES,
     WEIGHT_FILES,
-    asking_the_hub,
-    blaming,
+    as_model_error,
     content_digest,
     download,
+    hub_errors_as_model_errors,
     model_digests,
     tokenizer_digests,
 )
@@ -34,18 +34,20 @@ def fetch(
     tokenizer: str | None = None,
     tokenizer_revision: str | None = None,
 ) -> None:
-    """Downloads into a folder what ``WORKER_MODEL__PATH`` needs there; interrupted, it goes on when run again.
+    """Download what ``WORKER_MODEL__PATH`` needs into a folder. After an interruption, run it again to continue.
 
     Args:
-        name: Of the model on the hub.
-        folder: Made when it isn't there.
-        say: Takes a line of progress.
-        revision: A branch, a tag or a commit; None is the main branch. What it names today is written down.
-        tokenizer: A repository of the hub; None is the model's own, else its base model's.
-        tokenizer_revision: As ``revision``.
+        name: Name of the model on the hub.
+        folder: The folder; it is created when it does not exist.
+        say: Receives lines of progress.
+        revision: A branch, a tag or a commit of the model; None is the main branch. The commit that it names now is
+            recorded in provenance.json.
+        tokenizer: A repository on the hub; None is the model's own tokenizer, or its base model's.
+        tokenizer_revision: A branch, a tag or a commit of the tokenizer.
 
     Raises:
-        ModelError: The hub or the disk refuses, the model is no DuoGuard, or the folder holds another one.
+        ModelError: The hub or the disk refuses, the model is not a DuoGuard, or the folder holds another model.
+            Files that have arrived stay.
     """
     commit, model_files = _resolve(name, revision)
     tokenizer = tokenizer or (
@@ -63,9 +65,9 @@ def fetch(
         "model": {"name": name, "commit": commit},
         "tokenizer": {"name": tokenizer, "commit": tokens_commit},
     }
-    with blaming(f"{folder} can't be used: name an empty one that can be written"):
+    with as_model_error(f"{folder} can't be used: name an empty one that can be written"):
         _claim(folder, pinned)
-    # What is small and may be refused comes first, the gigabytes last.
+    # Small files that can be refused come first, the gigabytes last.
     say(f"tokenizer  {tokenizer} at commit {tokens_commit}")
     download(tokenizer, tokens_commit, TOKENIZER_FILES, "tokenizer", into=folder)
     say(f"model      {name} at commit {commit}")
@@ -75,43 +77,43 @@ def fetch(
     weights, tokens = model_digests(folder), tokenizer_digests(folder)
     _refuse_others(folder, [*(weights.keys() - model_files), *(tokens.keys() - tokens_files)])
     _write(folder, {**pinned, "files": {**weights, **tokens}})
-    # The hub's library keeps here what an interrupted download needs to go on.
+    # The hub's library keeps the state of interrupted downloads here.
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     digest = content_digest({**weights, **tokens})
     say(f"done       WORKER_MODEL__PATH={folder} needs no network now; WORKER_MODEL__DIGEST={digest} pins it")
 
 
 def _resolve(name: str, revision: str | None) -> tuple[str, frozenset[str]]:
-    """The commit that a revision names today, and the names of the files in it."""
-    with asking_the_hub(name, revision, "model fetch"):
+    """Return the commit that a revision names now, and the names of its files."""
+    with hub_errors_as_model_errors(name, revision, "model fetch"):
         info = HfApi().model_info(name, revision=revision)
     if info.sha is None:
         raise ModelError(
-            f"The hub doesn't say at which commit {name} is: set another WORKER_MODEL__REVISION "
+            f"The hub does not give the commit of {name}: set another WORKER_MODEL__REVISION "
             f"({revision or 'not set'})."
         )
     return info.sha, frozenset(file.rfilename for file in info.siblings or ())
 
 
 def _refuse_others(folder: Path, names: Sequence[str]) -> None:
-    """Refuses files that would be loaded and that did not come from the hub."""
+    """Refuse files that would be loaded although they did not come from the hub."""
     if names:
         raise ModelError(
-            f"{folder} holds {', '.join(sorted(names))}, which would be loaded and did not come from the hub: "
+            f"{folder} holds {', '.join(sorted(names))}, which would be loaded but did not come from the hub: "
             "remove it, then run model fetch again."
         )
 
 
 def _claim(folder: Path, pinned: dict[str, object]) -> None:
-    """Makes the folder ours, unless it holds another model: files of two would be loaded as one."""
+    """Claim the folder for this model. Refuse a folder with another model: files of two models would be mixed."""
     folder.mkdir(parents=True, exist_ok=True)
     provenance = folder / PROVENANCE_FILE
     if provenance.is_file():
         known = json.loads(provenance.read_text(encoding="utf-8"))
-        ours = {key: known.get(key) for key in pinned} == pinned
+        is_ours = {key: known.get(key) for key in pinned} == pinned
     else:
-        ours = not any(next(folder.glob(file), None) for file in (CONFIG_FILE, *WEIGHT_FILES, *TOKENIZER_FILES))
-    if not ours:
+        is_ours = not any(next(folder.glob(file), None) for file in (CONFIG_FILE, *WEIGHT_FILES, *TOKENIZER_FILES))
+    if not is_ours:
         raise ModelError(f"{folder} holds another model, or another commit of this one: name an empty folder.")
     _write(folder, {**pinned, "files": {}})
 

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import Any
 
 CHARACTERS_PER_TOKEN = 8
-"""A bound of ``N`` tokens is first tried on ``8 * N`` characters. Twitch chat has 2.2 of them a token (Qwen2)."""
+"""A bound of ``N`` tokens is first tried on ``8 * N`` characters. Twitch chat has 2.2 characters a token (Qwen2).
+"""
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _PATTERNS = frozenset(
@@ -45,14 +46,14 @@ class FirstCut:
     """Finds the head of a text.
 
     Attributes:
-        characters_max: The longest head.
+        characters_max: Characters of the longest head.
     """
 
     characters_max: int
 
     @classmethod
     def of(cls, tokenizer: Mapping[str, Any], *, tokens_max: int) -> "FirstCut | None":
-        """Return the cut for a tokenizer, as tokenizer.json has it; None if the argument does not hold for it."""
+        """Return the cut for a tokenizer.json; None when the argument above does not hold for this tokenizer."""
         match tokenizer:
             case {
                 "normalizer": None | {"type": "NFC"},

@@ -1,18 +1,18 @@
-"""CUDA graphs: what a GPU is to do for a batch of some shape, recorded once and then started by a single call.
+"""Record CUDA graphs: the GPU's work for one shape of batch, recorded once and then started by a single launch.
 
-Why: a forward pass is some five hundred launches, about 20 ms for the host whatever the batch holds, and a big GPU
-is done sooner than that with less than some 8,000 tokens. A graph is one launch.
+Why: a forward pass is about five hundred launches, and they take the host about 20 ms for any batch. A large GPU
+finishes a batch of fewer than about 8,000 tokens sooner. A graph is one launch.
 
-A graph has the shapes that it was recorded with, so a batch goes into the smallest bucket that holds it: of tokens,
-of texts, and of the longest text, which the attention kernel takes as a plain number (a graph of a shorter one
-would leave the rest of a longer text out, without an error). The texts of the bucket that are not there are empty:
-each begins where the last true one ends. The tokens behind are nobody's: what the model makes of them stays in
-their own rows, and no result is read from there.
+A graph works only for the shapes that were recorded. So a batch goes into the smallest bucket that holds it. A
+bucket bounds three numbers: the tokens, the texts, and the tokens of the longest text. The attention kernel takes
+the last one as a plain number, and a graph of a smaller number would ignore the rest of a longer text without an
+error. The bucket's missing texts are empty: each begins where the last real text ends. The tokens after the real
+texts belong to no text. Their results stay in their own rows, which are not read.
 
-Nothing is taken on trust: at the start each graph's answer for a batch is compared with the one without graphs.
+Each graph is checked at the start: its logits for a batch are compared with those of the model without graphs.
 
-All graphs share one pool of memory, the largest recorded first, so that together they take what that one takes:
-they never run at the same time, and an answer is copied before the next begins.
+All graphs share one memory pool, and the largest is recorded first, so that together they take the memory of the
+largest one. They may share it because they never run at the same time, and a result is copied before the next run.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,19 +22,25 @@ from typing import Any, NamedTuple
 
 import torch
 
-from worker.classifier.packed import DISTANCES, Layout, Row, distance
+from worker.classifier.packed import RELATIVE_ERRORS_MAX, Layout, PackedBatch, relative_error
 
-Run = Callable[[Row], torch.Tensor]
-"""A row to ``[B, L]`` logits, both on the device."""
+Run = Callable[[PackedBatch], torch.Tensor]
+"""The model: a packed batch to ``[B, L]`` logits, both on the device."""
 
 TOKENS = (256, 512, 1024, 2048, 3072, 4096, 6144, 8192)
 LENGTHS = (32, 128, 512)
-TEXTS = 1024  # what a batch has by default; empty ones cost the kernel nearly nothing
-RUNS_BEFORE = 2  # the first ones choose kernels and allocate, which a recording must not
+TEXTS = 1024  # WORKER_BATCH__RECORDS_MAX by default; empty texts cost the kernel almost nothing
+RUNS_BEFORE = 2  # the first runs choose kernels and allocate memory, which is not allowed in a recording
 
 
 class Bucket(NamedTuple):
-    """The shape of a graph: tokens, texts, and tokens of the longest text."""
+    """The shape of a graph.
+
+    Attributes:
+        tokens: Tokens of the batch.
+        texts: Texts of the batch.
+        length_max: Tokens of the longest text.
+    """
 
     tokens: int
     texts: int
@@ -42,11 +48,11 @@ class Bucket(NamedTuple):
 
 
 def buckets(*, tokens_max: int, text_tokens_max: int) -> list[Bucket]:
-    """Those worth a graph, the largest first.
+    """Return the buckets that are worth a graph, the largest first.
 
     Args:
-        tokens_max: Tokens of a batch.
-        text_tokens_max: Tokens of a text.
+        tokens_max: Largest number of tokens of a batch.
+        text_tokens_max: Largest number of tokens of a text.
     """
     lengths = sorted({min(length, text_tokens_max) for length in LENGTHS})
     return [
@@ -57,7 +63,7 @@ def buckets(*, tokens_max: int, text_tokens_max: int) -> list[Bucket]:
 
 
 def bucket_for(tokens: int, texts: int, length_max: int, among: Mapping[Bucket, object]) -> Bucket | None:
-    """The smallest that holds such a batch, the fewest tokens first; None: it goes without a graph."""
+    """Return the smallest bucket that holds a batch, by tokens first; None when no bucket holds it."""
     fitting = (
         bucket
         for bucket in among
@@ -66,47 +72,47 @@ def bucket_for(tokens: int, texts: int, length_max: int, among: Mapping[Bucket, 
     return min(fitting, default=None)
 
 
-def blank(bucket: Bucket, device: torch.device) -> Row:
-    """A row of that shape, of texts of one token; what it is recorded with."""
-    return Row(
-        ids=torch.zeros((1, bucket.tokens), dtype=torch.int64, device=device),
-        positions=torch.zeros((1, bucket.tokens), dtype=torch.int64, device=device),
+def blank_batch(bucket: Bucket, device: torch.device) -> PackedBatch:
+    """Return a batch with a bucket's shape, of texts with one token, to record with."""
+    return PackedBatch(
+        input_ids=torch.zeros((1, bucket.tokens), dtype=torch.int64, device=device),
+        position_ids=torch.zeros((1, bucket.tokens), dtype=torch.int64, device=device),
         layout=Layout(
             groups=(),
-            offsets=torch.arange(bucket.texts + 1, dtype=torch.int32, device=device),
-            last=torch.arange(bucket.texts, device=device),
+            cu_seqlens=torch.arange(bucket.texts + 1, dtype=torch.int32, device=device),
+            last_token_indices=torch.arange(bucket.texts, device=device),
             length_max=bucket.length_max,
         ),
     )
 
 
-def fill(into: Row, row: Row) -> None:
-    """Puts a batch into a bucket's row; enqueued, and not waited for."""
-    tokens, texts = row.ids.shape[1], len(row.layout.last)
-    into.ids[:, :tokens].copy_(row.ids)
-    into.positions[:, :tokens].copy_(row.positions)
-    into.layout.offsets[: texts + 1].copy_(row.layout.offsets)
-    into.layout.offsets[texts + 1 :].fill_(tokens)
-    into.layout.last[:texts].copy_(row.layout.last)
-    into.layout.last[texts:].fill_(0)
+def fill(into: PackedBatch, batch: PackedBatch) -> None:
+    """Copy a batch into a bucket's batch; the copies are asynchronous."""
+    tokens, texts = batch.input_ids.shape[1], len(batch.layout.last_token_indices)
+    into.input_ids[:, :tokens].copy_(batch.input_ids)
+    into.position_ids[:, :tokens].copy_(batch.position_ids)
+    into.layout.cu_seqlens[: texts + 1].copy_(batch.layout.cu_seqlens)
+    into.layout.cu_seqlens[texts + 1 :].fill_(tokens)
+    into.layout.last_token_indices[:texts].copy_(batch.layout.last_token_indices)
+    into.layout.last_token_indices[texts:].fill_(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recorded:
     graph: torch.cuda.CUDAGraph
-    row: Row
-    answer: torch.Tensor
+    batch: PackedBatch
+    logits: torch.Tensor
 
 
-class Graphs:
+class CudaGraphs:
     """The recorded graphs of a model.
 
     Args:
-        run: What is recorded.
+        run: The model to record.
         device: A GPU.
 
     Attributes:
-        padding: Tokens that were computed so far only to fill up a bucket.
+        padding: Tokens computed so far only to fill a bucket.
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
@@ -116,47 +122,47 @@ class Graphs:
         self._recorded: dict[Bucket, _Recorded] = {}
 
     def record(self, wanted: list[Bucket]) -> Iterator[Bucket]:
-        """Records them in turn, and tells of each as it is done.
+        """Record a graph for each bucket in turn, and yield each bucket when its graph is recorded.
 
         Raises:
-            RuntimeError: CUDA can't. The graphs so far stay.
+            RuntimeError: CUDA cannot record a graph. The earlier graphs can still be used.
         """
         pool = torch.cuda.graph_pool_handle()
         for bucket in wanted:
             with torch.cuda.device(self._device):
-                self._recorded[bucket] = self._record(blank(bucket, self._device), pool)
+                self._recorded[bucket] = self._record(blank_batch(bucket, self._device), pool)
             yield bucket
 
-    def _record(self, row: Row, pool: Any) -> _Recorded:
-        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call] # theirs to type
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+    def _record(self, batch: PackedBatch, pool: Any) -> _Recorded:
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call] # torch does not type it
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             for _ in range(RUNS_BEFORE):
-                self._run(row)
-        torch.cuda.current_stream().wait_stream(beside)
+                self._run(batch)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
-            answer = self._run(row)
-        return _Recorded(graph=graph, row=row, answer=answer)
+            logits = self._run(batch)
+        return _Recorded(graph=graph, batch=batch, logits=logits)
 
-    def run(self, row: Row) -> torch.Tensor:
-        """As the model without graphs; the answer holds until the next call."""
-        tokens, texts = row.ids.shape[1], len(row.layout.last)
-        bucket = bucket_for(tokens, texts, row.layout.length_max, self._recorded)
+    def run(self, batch: PackedBatch) -> torch.Tensor:
+        """Return the logits of a batch. The next call overwrites them."""
+        tokens, texts = batch.input_ids.shape[1], len(batch.layout.last_token_indices)
+        bucket = bucket_for(tokens, texts, batch.layout.length_max, self._recorded)
         if bucket is None:
-            return self._run(row)
+            return self._run(batch)
         recorded = self._recorded[bucket]
-        fill(recorded.row, row)
+        fill(recorded.batch, batch)
         self.padding += bucket.tokens - tokens
         recorded.graph.replay()
-        return recorded.answer[:texts]
+        return recorded.logits[:texts]
 
-    def check(self, row: Row) -> None:
-        """Compares an answer with that of the model without graphs.
+    def check(self, batch: PackedBatch) -> None:
+        """Compare the logits of a batch with those of the model without graphs.
 
         Raises:
-            RuntimeError: They differ.
+            RuntimeError: The logits differ.
         """
-        apart = distance(self.run(row), self._run(row))
-        if not apart <= DISTANCES[torch.bfloat16]:
-            raise RuntimeError(f"an answer is {apart:.2g} away from the one without")
+        error = relative_error(self.run(batch), self._run(batch))
+        if not error <= RELATIVE_ERRORS_MAX[torch.bfloat16]:
+            raise RuntimeError(f"logits have a relative error of {error:.2g} against the model without graphs")

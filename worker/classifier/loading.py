@@ -1,4 +1,4 @@
-"""A model's name to a classifier: found, verified, placed, warm."""
+"""Load a classifier by the model's name: find it, verify it, move it to its device, warm it up."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import torch
 import transformers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from worker.classifier.checkpoint import check_bound, load_weights, read_config
-from worker.classifier.device import place
-from worker.classifier.model_files import REVISION_DIGITS, Source, blaming, find_model, find_tokenizer
-from worker.classifier.packed import settle
+from worker.classifier.checkpoint import check_token_bound, load_weights, read_config
+from worker.classifier.device import choose_placement
+from worker.classifier.model_files import REVISION_DIGITS, ModelFolder, as_model_error, find_model, find_tokenizer
+from worker.classifier.packed import select_attention
 from worker.classifier.provenance import verified_digest
 from worker.classifier.scoring import Classifier
 from worker.classifier.tokenizer import PROBE, open_tokenizer
@@ -21,19 +21,19 @@ from worker.records import ModelIdentity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
-    """Which model, where.
+    """Which model to load, and where it runs.
 
     Attributes:
         path: A folder, a hub name, or ``demo``.
-        revision: Of a hub name; None is its main branch.
-        tokenizer: A folder or a hub name; None is the model's own.
-        tokenizer_revision: Of a tokenizer on the hub.
-        digest: The first 16 to 64 hexadecimal digits that the content digest must have; None for any.
+        revision: Revision of a hub name; None is its main branch.
+        tokenizer: A folder or a hub name; None is the model's own tokenizer.
+        tokenizer_revision: Revision of a tokenizer on the hub.
+        digest: The first 16 to 64 hexadecimal digits that the content digest must have; None accepts any.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto``, ``float32`` or ``bfloat16``.
-        tokens_max: Tokens of a text, special ones included; what is beyond is cut.
-        threads: Compute threads on the CPU; None is what the cgroup allows.
-        batch_tokens_max: Tokens of a batch; None: what the warm-up finds.
+        tokens_max: Largest number of tokens of a text, including special tokens. A longer text is cut.
+        threads: Compute threads on the CPU; None is as many as the cgroup allows.
+        batch_tokens_max: Largest number of tokens of a batch; None to let the warm-up find it.
     """
 
     path: str
@@ -49,22 +49,23 @@ class ModelOptions:
 
 
 def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
-    """Finds a model, verifies that it is a DuoGuard, and warms it up.
+    """Find a model, verify that it is a DuoGuard, and warm it up.
 
     Args:
-        options: Which model, where.
-        say: Takes a line of progress, for people.
+        options: Which model to load, and where it runs.
+        say: Receives lines of progress for people.
 
     Raises:
-        ModelError: It is missing, damaged, changed, of another shape, or its device is not there.
+        ModelError: The model is missing, damaged, changed or not a DuoGuard, or this machine does not have its
+            device.
     """
     _silence_the_libraries()
-    placement = place(device=options.device, dtype=options.dtype, threads=options.threads)
+    placement = choose_placement(device=options.device, dtype=options.dtype, threads=options.threads)
     torch.set_num_threads(placement.threads)
     say(f"looking for the model {options.path}")
     source = find_model(options.path, options.revision)
     config = read_config(source.folder)
-    check_bound(config, options.tokens_max)
+    check_token_bound(config, options.tokens_max)
     tokens_from = find_tokenizer(source, options.tokenizer, options.tokenizer_revision)
     commit = _commit(source, options.revision)
     say(f"reading {source.folder}")
@@ -78,9 +79,9 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
     say(f"loading {source.folder}")
     model: Any = load_weights(source.folder, config, placement.dtype)
     elsewhere = f"set another WORKER_MODEL__DEVICE ({options.device})"
-    with blaming(f"The model can't be moved to {placement.device}: free its memory, or {elsewhere}"):
+    with as_model_error(f"The model can't be moved to {placement.device}: free its memory, or {elsewhere}"):
         model.to(placement.device)
-    attention, remarks = settle(model, encoder.encode([PROBE])[0].tokens)
+    attention, remarks = select_attention(model, encoder.encode([PROBE])[0].tokens)
     classifier = Classifier(
         identity=ModelIdentity(
             name=source.name,
@@ -103,29 +104,32 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
 
 
 def _silence_the_libraries() -> None:
-    """Their bars and reports would break a log of one line an event; what matters in them is refused or said."""
+    """Silence progress bars and reports, which would break a log of one line for each event.
+
+    What matters in them is refused or logged elsewhere.
+    """
     logging: Any = transformers.logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     disable_progress_bars()
 
 
-def _commit(source: Source, revision: str | None) -> str | None:
-    """The hub's commit, where it is known.
+def _commit(source: ModelFolder, revision: str | None) -> str | None:
+    """Return the hub's commit; None when it is not known.
 
     Raises:
-        ModelError: A revision is wanted that a folder does not hold.
+        ModelError: The folder does not hold the wanted revision.
     """
     if source.files is not None and revision is not None and revision != source.commit:
         raise ModelError(
             f"WORKER_MODEL__REVISION is {revision}, but {source.folder} holds commit {source.commit or 'unknown'}: "
-            f"unset it, or fetch that one: WORKER_MODEL__REVISION={revision} moderation-worker model fetch "
+            f"unset it, or fetch that revision: WORKER_MODEL__REVISION={revision} moderation-worker model fetch "
             f"{source.name} FOLDER"
         )
     return source.commit
 
 
-def _borrowed(model: Source, tokenizer: Source, named: str | None) -> tuple[str, ...]:
+def _borrowed(model: ModelFolder, tokenizer: ModelFolder, named: str | None) -> tuple[str, ...]:
     if named is not None or tokenizer is model:
         return ()
-    return (f"the model has no tokenizer of its own: its base model's is used ({tokenizer.name})",)
+    return (f"the model has no tokenizer of its own: the tokenizer of its base model is used ({tokenizer.name})",)

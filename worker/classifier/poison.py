@@ -1,15 +1,15 @@
-"""Which text broke the forward pass.
+"""Find the text that breaks the forward pass.
 
-Invariant: a text is blamed only if it failed alone and a probe text still passed after that; every other text
-gets its scores. If the probe fails as well, nobody is blamed: the device is broken and the process ends, its
-messages uncommitted, for another worker to judge.
+Invariant: a text is blamed only if it failed alone and a probe text still passed afterwards. Every other text gets
+its scores. If the probe fails too, no text is blamed: the device is broken, and the process ends. The offsets of
+its messages are not committed, so another worker judges them.
 
-Why halves: a healthy batch costs one forward, and ``k`` bad texts among ``n`` cost at most about
-``2 * k * log2(n)`` more, where asking one by one would cost ``n``. A row that is not finite condemns its
-whole batch to be asked again in halves: that the kernel left the bad row's neighbours alone is not ours to assume.
+Why halves: a healthy batch costs one forward pass. ``k`` bad texts among ``n`` cost at most about ``2 * k *
+log2(n)`` more passes; one text at a time would cost ``n``. If a row is not finite, the whole batch is scored again
+in halves, because the kernel may have damaged the neighbours of a bad row.
 
-A batch that the memory does not hold breaks nothing, and no text of it is asked for alone: it is scored in
-smaller parts, within a ``TokenBound``.
+A batch that does not fit into memory is not a failure of its texts. It is scored in smaller parts, within a
+``TokenBound``.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,72 +23,78 @@ from worker.records import DeadLetterReason, Scores
 
 Tokens = Sequence[int]
 Forward = Callable[[Sequence[Tokens]], NDArray[np.float32]]
-"""Token ids of ``B`` texts to ``[B][L]`` probabilities; may raise anything."""
+"""The forward pass: token ids of ``B`` texts to ``[B, L]`` probabilities. It may raise any exception."""
 
 STEADY_BATCHES = 1000
-"""After so many good batches the bound doubles: a minute of a busy GPU. One failed batch is the price of trying."""
+"""Good batches after which the bound doubles: a minute of a busy GPU. If the doubled bound is too large, it costs
+one failed batch."""
 
 
-class OutOfMemory(Exception):  # noqa: N818 - the device's condition: no text is to blame
-    """The memory of the device does not hold a batch of several texts."""
+class OutOfMemory(Exception):  # noqa: N818 - it describes the device, and no text is to blame
+    """A batch of several texts does not fit into the memory of the device."""
 
 
 @dataclass(slots=True)
 class TokenBound:
-    """How many tokens to score at once: halved when memory runs out, and doubled again in time.
+    """How many tokens to score in one pass: halved when memory runs out, doubled again after many good batches.
 
     Attributes:
-        whole: What there was room for at the start; the bound never exceeds it.
-        tokens: The bound as it is now.
-        good_batches: Since it last changed.
+        tokens_max: Upper limit of ``tokens``: the number that fitted at the start.
+        tokens: The bound now.
+        good_batches: Batches scored since the bound last changed.
     """
 
-    whole: int
+    tokens_max: int
     tokens: int
     good_batches: int = 0
 
-    def ran_out(self, batch_tokens: int) -> None:
-        """A batch of so many tokens was too much."""
+    def ran_out_of_memory(self, batch_tokens: int) -> None:
+        """Lower the bound after memory ran out for a batch of ``batch_tokens`` tokens."""
         self.tokens = max(1, min(self.tokens, batch_tokens // 2))
         self.good_batches = 0
 
-    def went_well(self) -> bool:
-        """A batch was scored; whether the bound grows."""
-        if self.tokens == self.whole:
+    def succeeded(self) -> bool:
+        """Count a batch that was scored, and return whether the bound grew."""
+        if self.tokens == self.tokens_max:
             return False
         self.good_batches += 1
         if self.good_batches < STEADY_BATCHES:
             return False
-        self.tokens = min(self.whole, 2 * self.tokens)
+        self.tokens = min(self.tokens_max, 2 * self.tokens)
         self.good_batches = 0
         return True
 
 
 def attempt(forward: Forward, batch: Sequence[Tokens]) -> NDArray[np.float32] | str:
-    """The scores of a batch, all finite, or a few words on why there are none.
+    """Return the scores of a batch, all finite, or a few words on why there are none.
 
     Raises:
-        ModelError: The forward pass knows already that no text is to blame.
-        OutOfMemory: Likewise; smaller batches may do.
+        ModelError: The forward pass found that the device is broken. No text is to blame.
+        OutOfMemory: The batch does not fit into memory. No text is to blame; smaller batches can succeed.
     """
     try:
         scores = forward(batch)
     except (ModelError, OutOfMemory):
         raise
-    except Exception as error:  # noqa: BLE001 - kernels raise any type, and to tell a text from a bug is our task
-        # The type alone: the words of an error may quote what it was given.
+    except Exception as error:  # noqa: BLE001 - kernels raise any type, and this module finds out whether a text is to blame
+        # Only the type: the message of an error can quote the input.
         return type(error).__name__
-    return scores if np.isfinite(scores).all() else "a score that is no number"
+    return scores if np.isfinite(scores).all() else "a score that is not a number"
 
 
 def score_or_blame(
     forward: Forward, batch: Sequence[Tokens], probe_ok: Callable[[], bool]
 ) -> list[Scores | DeadLetterReason]:
-    """An answer for each text of a batch, in order: its scores, or the fault of a text that breaks the model.
+    """Return for each text of a batch, in order, its scores; or the reason why it breaks the model.
+
+    Args:
+        forward: The forward pass.
+        batch: Token ids of each text.
+        probe_ok: Returns whether the device still scores a probe text as it should.
 
     Raises:
-        ModelError: A text failed alone, and so did the probe. Nothing was scored.
-        OutOfMemory: The batch is too large for now. Nothing was scored.
+        ModelError: A text failed alone, and the probe failed too. No scores are returned.
+        OutOfMemory: The batch does not fit into memory now. No scores are returned.
     """
     answer = attempt(forward, batch)
     if not isinstance(answer, str):
@@ -100,7 +106,7 @@ def score_or_blame(
     if not probe_ok():
         raise ModelError(
             f"The model gave {answer} for a text of {len(batch[0])} tokens, and then failed on a harmless text as "
-            "well: the device or its memory is broken. Start the worker again; if it comes back, elsewhere."
+            "well: the device or its memory is broken. Restart the worker; if it happens again, use another device."
         )
     return [
         DeadLetterReason(

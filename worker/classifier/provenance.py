@@ -1,10 +1,10 @@
-"""Whether a model's files are those that were fetched, and those that ``WORKER_MODEL__DIGEST`` names.
+"""Verify that a model's files are those that were fetched, and those that ``WORKER_MODEL__DIGEST`` names.
 
-A folder that ``model fetch`` made lists the digest of each of its files in provenance.json. That finds a file that
-was changed by accident, cut short or mixed with another model's. Somebody who may write the folder may also write
-the list, so ``WORKER_MODEL__DIGEST`` says from the outside what the files must hold.
+A folder that ``model fetch`` made lists the digest of each of its files in provenance.json. The list reveals a file
+that was changed by accident, cut short or mixed with another model's files. Anyone who can write the folder can
+also write the list. So ``WORKER_MODEL__DIGEST`` pins the content from outside the folder.
 
-Each file is read once for all of this and for the revision in the verdicts.
+Each file is hashed once, for these checks and for the revision in the verdicts.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from worker.classifier.model_files import (
     PROVENANCE_FILE,
     REVISION_DIGITS,
-    Source,
+    ModelFolder,
     content_digest,
     model_digests,
     tokenizer_digests,
@@ -20,16 +20,16 @@ from worker.classifier.model_files import (
 from worker.errors import ModelError
 
 
-def verified_digest(model: Source, tokenizer: Source, pinned: str | None) -> str:
-    """The content digest of model and tokenizer, in 64 hexadecimal digits; ``revision`` is its beginning.
+def verified_digest(model: ModelFolder, tokenizer: ModelFolder, pinned: str | None) -> str:
+    """Return the content digest of a model and its tokenizer, in 64 hexadecimal digits.
 
     Args:
-        model: Its folder's config and weights are read.
-        tokenizer: Its folder's tokenizer files are read.
-        pinned: The first 16 to 64 digits that the content digest must have; None for any.
+        model: The folder of configuration and weights.
+        tokenizer: The folder of the tokenizer files.
+        pinned: The first 16 to 64 digits that the content digest must have; None accepts any.
 
     Raises:
-        ModelError: A file differs from what provenance.json lists or is not listed, or the content is not the
+        ModelError: provenance.json does not list a file, or lists another digest, or the content digest is not the
             pinned one.
     """
     weights, tokens = model_digests(model.folder), tokenizer_digests(tokenizer.folder)
@@ -45,8 +45,8 @@ def verified_digest(model: Source, tokenizer: Source, pinned: str | None) -> str
     return digest
 
 
-def _compare(source: Source, found: Mapping[str, str]) -> None:
-    """Refuses a file that would be loaded and is not what the folder's provenance.json says."""
+def _compare(source: ModelFolder, found: Mapping[str, str]) -> None:
+    """Refuse a file that would be loaded although its digest is not in the folder's provenance.json."""
     if not source.files:
         return
     again = f"moderation-worker model fetch {source.name} {source.folder}"

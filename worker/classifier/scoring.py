@@ -1,7 +1,8 @@
-"""Token ids to probabilities.
+"""Score texts: token ids to probabilities.
 
-Invariant: a text's scores do not depend on its neighbours (but for the last bits of a sum), and a text that
-breaks the model takes no other with it. How texts share a pass without seeing each other is ``packed``'s matter.
+Invariant: the scores of a text do not depend on its neighbours, except for the last bits of a sum. A text that
+breaks the model does not affect the scores of others. ``packed`` explains how texts share a pass without seeing
+each other.
 Rejected: softmax, because the twelve categories are independent.
 """
 
@@ -17,37 +18,38 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from worker.classifier.batch_tokens import SECONDS_MAX, find_bound
-from worker.classifier.graphs import Graphs, Run, buckets
-from worker.classifier.packed import VARLEN, Row, logits_of, row_of, vocabulary_of
-from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
+from worker.classifier.batch_tokens import SECONDS_MAX, find_batch_tokens
+from worker.classifier.graphs import CudaGraphs, Run, buckets
+from worker.classifier.packed import VARLEN, PackedBatch, pack_texts, packed_logits, vocabulary_of
+from worker.classifier.poison import STEADY_BATCHES, OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, EncodedText, TextEncoder
 from worker.errors import ModelError
 from worker.records import DeadLetterReason, DeviceUsage, ModelIdentity, Scores
 
 log = logging.getLogger(__name__)
 
-# How far a probability may move between two runs of the same text: seven times what was measured in float32
-# over batches of every mix (1.4e-6), and a little more than in bfloat16 (1.8e-2), whose noise is the card's own.
+# Largest difference of a probability between two runs of the same text. In float32 seven times the measured
+# difference over mixed batches (1.4e-6). In bfloat16 a little more than the measured one (1.8e-2), which the model
+# card's own code has too.
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
-# Where the bound ends, by device. A GPU spends about 20 ms on launches whatever the batch holds, which 8,000 tokens
-# and more hide; the rest is room for one that is faster. On a CPU the gain ends with the caches.
+# Largest number of tokens of a batch, by device. A GPU spends about 20 ms on launches for any batch. About 8,000
+# tokens hide that time; the rest is for faster GPUs. On a CPU a batch larger than the caches gains nothing.
 TOKENS_MAX = {"cpu": 8192, "cuda": 32768}
 
 CHAT_LENGTHS = (1, 2, 2, 3, 4, 5, 7, 9, 14, 33)
-"""Tokens of messages of live chat, a tenth each (Twitch, Qwen2's tokenizer)."""
+"""Deciles of the number of tokens of a message of live chat (Twitch, Qwen2's tokenizer)."""
 
-# What torch says where it raises a plain RuntimeError: the allocator of the CPU, cuBLAS, and the driver.
+# Messages of a plain RuntimeError for lack of memory: from the CPU's allocator, cuBLAS, and the driver.
 _NO_MEMORY = re.compile("can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory")
 
 
 def chunks(lengths: Sequence[int], *, tokens_max: int) -> Iterator[list[int]]:
-    """Which texts to score together: positions in ``lengths``, shortest first, each once.
+    """Yield which texts to score in one pass, as indices of ``lengths``: the shortest first, each text once.
 
     Args:
-        lengths: Tokens of each text.
-        tokens_max: Tokens of a chunk; a longer text stands alone.
+        lengths: Number of tokens of each text.
+        tokens_max: Largest number of tokens of a chunk. A longer text is a chunk of its own.
     """
     chunk: list[int] = []
     tokens = 0
@@ -62,19 +64,19 @@ def chunks(lengths: Sequence[int], *, tokens_max: int) -> Iterator[list[int]]:
 
 
 class Classifier:
-    """A model, verified and warm. ``encode`` and ``score`` may run at the same time, each in one thread.
+    """A verified and warmed-up model. ``encode`` and ``score`` may run at the same time, each in one thread.
 
     Args:
-        identity: What it is.
-        batch_tokens_max: The bound; None: the warm-up finds it.
-        fallbacks: Those taken so far.
+        identity: Which model it is, and where it runs.
+        batch_tokens_max: Largest number of tokens of a batch; None to let the warm-up find it.
+        fallbacks: A sentence for each fall-back so far.
         model: Prepared by ``pack``.
-        encoder: Its tokenizer.
+        encoder: The model's tokenizer.
 
     Attributes:
-        identity: What it is.
-        batch_tokens_max: Tokens to score at once, while the memory of the device holds them.
-        fallbacks: A sentence for each fall-back taken, for the start-up line.
+        identity: Which model it is, and where it runs.
+        batch_tokens_max: Largest number of tokens of a batch, if the device's memory holds it.
+        fallbacks: A sentence for each fall-back, for the start-up line.
     """
 
     def __init__(
@@ -93,16 +95,16 @@ class Classifier:
         self._model = model
         self._encoder = encoder
         self._vocabulary = vocabulary_of(model)
-        self._run: Run = partial(logits_of, model)
-        self._graphs: Graphs | None = None
+        self._run: Run = partial(packed_logits, model)
+        self._graphs: CudaGraphs | None = None
         self._tokens_scored = 0
-        self._bound = TokenBound(whole=self.batch_tokens_max, tokens=self.batch_tokens_max)
+        self._bound = TokenBound(tokens_max=self.batch_tokens_max, tokens=self.batch_tokens_max)
         self._probe = encoder.encode([PROBE])[0].tokens
         self._probe_scores: NDArray[np.float32] | None = None
 
     @property
     def usage(self) -> DeviceUsage:
-        """What the device has done and holds, from any thread."""
+        """What the device has computed and what memory it holds. Any thread may read it."""
         device = self._model.device
         return DeviceUsage(
             tokens=self._tokens_scored,
@@ -111,17 +113,17 @@ class Classifier:
         )
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
-        """Tokens of each text, in order: cut at the bound, special tokens that a user typed read as text."""
+        """Return the token ids of each text, in order. A special token that a user typed is plain text."""
         return self._encoder.encode(texts)
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
-        """Probabilities of each text, in order, or the fault of a text that breaks the model.
+        """Return the probabilities of each text, in order; or the reason why the text breaks the model.
 
         Args:
-            token_lists: As ``encode`` gave them; none is empty.
+            token_lists: Token ids from ``encode``; none is empty.
 
         Raises:
-            ModelError: The device is broken, no single text is to blame; nothing was scored.
+            ModelError: The device is broken, and no single text is to blame. No scores are returned.
         """
         answers: dict[int, Scores | DeadLetterReason] = {}
         lengths = [len(tokens) for tokens in token_lists]
@@ -131,69 +133,71 @@ class Classifier:
         return [answers[index] for index in range(len(token_lists))]
 
     def _score_chunk(self, batch: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
-        """At once, or cut anew when memory runs out, or has run out since the chunk was cut."""
+        """Score a chunk in one pass; divide it again if memory runs out, or ran out since the chunk was cut."""
         tokens = sum(map(len, batch))
         if len(batch) == 1 or tokens <= self._bound.tokens:
             try:
                 answers = score_or_blame(self._forward, batch, self._probe_ok)
             except OutOfMemory:
-                self._bound.ran_out(tokens)
+                self._bound.ran_out_of_memory(tokens)
             else:
-                if self._bound.went_well():
+                if self._bound.succeeded():
                     log.warning(
-                        "memory has sufficed for a while: up to %d tokens at once again", self._bound.tokens
+                        "%d batches fitted into memory: scoring up to %d tokens in one pass again",
+                        STEADY_BATCHES,
+                        self._bound.tokens,
                     )
                 return answers
             log.warning(
-                "%s has no memory for %d tokens at once: up to %d for now",
+                "%s has no memory for %d tokens in one pass: scoring up to %d tokens in one pass for now",
                 self.identity.device,
                 tokens,
                 self._bound.tokens,
             )
-            # The error is gone, and with it what its frames held of the failed pass.
+            # The exception is deleted here, and with it the tensors that its frames held.
             if self._model.device.type == "cuda":
                 torch.cuda.empty_cache()
         return self.score(batch)
 
     def warm_up(self) -> None:
-        """Scores a probe, to compare with later; on a GPU records graphs; finds the bound, and tries it.
+        """Score a probe text to compare with later; on a GPU record graphs; find the batch size, and try it.
 
         Raises:
-            ModelError: It can't score.
+            ModelError: The model cannot score.
         """
         answer = attempt(self._forward, [self._probe])
         if isinstance(answer, str):
             raise ModelError(
                 f"The model gave {answer} for a harmless text: its weights are damaged, or {self.identity.device} "
-                f"is broken. Fetch it again, or set another WORKER_MODEL__DEVICE ({self.identity.device}) or "
-                f"WORKER_MODEL__DTYPE ({self.identity.dtype})."
+                f"is broken. Fetch the model again, or set another WORKER_MODEL__DEVICE ({self.identity.device}) "
+                f"or WORKER_MODEL__DTYPE ({self.identity.dtype})."
             )
         self._probe_scores = answer
         if self.identity.attention == VARLEN:
             self._record_graphs()
         if self._to_be_found:
-            self.batch_tokens_max = find_bound(self._seconds_of, largest=self.batch_tokens_max)
-            self._bound = TokenBound(whole=self.batch_tokens_max, tokens=self.batch_tokens_max)
+            self.batch_tokens_max = find_batch_tokens(self._seconds_of, largest=self.batch_tokens_max)
+            self._bound = TokenBound(tokens_max=self.batch_tokens_max, tokens=self.batch_tokens_max)
         if self._model.device.type == "cuda":
             self._try_the_bound()
-        self._tokens_scored = 0  # those were nobody's
+        self._tokens_scored = 0  # the tokens so far were of no message
 
     def _record_graphs(self) -> None:
-        """Has small batches run as graphs, if these answer as the model does without them."""
-        graphs = Graphs(self._run, self._model.device)
+        """Run small batches as CUDA graphs, if their logits agree with the model's."""
+        graphs = CudaGraphs(self._run, self._model.device)
         shapes = buckets(tokens_max=self.batch_tokens_max, text_tokens_max=self._encoder.tokens_max)
         try:
             with torch.inference_mode():
                 for bucket in graphs.record(shapes):
-                    graphs.check(self._row(chat(self._probe, bucket.tokens // 2, bucket.length_max)))
+                    graphs.check(self._pack(synthetic_texts(self._probe, bucket.tokens // 2, bucket.length_max)))
         except RuntimeError as error:
-            self.fallbacks += (f"no CUDA graphs, so small batches take longer to start ({error})",)
+            self.fallbacks += (f"no CUDA graphs ({error}): small batches take longer to start",)
             return
         self._graphs, self._run = graphs, graphs.run
 
     def _seconds_of(self, tokens: int) -> float:
-        """What a batch of about so many tokens of chat takes; the second time, unless the first was long."""
-        texts = chat(self._probe, tokens, self._encoder.tokens_max)
+        """Return the seconds that a batch of about ``tokens`` tokens takes, by a second run unless one is slow."""
+        texts = synthetic_texts(self._probe, tokens, self._encoder.tokens_max)
         seconds = math.inf
         for _ in range(2):
             began = time.perf_counter()
@@ -208,10 +212,10 @@ class Classifier:
         return seconds
 
     def _try_the_bound(self) -> None:
-        """Scores as many tokens as a batch may have, in the longest texts, so that their memory is there.
+        """Score the largest batch of the longest texts, to verify that the device's memory holds it.
 
         Raises:
-            ModelError: It is not there.
+            ModelError: The memory does not hold it.
         """
         length = min(self._encoder.tokens_max, self.batch_tokens_max)
         row = (list(self._probe) * (length // len(self._probe) + 1))[:length]
@@ -222,30 +226,30 @@ class Classifier:
         if isinstance(full, str):
             raise ModelError(
                 f"A batch of {self.batch_tokens_max} tokens is too much for {self.identity.device} ({full}): "
-                f"lower WORKER_BATCH__TOKENS_MAX ({self.batch_tokens_max}), or free memory of the device."
+                f"lower WORKER_BATCH__TOKENS_MAX ({self.batch_tokens_max}), or free memory on the device."
             )
 
     def _probe_ok(self) -> bool:
-        """Whether the device still scores a harmless text as it did when it was warm."""
+        """Return whether the device still scores the probe text as it did at the warm-up."""
         answer = attempt(self._forward, [self._probe])
         if isinstance(answer, str) or self._probe_scores is None:
             return False
         return bool(np.abs(answer - self._probe_scores).max() <= TOLERANCES[self._model.dtype])
 
-    def _row(self, token_lists: Sequence[Sequence[int]]) -> Row:
-        return row_of(token_lists, vocabulary=self._vocabulary, device=self._model.device)
+    def _pack(self, token_lists: Sequence[Sequence[int]]) -> PackedBatch:
+        return pack_texts(token_lists, vocabulary=self._vocabulary, device=self._model.device)
 
     @torch.inference_mode()
     def _forward(self, token_lists: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Probabilities ``[B][L]`` of ``B`` texts, in one pass over the model.
+        """Return ``[B, L]`` probabilities of ``B`` texts, from one pass.
 
         Raises:
-            OutOfMemory: The memory of the device does not hold them.
-            ModelError: It does not even hold one.
+            OutOfMemory: The texts do not fit into the device's memory.
+            ModelError: Not even one text fits.
         """
         try:
-            # The only place where the host waits for the device.
-            logits = self._run(self._row(token_lists)).cpu()
+            # Only here the host waits for the device.
+            logits = self._run(self._pack(token_lists)).cpu()
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -253,7 +257,7 @@ class Classifier:
                 raise OutOfMemory from error
             raise ModelError(
                 f"{self.identity.device} has no memory left for one text of {len(token_lists[0])} tokens, though "
-                "it had at the start: something else uses it, or WORKER_BATCH__TOKENS_MAX "
+                "it had at the start: another process uses it, or WORKER_BATCH__TOKENS_MAX "
                 f"({self.batch_tokens_max}) is too high."
             ) from error
         self._tokens_scored += sum(map(len, token_lists))
@@ -261,8 +265,14 @@ class Classifier:
         return probabilities
 
 
-def chat(tokens: Sequence[int], total: int, length_max: int) -> list[Sequence[int]]:
-    """Texts as long as those of live chat, shortest first, of about so many tokens in all, none above a length."""
+def synthetic_texts(tokens: Sequence[int], total: int, length_max: int) -> list[Sequence[int]]:
+    """Return token lists with the lengths of live chat, shortest first.
+
+    Args:
+        tokens: Token ids to repeat.
+        total: About how many tokens all texts have together.
+        length_max: Tokens of the longest text.
+    """
     lengths: list[int] = []
     while sum(lengths) < total:
         lengths += [min(length, length_max) for length in CHAT_LENGTHS]

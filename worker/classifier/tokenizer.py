@@ -1,12 +1,12 @@
 """Convert texts to token ids, exactly as the model card's tokenizer does, with one difference.
 
-The card parses added tokens out of the user's text: a user who types one moves the position that the card pools at,
-or writes a control token. Here every added token is text like any other, also one that tokenizer.json does not call
-special (``<|fim_pad|>`` and ``<tool_call>`` on Qwen2). transformers' ``split_special_tokens=True`` does the same
-for special tokens only.
+The card parses added tokens in the user's text. A user who types one writes a control token, or moves the position
+that the card pools at. Here every added token in a text is plain text. That includes tokens that tokenizer.json
+does not call special (``<|fim_pad|>`` and ``<tool_call>`` on Qwen2). transformers' ``split_special_tokens=True``
+does the same, but only for special tokens.
 
-The tokenizer is transformers' own, serialised once into a copy that nobody else configures: the wrapper sets
-truncation and padding on every call, which is not thread-safe.
+The tokenizer is a copy of transformers' own, serialised once, that nothing else configures. transformers' wrapper
+sets truncation and padding on every call, which is not thread-safe.
 
 A call takes up to 1.2 kB of memory per character (of a letter that NFC decomposes, tokenizers 0.23), so texts go to
 the tokenizer in slices bounded by characters.
@@ -21,19 +21,20 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from worker.classifier.first_cut import FirstCut
-from worker.classifier.model_files import blaming
+from worker.classifier.model_files import as_model_error
 from worker.errors import ModelError
 
-# Several scripts, an emoji, a combining accent, a special token of each family: what a wrong copy gets wrong.
+# Several scripts, an emoji, a combining accent, a special token of each family: a wrong copy would encode one
+# wrongly.
 PROBE = "How do I end a Python process? Привет, 你好, ke\u0301k \U0001f600 <|endoftext|><|begin_of_text|>"
 
 
 class EncodedText(NamedTuple):
-    """A text as the model sees it.
+    """A text as token ids.
 
     Attributes:
-        tokens: Ids, special tokens that the model wants included, at most ``tokens_max``.
-        truncated: Whether the bound took something away.
+        tokens: Token ids, including the special tokens that the model needs; at most ``tokens_max``.
+        truncated: Whether the bound shortened the text.
     """
 
     tokens: Sequence[int]
@@ -41,24 +42,25 @@ class EncodedText(NamedTuple):
 
 
 CHARACTERS_PER_CALL_MAX = 65_536
-"""Of a slice. The most expensive slice took 76 MB. A batch of 1,024 chat messages, 60 characters each, is one."""
+"""Characters of a slice. The most expensive slice took 76 MB. 1,024 chat messages of 60 characters are one slice.
+"""
 
 
 class TextEncoder:
-    """The tokenizer, configured once; for one thread at a time.
+    """The tokenizer, configured once. Only one thread at a time may use it.
 
     Args:
         document: tokenizer.json.
-        tokens_max: The bound, special tokens included.
+        tokens_max: Largest number of tokens of a text, including special tokens.
         truncation_side: ``right`` or ``left``.
 
     Attributes:
-        largest_id: The largest id that a text can give.
+        largest_id: The largest token id that a text can have.
     """
 
     def __init__(self, document: str, *, tokens_max: int, truncation_side: str) -> None:
         parsed = json.loads(document)
-        # The post-processor holds the ids of the tokens that the model wants, so that these are still added.
+        # The post-processor holds the ids of the special tokens that the model needs, so these are still added.
         tokenizer = Tokenizer.from_str(json.dumps({**parsed, "added_tokens": []}))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=tokens_max, direction=truncation_side)
@@ -111,40 +113,41 @@ def slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def open_tokenizer(folder: Path, *, tokens_max: int, vocabulary: int, bos_wanted: bool) -> TextEncoder:
-    """Reads the tokenizer in a folder, and makes sure that it is the model's.
+    """Return the tokenizer in a folder, and verify that it is the model's.
 
     Args:
-        folder: Holds ``tokenizer.json``.
-        tokens_max: The bound, special tokens included.
-        vocabulary: Rows of the model's embedding: an id beyond them would kill a CUDA context.
-        bos_wanted: The model was trained with a token in front of every text.
+        folder: A folder with ``tokenizer.json``.
+        tokens_max: Largest number of tokens of a text, including special tokens.
+        vocabulary: Rows of the model's embedding: an id beyond them would break a CUDA context.
+        bos_wanted: Whether the model was trained with a token in front of every text (BOS).
 
     Raises:
-        ModelError: Unreadable, not fast, without the BOS, or of another model.
+        ModelError: The tokenizer cannot be read, is not a fast one, lacks the BOS, or is of another model.
     """
-    with blaming(f"The tokenizer in {folder} can't be read: fetch it again (moderation-worker model fetch)"):
-        theirs: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        document: str = theirs.backend_tokenizer.to_str()
-        encoder = TextEncoder(document, tokens_max=tokens_max, truncation_side=theirs.truncation_side)
+    with as_model_error(f"The tokenizer in {folder} can't be read: fetch it again (moderation-worker model fetch)"):
+        original: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        document: str = original.backend_tokenizer.to_str()
+        encoder = TextEncoder(document, tokens_max=tokens_max, truncation_side=original.truncation_side)
     if encoder.largest_id >= vocabulary:
         raise ModelError(
-            f"The tokenizer in {folder} has ids up to {encoder.largest_id}, the model's vocabulary ends at "
+            f"The tokenizer in {folder} has ids up to {encoder.largest_id}, but the model's vocabulary ends at "
             f"{vocabulary - 1}: it belongs to another model. Set WORKER_MODEL__TOKENIZER to this model's."
         )
-    _verify(encoder, theirs, folder, bos_wanted=bos_wanted, tokens_max=tokens_max)
+    _verify(encoder, original, folder, bos_wanted=bos_wanted, tokens_max=tokens_max)
     return encoder
 
 
-def _verify(encoder: TextEncoder, theirs: Any, folder: Path, *, bos_wanted: bool, tokens_max: int) -> None:
-    """Refuses a copy that reads a probe otherwise than transformers does, or leaves out the BOS."""
+def _verify(encoder: TextEncoder, original: Any, folder: Path, *, bos_wanted: bool, tokens_max: int) -> None:
+    """Refuse a copy that encodes a probe text differently from transformers, or that leaves out the BOS."""
     ids = list(encoder.encode([PROBE])[0].tokens)
-    wanted = theirs(PROBE, split_special_tokens=True, truncation=True, max_length=tokens_max).input_ids
+    wanted = original(PROBE, split_special_tokens=True, truncation=True, max_length=tokens_max).input_ids
     if ids != wanted:
         raise ModelError(
-            f"The tokenizer in {folder} reads a text otherwise once it is copied: this worker can't use it."
+            f"The tokenizer in {folder} encodes a text differently after it is copied, so this worker can't "
+            "use it. Set WORKER_MODEL__TOKENIZER to another one."
         )
-    if bos_wanted and (theirs.bos_token_id is None or ids[0] != theirs.bos_token_id):
+    if bos_wanted and (original.bos_token_id is None or ids[0] != original.bos_token_id):
         raise ModelError(
             f"The tokenizer in {folder} puts no BOS in front of a text, which a Llama model needs: "
-            "set WORKER_MODEL__TOKENIZER to the one it was trained with."
+            "set WORKER_MODEL__TOKENIZER to the tokenizer that the model was trained with."
         )
