@@ -267,7 +267,7 @@ def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_i
     monkeypatch.setattr("worker.classifier.poison.STEADY_BATCHES", 2)
     for _ in range(8):
         agree(stacked(ours.score(tokens)), expected, 1e-4)
-    assert f"batches fitted into memory: scoring up to {tokens_max} tokens in one pass again" in caplog.text
+    assert f"has had memory for many batches: scoring up to {tokens_max} tokens in one pass again" in caplog.text
 
 
 @ways

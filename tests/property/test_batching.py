@@ -1,4 +1,4 @@
-"""The line before the device, as a machine against the simplest thing that could be right: a list."""
+"""Compare the queue before the device with the simplest correct model: a list."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,12 +34,12 @@ def record(offset: int, tokens: int) -> PreparedRecord:
     return PreparedRecord(source=source, content=content)
 
 
-class LineMachine(RuleBasedStateMachine):
-    """Admits, takes and drops at random, beside a list of (record, admitted at)."""
+class QueueMachine(RuleBasedStateMachine):
+    """Admit, take and drop at random; keep a list of (record, time of arrival) as the model."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.line = BatchQueue(BOUNDS)
+        self.queue = BatchQueue(BOUNDS)
         self.model: list[tuple[PreparedRecord, int]] = []
         self.taken: list[tuple[PreparedRecord, int]] = []
         self.now_ms = 0
@@ -49,7 +49,7 @@ class LineMachine(RuleBasedStateMachine):
     def admit(self, tokens: list[int]) -> None:
         records = [record(self.count + index, number) for index, number in enumerate(tokens)]
         self.count += len(records)
-        self.line.admit(records, self.now_ms)
+        self.queue.admit(records, self.now_ms)
         self.model += [(one, self.now_ms) for one in records]
 
     @rule(passed_ms=st.integers(0, 15))
@@ -60,14 +60,14 @@ class LineMachine(RuleBasedStateMachine):
     def take(self, wait_ms: int) -> None:
         full = len(self.model) >= 5 or sum(len(one.tokens) for one, _ in self.model) >= 20
         due = bool(self.model) and (full or self.now_ms - self.model[0][1] >= wait_ms)
-        batch = self.line.take(self.now_ms, wait_ms)
+        batch = self.queue.take(self.now_ms, wait_ms)
         assert bool(batch) == due
         assert batch == [one for one, _ in self.model[: len(batch)]]
         assert len(batch) <= 5
         assert sum(len(one.tokens) for one in batch) <= 20
         rest = self.model[len(batch) :]
         if batch and rest and len(batch) < 5:
-            # It was the longest prefix.
+            # The batch was the longest prefix.
             assert sum(len(one.tokens) for one in batch) + len(rest[0][0].tokens) > 20
         if batch:
             self.taken = [(one, self.model[0][1]) for one in batch]
@@ -76,51 +76,51 @@ class LineMachine(RuleBasedStateMachine):
     @rule(stale=st.integers(0, 2))
     def put_back(self, stale: int) -> None:
         left = [entry for entry in self.taken if entry[0].source.partition.number != stale]
-        self.line.put_back([one for one, _ in left])
+        self.queue.put_back([one for one, _ in left])
         self.model = left + self.model
         self.taken = []
 
     @rule(number=st.integers(0, 2))
     def drop_a_partition(self, number: int) -> None:
-        self.line.retain(lambda one: one.source.partition.number != number)
+        self.queue.retain(lambda one: one.source.partition.number != number)
         self.model = [entry for entry in self.model if entry[0].source.partition.number != number]
 
     @invariant()
     def holds_as_many(self) -> None:
-        assert len(self.line) == len(self.model)
+        assert len(self.queue) == len(self.model)
 
 
-TestLine = LineMachine.TestCase
+TestBatchQueue = QueueMachine.TestCase
 
 
 @given(st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 12)), max_size=40))
-def test_memory_is_polled_into_only_while_there_is_room(steps: list[tuple[int, int]]) -> None:
-    intake = InFlightLimit(records_max=10, bytes_max=10_000)
+def test_the_owner_polls_only_while_memory_has_room(steps: list[tuple[int, int]]) -> None:
+    limit = InFlightLimit(records_max=10, bytes_max=10_000)
     held: list[ConsumedRecord] = []
     now_ms, full_since_ms, was = 0, 0, Backpressure.POLL
     for passed_ms, wanted in steps:
         now_ms += passed_ms
-        backpressure = intake.backpressure(now_ms)
+        backpressure = limit.backpressure(now_ms)
         if was is Backpressure.POLL and backpressure is not Backpressure.POLL:
             full_since_ms = now_ms
         if len(held) < 5:
             assert backpressure is Backpressure.POLL
         if len(held) >= 10:
             assert backpressure is not Backpressure.POLL
-        # A short wait never throws away what was prefetched.
+        # A short wait never discards prefetched messages.
         if backpressure is Backpressure.PAUSE:
             assert now_ms - full_since_ms >= 1000
         new = [record(index, 1).source for index in range(wanted)] if backpressure is Backpressure.POLL else []
         held += new
-        intake.add(new)
+        limit.add(new)
         done = held[: wanted // 2]
         held = held[len(done) :]
-        intake.release(done)
-        assert intake.records == len(held)
+        limit.release(done)
+        assert limit.records == len(held)
         was = backpressure
 
 
-def test_bytes_fill_the_memory_as_records_do() -> None:
-    intake = InFlightLimit(records_max=1000, bytes_max=100)
-    intake.add([record(0, 100).source])
-    assert intake.backpressure(0) is Backpressure.WAIT
+def test_bytes_fill_the_memory_like_records() -> None:
+    limit = InFlightLimit(records_max=1000, bytes_max=100)
+    limit.add([record(0, 100).source])
+    assert limit.backpressure(0) is Backpressure.WAIT

@@ -1,4 +1,4 @@
-"""The bound on a batch's tokens that the warm-up finds."""
+"""The number of tokens of a batch that the warm-up finds, and the buckets of CUDA graphs."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from worker.classifier.graphs import Bucket, bucket_for, buckets
 
 
 def device(*, launch_s: float, tokens_a_second: float, room: float = math.inf) -> Callable[[int], float]:
-    """A batch costs a launch and its tokens, and those that do not fit are refused."""
+    """Return the time of a batch by its tokens: a launch, then a rate; infinity beyond ``room``."""
     return lambda tokens: launch_s + tokens / tokens_a_second if tokens <= room else math.inf
 
 
@@ -25,7 +25,7 @@ def device(*, launch_s: float, tokens_a_second: float, room: float = math.inf) -
         pytest.param(device(launch_s=5.0, tokens_a_second=100), SMALLEST, id="slower than all"),
     ],
 )
-def test_the_bound_fills_the_device_and_keeps_a_batch_under_a_second(
+def test_a_batch_fills_the_device_and_takes_less_than_a_second(
     seconds_of: Callable[[int], float], bound: int
 ) -> None:
     assert find_batch_tokens(seconds_of, largest=32_768) == bound

@@ -52,7 +52,7 @@ UNREADABLE = (
 @pytest.mark.parametrize("field", ["message_id", "channel_id", "user_id", "sent_at"])
 @pytest.mark.parametrize("value", UNREADABLE)
 def test_a_field_that_cannot_be_read_is_ignored_and_named(field: str, value: str) -> None:
-    # NaN elsewhere: the value is read by the tolerant reader too, and must be found the same.
+    # With NaN elsewhere the tolerant reader reads the value, and must find the same.
     for more in ("1", "NaN"):
         found = decode(f'{{"text":"hi","{field}":{value},"x":{more}}}'.encode(), SHAPE)
         assert found == ChatMessage(text="hi", ignored=(field,))
@@ -70,7 +70,7 @@ def test_each_ignored_field_is_named_and_the_others_are_read() -> None:
 
 
 @pytest.mark.parametrize("sent_at", ["noon", "", 0, 1.5, -1, 1700000000000, 2**64 - 1])
-def test_the_time_of_sending_is_passed_on_as_it_came(sent_at: str | float) -> None:
+def test_the_time_of_sending_is_kept_unchanged(sent_at: str | float) -> None:
     found = decode(orjson.dumps({"text": "", "sent_at": sent_at}), SHAPE).sent_at
     assert (found, type(found)) == (sent_at, type(sent_at))
 
@@ -107,11 +107,11 @@ def test_the_time_of_sending_is_passed_on_as_it_came(sent_at: str | float) -> No
         (b'{"text":[NaN]}', "wrong_type"),
     ],
 )
-def test_what_holds_no_chat_message_is_refused_with_its_reason(value: bytes, reason: str) -> None:
+def test_a_value_without_a_chat_message_is_refused_with_its_reason(value: bytes, reason: str) -> None:
     assert refusal(value).reason == reason
 
 
-def test_of_duplicate_keys_the_last_one_counts() -> None:
+def test_the_last_of_duplicate_keys_counts() -> None:
     assert text_of(b'{"text":1,"text":"a","text":"b"}') == "b"
 
 
@@ -145,7 +145,7 @@ def test_half_an_emoji_becomes_a_replacement_character_and_nothing_else_changes(
     assert text_of(f'{{"text":"{escaped}"}}'.encode()) == text
 
 
-def test_half_an_emoji_in_a_key_or_an_id_is_no_obstacle() -> None:
+def test_half_an_emoji_in_a_key_or_an_id_does_not_prevent_decoding() -> None:
     value = rb'{"\udead":{"\ud83d":"\ud83d"},"text":"hi","user_id":"u\udead","sent_at":"\ud83d"}'
     assert decode(value, SHAPE) == ChatMessage(text="hi", user_id="u\ufffd", sent_at="\ufffd")
 
@@ -160,8 +160,8 @@ WILD = st.text(
 
 
 @given(text=WILD, key=WILD)
-def test_whatever_a_user_can_type_is_read(text: str, key: str) -> None:
-    # Python's own reader keeps lone surrogates, and pairs those that stand together.
+def test_any_text_that_a_user_can_type_is_read(text: str, key: str) -> None:
+    # Python's own reader keeps lone surrogates, and joins the two halves of a pair.
     document = json.dumps({key: text, "text": text})
     expected = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(document)["text"])
     assert text_of(document.encode()) == expected
@@ -185,10 +185,12 @@ TOKENS = st.sampled_from(
 
 
 @given(tokens=st.lists(TOKENS), broken=st.binary(max_size=3), at=st.integers(0, 20))
-def test_a_document_is_read_as_a_tolerant_reader_does(tokens: list[str], broken: bytes, at: int) -> None:
+def test_a_document_is_read_like_pythons_tolerant_reader_reads_it(
+    tokens: list[str], broken: bytes, at: int
+) -> None:
     document = '{"text":"NaN, \\ud83d\\ude00 1e999","more":[' + ",".join(tokens) + "]}"
     value = document[:at].encode() + broken + document[at:].encode()
-    # The reference reads all in Python: text first, then JSON with NaN and numbers of any size.
+    # The reference decodes the text in Python, then reads JSON with NaN and numbers of any size.
     try:
         reference = json.loads(value.decode(errors="replace").removeprefix("\ufeff"))
     except ValueError:
@@ -202,7 +204,7 @@ def test_a_document_is_read_as_a_tolerant_reader_does(tokens: list[str], broken:
 
 
 @given(text=st.text(), number=st.sampled_from(["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 400]))
-def test_a_number_that_is_none_changes_no_text(text: str, number: str) -> None:
+def test_nan_and_infinity_do_not_change_the_text(text: str, number: str) -> None:
     value = f'{{"text":{json.dumps(text)},"x":[{number},{{"y":{number}}}],"{number}":{number}}}'
     assert text_of(value.encode()) == text
 
@@ -220,7 +222,7 @@ def test_bytes_that_are_not_utf8_become_replacement_characters(before: str, brok
         assert decode(plain, InputShape(format="text")).text == expected.removeprefix("\ufeff")
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert text_of(b'\xef\xbb\xbf{"text":"hi"}') == "hi"
 
 
@@ -285,13 +287,13 @@ def test_pointers_lead_through_objects_and_arrays() -> None:
 
 
 @pytest.mark.parametrize("pointer", ["/a/2", "/a/01", "/a/-", "/a/-1", "/a/x", "/a/0/b", "/t/0", "/none/b"])
-def test_a_pointer_that_leads_nowhere_finds_no_text(pointer: str) -> None:
+def test_a_pointer_to_nothing_finds_no_text(pointer: str) -> None:
     error = refusal(b'{"a":["x","y"],"t":"hi"}', InputShape(text=parse_pointer(pointer)))
     assert error.reason == "no_text"
     assert pointer in error.message
 
 
-def test_a_plain_text_is_its_own_message() -> None:
+def test_with_format_text_the_value_is_the_text() -> None:
     shape = InputShape(format="text")
     assert decode('{"text":"é"}\n'.encode(), shape) == ChatMessage(text='{"text":"é"}\n')
     assert decode(b"\xef\xbb\xbfcaf\xe9 \xed\xa0\xbd", shape).text == "caf\ufffd \ufffd\ufffd\ufffd"
@@ -301,16 +303,16 @@ def test_a_plain_text_is_its_own_message() -> None:
     "value",
     [b"\0\0\0\0\x07\x02H\x0ahello", b"\0\0\0\0\x07hello", b"\0", b"hi\0", b"\x1b[2J", "hi".encode("utf-16-le")],
 )
-def test_a_plain_text_that_is_a_serialized_record_or_holds_controls_is_no_text(value: bytes) -> None:
+def test_a_serialized_record_or_control_characters_are_not_a_plain_text(value: bytes) -> None:
     assert refusal(value, InputShape(format="text")).reason == "not_text"
 
 
 @pytest.mark.parametrize("text", ["a\tb", "a\r\nb", "a\vb\fc", "a\x7fb", "a\x85b\u2028c"])
-def test_what_a_user_types_is_a_plain_text(text: str) -> None:
+def test_a_text_with_tabs_and_line_ends_is_a_plain_text(text: str) -> None:
     assert decode(text.encode(), InputShape(format="text")).text == text
 
 
-def test_json_may_hold_any_control_in_its_text() -> None:
+def test_a_json_text_may_hold_any_control_character() -> None:
     text = "".join(map(chr, range(0x20)))
     assert text_of(json.dumps({"text": text}).encode()) == text
 
@@ -329,7 +331,7 @@ def test_json_may_hold_any_control_in_its_text() -> None:
         b'{"text":"MARKER \\ud83d",MARKER}',
     ],
 )
-def test_a_refusal_never_tells_the_text(value: bytes) -> None:
+def test_a_refusal_never_holds_the_text(value: bytes) -> None:
     error: Any = refusal(value)
     assert "MARKER" not in error.message
     assert error.message.endswith(".")

@@ -1,4 +1,4 @@
-"""CPUs by affinity and cgroup, and the sentences about the choice of a device."""
+"""The number of CPUs by affinity and cgroup, and the sentences about the choice of a device."""
 
 import os
 from pathlib import Path
@@ -53,33 +53,33 @@ GROUPS = {
 
 
 @pytest.mark.parametrize(("files", "wanted"), GROUPS.values(), ids=GROUPS.keys())
-def test_threads_follow_what_the_cgroup_allows(tmp_path: Path, files: dict[str, str], wanted: int) -> None:
+def test_the_cgroup_limits_the_number_of_cpus(tmp_path: Path, files: dict[str, str], wanted: int) -> None:
     assert cpus(set(range(8)), tree(tmp_path, files)) == wanted
 
 
-def test_a_cpu_is_left_to_the_other_threads_where_there_is_one() -> None:
+def test_one_cpu_is_left_to_the_other_threads_if_there_is_more_than_one() -> None:
     here = cpus(os.sched_getaffinity(0))
     assert choose_placement(device="cpu", dtype="float32", threads=None).threads == (here - 1 or 1)
 
 
-def test_the_number_of_threads_that_is_asked_for_is_taken() -> None:
+def test_the_wanted_number_of_threads_is_used() -> None:
     assert choose_placement(device="cpu", dtype="float32", threads=3).threads == 3
 
 
-def test_a_cpu_of_one_s_choice_is_no_fallback() -> None:
+def test_a_cpu_chosen_in_the_settings_is_not_a_fallback() -> None:
     assert not [
         line for line in choose_placement(device="cpu", dtype="float32", threads=1).fallbacks if "DEVICE" in line
     ]
 
 
-def test_one_of_the_two_dtypes_is_said_to_be_faster_on_this_cpu() -> None:
+def test_the_slower_dtype_of_this_cpu_gives_a_remark() -> None:
     lines = [choose_placement(device="cpu", dtype=dtype, threads=1).fallbacks for dtype in ("float32", "bfloat16")]
-    told = [line for (line,) in filter(None, lines)]
-    assert len(told) == 1
-    assert "WORKER_MODEL__DTYPE" in told[0]
+    remarks = [line for (line,) in filter(None, lines)]
+    assert len(remarks) == 1
+    assert "WORKER_MODEL__DTYPE" in remarks[0]
 
 
-def test_flags_are_read_from_the_kernel(tmp_path: Path) -> None:
+def test_cpu_flags_are_read_from_the_kernel(tmp_path: Path) -> None:
     tree(tmp_path, {"cpuinfo": "processor : 0\nflags\t\t: fpu avx512_bf16\n\nprocessor : 1\nflags\t\t: fpu\n"})
     assert cpu_flags(tmp_path / "cpuinfo") >= {"fpu", "avx512_bf16"}
     assert cpu_flags(tmp_path / "none") == frozenset()

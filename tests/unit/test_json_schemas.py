@@ -1,4 +1,4 @@
-"""schemas/v1 against what the code reads and writes."""
+"""Compare schemas/v1 with what the code reads and writes."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ from worker.records import (
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-31T09:30:00.250Z"
-FETCHED = ConsumedRecord(
+RECORD = ConsumedRecord(
     partition=Partition("chat.messages", 3),
     assignment_epoch=1,
     previous_next_offset=42,
@@ -43,7 +43,7 @@ FETCHED = ConsumedRecord(
     value=b'{"text":"hello"}',
     headers=[("trace", b"1")],
 )
-FAULT = DeadLetterReason(reason="not_json", message="The value is not JSON.")
+NOT_JSON = DeadLetterReason(reason="not_json", message="The value is not JSON.")
 MESSAGE = PreparedMessage(
     message_id="m-1",
     channel_id="c",
@@ -76,7 +76,7 @@ VALIDATORS = {name: validator(name) for name in ("message", "verdict", "alert", 
 
 
 def built(
-    content: PreparedMessage | DeadLetterReason, scores: Scores | None, source: ConsumedRecord = FETCHED
+    content: PreparedMessage | DeadLetterReason, scores: Scores | None, source: ConsumedRecord = RECORD
 ) -> list[OutputRecord]:
     return OUTPUTS.build(
         [ScoredRecord(record=PreparedRecord(source=source, content=content), scores=scores)], judged_at=NOW
@@ -94,9 +94,9 @@ def flagged_scores() -> Scores:
 
 
 def emitted() -> dict[str, Any]:
-    """A document of each kind that the worker writes."""
+    """Return a document of each kind that the worker writes."""
     found, alert = built(MESSAGE, flagged_scores())
-    (letter,) = built(FAULT, None)
+    (letter,) = built(NOT_JSON, None)
     return {
         "verdict": json.loads(found.value or b""),
         "alert": json.loads(alert.value or b""),
@@ -105,7 +105,7 @@ def emitted() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", VALIDATORS)
-def test_a_schema_is_one(name: str) -> None:
+def test_each_schema_is_a_valid_json_schema(name: str) -> None:
     Draft202012Validator.check_schema(schema(name))
 
 
@@ -148,7 +148,7 @@ def test_the_bytes_of_a_verdict_on_a_message_without_characters_whose_fields_cou
 
 
 def test_the_bytes_of_a_dead_letter() -> None:
-    (letter,) = built(FAULT, None)
+    (letter,) = built(NOT_JSON, None)
     assert (letter.key, letter.value) == (b"channel", b'{"text":"hello"}')
     assert list(letter.headers) == [
         ("trace", b"1"),
@@ -190,7 +190,7 @@ SOURCES = st.builds(
 
 
 @given(message=MESSAGES, scores=ROWS, source=SOURCES)
-def test_what_the_worker_writes_is_what_the_schemas_say(
+def test_what_the_worker_writes_is_valid_by_the_schemas(
     message: PreparedMessage, scores: Scores, source: ConsumedRecord
 ) -> None:
     for output in built(message, scores if message.tokens else None, source):
@@ -198,7 +198,7 @@ def test_what_the_worker_writes_is_what_the_schemas_say(
 
 
 @given(reason=st.sampled_from(list(dead_letter.REASONS)), bytes_max=st.integers(0, 1000), source=SOURCES)
-def test_a_dead_letter_of_any_size_and_reason_is_what_the_schema_says(
+def test_a_dead_letter_of_any_size_and_reason_is_valid_by_the_schema(
     reason: str, bytes_max: int, source: ConsumedRecord
 ) -> None:
     small = OutputBuilder(
@@ -216,7 +216,7 @@ def test_a_dead_letter_of_any_size_and_reason_is_what_the_schema_says(
 
 
 def objects(document: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a document, itself included."""
+    """Yield every object in a document, including the document."""
     if isinstance(document, dict):
         yield document
         for inner in list(document.values()):
@@ -227,7 +227,7 @@ def objects(document: Any) -> Iterator[dict[str, Any]]:
 
 
 def strict(name: str) -> Any:
-    """A document of which every field but an alert's text is required."""
+    """Return a document whose fields are all required, except an alert's text."""
     document = emitted()[name]
     document["policy"]["thresholds"] = {}
     return document
@@ -250,7 +250,7 @@ def test_outputs_may_have_more_fields_but_not_fewer_at_any_depth(name: str) -> N
 
 
 def is_thresholds(fields: dict[str, Any], name: str) -> bool:
-    """Its names are the categories', and none else."""
+    """Return whether this object is ``policy.thresholds``: it may hold only categories."""
     return bool(fields == strict(name)["policy"]["thresholds"])
 
 
@@ -264,7 +264,7 @@ def test_every_field_that_the_worker_writes_is_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("verdict", verdict.Verdict), ("alert", verdict.Alert)])
-def test_fields_stand_in_the_same_order_in_schema_type_and_bytes(name: str, kind: Any) -> None:
+def test_fields_have_the_same_order_in_schema_type_and_bytes(name: str, kind: Any) -> None:
     properties = schema(name)["properties"]
     assert list(properties) == list(kind.__annotations__)
     assert [field for field in properties if field not in {"outcome", "ignored"}] == list(emitted()[name])
@@ -306,7 +306,7 @@ def test_a_dead_letter_needs_its_headers_and_may_have_more() -> None:
 
 
 def is_fractional(number: float) -> bool:
-    """JSON Schema can't tell 1.0, which is refused as an id, from 1."""
+    """Return whether a number has a fraction. JSON Schema cannot tell 1.0, which is not an id, from 1."""
     return not number.is_integer()
 
 
@@ -325,7 +325,7 @@ LIKELY = st.fixed_dictionaries({"text": st.text(max_size=5)}, optional={"user_id
 @example(document={"text": "", "user_id": -(2**63)})
 @example(document={"text": "", "user_id": 2**64 - 1})
 @example(document={"text": "", "user_id": 2**64})
-def test_the_input_schema_accepts_what_the_worker_reads_whole_and_nothing_else(document: Any) -> None:
+def test_the_input_schema_accepts_exactly_the_values_whose_every_field_the_worker_reads(document: Any) -> None:
     try:
         whole = not decode(json.dumps(document).encode(), InputShape()).ignored
     except Undecodable:

@@ -1,4 +1,4 @@
-"""Each thing that is no DuoGuard, or no longer one, is refused with a sentence that says what to do."""
+"""A model that is not a DuoGuard, or is damaged, is refused with a sentence that says what to do."""
 
 import errno
 import json
@@ -76,8 +76,8 @@ def write(name: str, text: str) -> Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """What is done to a good model, and what the refusal must say."""
+class RefusedModel:
+    """A change to a good model, and the words of the refusal."""
 
     change: Change
     says: tuple[str, ...]
@@ -88,58 +88,66 @@ class Row:
 SLIDING = {"use_sliding_window": True, "sliding_window": 100, "max_window_layers": 0, "layer_types": None}
 
 ROWS = {
-    "another architecture": Row(
+    "another architecture": RefusedModel(
         change=configure(architectures=["MistralForSequenceClassification"], model_type="mistral"),
         says=("MistralForSequenceClassification", "Qwen2ForSequenceClassification"),
     ),
-    "a language model": Row(change=configure(architectures=["Qwen2ForCausalLM"]), says=("Qwen2ForCausalLM",)),
-    "one architecture under the other's name": Row(
+    "a language model": RefusedModel(
+        change=configure(architectures=["Qwen2ForCausalLM"]), says=("Qwen2ForCausalLM",)
+    ),
+    "one architecture under the other's name": RefusedModel(
         change=configure(architectures=["LlamaForSequenceClassification"]), says=("LlamaFor", "qwen2")
     ),
-    "no architecture": Row(change=configure(architectures=None), says=("no architecture",)),
-    "two outputs": Row(
+    "no architecture": RefusedModel(change=configure(architectures=None), says=("no architecture",)),
+    "two outputs": RefusedModel(
         change=configure(id2label={"0": "safe", "1": "unsafe"}, label2id={"safe": 0, "unsafe": 1}),
         says=("2 outputs", "12"),
     ),
-    "a missing head": Row(change=weigh(lambda w: w.pop("score.weight")), says=("score.weight", "missing")),
-    "a head of another size": Row(
+    "a missing head": RefusedModel(change=weigh(lambda w: w.pop("score.weight")), says=("score.weight", "missing")),
+    "a head of another size": RefusedModel(
         change=weigh(lambda w: w.update({"score.weight": torch.zeros(2, 64)})),
         says=("score.weight", "another size"),
     ),
-    "weights that fit nowhere": Row(
+    "weights that fit nowhere": RefusedModel(
         change=weigh(lambda w: w.update({"score.bias": torch.zeros(12)})), says=("score.bias", "fit nowhere")
     ),
-    "weights that are no numbers": Row(
+    "weights that are no numbers": RefusedModel(
         change=weigh(lambda w: w["score.weight"].fill_(torch.nan)), says=("not a number", "damaged")
     ),
-    "pickled weights": Row(change=pickled, says=("pytorch_model.bin", "never loaded")),
-    "no weights": Row(change=remove("model.safetensors"), says=("holds no model.safetensors",)),
-    "weights cut short": Row(change=cut_weights, says=("model.safetensors is damaged or cut short", "fetch")),
-    "a shard that isn't there": Row(change=index_of_a_missing_shard, says=("model-00001-of-00001.safetensors",)),
-    "code of its own": Row(
+    "pickled weights": RefusedModel(change=pickled, says=("pytorch_model.bin", "never loaded")),
+    "no weights": RefusedModel(change=remove("model.safetensors"), says=("holds no model.safetensors",)),
+    "weights cut short": RefusedModel(
+        change=cut_weights, says=("model.safetensors is damaged or cut short", "fetch")
+    ),
+    "a shard that isn't there": RefusedModel(
+        change=index_of_a_missing_shard, says=("model-00001-of-00001.safetensors",)
+    ),
+    "code of its own": RefusedModel(
         change=configure(auto_map={"AutoModel": "modeling_x.X"}), says=("auto_map", "never run")
     ),
-    "code of its tokenizer": Row(
+    "code of its tokenizer": RefusedModel(
         change=tokenizer_says(auto_map={"AutoTokenizer": ["x.X", None]}), says=("auto_map", "never run")
     ),
-    "quantized weights": Row(
+    "quantized weights": RefusedModel(
         change=configure(quantization_config={"quant_method": "bitsandbytes"}), says=("quantized", "bfloat16")
     ),
-    "weights of the configuration's choice": Row(
+    "weights of the configuration's choice": RefusedModel(
         change=configure(transformers_weights="other.safetensors"), says=("transformers_weights",)
     ),
-    "an adapter": Row(change=write("adapter_config.json", "{}"), says=("adapter", "merge")),
-    "a sliding window smaller than the bound": Row(
+    "an adapter": RefusedModel(change=write("adapter_config.json", "{}"), says=("adapter", "merge")),
+    "a sliding window smaller than the bound": RefusedModel(
         change=configure(**SLIDING), says=("sliding window", "100", "WORKER_MODEL__TOKENS_MAX")
     ),
-    "a bound beyond the positions": Row(
+    "a bound beyond the positions": RefusedModel(
         change=lambda _: None,
         with_options={"tokens_max": 1025},
         says=("WORKER_MODEL__TOKENS_MAX is 1025", "1024"),
     ),
-    "no configuration": Row(change=remove("config.json"), says=("no config.json", "model fetch")),
-    "a configuration that is no JSON": Row(change=write("config.json", "{"), says=("config.json can't be read",)),
-    "no tokenizer": Row(
+    "no configuration": RefusedModel(change=remove("config.json"), says=("no config.json", "model fetch")),
+    "a configuration that is no JSON": RefusedModel(
+        change=write("config.json", "{"), says=("config.json can't be read",)
+    ),
+    "no tokenizer": RefusedModel(
         change=remove("tokenizer.json"),
         says=(
             "WORKER_MODEL__TOKENIZER",
@@ -148,30 +156,34 @@ ROWS = {
             "moderation-worker model fetch",
         ),
     ),
-    "a tokenizer that is no JSON": Row(change=write("tokenizer.json", "{"), says=("tokenizer", "can't be read")),
-    "a tokenizer that is empty": Row(change=write("tokenizer.json", "{}"), says=("tokenizer", "can't be read")),
-    "a tokenizer of a larger model": Row(
+    "a tokenizer that is no JSON": RefusedModel(
+        change=write("tokenizer.json", "{"), says=("tokenizer", "can't be read")
+    ),
+    "a tokenizer that is empty": RefusedModel(
+        change=write("tokenizer.json", "{}"), says=("tokenizer", "can't be read")
+    ),
+    "a tokenizer of a larger model": RefusedModel(
         change=configure(vocab_size=500), says=("ids up to 599", "ends at 499", "WORKER_MODEL__TOKENIZER")
     ),
-    "a Llama without its BOS": Row(
+    "a Llama without its BOS": RefusedModel(
         change=without_bos, architecture="llama", says=("BOS", "WORKER_MODEL__TOKENIZER")
     ),
-    "a revision of a folder that has none": Row(
+    "a revision of a folder that has none": RefusedModel(
         change=lambda _: None,
         with_options={"revision": "abc"},
         says=("WORKER_MODEL__REVISION is abc", "commit unknown", "model fetch"),
     ),
-    "a tokenizer's revision without a repository": Row(
+    "a tokenizer's revision without a repository": RefusedModel(
         change=lambda _: None,
         with_options={"tokenizer_revision": "abc"},
         says=("WORKER_MODEL__TOKENIZER_REVISION",),
     ),
-    "a tokenizer folder without a tokenizer": Row(
+    "a tokenizer folder without a tokenizer": RefusedModel(
         change=lambda folder: (folder / "empty").mkdir(),
         with_options={"tokenizer": "{folder}/empty"},
         says=("WORKER_MODEL__TOKENIZER", "tokenizer.json"),
     ),
-    "a device that isn't there": Row(
+    "a device that isn't there": RefusedModel(
         change=lambda _: None, with_options={"device": "cuda:99"}, says=("WORKER_MODEL__DEVICE is cuda:99", "auto")
     ),
 }
@@ -183,7 +195,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-def test_what_is_no_duoguard_is_refused_with_a_sentence(row: Row, models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_model_that_is_not_a_duoguard_is_refused_with_a_sentence(
+    row: RefusedModel, models: dict[str, Path], tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(models[row.architecture], tmp_path / "model"))
     row.change(folder)
     changes = {
@@ -199,12 +213,12 @@ def test_what_is_no_duoguard_is_refused_with_a_sentence(row: Row, models: dict[s
 
 
 @pytest.mark.parametrize("path", ["/nowhere/model", "./model", "~/no/model", "model", "a/b/c"])
-def test_a_folder_that_isnt_there_is_said_to_be_missing(path: str) -> None:
+def test_a_missing_folder_is_reported(path: str) -> None:
     with pytest.raises(ModelError, match=r"WORKER_MODEL__PATH: there is no folder .*model fetch"):
         load(options(path), lambda _: None)
 
 
-def test_a_hub_that_cant_be_reached_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object, **__: object) -> NoReturn:
         raise OSError(errno.ENETUNREACH, "network is unreachable")
 
@@ -219,16 +233,16 @@ def scores_of(classifier: Classifier, text: str) -> Scores:
     return scores
 
 
-def test_what_only_looks_odd_is_taken(models: dict[str, Path], tmp_path: Path) -> None:
+def test_an_unusual_but_correct_model_is_accepted(models: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(models["qwen2"], tmp_path / "model"))
-    # The kind of problem means softmax to others; here it never does. A language model's head is of no use.
+    # Other code takes this problem type for softmax; this worker never does. A language model's head is not used.
     configure(problem_type="single_label_classification")(folder)
     weigh(lambda weights: weights.update({"lm_head.weight": torch.zeros(3, 3)}))(folder)
     taken, plain = load(options(folder), lambda _: None), load(options(models["qwen2"]), lambda _: None)
     assert np.abs(scores_of(taken, "hello") - scores_of(plain, "hello")).max() < 1e-5
 
 
-def test_a_sliding_window_as_wide_as_the_bound_is_taken(models: dict[str, Path], tmp_path: Path) -> None:
+def test_a_sliding_window_as_wide_as_the_bound_is_accepted(models: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(models["qwen2"], tmp_path / "model"))
     configure(**SLIDING)(folder)
     slid, plain = (load(options(path, tokens_max=100), lambda _: None) for path in (folder, models["qwen2"]))

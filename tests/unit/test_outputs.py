@@ -26,7 +26,7 @@ from worker.records import (
 
 NOW = "2026-01-31T09:30:00.250Z"
 CONTENT_TYPE = ("content-type", b"application/json")
-FETCHED = ConsumedRecord(
+RECORD = ConsumedRecord(
     partition=Partition("chat", 3),
     assignment_epoch=1,
     previous_next_offset=42,
@@ -82,7 +82,7 @@ def result(
     content: PreparedMessage | DeadLetterReason | None = MESSAGE,
     **changes: Any,
 ) -> ScoredRecord:
-    source = dataclasses.replace(FETCHED, **changes)
+    source = dataclasses.replace(RECORD, **changes)
     return ScoredRecord(record=PreparedRecord(source=source, content=content), scores=answer)
 
 
@@ -112,14 +112,14 @@ def topics(built: Sequence[OutputRecord]) -> list[Topic]:
     return [output.topic for output in built]
 
 
-def test_a_calm_message_owes_a_verdict_under_its_own_key() -> None:
+def test_a_message_below_all_thresholds_gets_one_verdict_with_its_own_key() -> None:
     (verdict,) = outputs().build([result(CALM)], judged_at=NOW)
-    assert (verdict.topic, verdict.source, verdict.key) == (Topic.VERDICT, FETCHED, b"channel")
+    assert (verdict.topic, verdict.source, verdict.key) == (Topic.VERDICT, RECORD, b"channel")
     assert document(verdict)["flagged"] is False
     assert list(document(verdict)["categories"].items()) == [(slug, False) for slug in CATEGORY_SLUGS]
 
 
-def test_a_flagged_message_owes_an_alert_too() -> None:
+def test_a_flagged_message_gets_a_verdict_and_an_alert() -> None:
     verdict, alert = outputs().build([result(FLAGGED)], judged_at=NOW)
     assert topics([verdict, alert]) == [Topic.VERDICT, Topic.ALERT]
     assert alert.key == b"channel"
@@ -130,7 +130,7 @@ def test_a_flagged_message_owes_an_alert_too() -> None:
     assert document(alert)["verdict_id"] == body["verdict_id"] != document(alert)["alert_id"]
 
 
-def test_an_alert_lists_the_greatest_score_first_and_equal_ones_in_the_cards_order() -> None:
+def test_an_alert_lists_the_highest_score_first_and_equal_scores_in_the_cards_order() -> None:
     policy = Policy.of(0.5, {"privacy": 0.25})
     _, alert = outputs(policy=policy).build([result(FLAGGED)], judged_at=NOW)
     assert document(alert)["categories"] == [
@@ -150,7 +150,7 @@ def test_published_scores_and_thresholds_reproduce_the_published_flags() -> None
     assert again == body["categories"]
 
 
-def test_a_blank_text_is_given_zeros_and_no_top_category() -> None:
+def test_a_blank_text_gets_scores_of_zero_and_no_top_category() -> None:
     blank = dataclasses.replace(MESSAGE, tokens=())
     (verdict,) = outputs(policy=Policy.of(0)).build([result(None, blank)], judged_at=NOW)
     body = document(verdict)
@@ -159,16 +159,16 @@ def test_a_blank_text_is_given_zeros_and_no_top_category() -> None:
     assert body["input"]["tokens"] == 0
 
 
-def test_a_message_that_was_not_scored_never_passes_as_blank() -> None:
+def test_a_message_that_was_not_scored_gets_no_verdict() -> None:
     with pytest.raises(AssertionError):
         outputs().build([result(None)], judged_at=NOW)
 
 
-def test_a_tombstone_owes_nothing() -> None:
+def test_a_tombstone_has_no_output() -> None:
     assert outputs().build([result(None, None, value=None)], judged_at=NOW) == []
 
 
-def test_outputs_stand_in_the_order_of_the_results() -> None:
+def test_outputs_have_the_order_of_the_results() -> None:
     batch = [
         result(FLAGGED, offset=1),
         failed(offset=2),
@@ -188,11 +188,11 @@ def test_outputs_stand_in_the_order_of_the_results() -> None:
     assert document(built[3])["category_scores"]["hate"] == 0.01
 
 
-def test_nothing_in_is_nothing_out() -> None:
+def test_no_results_give_no_outputs() -> None:
     assert outputs().build([], judged_at=NOW) == []
 
 
-def test_the_identifiers_of_a_replay_are_the_same_and_another_judges_differ() -> None:
+def test_a_replay_has_the_same_identifiers_and_another_model_or_policy_has_others() -> None:
     def ids(made: OutputBuilder, judged_at: str) -> list[str]:
         verdict, alert = made.build([result(FLAGGED)], judged_at=judged_at)
         return [document(verdict)["verdict_id"], document(alert)["alert_id"]]
@@ -218,7 +218,7 @@ HEADERS: Headers = [
     ("traceparent", b"no context"),
 ]
 PARENT = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-OF_THEIRS: Headers = [
+OTHER_HEADERS: Headers = [
     ("ce_id", b"1"),
     ("content-encoding", b"gzip"),
     ("__TypeId__", b"com.example.Chat"),
@@ -230,21 +230,23 @@ OF_THEIRS: Headers = [
 ]
 
 
-def test_of_the_inputs_headers_only_a_valid_trace_context_is_copied() -> None:
+def test_only_a_valid_trace_context_is_copied_from_the_inputs_headers() -> None:
     built = outputs().build([result(FLAGGED, headers=HEADERS)], judged_at=NOW)
     assert [list(output.headers) for output in built] == [[CONTENT_TYPE]] * 2
-    built = outputs().build([result(FLAGGED, headers=OF_THEIRS)], judged_at=NOW)
+    built = outputs().build([result(FLAGGED, headers=OTHER_HEADERS)], judged_at=NOW)
     assert [list(output.headers) for output in built] == [[PARENT, ("tracestate", b"a=1"), CONTENT_TYPE]] * 2
 
 
-def test_headers_that_are_named_are_copied_with_their_doubles_in_order() -> None:
-    built = outputs(header_names=("tenant", "absent")).build([result(FLAGGED, headers=OF_THEIRS)], judged_at=NOW)
+def test_named_headers_are_copied_in_order_including_duplicates() -> None:
+    built = outputs(header_names=("tenant", "absent")).build(
+        [result(FLAGGED, headers=OTHER_HEADERS)], judged_at=NOW
+    )
     expected = [("tenant", b"a"), ("tenant", None), PARENT, ("tracestate", b"a=1"), CONTENT_TYPE]
     assert [list(output.headers) for output in built] == [expected] * 2
 
 
 def test_a_cloud_event_in_binary_mode_has_its_attributes_as_headers() -> None:
-    verdict, alert = outputs(cloudevents=True).build([result(FLAGGED, headers=OF_THEIRS)], judged_at=NOW)
+    verdict, alert = outputs(cloudevents=True).build([result(FLAGGED, headers=OTHER_HEADERS)], judged_at=NOW)
     for output, kind in ((verdict, "verdict"), (alert, "alert")):
         headers = [name for name, _ in output.headers]
         assert len(headers) == len(set(headers))
@@ -290,7 +292,7 @@ def test_a_dead_letter_is_the_original_to_the_byte_with_our_headers_after_its_ow
     ]
 
 
-def test_a_message_without_a_timestamp_has_none_in_its_outputs() -> None:
+def test_a_message_without_a_timestamp_has_outputs_without_a_timestamp() -> None:
     verdict, letter = outputs().build([result(CALM, timestamp_ms=None), failed(timestamp_ms=None)], judged_at=NOW)
     assert document(verdict)["source"]["timestamp_ms"] is None
     assert "source.timestamp_ms" not in ours(letter)
@@ -302,7 +304,7 @@ def test_a_long_error_message_is_cut() -> None:
     assert len(ours(letter)["error.message"]) == 500
 
 
-def test_an_output_at_the_limit_goes_out_and_one_byte_more_is_a_dead_letter() -> None:
+def test_an_output_at_the_size_limit_is_published_and_one_byte_more_is_a_dead_letter() -> None:
     item = result(CALM, headers=[("é", b"1")])
     (verdict,) = outputs(header_names=["é"]).build([item], judged_at=NOW)
     bytes_max = size_bytes(verdict) + 1  # the accented letter has two bytes
@@ -311,10 +313,10 @@ def test_an_output_at_the_limit_goes_out_and_one_byte_more_is_a_dead_letter() ->
     tight = outputs(header_names=["é"], record_bytes_max=bytes_max - 1)
     (letter,) = tight.build([item], judged_at=NOW)
     assert ours(letter)["error.reason"] == "output_too_large"
-    assert (letter.key, letter.value) == (FETCHED.key, FETCHED.value)
+    assert (letter.key, letter.value) == (RECORD.key, RECORD.value)
 
 
-def test_when_the_alert_is_too_large_the_verdict_goes_too() -> None:
+def test_a_too_large_alert_makes_one_dead_letter_without_a_verdict() -> None:
     # Twelve flagged categories make an alert larger than its verdict.
     item = result(np.full(12, 0.87654321, np.float32))
     verdict, alert = outputs().build([item], judged_at=NOW)
@@ -332,7 +334,7 @@ def test_when_the_alert_is_too_large_the_verdict_goes_too() -> None:
         (100, 100, 5000, "value,headers,key"),
     ],
 )
-def test_a_dead_letter_leaves_out_only_what_makes_it_too_large(
+def test_a_dead_letter_leaves_out_only_the_parts_that_do_not_fit(
     value: int, header: int, key: int, truncated: str | None
 ) -> None:
     item = failed(value=b"v" * value, headers=[("h", b"h" * header)], key=b"k" * key)
@@ -349,7 +351,7 @@ def test_a_dead_letter_leaves_out_only_what_makes_it_too_large(
     assert ours(letter)["source.offset"] == "42"
 
 
-def test_a_message_that_a_broker_refused_becomes_the_smallest_dead_letter() -> None:
+def test_a_message_whose_output_a_broker_rejected_for_its_size_becomes_a_stub() -> None:
     refused = result(FLAGGED, offset=1, headers=[("h", b"h")])
     other_partition = result(CALM, offset=1, partition=Partition("chat", 4))
     built = outputs().build(
@@ -363,14 +365,14 @@ def test_a_message_that_a_broker_refused_becomes_the_smallest_dead_letter() -> N
     assert ours(letter)["error.truncated"] == "value,headers"
 
 
-def test_a_message_that_a_broker_refused_for_another_reason_than_its_size_is_kept_whole() -> None:
+def test_a_message_whose_output_a_broker_rejected_for_another_reason_is_kept_whole() -> None:
     rejected = {(Partition("chat", 3), 42): "output_refused"}
     (letter,) = outputs().build([result(CALM)], judged_at=NOW, rejected=rejected)
     assert ours(letter)["error.reason"] == "output_refused"
-    assert (letter.value, letter.key) == (FETCHED.value, FETCHED.key)
+    assert (letter.value, letter.key) == (RECORD.value, RECORD.key)
 
 
-def test_a_refused_message_loses_its_key_only_when_it_is_long() -> None:
+def test_a_stub_leaves_out_the_key_only_when_it_is_long() -> None:
     rejected = {(Partition("chat", 3), 42): "output_too_large"}
     long, short = (
         outputs().build([result(CALM, key=b"k" * size)], judged_at=NOW, rejected=rejected)[0]
@@ -380,12 +382,12 @@ def test_a_refused_message_loses_its_key_only_when_it_is_long() -> None:
     assert (short.key, ours(short)["error.truncated"]) == (b"k" * 1024, "value,headers")
 
 
-def test_a_refused_dead_letter_keeps_its_own_reason() -> None:
+def test_a_rejected_dead_letter_keeps_its_own_reason() -> None:
     (letter,) = outputs().build([failed()], judged_at=NOW, rejected={(Partition("chat", 3), 42): "output_refused"})
     assert ours(letter)["error.reason"] == "not_json"
 
 
-def test_an_alert_carries_the_whole_text_only_when_asked() -> None:
+def test_an_alert_carries_the_text_only_if_the_settings_say_so() -> None:
     item = result(FLAGGED, value=rb'{"text":"hello \ud83d"}')
     _, bare = outputs().build([item], judged_at=NOW)
     verdict, full = outputs(alert_text="full").build([item], judged_at=NOW)
@@ -394,7 +396,7 @@ def test_an_alert_carries_the_whole_text_only_when_asked() -> None:
     assert "text" not in document(verdict)
 
 
-def test_a_text_too_long_for_the_alert_is_left_out_rather_than_the_alert() -> None:
+def test_an_alert_is_published_without_a_text_that_does_not_fit() -> None:
     text = "x" * 5000
     item = result(FLAGGED, value=json.dumps({"text": text}).encode())
     _, whole = outputs(alert_text="full").build([item], judged_at=NOW)
@@ -406,7 +408,7 @@ def test_a_text_too_long_for_the_alert_is_left_out_rather_than_the_alert() -> No
     assert "text" not in document(bare)
 
 
-def test_a_line_is_a_verdict_without_a_source_or_an_error() -> None:
+def test_a_json_line_is_a_verdict_without_a_source_or_an_error() -> None:
     verdict, error = outputs().json_lines([result(CALM), failed()], judged_at=NOW)
     body = json.loads(verdict)
     assert (body["verdict_id"], body["source"], body["message_id"]) == (None, None, "m")

@@ -1,4 +1,4 @@
-"""Exactly the texts that break the model are blamed, at a bounded price."""
+"""Exactly the texts that break the model are blamed, with a bounded number of passes."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from worker.errors import ModelError
 from worker.records import DeadLetterReason
 
 
-class Model:
+class BreakableModel:
     """Scores a text with its first token; a negative second token raises, a zero gives NaN."""
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Model:
 
 
 @given(kinds=st.lists(st.sampled_from([1, 1, 1, 1, 1, 0, -1]), min_size=1, max_size=200))
-def test_exactly_the_poisoned_are_blamed_in_order_at_a_bounded_price(kinds: list[int]) -> None:
-    model = Model()
+def test_exactly_the_poisoned_texts_are_blamed_with_a_bounded_number_of_passes(kinds: list[int]) -> None:
+    model = BreakableModel()
     answers = score_or_blame(model, list(enumerate(kinds)), lambda: True)
     assert [isinstance(answer, DeadLetterReason) for answer in answers] == [kind <= 0 for kind in kinds]
     assert [answer[0] for answer in answers if not isinstance(answer, DeadLetterReason)] == [
@@ -41,22 +41,22 @@ def test_exactly_the_poisoned_are_blamed_in_order_at_a_bounded_price(kinds: list
     assert model.forwards <= 1 + 2 * poisoned * math.ceil(math.log2(len(kinds)))
 
 
-def test_the_fault_is_a_dead_letters_and_holds_nothing_of_the_text() -> None:
-    (fault,) = score_or_blame(Model(), [(1, -1)], lambda: True)
-    assert isinstance(fault, DeadLetterReason)
-    assert fault.reason == "model_failed"
-    assert "RuntimeError" in fault.message
-    assert "secret" not in fault.message
+def test_the_reason_does_not_hold_the_text() -> None:
+    (answer,) = score_or_blame(BreakableModel(), [(1, -1)], lambda: True)
+    assert isinstance(answer, DeadLetterReason)
+    assert answer.reason == "model_failed"
+    assert "RuntimeError" in answer.message
+    assert "secret" not in answer.message
 
 
-def test_nobody_is_blamed_when_the_probe_fails_too() -> None:
-    model = Model()
+def test_no_text_is_blamed_when_the_probe_fails_too() -> None:
+    model = BreakableModel()
     with pytest.raises(ModelError, match="harmless text"):
         score_or_blame(model, [(1, -1)] * 64, lambda: False)
     assert model.forwards == 1 + 6
 
 
-def test_a_batch_that_the_memory_does_not_hold_blames_no_text_and_asks_no_probe() -> None:
+def test_a_batch_that_does_not_fit_into_memory_blames_no_text_and_scores_no_probe() -> None:
     def full(_: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         raise OutOfMemory
 
@@ -65,7 +65,7 @@ def test_a_batch_that_the_memory_does_not_hold_blames_no_text_and_asks_no_probe(
 
 
 @given(batches=st.lists(st.integers(1, 4096) | st.none(), max_size=50))
-def test_the_bound_stays_below_what_was_too_much_and_within_the_whole(batches: list[int | None]) -> None:
+def test_the_bound_falls_below_the_failed_batch_and_never_exceeds_its_maximum(batches: list[int | None]) -> None:
     bound = TokenBound(tokens_max=4096, tokens=4096)
     for too_much in batches:
         before = bound.tokens
@@ -78,20 +78,20 @@ def test_the_bound_stays_below_what_was_too_much_and_within_the_whole(batches: l
             assert bound.tokens < max(too_much, 2)
 
 
-def test_the_bound_doubles_after_a_while_without_trouble_until_it_is_whole() -> None:
+def test_the_bound_doubles_after_many_good_batches_up_to_its_maximum() -> None:
     bound = TokenBound(tokens_max=4096, tokens=4096)
     bound.ran_out_of_memory(2000)
     grown = [bound.tokens for _ in range(4 * STEADY_BATCHES) if bound.succeeded()]
     assert grown == [2000, 4000, 4096]
     bound.ran_out_of_memory(4096)
     assert not any(bound.succeeded() for _ in range(STEADY_BATCHES - 1))
-    bound.ran_out_of_memory(2048)  # trouble again: the while begins anew
+    bound.ran_out_of_memory(2048)  # memory ran out again: the count starts again
     assert not any(bound.succeeded() for _ in range(STEADY_BATCHES - 1))
     assert bound.succeeded()
     assert bound.tokens == 2048
 
 
-def test_a_forward_that_knows_that_the_device_is_broken_is_believed() -> None:
+def test_a_model_error_from_the_forward_pass_ends_the_search() -> None:
     def broken(_: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         raise ModelError("no memory for one text")
 

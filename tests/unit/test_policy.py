@@ -20,7 +20,7 @@ def test_a_score_on_its_threshold_is_not_flagged_and_one_above_is() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7])
-def test_a_threshold_is_rounded_to_float32_before_it_is_compared(threshold: float) -> None:
+def test_a_threshold_is_rounded_to_float32_before_the_comparison(threshold: float) -> None:
     scores = np.full((1, 12), threshold, np.float32)
     assert not Policy.of(threshold).judge(scores)[0].flagged
 
@@ -33,7 +33,7 @@ def test_a_category_may_have_its_own_threshold() -> None:
     assert [slug for slug, flag in zip(CATEGORY_SLUGS, judgement.flags, strict=True) if flag] == ["privacy"]
 
 
-def test_of_equal_scores_the_first_in_the_cards_order_is_the_top() -> None:
+def test_the_first_of_equal_highest_scores_in_the_cards_order_is_the_top_category() -> None:
     scores = ONE.copy()
     scores[0, [3, 7, 8]] = 0.2, 0.4, 0.4
     (judgement,) = Policy.of().judge(scores)
@@ -45,7 +45,7 @@ def test_of_equal_scores_the_first_in_the_cards_order_is_the_top() -> None:
     threshold=PROBABILITIES,
     thresholds=st.dictionaries(st.sampled_from(CATEGORY_SLUGS), PROBABILITIES),
 )
-def test_each_row_is_judged_by_itself(
+def test_each_row_is_judged_independently(
     scores: np.ndarray[tuple[int, int], np.dtype[np.float32]], threshold: float, thresholds: dict[str, float]
 ) -> None:
     judgements = Policy.of(threshold, thresholds).judge(scores)
@@ -63,23 +63,23 @@ def test_only_the_thresholds_that_differ_are_published() -> None:
     assert document["thresholds"] == {"privacy": np.float32(0.4)}
 
 
-def test_the_version_is_a_hash_of_the_thresholds_however_they_are_written() -> None:
+def test_the_version_is_a_hash_of_the_thresholds_and_not_of_how_they_are_written() -> None:
     written_out = Policy.of(0.9, dict.fromkeys(CATEGORY_SLUGS, 0.5))
     assert Policy.of(0.5).version == written_out.version == Policy.of(0.5).fingerprint
     assert Policy.of(0.5).version != Policy.of(0.5, {"hate": 0.6}).version
     assert Policy.of(0.5, {"hate": 0.6}).version != Policy.of(0.5, {"privacy": 0.6}).version
 
 
-def test_the_version_is_the_same_tomorrow() -> None:
+def test_the_version_does_not_change_between_releases() -> None:
     assert Policy.of(0.5).version == "91137ea56985d169"
 
 
-def test_a_named_version_leaves_the_fingerprint_alone() -> None:
+def test_a_named_version_does_not_change_the_fingerprint() -> None:
     policy = Policy.of(0.5, version="spring")
     assert (policy.version, policy.fingerprint) == ("spring", Policy.of(0.5).fingerprint)
 
 
 @pytest.mark.parametrize("thresholds", [{"Hate": 0.5}, {"hate": 1.5}, {"hate": -0.1}, {"hate": float("nan")}])
-def test_a_policy_that_makes_no_sense_is_refused(thresholds: dict[str, float]) -> None:
+def test_an_unknown_category_or_a_threshold_outside_0_to_1_is_refused(thresholds: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"category|threshold"):
         Policy.of(0.5, thresholds)

@@ -13,22 +13,22 @@ SHAPE = InputShape()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letters:
-    """A text of which each letter is a token, eight at most."""
+class LetterTokens:
+    """A text as tokens: each letter is a token, at most eight."""
 
     tokens: Sequence[int]
     truncated: bool
 
 
-def letters(texts: Sequence[str]) -> list[Letters]:
-    return [Letters(tokens=[ord(letter) for letter in text[:8]], truncated=len(text) > 8) for text in texts]
+def letters(texts: Sequence[str]) -> list[LetterTokens]:
+    return [LetterTokens(tokens=[ord(letter) for letter in text[:8]], truncated=len(text) > 8) for text in texts]
 
 
 class Panic(BaseException):
-    """What a tokenizer's native code may raise: no Exception."""
+    """An error of a tokenizer's native code, which is not an Exception."""
 
 
-def fetched(offset: int, value: bytes | None) -> ConsumedRecord:
+def consumed(offset: int, value: bytes | None) -> ConsumedRecord:
     return ConsumedRecord(
         partition=Partition("chat", 3),
         assignment_epoch=1,
@@ -43,11 +43,11 @@ def fetched(offset: int, value: bytes | None) -> ConsumedRecord:
 
 def prepared(
     *values: bytes | None,
-    encode: Callable[[Sequence[str]], Sequence[Letters]] = letters,
+    encode: Callable[[Sequence[str]], Sequence[LetterTokens]] = letters,
     cache: ScoreCache | None = None,
 ) -> list[PreparedRecord]:
     cache = cache or ScoreCache(bytes_max=0)
-    chunk = [fetched(offset, value) for offset, value in enumerate(values)]
+    chunk = [consumed(offset, value) for offset, value in enumerate(values)]
     records = prepare(chunk, shape=SHAPE, characters_max=12, encode=encode, cache=cache)
     assert [record.source for record in records] == chunk
     return records
@@ -63,7 +63,7 @@ def reason(record: PreparedRecord) -> str:
     return record.content.reason
 
 
-def test_a_message_is_ready_to_be_scored() -> None:
+def test_a_message_is_decoded_and_tokenised() -> None:
     cache = ScoreCache(bytes_max=0)
     (record,) = prepared(b'{"message_id":7,"channel_id":"c","user_id":"u","sent_at":1.5,"text":"hey"}', cache=cache)
     assert message(record) == PreparedMessage(
@@ -78,18 +78,18 @@ def test_a_message_is_ready_to_be_scored() -> None:
     )
 
 
-def test_a_tombstone_owes_nothing() -> None:
+def test_a_tombstone_has_no_content() -> None:
     assert prepared(None)[0].content is None
 
 
-def test_a_value_that_cannot_be_decoded_carries_its_fault() -> None:
+def test_a_value_that_cannot_be_decoded_carries_its_reason() -> None:
     assert reason(prepared(b"[]")[0]) == "not_an_object"
 
 
-def test_all_kinds_keep_their_places_in_one_chunk() -> None:
+def test_records_of_all_kinds_keep_their_order_in_a_chunk() -> None:
     asked: list[Sequence[str]] = []
 
-    def encode(texts: Sequence[str]) -> list[Letters]:
+    def encode(texts: Sequence[str]) -> list[LetterTokens]:
         asked.append(texts)
         return letters(texts)
 
@@ -98,7 +98,7 @@ def test_all_kinds_keep_their_places_in_one_chunk() -> None:
     assert [list(record.tokens) for record in records] == [[97], [], [], [], [98, 98]]
 
 
-def test_a_message_without_an_id_is_named_by_its_place() -> None:
+def test_a_message_without_an_id_gets_topic_partition_and_offset_as_its_id() -> None:
     assert [message(r).message_id for r in prepared(b'{"text":"a"}', b'{"text":""}')] == ["chat:3:0", "chat:3:1"]
 
 
@@ -106,9 +106,9 @@ def test_an_empty_id_is_an_id() -> None:
     assert message(prepared(b'{"text":"a","message_id":""}')[0]).message_id == ""
 
 
-def test_another_name_may_be_given_to_messages_without_an_id() -> None:
+def test_the_caller_can_choose_the_id_of_messages_without_an_id() -> None:
     (record,) = prepare(
-        [fetched(4, b'{"text":"a"}')],
+        [consumed(4, b'{"text":"a"}')],
         shape=SHAPE,
         characters_max=12,
         encode=letters,
@@ -124,7 +124,7 @@ def test_a_blank_text_is_not_tokenised(text: str) -> None:
     assert (found.tokens, found.truncated) == ((), False)
 
 
-def test_words_behind_a_screen_of_spaces_are_no_blank_text() -> None:
+def test_a_text_with_words_after_many_spaces_is_not_blank() -> None:
     found = message(prepared(b'{"text":"' + b" " * 50 + b'word"}')[0])
     assert (len(found.tokens), found.characters, found.truncated) == (8, 54, True)
 
@@ -132,12 +132,12 @@ def test_words_behind_a_screen_of_spaces_are_no_blank_text() -> None:
 @pytest.mark.parametrize(
     ("length", "asked", "truncated"), [(8, 8, False), (9, 9, True), (12, 12, True), (13, 12, True)]
 )
-def test_either_cut_is_told_and_characters_are_counted_before_it(
+def test_a_cut_by_characters_or_tokens_is_reported_and_characters_are_counted_before_it(
     length: int, asked: int, *, truncated: bool
 ) -> None:
     lengths: list[int] = []
 
-    def encode(texts: Sequence[str]) -> list[Letters]:
+    def encode(texts: Sequence[str]) -> list[LetterTokens]:
         lengths.extend(map(len, texts))
         return letters(texts)
 
@@ -145,17 +145,17 @@ def test_either_cut_is_told_and_characters_are_counted_before_it(
     assert (lengths, found.characters, found.truncated) == ([asked], length, truncated)
 
 
-def test_a_cut_by_characters_alone_is_told() -> None:
-    def first_only(texts: Sequence[str]) -> list[Letters]:
-        return [Letters(tokens=[1], truncated=False) for _ in texts]
+def test_a_cut_by_characters_alone_is_reported() -> None:
+    def first_only(texts: Sequence[str]) -> list[LetterTokens]:
+        return [LetterTokens(tokens=[1], truncated=False) for _ in texts]
 
     cut, whole = prepared(b'{"text":"0123456789abc"}', b'{"text":"0123456789ab"}', encode=first_only)
     assert (message(cut).truncated, message(whole).truncated) == (True, False)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, ValueError, Panic])
-def test_a_text_that_breaks_the_tokenizer_is_alone_in_its_fault(error: type[BaseException]) -> None:
-    def encode(texts: Sequence[str]) -> list[Letters]:
+def test_only_the_text_that_breaks_the_tokenizer_becomes_a_dead_letter(error: type[BaseException]) -> None:
+    def encode(texts: Sequence[str]) -> list[LetterTokens]:
         if "bad" in texts:
             raise error("bad")
         return letters(texts)
@@ -168,25 +168,25 @@ def test_a_text_that_breaks_the_tokenizer_is_alone_in_its_fault(error: type[Base
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_the_end_of_the_process_is_no_fault_of_a_text(error: type[BaseException]) -> None:
-    def encode(texts: Sequence[str]) -> list[Letters]:
+def test_an_error_that_ends_the_process_is_not_a_dead_letter(error: type[BaseException]) -> None:
+    def encode(texts: Sequence[str]) -> list[LetterTokens]:
         raise error(texts)
 
     with pytest.raises(error):
         prepared(b'{"text":"a"}', encode=encode)
 
 
-def test_a_text_without_tokens_does_not_pass_as_blank() -> None:
-    def encode(texts: Sequence[str]) -> list[Letters]:
-        return [Letters(tokens=[], truncated=False) for _ in texts]
+def test_a_text_without_tokens_is_a_dead_letter_not_a_blank_text() -> None:
+    def encode(texts: Sequence[str]) -> list[LetterTokens]:
+        return [LetterTokens(tokens=[], truncated=False) for _ in texts]
 
     assert reason(prepared(b'{"text":"a"}', encode=encode)[0]) == "tokenizer_failed"
 
 
-def test_a_text_that_comes_twice_is_tokenised_once() -> None:
+def test_two_equal_texts_are_tokenised_once() -> None:
     asked: list[Sequence[str]] = []
 
-    def encode(texts: Sequence[str]) -> list[Letters]:
+    def encode(texts: Sequence[str]) -> list[LetterTokens]:
         asked.append(texts)
         return letters(texts)
 
@@ -196,7 +196,7 @@ def test_a_text_that_comes_twice_is_tokenised_once() -> None:
     assert [record.tokens for record in records] == [[97], [98], [97]]
 
 
-def test_a_known_text_is_not_tokenised_and_has_all_that_its_verdict_says() -> None:
+def test_a_cached_text_is_not_tokenised_and_has_everything_for_its_verdict() -> None:
     cache = ScoreCache(bytes_max=100_000)
     scores = np.linspace(0, 1, 12, dtype=np.float32)
     value = b'{"text":"0123456789"}'  # cut by the tokenizer alone
@@ -209,10 +209,10 @@ def test_a_known_text_is_not_tokenised_and_has_all_that_its_verdict_says() -> No
     assert again.cached.scores.tobytes() == scores.tobytes()
 
 
-def test_texts_that_differ_only_behind_the_cut_are_two() -> None:
+def test_texts_that_differ_only_after_the_cut_are_cached_separately() -> None:
     cache = ScoreCache(bytes_max=100_000)
     whole, cut = b'{"text":"0123456789ab"}', b'{"text":"0123456789abc"}'
-    first_only = lambda texts: [Letters(tokens=[1], truncated=False) for _ in texts]  # noqa: E731 - as short as it is
+    first_only = lambda texts: [LetterTokens(tokens=[1], truncated=False) for _ in texts]  # noqa: E731 - as short as it is
     cache.put_many(
         [message(one) for one in prepared(cut, cache=cache, encode=first_only)], [np.zeros(12, np.float32)]
     )
@@ -221,7 +221,7 @@ def test_texts_that_differ_only_behind_the_cut_are_two() -> None:
 
 
 def sizes(*values: bytes | None) -> list[list[int]]:
-    chunk = [fetched(offset, value) for offset, value in enumerate(values)]
+    chunk = [consumed(offset, value) for offset, value in enumerate(values)]
     parts = list(split_by_bytes(chunk))
     assert [source for part in parts for source in part] == chunk
     return [[len(source.value or b"") for source in part] for part in parts]

@@ -19,7 +19,7 @@ TOKENIZER = "tokenizer.json"
 
 
 def write_provenance(folder: Path) -> None:
-    """As ``model fetch`` leaves it."""
+    """Write provenance.json as ``model fetch`` does."""
     files = {**model_digests(folder), **tokenizer_digests(folder)}
     known = {"model": {"name": "DuoGuard/DuoGuard-0.5B", "commit": "c" * 40}, "files": files}
     (folder / "provenance.json").write_text(json.dumps(known))
@@ -38,7 +38,7 @@ def folder(fetched: Path, tmp_path: Path) -> Path:
 
 
 def quiet(_: str) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 def refusal(path: Path, **changes: Any) -> str:
@@ -110,25 +110,25 @@ def test_a_changed_file_is_refused_with_both_digests(folder: Path) -> None:
     assert "remove provenance.json if the change is intended" in told
 
 
-def test_a_folder_as_it_was_fetched_is_taken_and_without_provenance_so_is_any(folder: Path) -> None:
+def test_a_fetched_folder_is_accepted_and_so_is_a_folder_without_provenance(folder: Path) -> None:
     assert load(options(folder), quiet).identity.commit == "c" * 40
     append("config.json")(folder)
     (folder / "provenance.json").unlink()
     assert load(options(folder), quiet).identity.commit is None
 
 
-def test_a_tokenizer_elsewhere_is_held_against_the_provenance_of_its_own_folder(
+def test_a_tokenizer_in_another_folder_is_verified_by_the_provenance_of_that_folder(
     folder: Path, fetched: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(fetched, tmp_path / "other"))
-    flip_a_byte_of_the_weights(other)  # nobody loads these
+    flip_a_byte_of_the_weights(other)  # these weights are not loaded
     assert load(options(folder, tokenizer=str(other)), quiet).identity.commit == "c" * 40
     append(TOKENIZER)(other)
     assert f"{other / TOKENIZER} has the SHA-256" in refusal(folder, tokenizer=str(other))
 
 
 @pytest.mark.parametrize("digits", [16, 40, 64])
-def test_a_digest_pins_what_a_folder_holds(fetched: Path, digits: int) -> None:
+def test_a_digest_pins_the_content_of_a_folder(fetched: Path, digits: int) -> None:
     identity = load(options(fetched), quiet).identity
     assert identity.digest.startswith(identity.revision)
     assert len(identity.digest) == 64
@@ -139,7 +139,7 @@ def test_a_digest_pins_what_a_folder_holds(fetched: Path, digits: int) -> None:
 def test_another_content_than_the_pinned_one_is_refused_with_both_values(folder: Path) -> None:
     digest = load(options(folder), quiet).identity.digest
     append(TOKENIZER)(folder)
-    write_provenance(folder)  # somebody who may write the files may write the list as well
+    write_provenance(folder)  # anyone who can write the files can also write the list
     told = refusal(folder, digest=digest)
     assert f"WORKER_MODEL__DIGEST is {digest}" in told
     assert load(options(folder), quiet).identity.digest in told
@@ -153,8 +153,8 @@ def test_the_weights_are_hashed_once(folder: Path) -> None:
             opened.append(os.fsdecode(arguments[0]))
 
     watching = True
-    sys.addaudithook(note)  # it stays as long as the process
+    sys.addaudithook(note)  # an audit hook cannot be removed
     load(options(folder), quiet)
     watching = False
-    # The loader maps the file, by way of Rust, which this hook does not see.
+    # The loader maps the file from Rust, which this hook does not see.
     assert opened.count(str(folder / "model.safetensors")) == 1

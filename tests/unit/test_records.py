@@ -1,4 +1,4 @@
-"""What a message takes in memory."""
+"""The memory of a record."""
 
 from worker.records import ConsumedRecord, Headers, Partition
 

@@ -52,17 +52,17 @@ def test_scores_are_encoded_row_by_row_in_the_cards_order() -> None:
     assert [list(document.values()) for document in documents] == rows.tolist()
 
 
-def test_no_scores_are_no_documents() -> None:
+def test_zero_rows_give_zero_documents() -> None:
     assert encode_scores(np.zeros((0, 12), np.float32)) == []
 
 
-def test_an_identifier_is_the_same_tomorrow_and_whatever_the_timestamp() -> None:
+def test_an_identifier_does_not_change_between_releases_or_with_the_timestamp() -> None:
     assert identify("verdict/1", judge=JUDGE, source=SOURCE) == "4a8413abea033e55580f2b211209f2b4"
     later: SourceJson = {**SOURCE, "timestamp_ms": None}
     assert identify("verdict/1", judge=JUDGE, source=SOURCE) == identify("verdict/1", judge=JUDGE, source=later)
 
 
-def test_an_identifier_tells_schemas_judges_and_messages_apart() -> None:
+def test_identifiers_differ_by_schema_judge_and_message() -> None:
     sources: list[SourceJson] = [
         SOURCE,
         {**SOURCE, "topic": "chat.messages2"},

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from worker.classifier.batch_tokens import SECONDS_MAX, find_batch_tokens
 from worker.classifier.graphs import CudaGraphs, Run, buckets
 from worker.classifier.packed import VARLEN, PackedBatch, pack_texts, packed_logits, vocabulary_of
-from worker.classifier.poison import STEADY_BATCHES, OutOfMemory, TokenBound, attempt, score_or_blame
+from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, EncodedText, TextEncoder
 from worker.errors import ModelError
 from worker.records import DeadLetterReason, DeviceUsage, ModelIdentity, Scores
@@ -143,8 +143,8 @@ class Classifier:
             else:
                 if self._bound.succeeded():
                     log.warning(
-                        "%d batches fitted into memory: scoring up to %d tokens in one pass again",
-                        STEADY_BATCHES,
+                        "%s has had memory for many batches: scoring up to %d tokens in one pass again",
+                        self.identity.device,
                         self._bound.tokens,
                     )
                 return answers
