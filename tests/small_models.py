@@ -1,4 +1,4 @@
-"""Small random models of both architectures, with tokenizers trained here, and the model card's own loop."""
+"""Small random models of both architectures with their own tokenizers, and the model card's own loop."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -51,7 +51,7 @@ SENTENCES = (
     "<|im_start|>user hello<|im_end|><|endoftext|>",
 )
 
-# The split pattern of Qwen2 and, but for its numbers, of Llama 3.
+# The split pattern of Qwen2, and of Llama 3 except for its numbers.
 # Source: tokenizer.json of Qwen/Qwen2.5-0.5B and of meta-llama/Llama-3.2-1B.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"
@@ -60,7 +60,7 @@ _SPLIT = (
 
 
 def options(folder: Path | str, **changes: Any) -> ModelOptions:
-    """The defaults of the settings, on one thread of the CPU."""
+    """Return the default options, with one thread of the CPU."""
     defaults: dict[str, Any] = {
         "path": str(folder),
         "revision": None,
@@ -77,7 +77,7 @@ def options(folder: Path | str, **changes: Any) -> ModelOptions:
 
 
 def make_model(folder: Path, architecture: str, **config: Any) -> Path:
-    """A folder with a random model and its tokenizer."""
+    """Write a random model and its tokenizer into a folder, and return the folder."""
     torch.manual_seed(len(architecture))
     sizes: dict[str, Any] = {
         "vocab_size": 700,
@@ -100,7 +100,7 @@ def make_model(folder: Path, architecture: str, **config: Any) -> Path:
 
 
 def make_tokenizer(folder: Path, architecture: str) -> Path:
-    """A folder with a byte-level tokenizer as the architecture's family has it."""
+    """Write a byte-level tokenizer like that of the architecture's family into a folder, and return the folder."""
     llama = architecture == "llama"
     end, start = ("<|end_of_text|>", "<|begin_of_text|>") if llama else ("<|endoftext|>", "<|im_start|>")
     pattern = _SPLIT.format(numbers=r"\p{N}{1,3}" if llama else r"\p{N}")
@@ -135,16 +135,18 @@ def make_tokenizer(folder: Path, architecture: str) -> Path:
     )
     saved.save_pretrained(folder)
     if not llama:
-        # As the base model's repository says; transformers then builds it with the family's own class.
+        # The base model's repository names this class, and transformers then builds the tokenizer with it.
         path = folder / "tokenizer_config.json"
         path.write_text(path.read_text().replace("TokenizersBackend", "Qwen2Tokenizer"))
     return folder
 
 
-def reference(qkv: Sequence[torch.Tensor], offsets: Any, length_max: int, scale: float) -> torch.Tensor:
-    """What torch's kernel for texts of unequal length computes, on the CPU: one text after the other."""
-    out = torch.full_like(qkv[0], torch.nan)  # what belongs to no text is not written
-    for start, end in pairwise(offsets.tolist()):
+def reference_attention(
+    qkv: Sequence[torch.Tensor], cu_seqlens: Any, length_max: int, scale: float
+) -> torch.Tensor:
+    """Compute on the CPU, text by text, what torch's kernel for texts of unequal length computes."""
+    out = torch.full_like(qkv[0], torch.nan)  # the kernel does not write where there is no text
+    for start, end in pairwise(cu_seqlens.tolist()):
         assert end - start <= length_max
         if end > start:
             q, k, v = (tensor[start:end].transpose(0, 1) for tensor in qkv)
@@ -154,10 +156,10 @@ def reference(qkv: Sequence[torch.Tensor], offsets: Any, length_max: int, scale:
 
 
 def varlen_on_the_cpu(*args: Any, scale: Any, window_size: Any, enable_gqa: Any, num_splits: Any) -> Any:
-    """A stand-in for that kernel, with its signature of torch 2.12."""
-    q, k, v, offsets, _, length_max, _ = args
+    """Replace that kernel on the CPU, with its signature of torch 2.12."""
+    q, k, v, cu_seqlens, _, length_max, _ = args
     assert (window_size, enable_gqa, num_splits) == ((-1, 0), True, 1)
-    return reference((q, k, v), offsets, length_max, scale)
+    return reference_attention((q, k, v), cu_seqlens, length_max, scale)
 
 
 class Card:

@@ -1,4 +1,4 @@
-"""What the demonstration model's card says of it: figures over held-out rows, as Markdown.
+"""The figures of the demonstration model's card, measured on held-out rows, as Markdown.
 
 Labels are ``[N, L]`` of 1, 0 and NaN (unknown), logits ``[N, L]``; a probability of 0.5 is a logit of 0.
 """
@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 
 def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
-    """The chance that a positive scores above a negative; ties count half; NaN without both."""
+    """Return the probability that a positive scores above a negative; ties count half; NaN unless both exist."""
     if truth.all() or not truth.any():
         return float("nan")
     negatives = np.sort(scores[~truth])
@@ -27,7 +27,7 @@ def auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
 
 
 def category(slug: str, logits: Floats, labels: Floats) -> tuple[float, str]:
-    """The AUC of a category, and its line of the table."""
+    """Return the AUC of a category, and its line of the table."""
     known = ~np.isnan(labels)
     truth, flags = labels[known] == 1, logits[known] > 0
     positives, flagged, hits = int(truth.sum()), int(flags.sum()), int((truth & flags).sum())
@@ -39,7 +39,7 @@ def category(slug: str, logits: Floats, labels: Floats) -> tuple[float, str]:
 
 
 def held_out(labels: Floats, logits: Floats, sources: Sequence[str]) -> str:
-    """By category; and by source, what is flagged of the rows that no label calls unsafe."""
+    """Return the figures by category, and by source the flagged share of rows that no label calls unsafe."""
     table = [category(slug, logits[:, k], labels[:, k]) for k, slug in enumerate(CATEGORY_SLUGS)]
     areas = [area for area, _ in table if not np.isnan(area)]
     macro = f"{sum(areas) / len(areas):.3f}" if areas else "unknown"
@@ -65,7 +65,7 @@ def held_out(labels: Floats, logits: Floats, sources: Sequence[str]) -> str:
 
 
 def transfer(labels: Floats, logits: Floats, sources: Sequence[str]) -> str:
-    """Safe against unsafe, on sources that the model never saw."""
+    """Return the figures on sources that were not trained on: safe against unsafe."""
     truth = np.any(labels == 1, axis=1)
     flags, area = np.any(logits > 0, axis=1), auc(logits.max(axis=1), truth)
     caught, alarms = ((100 * flags[side].mean() if side.any() else 0) for side in (truth, ~truth))
@@ -77,7 +77,7 @@ def transfer(labels: Floats, logits: Floats, sources: Sequence[str]) -> str:
 
 
 def write_card(path: Path, measured: str) -> None:
-    """Puts the figures between the marks of the card, and begins a card where there is none."""
+    """Write the figures between the marks of the card; create the card if it does not exist."""
     begin, end = MARKS
     text = path.read_text(encoding="utf-8") if path.exists() else f"# Model card\n\n{begin}\n{end}\n"
     before, _, rest = text.partition(begin)

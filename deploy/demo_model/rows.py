@@ -1,4 +1,4 @@
-"""The labelled texts that the demonstration model is trained on: reading, splitting, varying."""
+"""Read, split and vary the labelled texts that the demonstration model is trained on."""
 
 import gzip
 import hashlib
@@ -20,10 +20,10 @@ class Rows:
     """Labelled texts.
 
     Attributes:
-        texts: ``[N]``.
-        labels: ``[N, L]``: 1, 0 or NaN for unknown.
-        groups: ``[N]``; the text itself where the data names none.
-        sources: ``[N]``; empty where the data names none.
+        texts: ``[N]`` texts.
+        labels: ``[N, L]``: 1, 0, or NaN when the label is unknown.
+        groups: ``[N]`` names of groups; the text itself when the data names no group.
+        sources: ``[N]`` names of sources; empty when the data names no source.
     """
 
     texts: list[str]
@@ -32,7 +32,7 @@ class Rows:
     sources: list[str]
 
     def where(self, mask: NDArray[np.bool_]) -> "Rows":
-        """The rows that the ``[N]`` mask names."""
+        """Return the rows that an ``[N]`` mask selects."""
         kept = np.flatnonzero(mask).tolist()
         return Rows(
             texts=[self.texts[i] for i in kept],
@@ -42,12 +42,12 @@ class Rows:
         )
 
     def of(self, sources: Sequence[str]) -> NDArray[np.bool_]:
-        """``[N]`` mask of the rows from these sources."""
+        """Return an ``[N]`` mask of the rows from these sources."""
         return np.isin(np.array(self.sources, dtype=object), list(sources))
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a JSON Lines file, gzipped or not."""
+    """Return the rows of a JSON Lines file, gzipped or not."""
     raw = path.read_bytes()
     lines = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).splitlines()
     rows = [json.loads(line) for line in lines if line.strip()]
@@ -60,13 +60,16 @@ def read_rows(path: Path) -> Rows:
 
 
 def tenths(rows: Rows, seed: int) -> NDArray[np.int64]:
-    """``[N]`` in 0 to 9, the same for all rows of a group: 0 is tested on, 1 calibrates, the rest train."""
+    """Return ``[N]`` numbers from 0 to 9, equal within a group: 0 tests, 1 calibrates, the others train."""
     digests = (hashlib.sha256(f"{seed}:{group}".encode()).digest() for group in rows.groups)
     return np.array([int.from_bytes(digest[:8]) % 10 for digest in digests], dtype=np.int64)
 
 
 def also_as_typed(rows: Rows) -> Rows:
-    """The rows, and once more as people type in a chat: else capitals and a full stop are what tells danger."""
+    """Return the rows, and each row again in lower case without a full stop, as people type in a chat.
+
+    Otherwise the model learns that capitals and full stops mean danger.
+    """
     typed = [text.lower().rstrip(".!?") or text for text in rows.texts]
     return Rows(
         texts=rows.texts + typed,

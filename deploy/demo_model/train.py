@@ -1,14 +1,14 @@
-"""Trains the bundled demonstration model: ``python -m deploy.demo_model.train DATA OUT``.
+"""Train the bundled demonstration model: ``python -m deploy.demo_model.train DATA OUT``.
 
-DATA is JSON Lines, plain or gzipped, of ``{"text", "labels": 12 x (1 | 0 | null)}`` in the model card's order,
-and optionally ``group`` (rows of a group stay on one side of the split) and ``source`` (for the figures,
-``--chat`` and ``--unseen``). OUT becomes a folder that transformers loads as it is; the figures go between the
-two marks of its README.md. The same seed, data, versions and machine give the same model.
+DATA is JSON Lines, plain or gzipped, of ``{"text", "labels": 12 x (1 | 0 | null)}`` in the model card's order. A
+row may have ``group`` (rows of a group stay on one side of the split) and ``source`` (for the figures, ``--chat``
+and ``--unseen``). OUT becomes a folder that transformers can load. The figures go between the two marks of its
+README.md. The same seed, data, versions and machine give the same model.
 
-Three things are not textbook. Every text is also trained on as people type in a chat. Dropped tokens become
-random ones, and a few rows are nothing but random tokens that belong to no category, so that scripts the data
-doesn't hold are not flagged by accident. And the head of Qwen2ForSequenceClassification has no bias, so the
-calibration folds one into its weights (``fold_biases``).
+Three things differ from a textbook. Every text is also trained on as people type in a chat. Dropped tokens become
+random tokens, and a few rows are only random tokens of no category, so that scripts that the data does not hold are
+not flagged by accident. The head of Qwen2ForSequenceClassification has no bias, so the calibration folds one into
+its weights (``fold_biases``).
 """
 
 import argparse
@@ -38,7 +38,7 @@ TOKEN_DROPOUT = 0.15
 NOISE_SHARE = 0.08
 BYTES = 256  # the byte-level alphabet, which comes first
 CHAT_SHARE_MAX = 0.002
-# Source: Qwen2's tokenizer. transformers puts this pattern in place of any other, and so changes ids in silence.
+# Source: Qwen2's tokenizer. transformers replaces any other pattern by this one, which would silently change ids.
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -48,13 +48,13 @@ Floats = NDArray[np.float32]
 
 
 def say(line: str) -> None:
-    """Progress."""
+    """Print a line of progress."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE with Qwen2's normalizer, pattern and decoder; the end of text is the last id, as there."""
+    """Return a byte-level BPE with Qwen2's normalizer, pattern and decoder; the end of text is the last id."""
     tokenizer = Tokenizer(BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -72,12 +72,12 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], tokens_max: int) -> list[list[int]]:
-    """Ids of each text, at most so many, at least one."""
+    """Return the token ids of each text: at least one and at most ``tokens_max``."""
     return [encoding.ids[:tokens_max] or [0] for encoding in tokenizer.encode_batch(texts)]
 
 
 def new_model(vocabulary: int) -> Qwen2ForSequenceClassification:
-    """DuoGuard's architecture, 1.84 M parameters with 8,192 tokens; random weights."""
+    """Return a model of DuoGuard's architecture with random weights; 1.84 M parameters with 8,192 tokens."""
     return Qwen2ForSequenceClassification(  # type: ignore[no-untyped-call] # transformers leaves it untyped
         Qwen2Config(
             vocab_size=vocabulary,
@@ -99,7 +99,7 @@ def new_model(vocabulary: int) -> Qwen2ForSequenceClassification:
 
 
 def pool(model: Qwen2ForSequenceClassification, ids: Sequence[Sequence[int]]) -> torch.Tensor:
-    """``[B, H]`` the hidden state at each text's last token. Causal: padding on the right needs no mask."""
+    """Return ``[B, H]`` hidden states at the last tokens. Causal, so padding on the right needs no mask."""
     longest = max(map(len, ids))
     padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in ids])
     hidden: torch.Tensor = model.model(input_ids=padded, use_cache=False).last_hidden_state
@@ -107,7 +107,7 @@ def pool(model: Qwen2ForSequenceClassification, ids: Sequence[Sequence[int]]) ->
 
 
 def hidden_states(model: Qwen2ForSequenceClassification, ids: Sequence[Sequence[int]]) -> torch.Tensor:
-    """``[N, H]`` of many texts, in the order given."""
+    """Return ``[N, H]`` hidden states of many texts, in the given order."""
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     states = torch.empty(len(ids), model.config.hidden_size)
     model.train(mode=False)
@@ -119,14 +119,14 @@ def hidden_states(model: Qwen2ForSequenceClassification, ids: Sequence[Sequence[
 
 
 def classify(model: Qwen2ForSequenceClassification, states: torch.Tensor) -> Floats:
-    """``[N, L]`` logits of ``[N, H]`` pooled states."""
+    """Return ``[N, L]`` logits of ``[N, H]`` pooled states."""
     with torch.inference_mode():
         logits: Floats = model.score(states).numpy()
     return logits
 
 
 def batches(lengths: Sequence[int], rng: np.random.Generator) -> Iterator[list[int]]:
-    """One epoch: every row once, lengths alike within a batch, batches in random order."""
+    """Return the batches of an epoch in random order: every row once, similar lengths within a batch."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i] + rng.random() * (2 + lengths[i] / 4))
     groups = [order[start : start + BATCH_ROWS] for start in range(0, len(order), BATCH_ROWS)]
     return (groups[i] for i in rng.permutation(len(groups)))
@@ -135,7 +135,7 @@ def batches(lengths: Sequence[int], rng: np.random.Generator) -> Iterator[list[i
 def disturb(
     ids: Sequence[Sequence[int]], labels: Floats, vocabulary: int, rng: np.random.Generator
 ) -> tuple[list[list[int]], Floats]:
-    """Token dropout, and some rows all random, half of those from the single bytes: they are labelled 0."""
+    """Apply token dropout, and make some rows random with labels of 0; half of these rows are single bytes."""
     noise = rng.random(len(ids)) < NOISE_SHARE
     dropped = np.where(noise, 1.0, TOKEN_DROPOUT)
     highest = np.where(noise & (rng.random(len(ids)) < 1 / 2), BYTES, vocabulary - 1)
@@ -147,7 +147,7 @@ def disturb(
 
 
 def masked_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of the known labels ``[B, L]``; a positive counts ``weights`` ``[L]`` times."""
+    """Return the binary cross-entropy of known ``[B, L]`` labels; a positive counts ``weights`` ``[L]`` times."""
     known = ~labels.isnan()
     losses = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, labels.nan_to_num(), pos_weight=weights, reduction="none"
@@ -186,7 +186,7 @@ def fit(
 
 
 def operating_point(logits: Floats, labels: Floats, chat: Floats) -> float:
-    """Where a category's flags should begin: at its best F0.5, but above all but a sliver of the chat."""
+    """Return the logit at which to flag a category: at its best F0.5, but above nearly all logits of the chat."""
     known = ~np.isnan(labels)
     scores, truth = logits[known], labels[known] == 1
     floor = float(np.quantile(chat, 1 - CHAT_SHARE_MAX)) if len(chat) else -np.inf
@@ -200,7 +200,7 @@ def operating_point(logits: Floats, labels: Floats, chat: Floats) -> float:
 
 
 def fold_biases(model: Qwen2ForSequenceClassification, states: torch.Tensor, biases: Floats) -> None:
-    """Adds ``[L]`` biases to the logits: the direction in which every state measures about 1 carries them."""
+    """Add ``[L]`` biases to the logits, through the direction in which every state measures about 1."""
     direction = torch.linalg.lstsq(states, torch.ones(len(states), 1)).solution
     with torch.no_grad():
         model.score.weight += torch.from_numpy(biases)[:, None] * direction.T
@@ -209,7 +209,7 @@ def fold_biases(model: Qwen2ForSequenceClassification, states: torch.Tensor, bia
 def calibrate(
     model: Qwen2ForSequenceClassification, states: torch.Tensor, labels: Floats, chat_states: torch.Tensor
 ) -> None:
-    """Puts each category's operating point at 0.5; three times over, since a folded bias is approximate."""
+    """Move each category's operating point to 0.5; repeat it three times, because a folded bias is approximate."""
     for _ in range(3):
         logits, chat = classify(model, states), classify(model, chat_states)
         points = [operating_point(logits[:, k], labels[:, k], chat[:, k]) for k in range(len(CATEGORY_SLUGS))]
@@ -217,11 +217,10 @@ def calibrate(
 
 
 def save(model: Qwen2ForSequenceClassification, tokenizer: Tokenizer, out: Path) -> None:
-    """Weights in float16, configuration and tokenizer, as transformers reads them."""
+    """Save weights in float16, configuration and tokenizer, as transformers reads them."""
     model.half().save_pretrained(out)  # type: ignore[no-untyped-call] # transformers wraps it untyped
-    (out / "model.safetensors").chmod(
-        0o644
-    )  # written for its owner alone, which another user's container can't read
+    # transformers writes the file for its owner only, so another user's container could not read it.
+    (out / "model.safetensors").chmod(0o644)
     tokenizer.save(str(out / "tokenizer.json"))
     settings = {
         "tokenizer_class": "Qwen2Tokenizer",
@@ -242,7 +241,7 @@ def save(model: Qwen2ForSequenceClassification, tokenizer: Tokenizer, out: Path)
 def train(
     rows: Rows, out: Path, *, seed: int, epochs: int, vocabulary: int, chat: list[str], unseen: list[str]
 ) -> None:
-    """Trains, calibrates, saves, and measures what was saved."""
+    """Train, calibrate and save a model, then measure the saved model."""
     torch.manual_seed(seed)
     tenth, apart = tenths(rows, seed), rows.of(unseen)
     training, held = (also_as_typed(rows.where(mask & ~apart)) for mask in (tenth > 1, tenth == 1))
@@ -268,7 +267,7 @@ def train(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m deploy.demo_model.train", description=__doc__.partition("\n")[0]
     )
@@ -276,9 +275,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="the folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--vocabulary", type=int, default=8192, help="tokens, the end of text included")
-    parser.add_argument("--chat", nargs="*", default=[], help="sources that should hardly ever be flagged")
-    parser.add_argument("--unseen", nargs="*", default=[], help="sources to measure transfer on, never trained on")
+    parser.add_argument("--vocabulary", type=int, default=8192, help="number of tokens, including the end of text")
+    parser.add_argument(
+        "--chat",
+        nargs="*",
+        default=[],
+        help="sources of harmless chat, of which at most 0.2 %% is flagged in a category",
+    )
+    parser.add_argument(
+        "--unseen", nargs="*", default=[], help="sources to measure transfer on, which are not trained on"
+    )
     options = vars(parser.parse_args(arguments))
     options["out"].mkdir(parents=True, exist_ok=True)
     train(read_rows(options.pop("data")), **options)

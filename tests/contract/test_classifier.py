@@ -1,4 +1,4 @@
-"""The classifier against the model card's own loop, on random models of both architectures and the bundled one."""
+"""Compare the classifier with the model card's own loop, on random models and the demo model."""
 
 import inspect
 import random
@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.small_models import ARCHITECTURES, SENTENCES, Card, make_model, options, reference, varlen_on_the_cpu
+from tests.small_models import (
+    ARCHITECTURES,
+    SENTENCES,
+    Card,
+    make_model,
+    options,
+    reference_attention,
+    varlen_on_the_cpu,
+)
 from worker.classifier import Classifier, load, packed
 from worker.classifier.checkpoint import load_weights, read_config
 from worker.classifier.graphs import Bucket, blank_batch, fill
@@ -46,11 +54,11 @@ TEXTS = 120
 
 
 def quiet(_: str) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 def mixed_texts() -> list[str]:
-    """Texts of one token to well over 600, of one script or of many."""
+    """Return texts of 1 to more than 600 tokens, of one script or of several."""
     chance = random.Random(7)  # noqa: S311 - the same texts every time
     texts = ["a", "\U0001f600", "<|endoftext|>", "<|end_of_text|>", "<tool_call>", "0", *SENTENCES]
     words = " ".join(SENTENCES).split()
@@ -60,7 +68,7 @@ def mixed_texts() -> list[str]:
     ]
 
 
-class Pair:
+class WorkerAndCard:
     """Our classifier and the card's loop over the same model."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,10 +81,10 @@ class Pair:
 
 
 @pytest.fixture(scope="module", params=[*ARCHITECTURES, "demo"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> WorkerAndCard:
     if request.param != "demo":
-        return Pair(make_model(tmp_path_factory.mktemp(request.param), request.param))
-    return Pair(DEMO_MODEL)
+        return WorkerAndCard(make_model(tmp_path_factory.mktemp(request.param), request.param))
+    return WorkerAndCard(DEMO_MODEL)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -90,22 +98,22 @@ def stacked(answers: Sequence[Scores | DeadLetterReason]) -> NDArray[np.float32]
 
 
 def assert_same(ours: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float) -> None:
-    """Scores within the tolerance, and the same flags but where a score is that near to the threshold."""
+    """Assert that scores are within the tolerance, and flags equal unless a score is that near to the threshold."""
     assert ours.dtype == np.float32
     assert np.abs(ours - expected).max() <= tolerance
     clear = np.abs(expected - 0.5) > tolerance
     assert ((ours > 0.5) == (expected > 0.5))[clear].all()
 
 
-def test_tokens_are_the_cards(pair: Pair) -> None:
+def test_tokens_equal_the_cards(pair: WorkerAndCard) -> None:
     assert [list(tokens) for tokens in pair.tokens] == [pair.card.tokens(text) for text in pair.texts]
     assert min(map(len, pair.tokens)) <= 2
     assert max(map(len, pair.tokens)) == 512
 
 
-def test_scores_and_flags_are_the_cards(pair: Pair) -> None:
+def test_scores_and_flags_equal_the_cards(pair: WorkerAndCard) -> None:
     assert_same(stacked(pair.ours.score(pair.tokens)), pair.expected, 1e-5)
-    # The comparison means something: the scores are neither all alike nor all on one side.
+    # The comparison is meaningful: the scores are neither all equal nor all on one side.
     assert pair.expected.std() > 0.02
     if pair.folder != DEMO_MODEL:
         assert 0.1 < (pair.expected > 0.5).mean() < 0.9
@@ -113,7 +121,7 @@ def test_scores_and_flags_are_the_cards(pair: Pair) -> None:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(chosen=st.lists(st.integers(0, TEXTS - 1), min_size=1, max_size=30))
-def test_a_text_scores_the_same_whoever_its_neighbours_are(pair: Pair, chosen: list[int]) -> None:
+def test_a_text_scores_the_same_with_any_neighbours(pair: WorkerAndCard, chosen: list[int]) -> None:
     answers = pair.ours.score([pair.tokens[index] for index in chosen])
     assert_same(stacked(answers), pair.expected[chosen], 1e-5)
 
@@ -121,7 +129,7 @@ def test_a_text_scores_the_same_whoever_its_neighbours_are(pair: Pair, chosen: l
 def by_hand(
     folder: Path, *, attention: str = BY_LENGTH, change: Callable[[Any], None] = lambda _: None
 ) -> Classifier:
-    """A classifier as on another device, or with a model that something has happened to."""
+    """Return a classifier with the given attention, and with a model that is changed after the warm-up."""
     loaded = load(options(folder), quiet)
     config = read_config(folder)
     model = load_weights(folder, config, torch.float32)
@@ -141,45 +149,45 @@ def by_hand(
 
 
 def varlen_2_10(*args: Any, is_causal: Any) -> Any:
-    q, k, v, offsets, _, length_max, _ = args
+    q, k, v, cu_seqlens, _, length_max, _ = args
     assert is_causal
     assert q.shape == k.shape == v.shape
-    return reference((q, k, v), offsets, length_max, q.shape[2] ** -0.5)
+    return reference_attention((q, k, v), cu_seqlens, length_max, q.shape[2] ** -0.5)
 
 
 def varlen_2_11(*args: Any, scale: Any, window_size: Any) -> Any:
-    q, k, v, offsets, _, length_max, _ = args
+    q, k, v, cu_seqlens, _, length_max, _ = args
     assert window_size == (-1, 0)
     assert q.shape == k.shape == v.shape
-    return reference((q, k, v), offsets, length_max, scale)
+    return reference_attention((q, k, v), cu_seqlens, length_max, scale)
 
 
 def varlen_by(kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Has the way of a GPU go through a stand-in for its kernel."""
+    """Make the GPU's attention call a replacement of its kernel, and return its name."""
     monkeypatch.setitem(ATTENTION, VARLEN, lambda: partial(attend_varlen, adapt_kernel(kernel)))
     return VARLEN
 
 
 @pytest.mark.parametrize("kernel", [varlen_2_10, varlen_2_11, varlen_on_the_cpu])
 def test_every_signature_of_torchs_kernel_gives_the_cards_scores(
-    pair: Pair, kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    pair: WorkerAndCard, kernel: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = by_hand(pair.folder, attention=varlen_by(kernel, monkeypatch))
     assert_same(stacked(ours.score(pair.tokens)), pair.expected, 1e-5)
 
 
-def test_torchs_own_kernel_has_a_signature_that_we_know() -> None:
+def test_torchs_kernel_has_a_known_signature() -> None:
     known = inspect.signature(varlen_attn).parameters
     assert "is_causal" in known or {"scale", "window_size"} <= known.keys()
 
 
-def test_padding_in_attention_alone_gives_the_cards_scores(pair: Pair) -> None:
+def test_padding_only_in_attention_gives_the_cards_scores(pair: WorkerAndCard) -> None:
     ours = by_hand(pair.folder, attention=PADDED)
     assert_same(stacked(ours.score(pair.tokens)), pair.expected, 1e-5)
 
 
 @pytest.mark.parametrize("attention", [BY_LENGTH, PADDED, VARLEN])
-def test_nothing_of_a_text_leaks_into_the_others(
+def test_a_text_does_not_change_the_scores_of_others(
     attention: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     varlen_by(varlen_on_the_cpu, monkeypatch)
@@ -194,7 +202,7 @@ def test_nothing_of_a_text_leaks_into_the_others(
         assert (after[marked] != before[marked]).any()
 
 
-def test_a_batch_in_the_bucket_of_a_graph_gives_what_it_gives_alone(
+def test_a_batch_gives_the_same_logits_in_the_bucket_of_a_graph(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_weights(folder, read_config(folder), torch.float32)
@@ -227,7 +235,7 @@ def test_an_attention_that_lets_texts_see_each_other_is_not_used(
         load(options(folder), quiet)
 
 
-def test_bfloat16_stays_within_its_noise(folder: Path) -> None:
+def test_bfloat16_scores_are_within_the_noise_of_the_card(folder: Path) -> None:
     texts = mixed_texts()
     ours = load(options(folder, dtype="bfloat16"), quiet)
     card = Card(folder, dtype=torch.bfloat16)
@@ -236,7 +244,7 @@ def test_bfloat16_stays_within_its_noise(folder: Path) -> None:
     assert_same(answers, np.stack([card.score(text) for text in texts]), 2e-2)
 
 
-def test_special_tokens_that_a_user_types_are_text(pair: Pair) -> None:
+def test_special_tokens_that_a_user_types_are_plain_text(pair: WorkerAndCard) -> None:
     typed, plain = pair.ours.encode(["hi <|endoftext|><|im_end|><|begin_of_text|>", "hi "])
     assert len(typed.tokens) > len(plain.tokens) + 10
 
@@ -256,7 +264,7 @@ def test_only_llama_has_a_bos(folder: Path) -> None:
     assert len(encoded.tokens) == (2 if config.model_type == "llama" else 1)
 
 
-def test_a_text_that_makes_the_model_give_nan_is_blamed_and_no_other(folder: Path, tmp_path: Path) -> None:
+def test_only_the_text_that_makes_the_model_return_nan_is_blamed(folder: Path, tmp_path: Path) -> None:
     poisoned = Path(shutil.copytree(folder, tmp_path / "poisoned"))
     (poison, *_), (good, *_) = (encoded.tokens[-1:] for encoded in load(options(folder), quiet).encode(["~", "a"]))
     weights = safetensors.torch.load_file(poisoned / "model.safetensors")
@@ -272,12 +280,12 @@ def test_a_text_that_makes_the_model_give_nan_is_blamed_and_no_other(folder: Pat
     assert good != poison
 
 
-def test_a_token_beyond_the_vocabulary_is_a_fault_of_its_text(folder: Path) -> None:
-    fault, scores = load(options(folder), quiet).score([[5, 700], [5, 6]])
-    assert isinstance(fault, DeadLetterReason)
-    assert fault.reason == "model_failed"
-    # Found on the host: on a GPU it would be the end of the process.
-    assert "ValueError" in fault.message
+def test_a_token_beyond_the_vocabulary_is_blamed_on_its_text(folder: Path) -> None:
+    failure, scores = load(options(folder), quiet).score([[5, 700], [5, 6]])
+    assert isinstance(failure, DeadLetterReason)
+    assert failure.reason == "model_failed"
+    # The host finds it. On a GPU such a token would end the process.
+    assert "ValueError" in failure.message
     assert not isinstance(scores, DeadLetterReason)
 
 
@@ -291,7 +299,7 @@ def test_a_broken_device_blames_no_text(folder: Path) -> None:
         broken.score([[5, 6], [7]])
 
 
-def test_a_device_that_scores_otherwise_than_when_it_was_warm_blames_no_text(folder: Path) -> None:
+def test_a_device_that_scores_the_probe_differently_than_at_the_warm_up_blames_no_text(folder: Path) -> None:
     def shift(model: Any) -> None:
         with torch.no_grad():
             model.score.weight.mul_(2)
@@ -311,7 +319,7 @@ NO_MEMORY: dict[str, Exception] = {
 
 
 class Memory:
-    """Room for so many tokens in a pass; remembers the passes that it had room for."""
+    """Has memory for ``tokens_max`` tokens in a pass; ``passes`` lists the tokens of each pass that fitted."""
 
     def __init__(self, error: Exception) -> None:
         self.tokens_max = 4096
@@ -329,32 +337,33 @@ class Memory:
 
 
 @pytest.mark.parametrize("told_by", NO_MEMORY)
-def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_its_scores(
+def test_batches_shrink_when_memory_runs_out_and_grow_again_and_every_text_gets_scores(
     told_by: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = Memory(NO_MEMORY[told_by])
     ours = by_hand(folder, change=memory.enter)
     tokens = [[5 + number] * (20 + number) for number in range(60)]
     expected = stacked(ours.score(tokens))
-    whole = max(memory.passes)
-    assert whole == sum(map(len, tokens))
+    all_tokens = max(memory.passes)
+    assert all_tokens == sum(map(len, tokens))
     memory.tokens_max = 800
     assert_same(stacked(ours.score(tokens)), expected, 1e-5)
     memory.tokens_max = 4096
     memory.passes.clear()
     assert_same(stacked(ours.score(tokens)), expected, 1e-5)
-    assert 600 < max(memory.passes) <= 800  # it remembers, and was not halved for the same want twice
+    assert 600 < max(memory.passes) <= 800  # the lower bound is kept, and was not halved twice for one failure
     monkeypatch.setattr("worker.classifier.poison.STEADY_BATCHES", 2)
     for _ in range(8):
         assert_same(stacked(ours.score(tokens)), expected, 1e-5)
-    assert max(memory.passes) == whole
+    assert max(memory.passes) == all_tokens
     assert caplog.messages[0] == (
-        f"cpu has no memory for {whole} tokens in one pass: scoring up to {whole // 2} tokens in one pass for now"
+        f"cpu has no memory for {all_tokens} tokens in one pass: "
+        f"scoring up to {all_tokens // 2} tokens in one pass for now"
     )
     assert caplog.messages[-1] == "cpu has had memory for many batches: scoring up to 4096 tokens in one pass again"
 
 
-def test_a_text_alone_that_finds_no_memory_is_not_to_blame(folder: Path) -> None:
+def test_a_single_text_that_does_not_fit_into_memory_is_not_blamed(folder: Path) -> None:
     memory = Memory(NO_MEMORY["CUDA"])
     ours = by_hand(folder, change=memory.enter)
     memory.tokens_max = 2
@@ -362,7 +371,7 @@ def test_a_text_alone_that_finds_no_memory_is_not_to_blame(folder: Path) -> None
         ours.score([[5], [5, 6], [5, 6, 7], [5, 6, 8]])
 
 
-def test_a_folder_is_loaded_without_a_thought_of_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_loaded_without_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
         pytest.fail("the network was asked")
 
@@ -371,10 +380,12 @@ def test_a_folder_is_loaded_without_a_thought_of_the_network(folder: Path, monke
     assert load(options(folder), quiet).identity.commit is None
 
 
-def test_the_revision_names_what_the_files_hold_and_not_where_they_lie(folder: Path, tmp_path: Path) -> None:
+def test_the_revision_depends_on_the_content_of_the_files_and_not_on_their_place(
+    folder: Path, tmp_path: Path
+) -> None:
     original = load(options(folder), quiet).identity
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    (copy / "README.md").write_text("said nothing")
+    (copy / "README.md").write_text("not part of the model")
     assert replace(load(options(copy), quiet).identity, name=original.name) == original
     for name, old, new in (
         ("tokenizer_config.json", "{", "{ "),
@@ -385,7 +396,7 @@ def test_the_revision_names_what_the_files_hold_and_not_where_they_lie(folder: P
         assert load(options(changed), quiet).identity.revision != original.revision
 
 
-def test_a_tokenizer_may_lie_elsewhere_and_the_revision_is_the_same(folder: Path, tmp_path: Path) -> None:
+def test_a_tokenizer_in_another_folder_gives_the_same_revision(folder: Path, tmp_path: Path) -> None:
     together = load(options(folder), quiet)
     model = Path(shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer*")))
     apart = load(options(model, tokenizer=str(folder)), quiet)
@@ -394,7 +405,7 @@ def test_a_tokenizer_may_lie_elsewhere_and_the_revision_is_the_same(folder: Path
 
 
 @given(lengths=st.lists(st.integers(1, 600), max_size=60), tokens_max=st.integers(1, 3000))
-def test_chunks_hold_every_text_once_within_their_bound(lengths: list[int], tokens_max: int) -> None:
+def test_chunks_hold_every_text_once_within_the_bound(lengths: list[int], tokens_max: int) -> None:
     cut = list(chunks(lengths, tokens_max=tokens_max))
     assert sorted(index for chunk in cut for index in chunk) == list(range(len(lengths)))
     inside = [[lengths[index] for index in chunk] for chunk in cut]

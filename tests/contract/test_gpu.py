@@ -1,4 +1,4 @@
-"""tests/gpu in a process that can import torch, transformers, numpy and pytest, and nothing else of third parties.
+"""tests/gpu in a process that can import torch, transformers, numpy and pytest, and no other third-party package.
 
 A GPU machine may have no more than that. Here the same tests run on the CPU, so that they don't rot.
 """
@@ -26,7 +26,7 @@ FORBIDDEN = (
 
 
 def run_without_the_project(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # What registers itself with pytest is blocked too, so pytest must not look for it.
+    # Plug-ins of pytest are blocked too, so pytest must not look for them.
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         [sys.executable, "-m", "tests.gpu.alone", *arguments],
@@ -38,7 +38,7 @@ def run_without_the_project(*arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_nothing_else_can_be_imported_there() -> None:
+def test_other_packages_cannot_be_imported() -> None:
     look = "import importlib.util as u, sys; from tests.gpu.alone import block; block()\n"
     look += "for name in sys.argv[1:]:\n"
     look += "    try: print(name, __import__(name))\n"
@@ -50,7 +50,7 @@ def test_nothing_else_can_be_imported_there() -> None:
 
 
 @pytest.mark.slow
-def test_the_gpu_s_tests_pass_on_the_cpu_and_skip_only_what_needs_cuda() -> None:
+def test_the_tests_for_a_gpu_pass_on_the_cpu_and_skip_only_what_needs_cuda() -> None:
     ran = run_without_the_project("pytest", "tests/gpu")
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
     assert re.search(r"^\d{2,} passed|\b\d{2,} passed", ran.stdout)
@@ -60,7 +60,7 @@ def test_the_gpu_s_tests_pass_on_the_cpu_and_skip_only_what_needs_cuda() -> None
 
 
 @pytest.mark.slow
-def test_the_gpu_s_benchmark_runs_on_the_cpu_and_writes_what_it_measured(tmp_path: Path) -> None:
+def test_the_benchmark_for_a_gpu_runs_on_the_cpu_and_writes_its_results(tmp_path: Path) -> None:
     result = tmp_path / "figures.json"
     few = ("--models", "DuoGuard-0.5B", "--layers", "1", "--means", "10", "--batches", "8")
     ran = run_without_the_project("tests.gpu.bench", str(result), "--device", "cpu", *few)
@@ -73,7 +73,7 @@ def test_the_gpu_s_benchmark_runs_on_the_cpu_and_writes_what_it_measured(tmp_pat
     assert "8 texts of 10 tokens" in ran.stdout
 
 
-def test_a_machine_without_cuda_is_told_so_by_the_benchmark() -> None:
+def test_the_benchmark_says_that_a_machine_has_no_cuda() -> None:
     ran = run_without_the_project("tests.gpu.bench")
     assert ran.returncode == 1
     assert "no CUDA device" in ran.stderr

@@ -1,4 +1,4 @@
-"""``model fetch`` and loading by name, against a hub of our own that speaks the real one's protocol.
+"""``model fetch`` and loading by name, against a local hub that speaks the real hub's protocol.
 
 The hub's library reads its address and its cache from the environment when it is imported: so each visit is a
 process of its own.
@@ -56,20 +56,20 @@ BASE = "Qwen/Qwen2.5-0.5B"
 
 
 def commit_of(name: str) -> str:
-    """Each repository has a single commit."""
+    """Return the repositories of the hub; each has one commit."""
     return hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """What the hub holds under a name."""
+    """A repository of the hub."""
 
     files: Mapping[str, bytes]
     gated: bool = False
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The three questions that the library asks: a repository's commit, its tree, a file."""
+    """Answers the three requests of the library: a repository's commit, its tree, a file."""
 
     repositories: ClassVar[Mapping[str, Repository]] = {}
 
@@ -77,7 +77,7 @@ class Hub(BaseHTTPRequestHandler):
         kind, *rest = self.path.split("?")[0].strip("/").split("/")
         if kind != "api":
             rest = ["models", kind, *rest]
-        # The library also asks for things that are no model, such as its registry of agents.
+        # The library also requests other things, such as its registry of agents.
         subject, owner, name, *rest = [*rest, "", ""]
         rest = [part for part in rest if part]
         self.commit = commit_of(f"{owner}/{name}")
@@ -121,7 +121,7 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Nobody reads it."""
+        """Do not log requests."""
 
 
 def entry(file: str, body: bytes) -> dict[str, Any]:
@@ -135,11 +135,11 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a visitor: our hub, and an empty cache."""
+    """Return the environment of a client: the local hub, and an empty cache."""
     qwen, llama = (make_model(tmp_path_factory.mktemp(name), name) for name in ("qwen2", "llama"))
     pickle = {"pytorch_model.bin": b"never asked for", "README.md": b"nor this"}
 
-    class OurHub(Hub):
+    class LocalHub(Hub):
         repositories: ClassVar = {
             SMALL: Repository(files={**contents(qwen, "config.json", "*.safetensors"), **pickle}),
             BASE: Repository(files=contents(qwen, "config.json", "tokenizer*")),
@@ -149,7 +149,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             "someone/headless": Repository(files=contents(qwen, "*.safetensors", "tokenizer*")),
         }
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), OurHub) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), LocalHub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {
             **os.environ,
@@ -176,7 +176,9 @@ def visit(environment: Mapping[str, str], *steps: dict[str, str]) -> list[dict[s
 
 
 @pytest.mark.slow
-def test_a_fetched_folder_works_offline_and_is_what_the_name_loads(hub: dict[str, str], tmp_path: Path) -> None:
+def test_a_fetched_folder_works_offline_and_equals_the_model_loaded_by_name(
+    hub: dict[str, str], tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     fetched, again, other, by_name = visit(
         hub,
@@ -215,7 +217,7 @@ def test_a_fetched_folder_works_offline_and_is_what_the_name_loads(hub: dict[str
 
 
 @pytest.mark.slow
-def test_a_fetched_folder_is_pinned_and_a_changed_one_is_mended_by_another_fetch(
+def test_a_fetched_folder_is_pinned_and_another_fetch_repairs_a_changed_folder(
     hub: dict[str, str], tmp_path: Path
 ) -> None:
     folder, by_hand = tmp_path / "model", tmp_path / "by-hand"
@@ -251,7 +253,7 @@ def test_a_fetched_folder_is_pinned_and_a_changed_one_is_mended_by_another_fetch
 
 
 @pytest.mark.slow
-def test_what_the_hub_refuses_is_said_with_its_remedy(hub: dict[str, str], tmp_path: Path) -> None:
+def test_a_refusal_of_the_hub_says_what_to_do(hub: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     gated, gated_fetch, unknown, revision, no_config, away, nowhere = visit(
         hub,

@@ -1,4 +1,4 @@
-"""The tokenizer against transformers' own: the same ids for whatever a user types, however long the text is."""
+"""Compare the tokenizer with transformers' own: the same ids for any text of any length."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ PIECES = (
     *("!", "...", " ,", "?!\n", "好", "好看", "\uff0c", "。\n", "か\u3099", "カ", "ﾊﾟ", "한", "\u11a8", "ไทย"),
     *("<tool_call>", "<|im_end|>", "<|endoftext|>", "\0", "\ufffd", "\U0010ffff"),
 )
-"""Whatever a cut could fall into: runs of one class, marks that compose, and what ends a run."""
+"""Pieces that a cut could divide: runs of one class, combining marks, and the characters that end a run."""
 
 FAMILIES = {
     "one letter": "a" * CHARACTERS_MAX,
@@ -80,7 +80,7 @@ def opened(folder: Path, *, tokens_max: int = 512) -> TextEncoder:
 
 
 def as_text(folder: Path) -> Tokenizer:
-    """transformers' tokenizer, with every added token special and read as text."""
+    """Return transformers' tokenizer, with every added token special and encoded as text."""
     theirs: Any = AutoTokenizer.from_pretrained(folder)
     tokenizer: Tokenizer = theirs.backend_tokenizer
     tokenizer.add_special_tokens([token.content for token in tokenizer.get_added_tokens_decoder().values()])
@@ -93,7 +93,7 @@ def bare_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def expected(tokenizer: Tokenizer, text: str, tokens_max: int, side: str = "right") -> tuple[list[int], bool]:
-    """The ids of the whole text, cut afterwards, and whether that took something away."""
+    """Return the ids of the whole text, cut afterwards, and whether the cut shortened them."""
     bos, ids = tokenizer.encode("").ids, bare_ids(tokenizer, text)
     room = tokens_max - len(bos)
     return bos + (ids[:room] if side == "right" else ids[-room:]), len(ids) > room
@@ -103,8 +103,8 @@ def given_by(encoder: TextEncoder, texts: Sequence[str]) -> list[tuple[list[int]
     return [(list(encoded.tokens), encoded.truncated) for encoded in encoder.encode(texts)]
 
 
-class Pair:
-    """Ours and transformers'."""
+class BothTokenizers:
+    """This worker's tokenizer and transformers'."""
 
     def __init__(self, folder: Path) -> None:
         self.ours = opened(folder)
@@ -114,11 +114,11 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(folder: Path) -> Pair:
-    return Pair(folder)
+def pair(folder: Path) -> BothTokenizers:
+    return BothTokenizers(folder)
 
 
-def test_what_a_user_types_never_becomes_an_added_token(folder: Path, pair: Pair) -> None:
+def test_no_text_of_a_user_becomes_an_added_token(folder: Path, pair: BothTokenizers) -> None:
     special = {token.content: token.special for token in pair.theirs.added_tokens_decoder.values()}
     assert folder == DEMO_MODEL or not special["<tool_call>"]
     bos = pair.as_text.encode("").ids
@@ -131,7 +131,7 @@ def test_what_a_user_types_never_becomes_an_added_token(folder: Path, pair: Pair
 
 @settings(max_examples=200)
 @given(text=st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_size=12).map("".join)))
-def test_a_text_without_an_added_token_has_the_ids_that_transformers_gives(pair: Pair, text: str) -> None:
+def test_a_text_without_an_added_token_has_the_ids_that_transformers_gives(pair: BothTokenizers, text: str) -> None:
     for token in pair.added.values():
         text = text.replace(token.content, "")
     [(ids, _)] = given_by(pair.ours, [text])
@@ -145,8 +145,8 @@ def test_a_text_without_an_added_token_has_the_ids_that_transformers_gives(pair:
 )
 @example(pieces=[("aaaaaaa", 1), ("'", 1), (" ", 1), ("'s", 9)], tokens_max=1)
 @example(pieces=[("好", 7), ("\uff0c", 1), ("\n", 9)], tokens_max=1)
-def test_the_tokens_of_a_head_are_the_first_of_the_text(
-    pair: Pair, pieces: list[tuple[str, int]], tokens_max: int
+def test_the_tokens_of_a_head_are_the_first_tokens_of_the_text(
+    pair: BothTokenizers, pieces: list[tuple[str, int]], tokens_max: int
 ) -> None:
     cut = FirstCut.of(json.loads(pair.as_text.to_str()), tokens_max=tokens_max)
     assert cut is not None
@@ -174,7 +174,7 @@ def test_a_long_text_has_the_tokens_of_the_whole_text(
         assert answer == expected(tokenizer, text, tokens_max, side), name
 
 
-def test_ordinary_long_texts_are_cut_and_a_tokenizer_of_another_kind_cuts_none(folder: Path) -> None:
+def test_ordinary_long_texts_get_a_first_cut_and_other_tokenizers_get_none(folder: Path) -> None:
     document = json.loads(as_text(folder).to_str())
     cut = FirstCut.of(document, tokens_max=512)
     assert cut is not None

@@ -1,8 +1,8 @@
 """Run Python with torch, transformers, numpy and pytest alone: ``python -m tests.gpu.alone MODULE [ARGUMENTS]``.
 
-What a GPU machine may lack can then not be imported: every third-party package but these four and what they
-require, and every module of the worker but the classifier and what it may import. So a new import shows on any
-machine.
+Every other third-party package cannot be imported then, except those that these four require. A module of the
+worker cannot be imported either, unless the classifier may import it. So a new import fails on any machine, not
+only on a GPU machine that lacks the package.
 """
 
 import re
@@ -14,15 +14,15 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 from types import ModuleType
 
 FOUR = ("torch", "transformers", "numpy", "pytest")
-BUILD_DATA = "_sysconfigdata"  # the standard library's, under a name that depends on the platform
-DENIED = {"pydantic", "rich"}  # the worker uses them, and here only a command line of the hub's library would
+BUILD_DATA = "_sysconfigdata"  # of the standard library; its name depends on the platform
+DENIED = {"pydantic", "rich"}  # only a command line of the hub's library would import them here
 OURS = re.compile(
     r"tests(\.gpu(\..+)?|\.small_models)?|worker(\.classifier(\..+)?|\.errors|\.records)?|schemas(\.labels)?"
 )
 
 
 def required() -> set[str]:
-    """Names of the four distributions and of all that they require, as far as it is installed here."""
+    """Return the names of the four distributions and of their installed requirements."""
     found: set[str] = set()
     wanted = list(FOUR)
     while wanted:
@@ -43,7 +43,7 @@ def required() -> set[str]:
 
 
 def importable() -> set[str]:
-    """Top-level names that may be imported, but for our own."""
+    """Return the top-level names that may be imported, without this project's."""
     known = required()
     theirs = {
         package
@@ -54,7 +54,7 @@ def importable() -> set[str]:
 
 
 class Allowed(PathFinder):
-    """Find what may be imported; anything else looks as if it were not installed."""
+    """Finds allowed modules; any other module seems not to be installed."""
 
     names: frozenset[str] = frozenset()
 
@@ -72,7 +72,7 @@ class Allowed(PathFinder):
 
 
 def block() -> None:
-    """From now on import nothing else."""
+    """Block the import of every other module from now on."""
     Allowed.names = frozenset(importable())
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Allowed]
 

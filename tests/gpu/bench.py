@@ -1,11 +1,12 @@
-"""How fast DuoGuard's shapes are on this machine's GPU: ``python3 -m tests.gpu.bench``; under four minutes.
+"""Measure how fast models of DuoGuard's sizes are on this machine's GPU: ``python3 -m tests.gpu.bench``; under four
+minutes.
 
 Random weights in bfloat16. Messages of 10 and of 32 tokens on average, as unequal as live chat, in batches of 32 to
 1024: messages and tokens a second, without CUDA graphs and with them, and transformers' own padded batches of 32.
-The share of the peak is the arithmetic of the true tokens over what the GPU was seen to do in a large matrix
-product in the same run. Texts are token ids already: tokenizing is the CPU's work, on another thread.
+The share of the peak is the arithmetic of the real tokens, divided by the measured rate of a large matrix product
+in the same run. Texts are token ids already, because another thread of the CPU tokenises.
 
-Needs torch, transformers, numpy and this repository. ``--device cpu --layers 1 --seconds 5`` shows that it runs.
+Needs torch, transformers, numpy and this repository. ``--device cpu --layers 1 --seconds 5`` checks that it runs.
 """
 
 import argparse
@@ -77,7 +78,7 @@ Texts = list[list[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Time that is left, so that the whole stays within its bound."""
+    """The time that is left, so that the whole run stays within its bound."""
 
     ends_s: float
 
@@ -87,13 +88,13 @@ class Clock:
 
 
 def say(line: str) -> None:
-    """Progress."""
+    """Print a line of progress."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
 def model_of(name: str, layers: int | None, device: torch.device) -> Any:
-    """Random weights in bfloat16."""
+    """Return a model with random weights in bfloat16."""
     sizes = {**SHAPES[name], "num_labels": 12, "pad_token_id": 0}
     sizes["num_hidden_layers"] = layers or sizes["num_hidden_layers"]
     llama = "Llama" in name
@@ -107,7 +108,7 @@ def model_of(name: str, layers: int | None, device: torch.device) -> Any:
 
 
 def flops_per_token(packed_model: PreTrainedModel) -> int:
-    """Two for each weight of the layers' matrices, except for what the last layer leaves out.
+    """Return the operations of a token: two for each weight of the layers' matrices that is used.
 
     Embeddings are looked up; attention, and the work for last tokens alone, are nearly nothing at these lengths.
     """
@@ -118,7 +119,7 @@ def flops_per_token(packed_model: PreTrainedModel) -> int:
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """One run: the median of as many as take ``ROUND_S`` together."""
+    """Return the seconds of a run: the median of all runs within ``ROUND_S``."""
 
     def timed() -> float:
         began = time.perf_counter()
@@ -135,14 +136,14 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """Of a large matrix product in bfloat16, the best of five."""
+    """Return the operations a second of a large matrix product in bfloat16, the best of five."""
     side = 8192 if device.type == "cuda" else 512
     left, right = (torch.randn(side, side, dtype=torch.bfloat16, device=device) for _ in range(2))
     return 2 * side**3 / min(seconds_of(lambda: left @ right, device) for _ in range(5))
 
 
 def texts_of(count: int, mean: int) -> Texts:
-    """Texts as unequal as live chat, of so many tokens on average, shortest first as a batch has them."""
+    """Return token lists with the lengths of live chat, scaled to a mean, shortest first as in a batch."""
     usual = sum(CHAT_LENGTHS) / len(CHAT_LENGTHS)
     lengths = [max(1, round(CHAT_LENGTHS[n % len(CHAT_LENGTHS)] * mean / usual)) for n in range(count)]
     return [[100 + (7 * n + at) % 1000 for at in range(length)] for n, length in enumerate(sorted(lengths))]
@@ -150,7 +151,7 @@ def texts_of(count: int, mean: int) -> Texts:
 
 @torch.inference_mode()
 def padded(model: Any, texts: Texts) -> None:
-    """As transformers' pipeline: 32 at a time, as they come, padded, with a mask."""
+    """Score like transformers' pipeline: 32 at a time in order of arrival, padded, with a mask."""
     mixed = texts[::2] + texts[1::2]
     for start in range(0, len(mixed), PADDED_TEXTS):
         batch = mixed[start : start + PADDED_TEXTS]
@@ -164,12 +165,12 @@ def padded(model: Any, texts: Texts) -> None:
 
 @torch.inference_mode()
 def packed(run: Callable[[PackedBatch], torch.Tensor], vocabulary: int, device: torch.device, texts: Texts) -> None:
-    """As the worker: one row, laid out on the host, and the answer copied back."""
+    """Score like the worker: one packed row, made on the host, and the logits copied back."""
     run(pack_texts(texts, vocabulary=vocabulary, device=device)).cpu()
 
 
 def rows_of(name: str, options: argparse.Namespace, peak: float, clock: Clock) -> Iterator[dict[str, Any]]:
-    """One row for each mean length and batch, while there is time."""
+    """Return a row for each mean length and batch size, while there is time."""
     device = torch.device(options.device)
     theirs = model_of(name, options.layers, device)
     plain = {mean: padded_rate(theirs, mean, device) for mean in options.means}
@@ -211,13 +212,13 @@ def rows_of(name: str, options: argparse.Namespace, peak: float, clock: Clock) -
 
 
 def padded_rate(model: Any, mean: int, device: torch.device) -> int:
-    """Messages a second of transformers' padded batches of 32, before the model is packed."""
+    """Return the messages a second of transformers' padded batches of 32, before the model is packed."""
     texts = texts_of(4 * PADDED_TEXTS, mean)
     return round(len(texts) / seconds_of(partial(padded, model, texts), device))
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were measured on, and with."""
+    """Return the machine and the versions of the measurement."""
     about: dict[str, Any] = {
         "device": str(device),
         "system": f"{platform.system()} {platform.machine()}",
@@ -239,7 +240,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def driver() -> str | None:
-    """The NVIDIA driver's version, where its tool is there to say it."""
+    """Return the NVIDIA driver's version, if nvidia-smi is installed."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
@@ -250,7 +251,7 @@ def driver() -> str | None:
 
 
 def table(models: dict[str, list[dict[str, Any]]]) -> str:
-    """For people."""
+    """Print the results as a table."""
     lines = []
     for name, rows in models.items():
         for row in rows:
@@ -264,14 +265,14 @@ def table(models: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def destination(given: Path | None, environ: os._Environ[str]) -> Path | None:
-    """Where the JSON goes: the argument, else a file in the folder ``$OUT``, else nowhere."""
+    """Return the path of the JSON: the argument, or a file in the folder ``$OUT``, or None."""
     if given is not None:
         return given
     return Path(environ["OUT"]) / RESULT if environ.get("OUT") else None
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", type=Path, nargs="?", help=f"the JSON file; by default $OUT/{RESULT}")
     parser.add_argument("--device", default="cuda")

@@ -1,4 +1,4 @@
-"""The classifier on the device of this machine, against the model card's own loop.
+"""Compare the classifier on this machine's device with the model card's own loop.
 
 ``python3 -m pytest tests/gpu`` needs torch, transformers, numpy and pytest. On a machine without CUDA the same
 tests run on the CPU: torch's kernel for texts of unequal length has a stand-in there, a graph is its bucket without
@@ -41,8 +41,8 @@ DEVICE = torch.device("cuda", 0) if CUDA else torch.device("cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
 ROUNDING = {"float32": 1e-5, "bfloat16": 0.05}
-"""Of logits, between two ways to compute the same, as a share of the logits."""
-# torch's kernel takes no float32 on CUDA; the stand-in does.
+"""Largest relative error of logits between two ways to compute the same."""
+# torch's kernel does not accept float32 on CUDA; its replacement does.
 WAYS = [(VARLEN, "bfloat16"), (PADDED, "float32"), (PADDED, "bfloat16"), *([] if CUDA else [(VARLEN, "float32")])]
 
 only_cuda = pytest.mark.skipif(not CUDA, reason="needs CUDA")
@@ -51,7 +51,7 @@ ways = pytest.mark.parametrize(("attention", "dtype"), WAYS)
 
 
 def quiet(_: str) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -66,7 +66,7 @@ def _a_stand_in_for_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def mixed_texts() -> list[str]:
-    """Texts of one token to well over 600, of one script or of many."""
+    """Return texts of 1 to more than 600 tokens, of one script or of several."""
     chance = random.Random(7)  # noqa: S311 - the same texts every time
     words = " ".join(SENTENCES).split()
     drawn = [" ".join(chance.choices(words, k=chance.choice((1, 2, 3, 5, 8, 20, 60, 400)))) for _ in range(40)]
@@ -86,12 +86,12 @@ def model_with(folder: Path, attention: str, dtype: str) -> Any:
 
 
 def classifier_with(folder: Path, attention: str, dtype: str, *, tokens_max: int = 8192) -> tuple[Classifier, Any]:
-    """A classifier that attends in this way, warm, and its model."""
+    """Return a warmed-up classifier with this attention, and its model."""
     config, model = read_config(folder), model_with(folder, attention, dtype)
     encoder = open_tokenizer(
         folder, tokens_max=512, vocabulary=config.vocab_size, bos_wanted=config.model_type == "llama"
     )
-    # Graphs are for CUDA: the warm-up records them where it is told that the kernel is in use.
+    # Graphs need CUDA: the warm-up records them when the identity names the kernel.
     told = attention if CUDA else "on the CPU"
     ours = Classifier(
         identity=ModelIdentity(
@@ -115,25 +115,25 @@ def classifier_with(folder: Path, attention: str, dtype: str, *, tokens_max: int
 
 
 def agree(ours: NDArray[np.float32], expected: NDArray[np.float32], tolerance: float) -> None:
-    """Probabilities within the tolerance, and the same flags, except where a probability is that near to 0.5."""
+    """Assert that probabilities are within the tolerance, and flags equal unless one is that near to 0.5."""
     assert np.abs(ours - expected).max() <= tolerance
     clear = np.abs(expected - 0.5) > tolerance
     assert ((ours > 0.5) == (expected > 0.5))[clear].all()
 
 
 @both_dtypes
-def test_probabilities_are_the_cards(folder: Path, dtype: str) -> None:
+def test_probabilities_equal_the_cards(folder: Path, dtype: str) -> None:
     ours = load(options(folder, device=DEVICE.type, dtype=dtype), quiet)
     card = Card(folder, dtype=DTYPES[dtype], device=DEVICE)
     texts = mixed_texts()
     expected = np.stack([card.score(text) for text in texts])
     agree(stacked(ours.score([encoded.tokens for encoded in ours.encode(texts)])), expected, TOLERANCES[dtype])
     assert ours.identity.device == str(DEVICE)
-    assert expected.std() > 0.02  # the comparison means something
+    assert expected.std() > 0.02  # the comparison is meaningful
 
 
 @ways
-def test_each_way_to_attend_gives_the_cards_probabilities(folder: Path, attention: str, dtype: str) -> None:
+def test_each_attention_function_gives_the_cards_probabilities(folder: Path, attention: str, dtype: str) -> None:
     ours, _ = classifier_with(folder, attention, dtype)
     card = Card(folder, dtype=DTYPES[dtype], device=DEVICE)
     texts = mixed_texts()
@@ -142,7 +142,7 @@ def test_each_way_to_attend_gives_the_cards_probabilities(folder: Path, attentio
 
 
 @only_cuda
-def test_a_gpu_takes_the_kernel_and_graphs_without_a_fall_back(folder: Path) -> None:
+def test_a_gpu_uses_the_kernel_and_graphs_without_a_fall_back(folder: Path) -> None:
     ours = load(options(folder, device="cuda", dtype="auto"), quiet)
     assert (ours.identity.dtype, ours.identity.attention) == ("bfloat16", VARLEN)
     assert ours.fallbacks == ()
@@ -152,7 +152,7 @@ def test_a_gpu_takes_the_kernel_and_graphs_without_a_fall_back(folder: Path) -> 
 
 
 @ways
-def test_nothing_of_a_text_leaks_into_the_others(folder: Path, attention: str, dtype: str) -> None:
+def test_a_text_does_not_change_the_scores_of_others(folder: Path, attention: str, dtype: str) -> None:
     ours, _ = classifier_with(folder, attention, dtype)
     texts = [[5 + length] * length for length in (1, 3, 3, 3, 7, 20)]
     before = stacked(ours.score(texts))
@@ -165,7 +165,7 @@ def test_nothing_of_a_text_leaks_into_the_others(folder: Path, attention: str, d
 
 
 def batches_for(bucket: Bucket) -> Iterator[list[list[int]]]:
-    """Batches that a bucket must hold: a full one, a half-full one, and a single text."""
+    """Return batches that a bucket must hold: a full one, a half-full one, and a single text."""
     length = min(bucket.length_max, bucket.tokens // 2)
     count = min(bucket.tokens // length, bucket.texts)
     yield [[5 + n % 500] * length for n in range(count)]
@@ -175,9 +175,7 @@ def batches_for(bucket: Bucket) -> Iterator[list[list[int]]]:
 
 @pytest.mark.parametrize("attention", [VARLEN])
 @pytest.mark.parametrize("dtype", ["bfloat16"] if CUDA else ["float32"])
-def test_a_graph_answers_as_the_model_does_without_it_for_every_bucket(
-    folder: Path, attention: str, dtype: str
-) -> None:
+def test_the_graph_of_every_bucket_gives_the_models_logits(folder: Path, attention: str, dtype: str) -> None:
     model = model_with(folder, attention, dtype)
     shapes = buckets(tokens_max=8192 if CUDA else 1024, text_tokens_max=512)
     assert len(shapes) >= 3
@@ -190,7 +188,7 @@ def test_a_graph_answers_as_the_model_does_without_it_for_every_bucket(
 
 
 def recorded(model: Any, shapes: list[Bucket]) -> Iterator[tuple[Bucket, Callable[[Any], torch.Tensor]]]:
-    """Each bucket and what runs it: its graph alone on CUDA, on a CPU the bucket without the recording."""
+    """Yield each bucket with a function that runs it: a graph on CUDA, the bucket without a recording on a CPU."""
     for shape in shapes:
         if CUDA:
             graphs = CudaGraphs(partial(packed_logits, model), DEVICE)
@@ -207,7 +205,7 @@ def recorded(model: Any, shapes: list[Bucket]) -> Iterator[tuple[Bucket, Callabl
 
 
 @only_cuda
-def test_graphs_of_all_buckets_share_memory_and_go_on_answering(folder: Path) -> None:
+def test_the_graphs_of_all_buckets_share_memory_and_still_give_the_models_logits(folder: Path) -> None:
     model = model_with(folder, VARLEN, "bfloat16")
     shapes = buckets(tokens_max=8192, text_tokens_max=512)
     with torch.inference_mode():
@@ -223,7 +221,7 @@ def test_graphs_of_all_buckets_share_memory_and_go_on_answering(folder: Path) ->
 
 @contextmanager
 def little_memory(ours: Classifier, model: Any, tokens: Sequence[Sequence[int]]) -> Iterator[None]:
-    """A device without the memory for this batch, with enough for half of it."""
+    """A device with memory for half of this batch, but not for all of it."""
     if not CUDA:
         bound = sum(map(len, tokens)) * 2 // 3
 
@@ -251,7 +249,7 @@ def little_memory(ours: Classifier, model: Any, tokens: Sequence[Sequence[int]])
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_its_scores(
+def test_batches_shrink_when_memory_runs_out_and_grow_again_and_every_text_gets_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     wide = make_model(tmp_path / "wide", "qwen2", **({"intermediate_size": 16_384} if CUDA else {}))
@@ -271,7 +269,7 @@ def test_when_memory_runs_out_batches_shrink_and_grow_again_and_every_text_has_i
 
 
 @ways
-def test_a_text_that_breaks_the_model_is_blamed_and_no_other(folder: Path, attention: str, dtype: str) -> None:
+def test_only_the_text_that_breaks_the_model_is_blamed(folder: Path, attention: str, dtype: str) -> None:
     ours, model = classifier_with(folder, attention, dtype)
     harmless = set(ours.encode([PROBE])[0].tokens)
     poison = next(id_ for id_ in range(100, 600) if id_ not in harmless)

@@ -1,4 +1,4 @@
-"""Whatever comes in, exactly what is owed goes out: the pure path, from bytes to bytes, with the bundled model.
+"""Any input gives exactly the outputs of the contract: the pure path from bytes to bytes, with the demo model.
 
 ``HOSTILE_CASES`` says how many messages, ``HOSTILE_SEED`` which.
 """
@@ -33,7 +33,7 @@ from worker.records import ConsumedRecord, OutputRecord, Topic
 CASES = int(os.environ.get("HOSTILE_CASES", "10000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
 CHUNK_RECORDS = 250
-TOKENS_MAX = 64  # the fewer, the more messages a second
+TOKENS_MAX = 64  # fewer tokens, so that more messages are tested in a second
 SHAPE = InputShape()
 SCHEMAS = {
     topic: Draft202012Validator(json.loads(path.read_bytes()))
@@ -44,7 +44,7 @@ SCHEMAS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """The settings that decide what is owed."""
+    """The settings that decide which outputs a message has."""
 
     shape: InputShape = SHAPE
     threshold: float = 0.5
@@ -66,7 +66,7 @@ def classifier() -> Classifier:
 
 
 def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifier) -> list[OutputRecord]:
-    """As the worker does it, without Kafka and threads."""
+    """Process a message like the worker, without Kafka and threads."""
     cache = ScoreCache(bytes_max=1_000_000)
     records = prepare(
         sources, shape=setup.shape, characters_max=128 * TOKENS_MAX, encode=classifier.encode, cache=cache
@@ -82,11 +82,11 @@ def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifi
     return outputs.build(score_batch(classifier, records, cache), judged_at="2026-01-31T09:30:00.250Z")
 
 
-# ---- what is owed --------------------------------------------------------------------------------------------
+# ---- expected outputs --------------------------------------------------------------------------------------------
 
 
 def wrongs(case: Case, outputs: Sequence[OutputRecord], setup: Setup) -> list[str]:
-    """What is not as it should be about the outputs of a message."""
+    """Yield what is wrong with the outputs of a message."""
     if case.value is None:
         return [] if not outputs else ["a tombstone owes nothing"]
     if [one.topic for one in outputs] == [Topic.DEAD_LETTER]:
@@ -148,7 +148,7 @@ def chunks(messages: Iterator[Case]) -> Iterator[list[Case]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETUPS)
-def test_every_message_has_exactly_what_it_is_owed(name: str, classifier: Classifier) -> None:
+def test_every_message_has_exactly_its_outputs(name: str, classifier: Classifier) -> None:
     setup = SETUPS[name]
     seed = f"{SEED}, {name}"
     for number, chunk in enumerate(chunks(cases(seed, CASES // len(SETUPS)))):
@@ -162,7 +162,7 @@ def test_every_message_has_exactly_what_it_is_owed(name: str, classifier: Classi
 
 
 @pytest.mark.slow
-def test_ten_megabytes_of_anything_are_judged_where_they_may_be_and_turned_away_where_not(
+def test_ten_megabytes_of_anything_are_judged_within_the_bound_and_are_dead_letters_beyond_it(
     classifier: Classifier,
 ) -> None:
     for piece in HUGE_PIECES:
@@ -178,7 +178,7 @@ def test_ten_megabytes_of_anything_are_judged_where_they_may_be_and_turned_away_
 
 # ---- what a user types ---------------------------------------------------------------------------------------
 
-ANY = st.text(st.characters(exclude_categories=()))  # surrogates are no exception
+ANY = st.text(st.characters(exclude_categories=()))  # including surrogates
 TYPED = st.lists(ANY | st.sampled_from(SPECIAL_TOKENS)).map("".join)
 
 
@@ -189,7 +189,7 @@ TYPED = st.lists(ANY | st.sampled_from(SPECIAL_TOKENS)).map("".join)
 @example(said="\\\ud83d", escaped=True)
 @example(said="\0", escaped=False)
 @example(said="\u2003\x1f", escaped=True)
-def test_what_a_user_types_is_judged_as_it_was_typed(said: str, *, escaped: bool, classifier: Classifier) -> None:
+def test_a_text_is_judged_as_the_user_typed_it(said: str, *, escaped: bool, classifier: Classifier) -> None:
     setup = SETUPS["alerts with texts for all"]
     case = Case(
         kind="typed",
@@ -202,7 +202,7 @@ def test_what_a_user_types_is_judged_as_it_was_typed(said: str, *, escaped: bool
     outputs = judged([case.at(0)], setup, classifier)
     assert wrongs(case, outputs, setup) == []
     verdict, *alerts = (orjson.loads(one.value or b"") for one in outputs)
-    # Surrogates that make a pair are one character, whoever split them; a lone one can be nothing but U+FFFD.
+    # A pair of surrogates is one character. A lone surrogate becomes U+FFFD.
     read = said.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     assert verdict["input"]["characters"] == len(read)
     if read.strip():
@@ -212,7 +212,7 @@ def test_what_a_user_types_is_judged_as_it_was_typed(said: str, *, escaped: bool
 
 
 @given(value=st.binary(), key=st.none() | st.binary(), names=st.lists(st.text()), data=st.data())
-def test_bytes_of_any_kind_have_exactly_what_they_are_owed(
+def test_any_bytes_have_exactly_their_outputs(
     value: bytes, key: bytes | None, names: list[str], data: st.DataObject, classifier: Classifier
 ) -> None:
     headers = [(name, data.draw(st.none() | st.binary())) for name in names]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 LINES = (ROOT / "worker/commands/demo/messages.jsonl").read_bytes().splitlines()
 END = 8191
 
-# Users of the sample chat who ask for something they shouldn't, or threaten; all others mean well.
+# Users of the sample chat who ask for something forbidden, or threaten. All other users are harmless.
 MEANT_TO_BE_FLAGGED = frozenset(
     [
         "rage_quit_r",
@@ -81,7 +81,7 @@ def scored() -> list[tuple[ChatMessage, Scores]]:
     return list(zip(messages, scores_by_the_card(DEMO_MODEL, [m.text for m in messages]), strict=True))
 
 
-def test_it_loads_plainly_and_answers_for_the_twelve_categories_in_the_cards_order() -> None:
+def test_transformers_loads_it_and_it_has_the_twelve_categories_in_the_cards_order() -> None:
     model = AutoModelForSequenceClassification.from_pretrained(DEMO_MODEL, dtype=torch.float32)
     assert type(model).__name__ == "Qwen2ForSequenceClassification"
     assert [model.config.id2label[k] for k in range(12)] == list(CATEGORY_SLUGS)
@@ -92,7 +92,7 @@ def test_it_loads_plainly_and_answers_for_the_twelve_categories_in_the_cards_ord
     assert model.config.pad_token_id == model.config.eos_token_id == END
 
 
-def test_the_folder_stays_small_enough_to_live_in_the_repository() -> None:
+def test_the_folder_is_small_enough_for_the_repository() -> None:
     assert sum(path.stat().st_size for path in DEMO_MODEL.iterdir()) < 5_000_000
 
 
@@ -104,7 +104,7 @@ def test_both_ways_to_load_the_tokenizer_give_the_same_ids() -> None:
     assert slow.eos_token_id == slow.pad_token_id == END
 
 
-def test_the_sample_chat_owes_296_verdicts_and_4_dead_letters_of_four_kinds() -> None:
+def test_the_sample_chat_gives_296_verdicts_and_4_dead_letters_with_four_reasons() -> None:
     reasons = []
     for line in LINES:
         try:
@@ -122,7 +122,7 @@ def test_the_lone_half_of_an_emoji_is_judged() -> None:
     assert "nice one \ufffd" in [message.text for message in judged()]
 
 
-def test_it_flags_what_the_sample_chat_means_to_be_flagged_and_leaves_the_rest_alone(
+def test_it_flags_exactly_the_messages_of_the_sample_chat_that_should_be_flagged(
     scored: list[tuple[ChatMessage, Scores]],
 ) -> None:
     meant = [scores.max() > 0.5 for message, scores in scored if message.user_id in MEANT_TO_BE_FLAGGED]
@@ -132,7 +132,7 @@ def test_it_flags_what_the_sample_chat_means_to_be_flagged_and_leaves_the_rest_a
     assert sum(mild) <= 0.03 * len(mild)
 
 
-def test_a_request_to_ignore_instructions_is_a_jailbreak_before_all_else(
+def test_the_top_category_of_a_request_to_ignore_instructions_is_jailbreak(
     scored: list[tuple[ChatMessage, Scores]],
 ) -> None:
     (scores,) = [scores for message, scores in scored if "gnore all previous instructions" in message.text]
@@ -145,7 +145,7 @@ def test_the_area_under_the_curve_counts_ties_half() -> None:
     assert np.isnan(auc(scores, np.array([True, True, True, True])))
 
 
-def test_figures_replace_figures_and_nothing_else_of_the_card(tmp_path: Path) -> None:
+def test_new_figures_replace_only_the_old_figures_of_the_card(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     shutil.copy(DEMO_MODEL / "README.md", card)
     write_card(card, "OLD FIGURES")
@@ -158,7 +158,7 @@ def test_figures_replace_figures_and_nothing_else_of_the_card(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
-def test_the_script_trains_on_any_labelled_lines_and_writes_a_folder_that_loads(
+def test_the_script_trains_on_labelled_lines_and_writes_a_folder_that_transformers_loads(
     tmp_path: Path, suffix: str
 ) -> None:
     rng = random.Random(3)  # noqa: S311 - test data, not a secret
