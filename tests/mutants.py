@@ -248,53 +248,55 @@ MUTANTS = (
     Mutant(
         fault="aborted transaction answered as committed",
         file="worker/kafka/transaction.py",
-        old="(State.ABORTING, Event.DONE): (State.READY, Answer.REWIND)",
-        new="(State.ABORTING, Event.DONE): (State.READY, Answer.COMMITTED)",
+        old="(State.ABORTING, Event.DONE): (State.READY, Outcome.REWIND)",
+        new="(State.ABORTING, Event.DONE): (State.READY, Outcome.COMMITTED)",
         suites=["transaction table"],
     ),
     Mutant(
         fault="failed publish answered as committed",
         file="worker/kafka/publisher.py",
-        old="        if answer is Answer.COMMITTED:\n",
-        new="        if answer is not Answer.STOP:\n",
+        old="        if outcome is Outcome.COMMITTED:\n",
+        new="        if outcome is not Outcome.STOP:\n",
         suites=["error injection"],
     ),
     Mutant(
         fault="commit of unknown outcome aborted",
         file="worker/kafka/transaction.py",
-        old="(State.COMMITTING, Event.UNKNOWN): (State.DEFUNCT, Answer.REWIND)",
-        new="(State.COMMITTING, Event.UNKNOWN): (State.ABORTING, None)",
+        old="    (State.COMMITTING, Event.ABORTABLE): (State.ABORTING, None),\n",
+        new="    (State.COMMITTING, Event.ABORTABLE): (State.ABORTING, None),\n"
+        "    (State.COMMITTING, Event.UNKNOWN): (State.ABORTING, None),\n",
         suites=["transaction table"],
     ),
     Mutant(
         fault="fenced producer used again",
         file="worker/kafka/publisher.py",
-        old="                self._producer = self._new_producer()\n        if self._state is State.NEW:",
-        new="                self._state = State.NEW\n        if self._state is State.NEW:",
+        old="            self._producer.replace()\n",
+        new="",
         suites=["transaction time-out"],
     ),
     Mutant(
         fault="suspect producer not replaced",
         file="worker/kafka/publisher.py",
-        old="if self._state is State.READY and self._suspicion.reason:",
+        old="if self._state is State.READY and self._producer.suspicion.reason:",
         new="if False:",
         suites=["broker restart"],
     ),
     Mutant(
         fault="connection that broke not noticed",
         file="worker/kafka/clients.py",
-        old="        if facility in _CUT and level > logging.DEBUG:",
+        old="        if facility in _CONNECTION_LOST and level > logging.DEBUG:",
         new="        if False:",
         suites=["late requests"],
     ),
     # ---- the one transaction
     Mutant(
         fault="alerts outside the transaction",
-        file="worker/kafka/publisher.py",
-        old="            topic, partition = self._target(output)\n            try:\n",
-        new="            topic, partition = self._target(output)\n"
-        "            if output.topic is Topic.ALERT:\n"
-        '                plain = Producer({"bootstrap.servers": self._options.config["bootstrap.servers"]})\n'
+        file="worker/kafka/producer.py",
+        old="            on_delivery = partial(self._on_delivery, output) if is_searching else None\n"
+        "            try:\n",
+        new="            on_delivery = partial(self._on_delivery, output) if is_searching else None\n"
+        '            if output.topic.name == "ALERT":\n'
+        '                plain = Producer({"bootstrap.servers": self._config["bootstrap.servers"]})\n'
         "                plain.produce(topic, output.value, output.key, partition, headers=list(output.headers))\n"
         "                plain.flush()\n"
         "                attempt.sent += 1\n"
@@ -304,7 +306,7 @@ MUTANTS = (
     ),
     Mutant(
         fault="outputs and offsets in two transactions",
-        file="worker/kafka/publisher.py",
+        file="worker/kafka/producer.py",
         old="            self._producer.send_offsets_to_transaction(attempt.offsets",
         new="            self._producer.commit_transaction()\n"
         "            self._producer.begin_transaction()\n"
@@ -313,7 +315,7 @@ MUTANTS = (
     ),
     Mutant(
         fault="committed without the output that was not taken",
-        file="worker/kafka/publisher.py",
+        file="worker/kafka/producer.py",
         old="            except BufferError:\n",
         new="            except KafkaException:\n                pass\n            except BufferError:\n",
         suites=["log on Kafka"],

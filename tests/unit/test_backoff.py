@@ -1,8 +1,6 @@
-"""The pauses between transactions while none is committed."""
+"""The pauses between transactions while none is committed, and the time-out of sending offsets."""
 
-from itertools import pairwise
-
-from worker.kafka.backoff import Backoff, Slice, pause_ms
+from worker.kafka.backoff import Backoff, OffsetsTimeout, pause_ms
 
 
 def test_the_pauses_double_from_tens_of_milliseconds_to_a_few_seconds() -> None:
@@ -10,7 +8,7 @@ def test_the_pauses_double_from_tens_of_milliseconds_to_a_few_seconds() -> None:
     assert pause_ms(10_000) == 5000
 
 
-def test_nothing_is_waited_for_before_the_first_failure_and_after_a_commit() -> None:
+def test_there_is_no_pause_before_the_first_failure_and_after_a_commit() -> None:
     backoff = Backoff()
     assert backoff.is_over(0)
     backoff.failed(1000, progress=False)
@@ -20,38 +18,32 @@ def test_nothing_is_waited_for_before_the_first_failure_and_after_a_commit() -> 
     assert backoff.is_over(0)
 
 
-def test_an_attempt_that_made_progress_is_not_waited_for() -> None:
+def test_after_an_attempt_with_progress_there_is_no_pause() -> None:
     backoff = Backoff()
     for at_ms in range(100):
-        assert not backoff.failed(at_ms, progress=True)
+        backoff.failed(at_ms, progress=True)
         assert backoff.is_over(at_ms)
     assert backoff.attempts == 100
-    assert backoff.failed(1000, progress=True)
 
 
-def test_an_hour_without_a_commit_is_a_few_hundred_attempts_and_a_line_every_half_minute() -> None:
+def test_an_hour_without_a_commit_is_a_few_hundred_attempts() -> None:
     backoff, now_ms = Backoff(), 0
-    told: list[int] = []
     while now_ms < 3_600_000:
-        if backoff.is_over(now_ms) and backoff.failed(now_ms, progress=False):
-            told.append(now_ms)
+        if backoff.is_over(now_ms):
+            backoff.failed(now_ms, progress=False)
         now_ms += 10
-    assert 1000 <= told[0] < 3000
-    assert all(25_000 <= later - earlier <= 30_000 for earlier, later in pairwise(told))
-    assert backoff.attempts < 750
+    assert 720 <= backoff.attempts < 750
     assert backoff.since_ms == 0
-    assert backoff.succeeded()
-    assert not backoff.succeeded()
 
 
-def test_a_slice_grows_with_each_time_out_and_shrinks_after_a_quick_answer() -> None:
-    one = Slice()
-    lengths = []
+def test_the_time_out_grows_with_each_time_out_and_is_a_second_again_after_a_quick_answer() -> None:
+    timeout = OffsetsTimeout()
+    times_out_ms = []
     for _ in range(5):
-        lengths.append(one.ms)
-        one.timed_out(15_000)
-    assert lengths == [1000, 2000, 4000, 8000, 15_000]
-    one.answered(2400)
-    assert one.ms == 15_000
-    one.answered(50)
-    assert one.ms == 1000
+        times_out_ms.append(timeout.ms)
+        timeout.timed_out(15_000)
+    assert times_out_ms == [1000, 2000, 4000, 8000, 15_000]
+    timeout.answered(2400)
+    assert timeout.ms == 15_000
+    timeout.answered(50)
+    assert timeout.ms == 1000

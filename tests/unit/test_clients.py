@@ -1,4 +1,4 @@
-"""What every client of Kafka shares: slices of time, and properties that librdkafka refuses."""
+"""What all Kafka clients share: time-outs that grow, and properties that librdkafka refuses."""
 
 import logging
 
@@ -7,14 +7,14 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigurationError
-from worker.kafka.clients import Overheard, client, slice_s
+from worker.kafka.clients import ConnectionLossLogger, client, slice_s
 
 
-def test_slices_grow_so_that_a_slow_answer_fits_into_one() -> None:
+def test_the_time_outs_of_repeated_calls_double() -> None:
     assert [slice_s(failed, 1000) for failed in range(5)] == [1, 2, 4, 8, 16]
 
 
-def test_a_slice_ends_with_the_whole_time() -> None:
+def test_a_time_out_is_never_longer_than_the_rest_of_the_whole_time() -> None:
     assert slice_s(3, 2.5) == 2.5
     assert slice_s(0, -0.1) == 0
 
@@ -37,15 +37,17 @@ def test_a_mechanism_that_this_librdkafka_does_not_have_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "facility", "heard"),
+    ("level", "facility", "reported"),
     [
         (logging.ERROR, "FAIL", ["broken"]),
         (logging.WARNING, "REQTMOUT", ["broken"]),
-        (logging.DEBUG, "FAIL", []),  # debug tells of connections that end on purpose, too
+        (logging.DEBUG, "FAIL", []),  # at this level a connection ends on purpose
         (logging.ERROR, "TXNERR", []),
     ],
 )
-def test_librdkafka_s_log_tells_of_connections_that_broke(level: int, facility: str, heard: list[str]) -> None:
-    cut: list[str] = []
-    Overheard(cut.append).log(level, "%s [%s] %s", facility, "producer-1", "broken")
-    assert cut == heard
+def test_librdkafka_s_log_reports_connections_that_were_lost(
+    level: int, facility: str, reported: list[str]
+) -> None:
+    lost: list[str] = []
+    ConnectionLossLogger(lost.append).log(level, "%s [%s] %s", facility, "producer-1", "broken")
+    assert lost == reported

@@ -27,7 +27,7 @@ def output(offset: int, *, topic: Topic = Topic.VERDICT, key: bytes | None = b"c
     return OutputRecord(topic=topic, source=source, key=key, value=b"", headers=())
 
 
-def target(one: OutputRecord) -> tuple[str, int]:
+def destination(one: OutputRecord) -> tuple[str, int]:
     return one.topic.value, one.source.offset % 2
 
 
@@ -48,11 +48,11 @@ class Broker:
         """One pass; without reports for what was not sent. Returns whether the pass is good."""
         batches: dict[tuple[str, int], list[OutputRecord]] = {}
         for one in outputs:
-            if refused.is_apart(one):
+            if refused.flush_before(one):
                 if not self._flush(batches, refused):
                     return False
                 batches = {}
-            batches.setdefault(target(one), []).append(one)
+            batches.setdefault(destination(one), []).append(one)
         return self._flush(batches, refused)
 
     def _flush(self, batches: Mapping[tuple[str, int], Sequence[OutputRecord]], refused: RejectedBatches) -> bool:
@@ -89,7 +89,7 @@ def passes(broker: Broker, outputs: Sequence[OutputRecord], refused: RejectedBat
             broker.committed = owed
             refused.committed({INPUT: outputs[-1].source.next_offset})
             return number
-        refused.settle(target, "")
+        refused.settle(destination, "")
         if refused.topic_fault is not None:
             return number
     raise AssertionError(f"no end after {count} passes")
@@ -151,17 +151,17 @@ def test_a_record_that_comes_alone_is_at_fault_once_another_was_accepted() -> No
     for outputs in ([output(0)], [output(0), output(1)]):
         trial = refused.holds_suspect(outputs)
         assert not broker.transaction(refused.suspects_last(outputs) if trial else outputs, refused)
-        refused.settle(target, "INVALID_RECORD")
+        refused.settle(destination, "INVALID_RECORD")
     assert refused.rejected == {(INPUT, 0): "output_refused"}
 
 
 def test_a_suspect_that_is_accepted_after_all_is_none() -> None:
     refused = RejectedBatches()
     refused.report(output(0), "INVALID_RECORD")
-    refused.settle(target, "INVALID_RECORD")
+    refused.settle(destination, "INVALID_RECORD")
     assert refused.holds_suspect([output(0)])
     refused.report(output(0), None)
-    refused.settle(target, "")
+    refused.settle(destination, "")
     assert not refused.holds_suspect([output(0)])
     assert not refused.rejected
 
@@ -173,8 +173,8 @@ def test_a_wrong_clock_is_no_fault_of_a_record_or_a_topic() -> None:
     for _ in range(20):
         for one in outputs:
             refused.report(one, "INVALID_RECORD")
-        assert not refused.settle(target, "INVALID_TIMESTAMP")
-    assert not any(refused.is_apart(one) for one in outputs)
+        assert not refused.settle(destination, "INVALID_TIMESTAMP")
+    assert not any(refused.flush_before(one) for one in outputs)
     assert not refused.rejected
     assert refused.topic_fault is None
 
@@ -186,7 +186,7 @@ def test_a_wrong_clock_that_the_transaction_does_not_tell_is_found_by_the_search
     narrowed = []
     for _ in range(20):
         assert not broker.transaction(outputs, refused)
-        narrowed.append(refused.settle(target, "_STATE"))
+        narrowed.append(refused.settle(destination, "_STATE"))
     assert narrowed.index(False) < 8
     assert not any(narrowed[8:])
     assert not refused.rejected
@@ -198,22 +198,28 @@ def test_a_dead_letter_that_is_refused_twice_is_its_topic_s_fault() -> None:
     for _ in range(2):
         assert refused.topic_fault is None
         refused.report(output(0, topic=Topic.DEAD_LETTER), "MSG_SIZE_TOO_LARGE")
-        refused.settle(target, "MSG_SIZE_TOO_LARGE")
+        refused.settle(destination, "MSG_SIZE_TOO_LARGE")
     assert refused.topic_fault is not None
 
 
 def test_a_commit_of_others_does_not_end_the_search() -> None:
     refused = RejectedBatches()
     refused.report(output(7), "MSG_SIZE_TOO_LARGE")
-    refused.settle(target, "")
-    assert refused.committed({Partition("messages", 1): 100})
+    refused.settle(destination, "")
+    refused.committed({Partition("messages", 1): 100})
+    searching = [refused.is_searching]
     assert refused.rejected == {(INPUT, 7): "output_too_large"}
-    assert not refused.committed({INPUT: 8})
+    refused.committed({INPUT: 8})
+    assert [*searching, refused.is_searching] == [True, False]
     assert not refused.rejected
 
 
 def test_a_search_whose_record_never_comes_again_ends() -> None:
     refused = RejectedBatches()
     refused.report(output(7), "MSG_SIZE_TOO_LARGE")
-    refused.settle(target, "")
-    assert sum(refused.committed({Partition("messages", 1): 100}) for _ in range(200)) < 200
+    refused.settle(destination, "")
+    commits = 0
+    while refused.is_searching:
+        refused.committed({Partition("messages", 1): 100})
+        commits += 1
+    assert commits == 100

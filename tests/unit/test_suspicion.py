@@ -1,8 +1,8 @@
-"""Why a producer is replaced before its next transaction."""
+"""When a producer is replaced before its next transaction, and when a new producer does not help."""
 
 import pytest
 
-from worker.kafka.suspicion import Suspicion
+from worker.kafka.suspicion import FatalErrors, Suspicion
 
 
 def test_the_first_reason_stays() -> None:
@@ -22,7 +22,7 @@ def test_the_first_reason_stays() -> None:
         ("_AUTHENTICATION", ""),
     ],
 )
-def test_an_error_of_the_connection_is_a_reason(code: str, reason: str) -> None:
+def test_only_an_error_of_the_connection_is_a_reason(code: str, reason: str) -> None:
     suspicion = Suspicion()
     suspicion.transport_error(code, "the text")
     assert suspicion.reason == reason
@@ -32,7 +32,17 @@ def test_a_slow_commit_is_a_reason_once_in_half_a_minute() -> None:
     suspicion = Suspicion()
     reasons = []
     for now_ms, took_ms in ((100_000, 4_999), (100_000, 5_000), (129_999, 6_000), (130_000, 6_000)):
-        suspicion.reason = ""
+        suspicion.clear()
         suspicion.committed(now_ms, took_ms)
         reasons.append(suspicion.reason)
     assert reasons == ["", "a transaction took 5000 ms", "", "a transaction took 6000 ms"]
+
+
+def test_the_third_fatal_error_in_five_minutes_ends_the_process() -> None:
+    for times_ms, recurs in (
+        ([0, 299_999], [False, False]),
+        ([0, 100, 299_999], [False, False, True]),
+        ([0, 100, 300_000, 300_099], [False, False, False, True]),
+    ):
+        fatal_errors = FatalErrors()
+        assert [fatal_errors.recur(at_ms) for at_ms in times_ms] == recurs

@@ -1,22 +1,21 @@
-"""The transaction's table, and what a Kafka error means to it."""
+"""The table of the transaction, and the events that Kafka's errors mean."""
 
 import itertools
 
 import pytest
 
 from worker.kafka.transaction import (
+    CALL_EVENTS,
     CALLS,
     REFUSALS,
     TABLE,
-    Answer,
     Event,
     Failure,
+    Outcome,
     State,
     classify,
-    comes_back,
+    follow,
 )
-
-OUTCOMES = [event for event in Event if event not in {*REFUSALS, Event.SUSPECT}]
 
 
 def event_of(state: State, failure: Failure, *, age_ms: int = 100, elapsed_ms: int = 0) -> Event:
@@ -24,18 +23,24 @@ def event_of(state: State, failure: Failure, *, age_ms: int = 100, elapsed_ms: i
         state,
         failure,
         age_ms=age_ms,
-        transaction_timeout_ms=15_000,
         elapsed_ms=elapsed_ms,
-        bound_ms=15_000,
+        transaction_timeout_ms=15_000,
     )
 
 
-def test_every_call_has_an_answer_for_every_outcome() -> None:
-    assert {pair for pair in TABLE if pair[1] in OUTCOMES} == set(itertools.product(CALLS, OUTCOMES))
+def test_every_call_has_a_row_for_each_of_its_events() -> None:
+    assert {pair for pair in TABLE if pair[1] in CALL_EVENTS} == set(itertools.product(CALLS, CALL_EVENTS))
+
+
+def test_an_impossible_event_names_state_and_event() -> None:
+    with pytest.raises(AssertionError, match="STALE is not possible in the state COMMITTING"):
+        follow(State.COMMITTING, Event.STALE)
+    for state, event in itertools.product(CALLS, CALL_EVENTS):
+        assert follow(state, event) == TABLE[state, event]
 
 
 def test_only_a_commit_that_is_done_is_committed() -> None:
-    committed = [pair for pair, (_, answer) in TABLE.items() if answer is Answer.COMMITTED]
+    committed = [pair for pair, (_, outcome) in TABLE.items() if outcome is Outcome.COMMITTED]
     assert committed == [(State.COMMITTING, Event.DONE)]
 
 
@@ -45,9 +50,9 @@ def test_a_commit_that_may_have_succeeded_is_never_aborted() -> None:
         assert state in {State.DEFUNCT, State.COMMITTING}
 
 
-def test_a_refusal_begins_nothing() -> None:
+def test_after_a_refusal_no_transaction_begins() -> None:
     for refusal in REFUSALS:
-        assert TABLE[State.READY, refusal] == (State.READY, Answer.REWIND)
+        assert TABLE[State.READY, refusal] == (State.READY, Outcome.REWIND)
         assert [state for state, event in TABLE if event is refusal] == [State.READY]
 
 
@@ -57,18 +62,18 @@ def test_a_suspect_producer_is_replaced_before_it_begins_and_at_no_other_time() 
 
 
 def test_every_path_ends() -> None:
-    """From each state, whatever comes but RETRY leads to an answer, or to a producer to replace, in a few steps."""
+    """From each state, any events but RETRY lead to an outcome or to a defunct producer in a few steps."""
     for start in CALLS:
         reached = {start}
         for _ in range(6):
-            steps = [TABLE[state, event] for state in reached for event in OUTCOMES if event is not Event.RETRY]
-            reached = {state for state, answer in steps if answer is None and state not in {State.DEFUNCT, start}}
+            steps = [TABLE[state, event] for state in reached for event in CALL_EVENTS if event is not Event.RETRY]
+            reached = {state for state, outcome in steps if outcome is None and state not in {State.DEFUNCT, start}}
             reached -= {State.READY, State.NEW}
         assert not reached
 
 
 def test_a_producer_is_used_again_only_after_a_clean_end() -> None:
-    ready = {pair for pair, (state, answer) in TABLE.items() if state is State.READY and answer is not None}
+    ready = {pair for pair, (state, outcome) in TABLE.items() if state is State.READY and outcome is not None}
     clean = {(State.COMMITTING, Event.DONE), (State.ABORTING, Event.DONE)}
     assert ready == clean | {(State.READY, refusal) for refusal in REFUSALS}
 
@@ -91,26 +96,26 @@ def test_what_requires_an_abort_is_aborted(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["REQUEST_TIMED_OUT", "UNKNOWN"])
-def test_a_commit_whose_coordinator_does_not_say_is_unknown(code: str) -> None:
+def test_a_commit_has_an_unknown_outcome_if_the_coordinator_does_not_say_it(code: str) -> None:
     failure = Failure(code=code, abortable=True)
     assert event_of(State.COMMITTING, failure) is Event.UNKNOWN
     assert event_of(State.OFFSETS, failure) is Event.ABORTABLE
-    assert TABLE[State.COMMITTING, Event.UNKNOWN] == (State.DEFUNCT, Answer.REWIND)
+    assert TABLE[State.COMMITTING, Event.UNKNOWN] == (State.DEFUNCT, Outcome.REWIND)
 
 
 @pytest.mark.parametrize("code", ["_FENCED", "INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED"])
-def test_the_age_of_the_transaction_tells_a_rival_from_a_time_out(code: str) -> None:
+def test_the_age_of_the_transaction_tells_a_fenced_producer_from_a_time_out(code: str) -> None:
     failure = Failure(code=code, fatal=True)
     assert event_of(State.COMMITTING, failure, age_ms=14_999) is Event.FENCED
     assert event_of(State.COMMITTING, failure, age_ms=15_000) is Event.FATAL
-    assert TABLE[State.COMMITTING, Event.FENCED] == (State.DEFUNCT, Answer.STOP)
-    assert TABLE[State.COMMITTING, Event.FATAL] == (State.DEFUNCT, Answer.REWIND)
+    assert TABLE[State.COMMITTING, Event.FENCED] == (State.DEFUNCT, Outcome.STOP)
+    assert TABLE[State.COMMITTING, Event.FATAL] == (State.DEFUNCT, Outcome.REWIND)
 
 
-def test_a_stolen_instance_id_stops_the_process_whatever_its_flags() -> None:
+def test_a_taken_instance_id_stops_the_process_whatever_its_flags() -> None:
     for state in CALLS:
         failure = Failure(code="FENCED_INSTANCE_ID", abortable=True)
-        assert TABLE[state, event_of(state, failure)][1] is Answer.STOP
+        assert TABLE[state, event_of(state, failure)][1] is Outcome.STOP
 
 
 @pytest.mark.parametrize(
@@ -119,33 +124,30 @@ def test_a_stolen_instance_id_stops_the_process_whatever_its_flags() -> None:
 def test_a_missing_permission_is_aborted_once_and_stops(code: str) -> None:
     assert event_of(State.OFFSETS, Failure(code=code, abortable=True)) is Event.UNAUTHORIZED
     assert TABLE[State.OFFSETS, Event.UNAUTHORIZED] == (State.FINAL_ABORT, None)
-    assert TABLE[State.FINAL_ABORT, Event.DONE] == (State.DEFUNCT, Answer.STOP)
+    assert TABLE[State.FINAL_ABORT, Event.DONE] == (State.DEFUNCT, Outcome.STOP)
 
 
-def test_an_expired_transactional_id_costs_the_producer_and_never_the_process() -> None:
+def test_after_an_expired_transactional_id_the_producer_is_replaced_and_the_process_goes_on() -> None:
     code = "INVALID_PRODUCER_ID_MAPPING"
     for failure in (Failure(code=code, abortable=True), Failure(code=code, fatal=True), Failure(code=code)):
         assert {event_of(state, failure) for state in CALLS} == {Event.EXPIRED}
     for state in set(CALLS) - {State.NEW, State.FINAL_ABORT}:
-        assert TABLE[state, Event.EXPIRED] == (State.DEFUNCT, Answer.REWIND)
+        assert TABLE[state, Event.EXPIRED] == (State.DEFUNCT, Outcome.REWIND)
     assert TABLE[State.NEW, Event.EXPIRED] == (State.DEFUNCT, None)
 
 
 @pytest.mark.parametrize("code", ["INVALID_TXN_STATE", "OUT_OF_ORDER_SEQUENCE_NUMBER"])
-def test_other_fatal_errors_cost_the_producer_and_the_third_in_five_minutes_the_process(code: str) -> None:
+def test_other_codes_with_the_flag_fatal_are_fatal(code: str) -> None:
     assert event_of(State.OFFSETS, Failure(code=code, fatal=True)) is Event.FATAL
-    assert not comes_back([0, 299_999], 299_999)
-    assert comes_back([0, 100, 299_999], 299_999)
-    assert not comes_back([0, 100, 300_000], 300_000)
 
 
-def test_a_retriable_call_goes_on_until_the_bound_and_then_costs_the_producer() -> None:
+def test_a_retriable_call_is_repeated_until_the_time_out_and_then_the_producer_is_replaced() -> None:
     failure = Failure(code="_TIMED_OUT", retriable=True)
     for state in (State.OFFSETS, State.COMMITTING, State.ABORTING):
         assert event_of(state, failure, elapsed_ms=14_999) is Event.RETRY
         assert TABLE[state, Event.RETRY] == (state, None)
         assert event_of(state, failure, elapsed_ms=15_000) is Event.TIMED_OUT
-        assert TABLE[state, Event.TIMED_OUT] == (State.DEFUNCT, Answer.REWIND)
+        assert TABLE[state, Event.TIMED_OUT] == (State.DEFUNCT, Outcome.REWIND)
 
 
 def test_offsets_that_a_transport_error_cut_off_are_not_sent_again() -> None:
@@ -154,11 +156,11 @@ def test_offsets_that_a_transport_error_cut_off_are_not_sent_again() -> None:
     assert event_of(State.COMMITTING, failure) is Event.RETRY
 
 
-def test_a_broker_that_is_away_at_the_start_is_waited_for_without_end() -> None:
+def test_at_the_start_the_worker_waits_without_a_limit_for_a_broker_that_is_down() -> None:
     assert TABLE[State.NEW, Event.TIMED_OUT] == (State.NEW, None)
 
 
-def test_an_output_that_was_not_taken_aborts_what_lacks_it() -> None:
+def test_a_transaction_that_lacks_an_output_is_aborted() -> None:
     for code in ("_STATE", "MSG_SIZE_TOO_LARGE", "_UNKNOWN_PARTITION"):
         assert event_of(State.OPEN, Failure(code=code)) is Event.ABORTABLE
 

@@ -1,4 +1,4 @@
-"""Clients of librdkafka, what they report beside their calls, and their errors as plain data."""
+"""Clients of librdkafka, what librdkafka reports outside the calls, and its errors as plain data."""
 
 import logging
 import re
@@ -14,37 +14,43 @@ from worker.kafka.transaction import Failure
 librdkafka_log = logging.getLogger("librdkafka")
 
 SLICE_S = 1.0
-"""Of time, for a call that waits for a broker, and that goes on where it was when it is made again."""
-_CUT = frozenset({"FAIL", "REQTMOUT"})  # librdkafka's facilities: a connection ended, a request was given up
+"""Time-out of a call that waits for a broker and that the next call of the same kind continues."""
+_CONNECTION_LOST = frozenset(
+    {"FAIL", "REQTMOUT"}
+)  # librdkafka's facilities: a connection ended, a request timed out
 
 
 def slice_s(failed: int, left_s: float) -> float:
-    """Give how long the next try of a call may wait, for a call that begins anew each time that it is made.
+    """Return the time-out of the next try of a call that begins again each time.
 
-    The slices double: 1, 2, 4 s. Slices of one second would never succeed where one answer takes longer.
+    The time-outs double: 1, 2, 4 s. Time-outs of one second would never succeed where one answer takes longer.
 
     Args:
-        failed: How many tries had no answer.
-        left_s: The rest of the whole time-out.
+        failed: Number of tries without an answer.
+        left_s: The rest of the whole time-out in seconds.
     """
     return max(0.0, min(SLICE_S * float(2**failed), left_s))
 
 
-class Overheard:
-    """librdkafka's log: it alone tells of a connection that ended and came back, with a request sent twice.
+class ConnectionLossLogger:
+    """The logger of a producer. It passes librdkafka's lines on, and reports connections that were lost.
 
-    The error callback hears of none that is mended by itself, and an EndTxn that was under way then may arrive in
-    the middle of the next transaction of the same epoch and end it (KAFKA-17754).
+    Only the log names a connection that ended and came back. The error callback does not get such an error. But a
+    request may have been sent twice: an EndTxn that was under way may arrive during the next transaction of the
+    same epoch and end that transaction (KAFKA-17754).
+
+    Args:
+        on_loss: Receives the text of the line.
     """
 
-    def __init__(self, cut: Callable[[str], None]) -> None:
-        self._cut = cut
+    def __init__(self, on_loss: Callable[[str], None]) -> None:
+        self._on_loss = on_loss
 
     def log(self, level: int, form: str, facility: str, *rest: str) -> None:
-        """As a logger's."""
-        # At this level a connection ends on purpose: it was idle, or belongs to a client that ends.
-        if facility in _CUT and level > logging.DEBUG:
-            self._cut(rest[-1])
+        """Log a line of librdkafka, as ``logging.Logger.log`` does."""
+        # At the level DEBUG a connection ends on purpose: it was idle, or its client is being closed.
+        if facility in _CONNECTION_LOST and level > logging.DEBUG:
+            self._on_loss(rest[-1])
         librdkafka_log.log(level, form, facility, *rest)
 
 
@@ -52,15 +58,15 @@ Client = TypeVar("Client", AdminClient, Consumer, Producer)
 
 
 def client(kind: type[Client], config: Mapping[str, Any], logger: object = librdkafka_log) -> Client:
-    """Makes a client of librdkafka.
+    """Create a client of librdkafka.
 
     Raises:
-        ConfigurationError: A property is unknown to it, or has a value that it doesn't take.
+        ConfigurationError: librdkafka does not know a property, or does not accept its value.
     """
     try:
         return kind(dict(config), logger=logger)
     except KafkaException as error:
-        said = re.sub('value "[^"]*"', "value", error.args[0].str().strip())  # it may be a secret
+        said = re.sub('value "[^"]*"', "value", error.args[0].str().strip())  # the value may be a secret
         settings = "WORKER_KAFKA__PROPERTIES"
         if "SASL mechanism" in said:
             settings = f"WORKER_KAFKA__SASL_MECHANISM ({config.get('sasl.mechanism')})"
@@ -70,7 +76,7 @@ def client(kind: type[Client], config: Mapping[str, Any], logger: object = librd
 
 
 def failure_of(error: KafkaError) -> Failure:
-    """A Kafka error as plain data."""
+    """Return a Kafka error as plain data."""
     return Failure(
         code=error.name(),
         retriable=error.retriable(),

@@ -1,7 +1,7 @@
-"""How many partitions the output topics have, asked without holding the owner for more than a second.
+"""How many partitions the output topics have. An answer is awaited for at most a second at a time.
 
-A question may take up to its whole time-out: where one answer takes 1.2 s, slices of one second never succeed. An
-admin client asks, since only its answers can be waited for in slices.
+The brokers may take longer to answer: where one round trip takes 1.2 s, questions of one second never succeed. So
+an admin client asks, since only its answers can be awaited in several steps.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from worker.errors import KafkaFatalError
 from worker.kafka.clients import SLICE_S
 from worker.kafka.publisher_options import VARIABLES
-from worker.records import Topic
+from worker.records import OutputRecord, Topic
 
 _ANSWER_S_MAX = 10.0  # with round trips of 1.2 s the first answer takes 4.8 s: connect, versions, metadata, answer
 _HIDDEN_S_MAX = 3.0
@@ -22,12 +22,15 @@ _MISSING_MS_MAX = 5_000  # a broker that has just started may not know the topic
 
 
 class OutputTopics:
-    """The output topics' partition counts, and who asks for them.
+    """The partition counts of the output topics.
 
     Args:
-        names: The topics' names.
+        names: The names of the topics.
         config: librdkafka's properties for the admin client.
-        heard: Takes the errors of questions that were not answered.
+        on_error: Receives the error of a question that no broker has answered.
+
+    Attributes:
+        partitions: The number of partitions of each topic that is known.
     """
 
     def __init__(
@@ -42,14 +45,15 @@ class OutputTopics:
         self._missing_since_ms: int | None = None
 
     def forget(self) -> None:
-        """Has the next ``are_known`` ask again: a topic may have been deleted or made anew."""
+        """Forget the counts: a topic may have been deleted, or created again. The next ``are_known`` asks again."""
         self.partitions.clear()
 
     def are_known(self, now_ms: int) -> bool:
-        """Whether all counts are known; waits for answers for at most a second.
+        """Return whether all counts are known. Wait for answers for at most a second.
 
         Raises:
-            KafkaFatalError: A topic is missing, or hidden from this principal.
+            KafkaFatalError: For five seconds the brokers have not shown a topic: it is missing, or this principal
+                may not describe it.
         """
         if len(self.partitions) == len(self._names):
             return True
@@ -58,11 +62,15 @@ class OutputTopics:
             return False
         self._asked = {}
         for topic, name in self._names.items():
-            self._learn(topic, name, asked[name], now_ms)
+            self._record_answer(topic, name, asked[name], now_ms)
         return len(self.partitions) == len(self._names)
 
+    def destination(self, output: OutputRecord) -> tuple[str, int]:
+        """Return the topic and the partition that an output goes to; only when ``are_known``."""
+        return self._names[output.topic], output.source.partition.number % self.partitions[output.topic]
+
     def hidden(self) -> str | None:
-        """Names a topic that this principal may not describe, which it may not write either."""
+        """Return a topic that this principal may not describe, and so may not write; None if there is none."""
         asked = self._ask()
         wait(asked.values(), _HIDDEN_S_MAX)
         for name, answer in asked.items():
@@ -78,7 +86,7 @@ class OutputTopics:
         )
         return self._asked
 
-    def _learn(self, topic: Topic, name: str, answer: "Future[Any]", now_ms: int) -> None:
+    def _record_answer(self, topic: Topic, name: str, answer: "Future[Any]", now_ms: int) -> None:
         code = _code(answer)
         if code is None and (count := len(answer.result().partitions)):
             self.partitions[topic] = count
@@ -86,7 +94,9 @@ class OutputTopics:
                 self._missing_since_ms = None
             return
         error = answer.exception()
-        if isinstance(error, KafkaException) and (code or "").startswith("_"):  # the client's own: no answer came
+        if isinstance(error, KafkaException) and (code or "").startswith(
+            "_"
+        ):  # librdkafka's own code: no broker has answered
             self._on_error(error.args[0])
             return
         self._missing_since_ms = self._missing_since_ms or now_ms
@@ -99,7 +109,7 @@ class OutputTopics:
 
 
 def _code(answer: "Future[Any]") -> str | None:
-    """Gives librdkafka's name of the error; None for an answer without one."""
+    """Return librdkafka's name of the error; None for an answer without an error."""
     error = answer.exception()
     if error is None:
         return None

@@ -1,40 +1,41 @@
-"""What an operator reads when the producer's errors end the process, or keep it from committing. Pure."""
+"""What an operator reads when the producer's errors end the process, or prevent every commit. Pure."""
 
 from worker.kafka.publisher_options import VARIABLES, PublisherOptions
 from worker.kafka.rejected_batches import TOO_LARGE, TopicFault
 from worker.kafka.transaction import Event, Failure
 
 _HINTS = {
-    "INVALID_TIMESTAMP": "This machine's clock is off from the brokers' clock, or the topic's "
-    "message.timestamp.before.max.ms or message.timestamp.after.max.ms is too narrow: compare the clocks.",
-    "NOT_ENOUGH_REPLICAS": "The topic has fewer replicas in sync than its min.insync.replicas.",
+    "INVALID_TIMESTAMP": "This machine's clock differs from the brokers' clock, or the topic's "
+    "message.timestamp.before.max.ms or message.timestamp.after.max.ms is too short: compare the clocks.",
+    "NOT_ENOUGH_REPLICAS": "The topic has fewer in-sync replicas than its min.insync.replicas: start the brokers "
+    "that are down.",
     "INVALID_PRODUCER_ID_MAPPING": "The brokers' transactional.id.expiration.ms is shorter than the pauses between "
-    "transactions.",
+    "transactions: raise it.",
 }
 
 
 def why_it_ends(event: Event, failure: Failure, options: PublisherOptions, hidden: str | None) -> str:
-    """Says why the process must end.
+    """Return why the process must end.
 
     Args:
-        event: FENCED, INSTANCE_TAKEN or UNAUTHORIZED.
-        failure: What Kafka said.
-        options: For the names.
-        hidden: A topic that this principal may not describe; None if there is none, or nobody has asked.
+        event: The last event. Any but FENCED and INSTANCE_TAKEN follows an UNAUTHORIZED.
+        failure: The error of Kafka.
+        options: The names to show.
+        hidden: A topic that this principal may not describe; None if there is none, or the worker has not asked.
     """
     name = options.transactional_id
     match event:
         case Event.FENCED:
             return (
                 f"another live process uses the transactional id {name!r} (WORKER_KAFKA__TRANSACTIONAL_ID) and has "
-                "fenced this one off. Each live worker needs its own, the same after a restart; a second worker on "
-                f"this host: WORKER_KAFKA__TRANSACTIONAL_ID={name}-2 moderation-worker run. (If an orchestrator "
-                "restarts both, they go on fencing each other.)"
+                "fenced this worker. Each live worker needs a transactional id of its own, which stays the same "
+                f"after a restart. For a second worker on this host: WORKER_KAFKA__TRANSACTIONAL_ID={name}-2 "
+                "moderation-worker run. (If an orchestrator restarts both workers, they fence each other again.)"
             )
         case Event.INSTANCE_TAKEN:
             return (
                 f"another live process joined the group {options.group_id!r} with the group instance id "
-                f"{options.group_instance_id!r} and has taken this worker's place: give each worker its own "
+                f"{options.group_instance_id!r} and has fenced this worker: give each worker its own "
                 "WORKER_KAFKA__GROUP_INSTANCE_ID"
             )
         case _ if failure.code == "INVALID_TRANSACTION_TIMEOUT":
@@ -50,7 +51,7 @@ def why_it_ends(event: Event, failure: Failure, options: PublisherOptions, hidde
 def _grant(code: str, options: PublisherOptions, hidden: str | None) -> str:
     match code:
         case "CLUSTER_AUTHORIZATION_FAILED":
-            return "IDEMPOTENT_WRITE on the cluster, which brokers before 2.8 want"
+            return "IDEMPOTENT_WRITE on the cluster, which brokers before 2.8 need"
         case "GROUP_AUTHORIZATION_FAILED":
             return f"READ on group {options.group_id!r} (WORKER_KAFKA__GROUP_ID)"
         case "TRANSACTIONAL_ID_AUTHORIZATION_FAILED":
@@ -64,8 +65,16 @@ def _grant(code: str, options: PublisherOptions, hidden: str | None) -> str:
             return "what deploy/acls.sh lists"
 
 
+def why_fatal_errors_recur(call: str, failure: Failure, options: PublisherOptions) -> str:
+    """Return why the process ends although another producer could replace the last one."""
+    return (
+        f"fatal errors of the producer come back, the last one in {call}: {failure.text}. Look at the brokers' "
+        f"logs for the transactional id {options.transactional_id!r}."
+    )
+
+
 def why_topic_refuses(fault: TopicFault, options: PublisherOptions) -> str:
-    """Says which topic refuses every output, and what to look at."""
+    """Return which topic refuses every output, and what to look at."""
     output = fault.output
     name = options.topics[output.topic]
     topic = f"the topic {name!r} ({VARIABLES[output.topic]})"
@@ -92,12 +101,13 @@ def why_topic_refuses(fault: TopicFault, options: PublisherOptions) -> str:
     )
 
 
-def why_nothing_is_committed(failure: Failure, attempts: int, since_ms: int, now_ms: int) -> str:
-    """Says how long no transaction was committed, and why the last one was not."""
+def why_nothing_is_committed(failure: Failure, attempts: int, waited_ms: int, options: PublisherOptions) -> str:
+    """Return for how long no transaction was committed, and why the last one was not."""
     last = f"{failure.text} ({failure.code})" if failure.text else failure.code
     line = (
-        f"no transaction has been committed for {(now_ms - since_ms) / 1000:.1f} s, after {attempts} attempts. The "
-        f"last one failed: {last}. Going on trying, every few seconds."
+        f"no transaction has been committed for {waited_ms / 1000:.1f} s, after {attempts} attempts (group "
+        f"{options.group_id!r}, transactional id {options.transactional_id!r}). The last attempt failed: {last}. "
+        "Trying again, at most 5 s after each failure."
     )
     hint = _HINTS.get(failure.code)
     return line if hint is None else f"{line} {hint}"

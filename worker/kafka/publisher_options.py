@@ -1,4 +1,4 @@
-"""What the publisher needs to know, and the variables that set it."""
+"""The settings of the publisher, and the environment variables of the output topics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ VARIABLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublisherOptions:
-    """What the publisher needs to know.
+    """The settings of the publisher.
 
     Attributes:
         config: librdkafka's properties for the producer.
-        admin_config: librdkafka's properties for the client that asks for the topics' partitions.
+        admin_config: librdkafka's properties for the client that asks for the partitions of the topics.
         topics: The names of the output topics.
-        transactional_id: As in ``config``, for messages.
-        transaction_timeout_ms: As in ``config``; also the bound on a whole publish.
-        group_id: The consumer group, for messages.
-        group_instance_id: The static member's id, for messages; None for a dynamic member.
+        transactional_id: The ``transactional.id`` of ``config``, for log lines and errors.
+        transaction_timeout_ms: The ``transaction.timeout.ms`` of ``config``. It also limits a whole publish.
+        group_id: The consumer group, for log lines and errors.
+        group_instance_id: The ``group.instance.id`` of a static member, for errors; None for a dynamic member.
     """
 
     config: Mapping[str, Any]

@@ -1,6 +1,6 @@
-"""Which output a broker refuses, and whether the record or the topic is to blame. Pure.
+"""Which output a broker refuses, and whether the record or the topic is at fault. Pure.
 
-What the brokers answer [Kafka 4.3, librdkafka 2.16]:
+The answers of the brokers [Kafka 4.3, librdkafka 2.16]:
 
 - MSG_SIZE_TOO_LARGE: every output of the batch gets this error, also the small ones.
 - INVALID_RECORD: the broker names the faulty records of the batch. librdkafka reports INVALID_RECORD for these and
@@ -8,17 +8,17 @@ What the brokers answer [Kafka 4.3, librdkafka 2.16]:
 - INVALID_TIMESTAMP: if the batch holds several records, librdkafka reports INVALID_RECORD for the faulty ones too.
   Only a batch of one record gets the true error. So no record is blamed before it was refused alone.
 
-The search: what was sent to a partition between two flushes is a batch. After a refusal the next pass flushes more
-often, until the culprit is alone. 1,000 outputs become 33 batches, then 7, then 3, then one output. Where the
-broker names the culprit, one pass is enough.
+The search: the outputs that were sent to a partition between two flushes are a batch. After a refusal the next
+pass flushes more often, until the faulty output is alone. 1,000 outputs become 33 batches, then 7, then 3, then
+one output. Where the broker names the faulty output, one pass is enough.
 
-The verdict on an output that was refused alone:
+The decision about an output that was refused alone:
 
 1. An output that is too large is rejected: its message becomes a dead letter.
 2. An output with INVALID_RECORD is rejected if the broker has accepted another output of the same kind (same topic,
    and both with a key or both without). So the topic works, and the record is at fault.
-3. Otherwise the output is a suspect. The next pass sends all others before it and is aborted at its end, since the
-   outputs are out of order then. If others are accepted, rule 2 holds.
+3. Otherwise the output is a suspect. The next pass is a trial: it sends all other outputs before the suspect, and
+   is aborted at its end, since the outputs are out of order. If others are accepted, rule 2 holds.
 4. If none is accepted, the topic is at fault, and no message may become a dead letter because of it.
 """
 
@@ -29,14 +29,14 @@ from math import isqrt
 
 from worker.records import OutputRecord, Partition, Topic
 
-Name = tuple[Topic, Partition, int]
-"""Of an output: its topic, and its input's partition and offset."""
-Kind = tuple[Topic, bool]
-"""Of an output: its topic, and whether it has a key. A compacted topic refuses outputs without a key."""
-Place = tuple[Partition, int]
-"""Of an input record: its partition and offset."""
-Target = Callable[[OutputRecord], tuple[str, int]]
-"""Gives the name and the partition of the topic that an output goes to."""
+OutputId = tuple[Topic, Partition, int]
+"""The topic of an output, and the partition and the offset of its input record."""
+OutputKind = tuple[Topic, bool]
+"""The topic of an output, and whether the output has a key. A compacted topic refuses outputs without a key."""
+RecordId = tuple[Partition, int]
+"""The partition and the offset of an input record."""
+Destination = Callable[[OutputRecord], tuple[str, int]]
+"""Returns the name and the partition of the topic that an output goes to."""
 
 TOO_LARGE, REFUSED = "output_too_large", "output_refused"
 
@@ -47,19 +47,20 @@ _UNNAMED = "_INVALID_DIFFERENT_RECORD"
 _RECORD_ERRORS = _SIZE | _INVALID | {_UNNAMED}
 _CLOCK = "INVALID_TIMESTAMP"
 _NAMED_MAX = 16  # with more faulty records in a batch, a flush for each would cost more than the search
-# One may be bad luck. Three records, or one record three times with nothing else to send, are the topic.
+# One refused record may be an accident. Three records, or one record three times without another one, are the
+# topic.
 _SUSPECTS_MAX = 3
 _PASSES_MAX = 3
-_COMMITS_MAX = 100  # after so many commits without a refusal the refused record is another worker's
+_COMMITS_MAX = 100  # after 100 commits without a refusal, another worker has the refused record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFault:
-    """A topic that takes none of our outputs.
+    """A topic that refuses all outputs of a kind.
 
     Attributes:
-        output: One that it refused.
-        reason: The dead letter's reason that the output's message would have had.
+        output: An output that the topic refused.
+        reason: The dead-letter reason that the message of the output would have had.
     """
 
     output: OutputRecord
@@ -67,144 +68,149 @@ class TopicFault:
 
 
 class RejectedBatches:
-    """What the brokers have accepted and refused during a search.
+    """The outputs that the brokers have accepted and refused during a search.
 
     Attributes:
-        rejected: The input records whose outputs a broker refuses, each with the dead letter's reason.
+        rejected: The input records whose outputs a broker refuses, each with its dead-letter reason.
         topic_fault: The topic that is at fault; None while there is no such topic.
     """
 
     def __init__(self) -> None:
-        self.rejected: dict[Place, str] = {}
+        self.rejected: dict[RecordId, str] = {}
         self.topic_fault: TopicFault | None = None
-        self._apart: set[Name] = set()
-        self._suspects: dict[Name, OutputRecord] = {}
-        self._accepted: set[Kind] = set()
-        self._in_vain: Counter[Kind] = Counter()
+        self._flush_before: set[OutputId] = set()
+        self._suspects: dict[OutputId, OutputRecord] = {}
+        self._accepted: set[OutputKind] = set()
+        self._passes_without_success: Counter[OutputKind] = Counter()
         self._reports: list[tuple[OutputRecord, str]] = []
-        self._commits = 0
+        self._commits: int | None = None  # since the last failed transaction; None: there is no search
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether the next pass needs delivery reports."""
+        return self._commits is not None
 
     @property
     def has_reports(self) -> bool:
-        """Whether a batch of this pass was refused."""
+        """Whether the broker refused a batch in this pass."""
         return bool(self._reports)
 
     def holds_suspect(self, outputs: Sequence[OutputRecord]) -> bool:
-        """Whether there is a suspect among the outputs."""
-        return bool(self._suspects) and any(name_of(output) in self._suspects for output in outputs)
+        """Return whether there is a suspect among the outputs."""
+        return bool(self._suspects) and any(output_id(output) in self._suspects for output in outputs)
 
     def suspects_last(self, outputs: Sequence[OutputRecord]) -> Sequence[OutputRecord]:
-        """Gives the outputs in the order of a trial, which must not be committed."""
-        return sorted(outputs, key=lambda output: name_of(output) in self._suspects)
+        """Return the outputs in the order of a trial, which must not be committed."""
+        return sorted(outputs, key=lambda output: output_id(output) in self._suspects)
 
-    def is_apart(self, output: OutputRecord) -> bool:
-        """Whether everything before this output must be flushed first."""
-        return bool(self._apart) and name_of(output) in self._apart
+    def flush_before(self, output: OutputRecord) -> bool:
+        """Return whether all earlier outputs must be flushed before this one."""
+        return bool(self._flush_before) and output_id(output) in self._flush_before
 
     def report(self, output: OutputRecord, code: str | None) -> None:
-        """Notes a delivery report; ``code`` is librdkafka's name of the error, None for an accepted output."""
+        """Record a delivery report; ``code`` is librdkafka's name of the error, None for an accepted output."""
         if code is None:
             self._accepted.add(_kind(output))
-            self._suspects.pop(name_of(output), None)
+            self._suspects.pop(output_id(output), None)
         elif code in _RECORD_ERRORS or code == _CLOCK:
             self._reports.append((output, code))
 
-    def refuse(self, output: OutputRecord) -> None:
-        """Notes an output that the client finds too large."""
+    def reject_too_large(self, output: OutputRecord) -> None:
+        """Reject an output that is too large for the client."""
         self._reject(output, TOO_LARGE)
 
-    def settle(self, target: Target, code: str) -> bool:
-        """Draws the conclusions from the reports of a pass that was not committed.
+    def settle(self, destination: Destination, code: str) -> bool:
+        """Draw the conclusions from the reports of a pass that was not committed.
 
         Args:
-            target: Gives the topic and the partition of an output.
+            destination: Returns the topic and the partition of an output.
             code: librdkafka's name of the transaction's error.
 
         Returns:
-            Whether the pass has narrowed the search, so that the next one is worth an immediate try.
+            Whether the pass has narrowed the search. If so, the next pass need not wait.
         """
         reports, self._reports = self._reports, []
         self._commits = 0
         if _CLOCK in {code, *(one for _, one in reports)}:
-            return False  # no record is at fault, whatever the reports name
-        known = len(self._apart), len(self.rejected), set(self._suspects)
-        alone, further = bisect(reports, target, self._apart)
-        self._apart |= further
+            return False  # no record is at fault, even if the reports name some
+        before = len(self._flush_before), len(self.rejected), set(self._suspects)
+        alone, further = bisect(reports, destination, self._flush_before)
+        self._flush_before |= further
         for output, one in alone:
             if one in _SIZE:
                 self._reject(output, TOO_LARGE)
             elif one in _INVALID:
-                self._suspects[name_of(output)] = output
-                self._apart.add(name_of(output))
-        self._judge_suspects({_kind(output) for output, _ in reports if name_of(output) in further})
-        return known != (len(self._apart), len(self.rejected), set(self._suspects))
+                self._suspects[output_id(output)] = output
+                self._flush_before.add(output_id(output))
+        self._judge_suspects({_kind(output) for output, _ in reports if output_id(output) in further})
+        return before != (len(self._flush_before), len(self.rejected), set(self._suspects))
 
-    def committed(self, next_offsets: Mapping[Partition, int]) -> bool:
-        """Forgets what the committed offsets cover.
+    def committed(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Forget the outputs of records that the committed offsets cover.
 
-        Returns:
-            Whether the search goes on: a refused output is not covered, and may still be this worker's.
+        The search ends if no refused output is left. A refused output that is not covered may still belong to this
+        worker.
         """
+        commits = self._commits = (self._commits or 0) + 1
 
         def is_open(partition: Partition, offset: int) -> bool:
-            return self._commits < _COMMITS_MAX and offset >= next_offsets.get(partition, 0)
+            return commits < _COMMITS_MAX and offset >= next_offsets.get(partition, 0)
 
-        self._commits += 1
         self._reports.clear()
-        self.rejected = {place: reason for place, reason in self.rejected.items() if is_open(*place)}
-        self._apart = {name for name in self._apart if is_open(*name[1:])}
-        self._suspects = {name: output for name, output in self._suspects.items() if is_open(*name[1:])}
-        if self._apart or self.rejected:
-            return True
-        self._accepted.clear()
-        self._in_vain.clear()
-        return False
+        self.rejected = {record: reason for record, reason in self.rejected.items() if is_open(*record)}
+        self._flush_before = {one for one in self._flush_before if is_open(*one[1:])}
+        self._suspects = {one: output for one, output in self._suspects.items() if is_open(*one[1:])}
+        if not self._flush_before and not self.rejected:
+            self._accepted.clear()
+            self._passes_without_success.clear()
+            self._commits = None
 
-    def _judge_suspects(self, searched: Collection[Kind]) -> None:
+    def _judge_suspects(self, searched: Collection[OutputKind]) -> None:
+        """Decide about the suspects; ``searched`` are the kinds whose batches the next pass splits further."""
         for kind in {_kind(output) for output in self._suspects.values()}:
             suspects = [output for output in self._suspects.values() if _kind(output) == kind]
             if kind in self._accepted:
                 for output in suspects:
-                    del self._suspects[name_of(output)]
+                    del self._suspects[output_id(output)]
                     self._reject(output, REFUSED)
                 continue
-            self._in_vain[kind] += kind not in searched
-            if len(suspects) >= _SUSPECTS_MAX or self._in_vain[kind] >= _PASSES_MAX:
+            self._passes_without_success[kind] += kind not in searched
+            if len(suspects) >= _SUSPECTS_MAX or self._passes_without_success[kind] >= _PASSES_MAX:
                 self.topic_fault = TopicFault(output=suspects[0], reason=REFUSED)
 
     def _reject(self, output: OutputRecord, reason: str) -> None:
-        place = output.source.partition, output.source.offset
-        if place in self.rejected and output.topic is Topic.DEAD_LETTER:  # it was as small as it can be already
+        record = output.source.partition, output.source.offset
+        if record in self.rejected and output.topic is Topic.DEAD_LETTER:  # a smaller dead letter is not possible
             self.topic_fault = TopicFault(output=output, reason=reason)
-        self.rejected[place] = reason
+        self.rejected[record] = reason
 
 
-def name_of(output: OutputRecord) -> Name:
-    """Names an output."""
+def output_id(output: OutputRecord) -> OutputId:
+    """Return what identifies an output in all passes."""
     return output.topic, output.source.partition, output.source.offset
 
 
-def _kind(output: OutputRecord) -> Kind:
+def _kind(output: OutputRecord) -> OutputKind:
     return output.topic, output.key is not None
 
 
 def bisect(
-    reports: Sequence[tuple[OutputRecord, str]], target: Target, apart: Collection[Name]
-) -> tuple[list[tuple[OutputRecord, str]], set[Name]]:
-    """Splits the batches that were refused.
+    reports: Sequence[tuple[OutputRecord, str]], destination: Destination, flush_before: Collection[OutputId]
+) -> tuple[list[tuple[OutputRecord, str]], set[OutputId]]:
+    """Split the batches that were refused.
 
     Args:
-        reports: The outputs of refused batches, in the order in which they were sent, with the errors' names.
-        target: The topic and partition that an output went to.
-        apart: The outputs before which there was a flush.
+        reports: The outputs of refused batches in the order of sending, each with the name of its error.
+        destination: Returns the topic and the partition of an output.
+        flush_before: The outputs before which this pass has flushed.
 
     Returns:
-        The outputs that were refused alone, and those before which the next pass is to flush as well.
+        The outputs that were refused alone, and further outputs before which the next pass must flush.
     """
     batches: dict[tuple[str, int], list[list[tuple[OutputRecord, str]]]] = {}
     for output, code in reports:
-        of_partition = batches.setdefault(target(output), [])
-        if not of_partition or name_of(output) in apart:
+        of_partition = batches.setdefault(destination(output), [])
+        if not of_partition or output_id(output) in flush_before:
             of_partition.append([])
         of_partition[-1].append((output, code))
     alone, further = [], set()
@@ -216,9 +222,9 @@ def bisect(
     return alone, further
 
 
-def _boundaries(batch: Sequence[tuple[OutputRecord, str]]) -> set[Name]:
-    """Where to split a batch: around the records that the broker named, or into pieces of equal length."""
+def _boundaries(batch: Sequence[tuple[OutputRecord, str]]) -> set[OutputId]:
+    """Return where to split a batch: around the records that the broker named, or into pieces of equal length."""
     named = [at for at, (_, code) in enumerate(batch) if code != _UNNAMED]
     if len(named) == len(batch) or not 0 < len(named) <= _NAMED_MAX:
-        return {name_of(output) for output, _ in batch[:: isqrt(len(batch))]}
-    return {name_of(batch[at][0]) for start in named for at in (start, start + 1) if at < len(batch)}
+        return {output_id(output) for output, _ in batch[:: isqrt(len(batch))]}
+    return {output_id(batch[at][0]) for start in named for at in (start, start + 1) if at < len(batch)}
