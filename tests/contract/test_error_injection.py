@@ -1,7 +1,7 @@
-"""Each class of errors of a transaction, from a real Kafka whose answers are rewritten where it can't be made to.
+"""Each class of errors of a transaction, from a real Kafka. A proxy rewrites the answers.
 
-What matters after each: every message has one verdict, whether the commit had been done or not; and the worker goes
-on by itself, or ends and says what to do.
+After each error, every message has one verdict, whether the transaction was committed or not. The worker goes on by
+itself, or it ends and says what to do.
 """
 
 from collections import Counter
@@ -21,13 +21,14 @@ from worker.kafka.transaction import Event
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 NEVER_MS = 3_600_000
-IMPATIENT = '{"consumer.fetch.wait.max.ms": "50"}'  # a rewind waits for the fetch that is under way
+SHORT_FETCHES = '{"consumer.fetch.wait.max.ms": "50"}'  # a rewind waits for the fetch that is under way
 
 RETRIED = "NOT_COORDINATOR COORDINATOR_LOAD_IN_PROGRESS CONCURRENT_TRANSACTIONS"
 MEMBERSHIP = "ILLEGAL_GENERATION UNKNOWN_MEMBER_ID REBALANCE_IN_PROGRESS STALE_MEMBER_EPOCH"
 LOST_ANSWER = "REQUEST_TIMED_OUT UNKNOWN"
 
-# What the worker notices; whether another producer has to settle it follows, as does that everything is read again.
+# The events that the worker counts. Whether a new producer must settle the transaction follows from them, and so does
+# whether the worker reads everything again.
 GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
     ([], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "CONCURRENT_TRANSACTIONS"),
     ([], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "NOT_COORDINATOR"),
@@ -39,10 +40,10 @@ GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
     ([Event.ABORTABLE], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "TRANSACTION_ABORTABLE"),
     ([Event.ABORTABLE], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, f"{MEMBERSHIP} TRANSACTION_ABORTABLE UNKNOWN"),
     ([Event.ABORTABLE], Api.END_TXN, Fate.REFUSED, "TRANSACTION_ABORTABLE"),
-    # Committed, and told to abort: the abort finds out.
+    # The broker has committed, but its answer asks for an abort. The abort fails, since nothing is open.
     ([Event.ABORTABLE, Event.FATAL], Api.END_TXN, Fate.REWRITTEN, "TRANSACTION_ABORTABLE"),
-    ([Event.UNKNOWN], Api.END_TXN, Fate.REWRITTEN, LOST_ANSWER),  # it is committed
-    ([Event.UNKNOWN], Api.END_TXN, Fate.REFUSED, LOST_ANSWER),  # it is not
+    ([Event.UNKNOWN], Api.END_TXN, Fate.REWRITTEN, LOST_ANSWER),  # the broker has committed
+    ([Event.UNKNOWN], Api.END_TXN, Fate.REFUSED, LOST_ANSWER),  # the broker has not committed
     ([Event.FATAL], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
     ([Event.FATAL], Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_TXN_STATE"),
     ([Event.FATAL], Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_TXN_STATE"),
@@ -55,19 +56,19 @@ GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
     ([Event.FATAL], Api.END_TXN, Fate.REFUSED, "INVALID_TXN_STATE"),
 ]
 
-FENCED = "PRODUCER_FENCED INVALID_PRODUCER_EPOCH"
+FENCED_CODES = "PRODUCER_FENCED INVALID_PRODUCER_EPOCH"
 SHARED_ID = "another live process uses the transactional id"
 INSTANCE = "its own WORKER_KAFKA__GROUP_INSTANCE_ID"
 GROUP = "(WORKER_KAFKA__GROUP_ID)"
 TRANSACTIONAL_ID = "(WORKER_KAFKA__TRANSACTIONAL_ID)"
-COMES_BACK = "fatal errors of the producer come back"
+RECURS = "fatal errors of the producer come back"
 TOPICS = "WRITE on the verdict, alert and dead-letter topics ("
 
 STOPS = [
     (SHARED_ID, Api.INIT_PRODUCER_ID, Fate.REWRITTEN, "PRODUCER_FENCED"),
     (SHARED_ID, Api.PRODUCE, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
     (SHARED_ID, Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, "INVALID_PRODUCER_EPOCH"),
-    (SHARED_ID, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, FENCED),
+    (SHARED_ID, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, FENCED_CODES),
     (SHARED_ID, Api.END_TXN, Fate.REWRITTEN, "PRODUCER_FENCED"),
     (SHARED_ID, Api.END_TXN, Fate.REFUSED, "INVALID_PRODUCER_EPOCH"),
     (INSTANCE, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "FENCED_INSTANCE_ID"),
@@ -77,7 +78,7 @@ STOPS = [
     (TOPICS, Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "TOPIC_AUTHORIZATION_FAILED"),
     (TRANSACTIONAL_ID, Api.INIT_PRODUCER_ID, Fate.REWRITTEN, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"),
     (TRANSACTIONAL_ID, Api.END_TXN, Fate.REFUSED, "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"),
-    (COMES_BACK, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_TXN_STATE"),
+    (RECURS, Api.TXN_OFFSET_COMMIT, Fate.REWRITTEN, "INVALID_TXN_STATE"),
 ]
 
 
@@ -88,7 +89,7 @@ def scene(proxied_scene: KafkaEnv) -> KafkaEnv:
 
 @pytest.fixture
 def environ(scene: KafkaEnv, proxy: Proxy) -> dict[str, str]:
-    return scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=IMPATIENT)
+    return scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=SHORT_FETCHES)
 
 
 def rule(api: Api, fate: Fate, code: str) -> Rule:
@@ -135,7 +136,7 @@ def test_a_worker_goes_on_after(
 
 
 @pytest.mark.parametrize("code", RETRIED.split())
-def test_a_worker_whose_producer_is_not_let_in_at_once_tries_again(
+def test_a_worker_whose_producer_cannot_be_initialised_immediately_tries_again(
     code: str, scene: KafkaEnv, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
 ) -> None:
     proxy.rules = [rule(Api.INIT_PRODUCER_ID, Fate.REWRITTEN, code)]
@@ -155,7 +156,7 @@ def test_a_worker_whose_producer_is_not_let_in_at_once_tries_again(
         for code in codes.split()
     ],
 )
-def test_a_worker_ends_and_says_why_and_the_next_one_goes_on_after(
+def test_a_worker_ends_and_says_why_and_the_next_worker_goes_on_after(
     *, words: str, rule: Rule, scene: KafkaEnv, proxy: Proxy, environ: Mapping[str, str], classifier: Classifier
 ) -> None:
     scene.send([chat("before")])
