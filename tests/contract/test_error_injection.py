@@ -27,7 +27,7 @@ RETRIED = "NOT_COORDINATOR COORDINATOR_LOAD_IN_PROGRESS CONCURRENT_TRANSACTIONS"
 MEMBERSHIP = "ILLEGAL_GENERATION UNKNOWN_MEMBER_ID REBALANCE_IN_PROGRESS STALE_MEMBER_EPOCH"
 LOST_ANSWER = "REQUEST_TIMED_OUT UNKNOWN"
 
-# The events that the worker counts. Whether a new producer must settle the transaction follows from them, and so does
+# The events that the worker counts. From them follows whether a new producer must settle the transaction, and
 # whether the worker reads everything again.
 GOES_ON: list[tuple[list[Event], Api, Fate, str]] = [
     ([], Api.ADD_PARTITIONS_TO_TXN, Fate.REWRITTEN, "CONCURRENT_TRANSACTIONS"),
