@@ -1,6 +1,6 @@
-"""Where the error codes stand in a broker's answers, in the versions that librdkafka 2.16 asks for.
+"""The places of the error codes in a broker's answers, in the versions that librdkafka 2.16 requests.
 
-Source of the layouts: https://kafka.apache.org/protocol. Another version is a ``KeyError``.
+Source of the layouts: https://kafka.apache.org/protocol. Another version raises ``KeyError``.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Api(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
-    """Of one api in one version.
+    """The layout of an answer of one API in one version.
 
     Attributes:
-        flexible: It has compact lengths and tagged fields.
-        by_partition: There is a code for each partition; otherwise one.
-        rest_bytes: What follows the code of a partition, without its tagged fields, when all is well.
-        throttled: The time of throttling stands first; otherwise last.
+        flexible: Whether it has compact lengths and tagged fields.
+        by_partition: Whether it has one code for each partition; otherwise it has one code.
+        rest_bytes: Size of what follows the code of a partition without an error, without the tagged fields.
+        throttled: Whether the throttle time is the first field; otherwise it is the last field.
     """
 
     flexible: bool = False
@@ -44,22 +44,22 @@ _LAYOUTS = {
 }
 
 
-def made_up(api: int, version: int, correlation: bytes, code: int) -> bytes:
-    """An answer that is nothing but an error; only of the plainest apis."""
+def error_answer(api: int, version: int, correlation: bytes, code: int) -> bytes:
+    """Return an answer that holds only an error; only for APIs with the simplest layout."""
     assert _LAYOUTS[Api(api), version] == _Layout(), (api, version)
     return correlation + bytes(4) + code.to_bytes(2, signed=True)
 
 
 def rewritten(api: int, version: int, answer: bytes, code: int) -> bytes:
-    """The answer with another error code, for each partition where there are several."""
+    """Return the answer with another error code, in each partition if there are several."""
     changed = bytearray(answer)
     for at in _places(_LAYOUTS[Api(api), version], answer):
         changed[at : at + 2] = code.to_bytes(2, signed=True)
     return bytes(changed)
 
 
-def codes(api: int, version: int, answer: bytes) -> list[int]:
-    """The answer's error codes."""
+def error_codes(api: int, version: int, answer: bytes) -> list[int]:
+    """Return the error codes of the answer."""
     places = _places(_LAYOUTS[Api(api), version], answer)
     return [int.from_bytes(answer[at : at + 2], signed=True) for at in places]
 
@@ -69,7 +69,7 @@ def _places(layout: _Layout, answer: bytes) -> list[int]:
     if not layout.by_partition:
         return [at]
 
-    def length(size: int) -> int:  # of the tests' names and lists: below 127
+    def length(size: int) -> int:  # the names and lists of the tests are shorter than 127
         nonlocal at
         at += 1 if layout.flexible else size
         return answer[at - 1] - layout.flexible
@@ -82,5 +82,7 @@ def _places(layout: _Layout, answer: bytes) -> list[int]:
             found.append(at + 4)
             at += 6 + layout.rest_bytes + layout.flexible
         at += layout.flexible
-    assert at + 4 * (not layout.throttled) + layout.flexible == len(answer), "another layout than expected"
+    assert at + 4 * (not layout.throttled) + layout.flexible == len(answer), (
+        "the layout of the answer is another one than expected"
+    )
     return found

@@ -1,7 +1,7 @@
-"""A proxy between the worker and a real Kafka that reads the requests, so that a test says which meets bad luck.
+"""A proxy between the worker and a real Kafka. It reads the requests, and a test says which of them fail.
 
-The broker has a listener for it, and advertises the proxy's address there: a client that begins at the proxy never
-leaves it, while the test's own clients go straight to the broker.
+The broker has a listener for the proxy, and advertises the proxy's address there. So a client that connects to the
+proxy sends all its requests through the proxy. The test's own clients connect to the broker directly.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tests.kafka_answers import Api, codes, made_up, rewritten
+from tests.kafka_answers import Api, error_answer, error_codes, rewritten
 from worker.commands.broker.embedded import Broker, running_broker
 from worker.commands.broker.node import HOST, free_ports
 
@@ -26,20 +26,20 @@ DELIVERY_S_MAX = 10
 
 
 class Fate(Enum):
-    """What becomes of a request."""
+    """What happens to a request."""
 
-    REWRITTEN = "the broker does it, and its answer goes back with another error code"
+    REWRITTEN = "the broker handles it, and its answer goes back with another error code"
     REFUSED = "the broker never sees it, and an error code goes back"
     SWALLOWED = "the broker never sees it, and nothing goes back"
-    UNANSWERED = "the broker does it, and nothing goes back"
+    UNANSWERED = "the broker handles it, and nothing goes back"
     CUT_BEFORE = "the connection ends, and the broker never sees it"
-    CUT_AFTER = "the broker does it, and the connection ends before the answer goes back"
-    LATE = "the connection ends, and the broker sees it when the test lets it arrive, by ``deliver``"
+    CUT_AFTER = "the broker handles it, and the connection ends before the answer goes back"
+    LATE = "the connection ends, and the broker sees it when the test calls ``deliver``"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """For one request of that kind; ``code`` is the error's, where the fate has one."""
+    """The fate of the next request of an API; ``code`` is the error code, if the fate needs one."""
 
     api: Api
     fate: Fate
@@ -48,15 +48,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """How all connections fare. What is held arrives when it no longer is, as TCP has it.
+    """The state of all connections. As with TCP, held bytes arrive when they are not held any more.
 
     Attributes:
-        delay_ms: Each way.
-        holds_requests: Nothing reaches the broker.
-        holds_answers: Nothing comes back.
-        refuses: No new connections.
-        forgets_idle_ms: Drop everything on a connection that was idle for this long, and close it for nobody, as a
-            NAT gateway does; 0: never.
+        delay_ms: Delay in each direction, in milliseconds.
+        holds_requests: Whether requests are held before the broker.
+        holds_answers: Whether answers are held before the client.
+        refuses: Whether new connections are refused.
+        forgets_idle_ms: After this idle time, drop everything on a connection and tell neither side, as a NAT
+            gateway does; 0 means never.
     """
 
     delay_ms: int = 0
@@ -79,13 +79,13 @@ class _Request:
 
     @property
     def harmless(self) -> bytes:
-        """What is asked in its place, so that answers keep their order: the broker's versions."""
+        """A request for the broker's versions, sent instead, so that the answers keep their order."""
         return struct.pack(">hh4sh", 18, 0, self.correlation, -1)
 
     def answered(self, answer: bytes) -> bytes:
-        """The answer, with the rule's code if it has one."""
+        """Return the answer, with the code of the rule if there is one."""
         if self.rule is not None and self.fate is Fate.REFUSED:
-            return made_up(self.api, self.version, self.correlation, self.rule.code)
+            return error_answer(self.api, self.version, self.correlation, self.rule.code)
         if self.rule is not None and self.fate is Fate.REWRITTEN:
             return rewritten(self.api, self.version, answer, self.rule.code)
         return answer
@@ -100,7 +100,7 @@ class _Connection:
     is_forgotten: bool = False
 
     def passes(self, forgets_idle_ms: int) -> bool:
-        """Note that something comes, and say whether the network lets it through."""
+        """Record that bytes arrive, and return whether the network lets them through."""
         now_s = time.monotonic()
         self.is_forgotten |= 0 < forgets_idle_ms <= (now_s - self.used_s) * 1000
         self.used_s = now_s
@@ -112,14 +112,14 @@ class _Connection:
 
 
 class Proxy:
-    """Between a port of its own and the broker's.
+    """A proxy between its own port and the broker's port.
 
     Attributes:
-        address: What a client connects to.
-        rules: Those that no request has met yet; the first that fits counts.
-        asked: How often each api has been asked.
-        network: How it is at the moment.
-        forgotten: By api, how many requests it has dropped on connections that were idle for too long.
+        address: The address for clients.
+        rules: The rules that no request has used yet. A request uses the first rule for its API.
+        asked: Number of requests of each API.
+        network: The current state of the connections.
+        forgotten: Number of requests of each API that were dropped on connections that were idle for too long.
     """
 
     def __init__(self, port: int, broker_port: int) -> None:
@@ -136,12 +136,12 @@ class Proxy:
         self._loop: asyncio.AbstractEventLoop
 
     def cut(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         for connection in list(self._connections):
             self._loop.call_soon_threadsafe(connection.cut)
 
     def deliver(self) -> list[int]:
-        """Lets what is late arrive; gives the broker's error codes."""
+        """Send the late requests to the broker; return the broker's error codes."""
         late, self._late = self._late, []
         given = []
         for request, frame in late:
@@ -149,12 +149,12 @@ class Proxy:
                 broker.sendall(len(frame).to_bytes(4) + frame)
                 with broker.makefile("rb") as answers:
                     answer = answers.read(int.from_bytes(answers.read(4)))
-            given += codes(request.api, request.version, answer)
+            given += error_codes(request.api, request.version, answer)
         return given
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Listens; a fault of its own, a version that it doesn't know for one, is raised at the end."""
+        """Listen. An error of the proxy itself, such as an unknown version of an API, is raised at the end."""
         started, ended = threading.Event(), asyncio.Event()
 
         async def serve() -> None:
@@ -229,9 +229,9 @@ class Proxy:
 
         async def send(frame: bytes) -> None:
             nonlocal due_s
-            while held():  # noqa: ASYNC110 - another thread says when
+            while held():  # noqa: ASYNC110 - another thread changes the state
                 await asyncio.sleep(LOOK_AGAIN_S)
-            # Never before the one ahead, also when the delay has become shorter.
+            # Never before an earlier frame, also when the delay has become shorter.
             due_s = max(self._loop.time() + self.network.delay_ms / 1000, math.nextafter(due_s, math.inf))
             self._loop.call_at(due_s, to.write, len(frame).to_bytes(4) + frame)
 
@@ -247,7 +247,7 @@ async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 @contextmanager
 def proxied_broker() -> Iterator[tuple[Broker, Proxy]]:
-    """A Kafka with two addresses: its own, and the proxy's."""
+    """Run a Kafka with two addresses: its own, and the proxy's."""
     own, controller, behind, front = free_ports(4)
     proxy = Proxy(front, behind)
     properties = {

@@ -1,4 +1,4 @@
-"""Topics that refuse what the worker writes: the topic is named, and no good message pays for it."""
+"""Topics that refuse the worker's records: it names the topic, and no good message becomes a dead letter."""
 
 import signal
 import time
@@ -27,18 +27,18 @@ from worker.wiring import monotonic_ms, session_options
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 NEVER_MS = 3_600_000
-CALM = {"WORKER_POLICY__THRESHOLD": "1"}  # no alerts
+NO_ALERTS = {"WORKER_POLICY__THRESHOLD": "1"}
 COMPACTED = {"cleanup.policy": "compact"}
 INVALID_RECORD, INVALID_PRODUCER_ID_MAPPING = 87, 49
 SLOW = Network(delay_ms=600)
-# In place of a wrong clock: each record is older than the topic takes when it arrives. The broker's own markers,
-# which end transactions, must be young enough.
+# Instead of a wrong clock: when a record arrives, it is older than the topic accepts. The broker's own markers at
+# the end of transactions must be young enough.
 OLD = Network(delay_ms=250)
 OLDEST_MS = "150"
 
 
 def made(servers: str, **configs: Mapping[str, str]) -> KafkaEnv:
-    """Topics of one partition; ``configs`` by the output topic's name in ``Topic``."""
+    """Create topics of one partition; ``configs`` by the output topic's name in ``Topic``."""
     scene = KafkaEnv(servers, "demo", inputs=(1,), partitions=1)
     admin = AdminClient(scene.client)
     for name, config in configs.items():
@@ -49,8 +49,8 @@ def made(servers: str, **configs: Mapping[str, str]) -> KafkaEnv:
 
 
 def ends(scene: KafkaEnv, classifier: Classifier) -> str:
-    """Turns until the worker ends; gives its last words. Nothing is committed but starts."""
-    with joined_worker({**scene.environ(), **CALM}, classifier, end_offset_interval_ms=NEVER_MS) as worker:
+    """Run the worker until it ends; return its error. Only start offsets are committed."""
+    with joined_worker({**scene.environ(), **NO_ALERTS}, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(1)
         assert worker.loop.totals.rewinds < 20
@@ -72,11 +72,9 @@ def test_a_compacted_topic_ends_the_worker_which_names_it(
         assert words in said
 
 
-def test_messages_one_by_one_into_a_compacted_topic_end_the_worker_too(
-    bootstrap_servers: str, start: Start
-) -> None:
+def test_single_messages_into_a_compacted_topic_end_the_worker_too(bootstrap_servers: str, start: Start) -> None:
     scene = made(bootstrap_servers, VERDICT=COMPACTED)
-    worker = start({**scene.environ(), **CALM})
+    worker = start({**scene.environ(), **NO_ALERTS})
     worker.wait_for("reading from")
     deadline = time.monotonic() + 60
     while worker.exit_code is None:
@@ -96,7 +94,7 @@ def test_a_dead_letter_topic_that_refuses_ends_the_worker_which_names_it(
     assert scene.outputs[Topic.DEAD_LETTER] in ends(scene, classifier)
 
 
-def go_on_for_ever(scene: KafkaEnv, worker: InProcessWorker) -> None:
+def send_and_judge_for_ever(scene: KafkaEnv, worker: InProcessWorker) -> None:
     for number in count(1):
         scene.send([chat(f"message {number}")])
         worker.turn_until_judged(number + 1)
@@ -106,13 +104,13 @@ def test_a_topic_that_is_compacted_while_the_worker_runs_costs_no_message(
     bootstrap_servers: str, classifier: Classifier
 ) -> None:
     scene = made(bootstrap_servers)
-    environ = {**scene.environ(), **CALM}
+    environ = {**scene.environ(), **NO_ALERTS}
     with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         scene.configure(Topic.VERDICT, "cleanup.policy", "compact")
         with pytest.raises(KafkaFatalError, match=r"cleanup\.policy=delete"):
-            go_on_for_ever(scene, worker)  # a change is in force after a while
+            send_and_judge_for_ever(scene, worker)  # a change is in force after a while
     scene.configure(Topic.VERDICT, "cleanup.policy", "delete")
     with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         worker.turn_until(lambda: scene.committed().items() >= scene.input_ends().items())
@@ -127,10 +125,11 @@ def test_one_record_among_accepted_ones_is_a_dead_letter(
     # The broker's answers are rewritten: Apache Kafka itself refuses no verdict for what is in it.
     scene = proxied_scene
     refused, accepted = (Rule(Api.PRODUCE, Fate.REWRITTEN, code) for code in (INVALID_RECORD, 0))
-    # Both together, without reports and with them; the first one alone; the second one before the first one.
+    # 1. Both records together, without delivery reports. 2. Both together, with reports. 3. The first record alone.
+    # 4. The trial: the second record is accepted, then the first one is refused.
     proxy.rules = [refused, refused, refused, accepted, refused]
     scene.send([chat("refused"), chat("accepted")])
-    environ = {**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM}
+    environ = {**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS}
     with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         worker.turn_until_judged(2)
         assert not proxy.rules
@@ -145,11 +144,11 @@ def test_one_record_among_accepted_ones_is_a_dead_letter(
 # ---- the clock ---------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_clock_backs_off_names_topic_and_reason_and_is_over_by_itself(
+def test_with_a_wrong_clock_the_worker_waits_names_topic_and_reason_and_recovers_by_itself(
     proxied_scene: KafkaEnv, proxy: Proxy, start: Start
 ) -> None:
     scene = proxied_scene
-    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM})
+    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS})
     worker.wait_for("reading from")
     scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", OLDEST_MS)
     proxy.network = OLD
@@ -173,13 +172,13 @@ def test_a_wrong_clock_backs_off_names_topic_and_reason_and_is_over_by_itself(
     assert ledger.dead_letters == 0
 
 
-def test_a_signal_during_the_back_off_ends_the_worker_soon(
+def test_a_signal_during_the_pauses_ends_the_worker_soon(
     proxied_scene: KafkaEnv, proxy: Proxy, start: Start
 ) -> None:
     scene = proxied_scene
     scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", OLDEST_MS)
     proxy.network = OLD
-    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **CALM})
+    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS})
     scene.send([chat("message")] * 50)
     worker.wait_for("no transaction has been committed", seconds_max=60)
     worker.send(signal.SIGTERM)
@@ -191,7 +190,7 @@ def test_a_signal_during_the_back_off_ends_the_worker_soon(
 
 @pytest.fixture(scope="module")
 def forgetful() -> Iterator[str]:
-    """A Kafka that forgets a transactional id after two seconds."""
+    """Run a Kafka that forgets a transactional id after two seconds."""
     properties = {
         "transactional.id.expiration.ms": "2000",
         "transaction.remove.expired.transaction.cleanup.interval.ms": "500",
@@ -238,7 +237,7 @@ def test_more_expiries_than_fatal_errors_are_allowed_do_not_end_the_worker(
 # ---- a slow link -------------------------------------------------------------------------------------------------
 
 
-def test_the_output_topics_are_learned_over_a_slow_link_and_the_owner_is_not_held(
+def test_over_a_slow_link_the_output_topics_become_known_and_no_call_takes_long(
     proxied_scene: KafkaEnv, proxy: Proxy
 ) -> None:
     environ = proxied_scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address)
@@ -257,10 +256,10 @@ def test_the_output_topics_are_learned_over_a_slow_link_and_the_owner_is_not_hel
         began_ms = monotonic_ms()
         publisher.ready()
         longest_ms = max(longest_ms, monotonic_ms() - began_ms)
-    assert longest_ms < 5_000  # two slices, and what a busy machine adds
+    assert longest_ms < 5_000  # two calls of a second, and what a busy machine adds
 
 
-def test_transactions_over_a_slow_link_cost_no_rewind_and_at_most_one_producer(
+def test_transactions_over_a_slow_link_need_no_rewind_and_replace_at_most_one_producer(
     proxied_scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     scene = proxied_scene
@@ -274,7 +273,7 @@ def test_transactions_over_a_slow_link_cost_no_rewind_and_at_most_one_producer(
             scene.send([chat(f"message {number}")])
             worker.turn_until_judged(number + 2)
         assert worker.loop.totals.rewinds == 0
-        # The first transaction finds out how slow the link is.
+        # The first transaction may be slow enough to make the producer suspect.
         assert proxy.asked[Api.INIT_PRODUCER_ID] - producers <= 1
         proxy.network = Network()
     assert scene.ledger().clean

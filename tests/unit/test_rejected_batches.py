@@ -1,4 +1,4 @@
-"""A broker refuses a batch: the culprit is found by sending it alone, and a topic that refuses all is named."""
+"""A broker refuses a batch: the faulty record is found by sending it alone. A topic that refuses all is named."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -32,11 +32,12 @@ def destination(one: OutputRecord) -> tuple[str, int]:
 
 
 class Broker:
-    """Answers as Kafka 4.3 does to librdkafka 2.16, and stops at the first batch that it refuses.
+    """Answers as Kafka 4.3 does to librdkafka 2.16, and stops at the first flush with a refused batch.
 
     Attributes:
-        refuses: Gives the error that a record meets, if any.
+        refuses: Returns the error for a record, None if the broker accepts it.
         names: Whether the broker names the faulty records of a batch.
+        committed: The outputs of the committed transaction.
     """
 
     def __init__(self, refuses: Refuses, *, names: bool = True) -> None:
@@ -45,7 +46,7 @@ class Broker:
         self.committed: list[OutputRecord] = []
 
     def transaction(self, outputs: Sequence[OutputRecord], refused: RejectedBatches) -> bool:
-        """One pass; without reports for what was not sent. Returns whether the pass is good."""
+        """Send one pass; return whether the broker has accepted all. Outputs that were not sent have no report."""
         batches: dict[tuple[str, int], list[OutputRecord]] = {}
         for one in outputs:
             if refused.flush_before(one):
@@ -62,10 +63,10 @@ class Broker:
             faults = {code for code in codes if code is not None}
             good = good and not faults
             for one, code in zip(batch, codes, strict=True):
-                refused.report(one, self._told(len(batch), faults, code))
+                refused.report(one, self._reported(len(batch), faults, code))
         return good
 
-    def _told(self, count: int, faults: Collection[str], code: str | None) -> str | None:
+    def _reported(self, count: int, faults: Collection[str], code: str | None) -> str | None:
         if not faults:
             return None
         if "MSG_SIZE_TOO_LARGE" in faults:
@@ -76,7 +77,7 @@ class Broker:
 
 
 def passes(broker: Broker, outputs: Sequence[OutputRecord], refused: RejectedBatches, count: int) -> int:
-    """Publishes as the publisher does; rejected records become dead letters. Returns how many passes it took."""
+    """Publish as the publisher does; rejected records become dead letters. Return the number of passes."""
     for number in range(1, count + 1):
         owed = [
             one
@@ -101,13 +102,13 @@ def passes(broker: Broker, outputs: Sequence[OutputRecord], refused: RejectedBat
     st.booleans(),
     st.data(),
 )
-def test_the_culprits_are_found_in_a_few_passes_and_nobody_else_is_blamed(
+def test_the_faulty_records_are_found_in_a_few_passes_and_no_other_record_is_blamed(
     count: int,
     code: str,
     names: bool,  # noqa: FBT001 - hypothesis gives by position
     data: st.DataObject,
 ) -> None:
-    # Three that are refused before anything is accepted are the topic's fault.
+    # Three records that are refused before any record is accepted are the topic's fault.
     bad = data.draw(st.sets(st.integers(0, count), min_size=1, max_size=2))
     outputs = [output(offset) for offset in range(count + 2)]
     broker = Broker(
@@ -126,7 +127,7 @@ def test_the_culprits_are_found_in_a_few_passes_and_nobody_else_is_blamed(
 
 @pytest.mark.parametrize("count", [1, 2, 200])
 @pytest.mark.parametrize("names", [True, False])
-def test_a_topic_that_refuses_all_is_at_fault_and_no_record_is(count: int, *, names: bool) -> None:
+def test_a_topic_that_refuses_all_records_is_at_fault_and_no_record_is(count: int, *, names: bool) -> None:
     broker = Broker(lambda one: "INVALID_RECORD" if one.key is None else None, names=names)
     refused = RejectedBatches()
     assert passes(broker, [output(offset, key=None) for offset in range(count)], refused, 15) <= 15
@@ -135,7 +136,7 @@ def test_a_topic_that_refuses_all_is_at_fault_and_no_record_is(count: int, *, na
     assert refused.topic_fault.output.topic is Topic.VERDICT
 
 
-def test_records_with_a_key_do_not_excuse_a_topic_that_refuses_all_without() -> None:
+def test_a_topic_that_refuses_all_records_without_a_key_is_at_fault_although_it_accepts_others() -> None:
     broker = Broker(lambda one: "INVALID_RECORD" if one.key is None else None)
     refused = RejectedBatches()
     outputs = [output(offset, key=b"channel" if offset % 3 else None) for offset in range(60)]
@@ -145,7 +146,7 @@ def test_records_with_a_key_do_not_excuse_a_topic_that_refuses_all_without() -> 
     assert refused.topic_fault.output.key is None
 
 
-def test_a_record_that_comes_alone_is_at_fault_once_another_was_accepted() -> None:
+def test_a_record_that_came_alone_is_at_fault_once_another_record_was_accepted() -> None:
     broker = Broker(lambda one: "INVALID_RECORD" if one.source.offset == 0 and one.topic is Topic.VERDICT else None)
     refused = RejectedBatches()
     for outputs in ([output(0)], [output(0), output(1)]):
@@ -155,7 +156,7 @@ def test_a_record_that_comes_alone_is_at_fault_once_another_was_accepted() -> No
     assert refused.rejected == {(INPUT, 0): "output_refused"}
 
 
-def test_a_suspect_that_is_accepted_after_all_is_none() -> None:
+def test_a_suspect_that_is_accepted_later_is_no_longer_a_suspect() -> None:
     refused = RejectedBatches()
     refused.report(output(0), "INVALID_RECORD")
     refused.settle(destination, "INVALID_RECORD")
@@ -166,7 +167,7 @@ def test_a_suspect_that_is_accepted_after_all_is_none() -> None:
     assert not refused.rejected
 
 
-def test_a_wrong_clock_is_no_fault_of_a_record_or_a_topic() -> None:
+def test_with_a_wrong_clock_neither_a_record_nor_a_topic_is_at_fault() -> None:
     # librdkafka reports INVALID_RECORD for the records of a batch whose timestamps the broker refuses.
     refused = RejectedBatches()
     outputs = [output(offset) for offset in range(100)]
@@ -179,7 +180,7 @@ def test_a_wrong_clock_is_no_fault_of_a_record_or_a_topic() -> None:
     assert refused.topic_fault is None
 
 
-def test_a_wrong_clock_that_the_transaction_does_not_tell_is_found_by_the_search() -> None:
+def test_a_wrong_clock_that_the_transaction_s_error_does_not_name_is_found_by_the_search() -> None:
     broker = Broker(lambda _: "INVALID_TIMESTAMP")
     refused = RejectedBatches()
     outputs = [output(offset) for offset in range(100)]
@@ -193,7 +194,7 @@ def test_a_wrong_clock_that_the_transaction_does_not_tell_is_found_by_the_search
     assert refused.topic_fault is None
 
 
-def test_a_dead_letter_that_is_refused_twice_is_its_topic_s_fault() -> None:
+def test_when_a_dead_letter_is_refused_twice_its_topic_is_at_fault() -> None:
     refused = RejectedBatches()
     for _ in range(2):
         assert refused.topic_fault is None
@@ -202,7 +203,7 @@ def test_a_dead_letter_that_is_refused_twice_is_its_topic_s_fault() -> None:
     assert refused.topic_fault is not None
 
 
-def test_a_commit_of_others_does_not_end_the_search() -> None:
+def test_a_commit_of_other_partitions_does_not_end_the_search() -> None:
     refused = RejectedBatches()
     refused.report(output(7), "MSG_SIZE_TOO_LARGE")
     refused.settle(destination, "")
@@ -214,7 +215,7 @@ def test_a_commit_of_others_does_not_end_the_search() -> None:
     assert not refused.rejected
 
 
-def test_a_search_whose_record_never_comes_again_ends() -> None:
+def test_the_search_for_a_record_that_never_comes_again_ends() -> None:
     refused = RejectedBatches()
     refused.report(output(7), "MSG_SIZE_TOO_LARGE")
     refused.settle(destination, "")
