@@ -1,11 +1,11 @@
-"""What ``deploy/acls.sh`` grants, read from its own mouth."""
+"""The permissions that ``deploy/acls.sh`` grants, read from the output of the script."""
 
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at run time
     AclBinding,
     AclOperation,
     AclPermissionType,
@@ -23,14 +23,14 @@ KINDS = {
 
 
 def documented(environ: Mapping[str, str]) -> list[str]:
-    """The arguments of ``kafka-acls.sh`` for the user ``worker``, a line for each grant."""
+    """Return the arguments of ``kafka-acls.sh`` for the user ``worker``, one line for each permission."""
     given = {"PATH": os.environ["PATH"], "PRINCIPAL": "User:worker", **environ, "KAFKA_ACLS": "echo"}
     done = subprocess.run([SCRIPT], env=given, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
 def binding(arguments: str) -> AclBinding:
-    """What ``kafka-acls.sh`` makes of such a line."""
+    """Return the ACL that ``kafka-acls.sh`` creates for such a line."""
     words = arguments.split()
     words.remove("--add")
     options = dict(zip(words[::2], words[1::2], strict=True))
@@ -47,6 +47,6 @@ def binding(arguments: str) -> AclBinding:
 
 
 def grant(admin: AdminClient, bindings: Iterable[AclBinding]) -> None:
-    """Returns once they are in force."""
+    """Create the ACLs, and return once they take effect."""
     for answer in admin.create_acls(list(bindings)).values():
         answer.result()

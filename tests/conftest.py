@@ -1,4 +1,4 @@
-"""The session's real Kafka: one broker for all tests, or the one that TEST_KAFKA_BOOTSTRAP_SERVERS names."""
+"""The real Kafka of the tests: one broker for all, or the cluster in TEST_KAFKA_BOOTSTRAP_SERVERS."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at run time
     AdminClient,
     ScramCredentialInfo,
     ScramMechanism,
@@ -24,17 +24,17 @@ from worker.commands.broker.embedded import running_broker
 from worker.commands.broker.node import HOST, free_ports
 from worker.kafka.topics import contract_topics, create_topics
 
-# Started in the background, as CI may, we inherit a SIGINT that is ignored, and hand it on to what we start.
+# A process that CI starts in the background inherits an ignored SIGINT, and would pass it on to its workers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Two cores that also run a Kafka: an example's time says nothing.
+# The machine has two cores and also runs a Kafka, so the time of an example shows nothing.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topics:
-    """Names of four topics of one test."""
+    """The names of the four topics of one test."""
 
     input: str
     verdicts: str
@@ -42,7 +42,7 @@ class Topics:
     dead_letters: str
 
     def create(self, client: Mapping[str, str], *, partitions: int) -> None:
-        """Makes them."""
+        """Create the topics."""
         specs = contract_topics(
             inputs=[self.input],
             verdicts=self.verdicts,
@@ -54,7 +54,7 @@ class Topics:
 
 
 def nowhere() -> Topics:
-    """Names of topics that are not there."""
+    """Return names of topics that do not exist."""
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     return Topics(
         input=f"{prefix}.messages",
@@ -66,7 +66,7 @@ def nowhere() -> Topics:
 
 @pytest.fixture(scope="session")
 def bootstrap_servers() -> Iterator[str]:
-    """A real Kafka."""
+    """The address of a real Kafka."""
     if elsewhere := os.environ.get("TEST_KAFKA_BOOTSTRAP_SERVERS"):
         yield elsewhere
         return
@@ -76,12 +76,14 @@ def bootstrap_servers() -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecuredKafka:
-    """A Kafka with TLS and ACLs: ``admin`` may do all, ``worker`` what it is granted; the passwords are the names.
+    """A Kafka with TLS and ACLs. ``admin`` may do everything, ``worker`` only what a test grants. Passwords equal
+    names.
 
     Attributes:
-        scram: The address for SASL_SSL with SCRAM-SHA-512.
-        mtls: The address for SSL; a certificate's common name is the user.
-        certificates: Holds ``ca.pem``, ``worker.pem``, ``worker.key``; ``stranger.pem`` is another authority.
+        scram: The address of the listener for SASL_SSL with SCRAM-SHA-512.
+        mtls: The address of the listener for SSL. The user is the common name of the client's certificate.
+        certificates: The folder with ``ca.pem``, ``worker.pem`` and ``worker.key``, and with ``stranger.pem``
+            of another authority.
     """
 
     scram: str
@@ -90,7 +92,7 @@ class SecuredKafka:
 
     @property
     def over_scram(self) -> dict[str, str]:
-        """The variables of a worker that logs in with its password."""
+        """The environment of a worker that logs in with a password."""
         return {
             "WORKER_KAFKA__BOOTSTRAP_SERVERS": self.scram,
             "WORKER_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
@@ -102,7 +104,7 @@ class SecuredKafka:
 
     @property
     def over_mtls(self) -> dict[str, str]:
-        """The variables of one with a certificate."""
+        """The environment of a worker that logs in with a certificate."""
         return {
             "WORKER_KAFKA__BOOTSTRAP_SERVERS": self.mtls,
             "WORKER_KAFKA__SECURITY_PROTOCOL": "SSL",
@@ -114,12 +116,12 @@ class SecuredKafka:
 
 @cache
 def authority() -> trustme.CA:
-    """Whom the secured Kafka and its clients trust."""
+    """The certificate authority that the secured Kafka and its clients trust."""
     return trustme.CA()
 
 
 def login(user: str, password: str) -> dict[str, str]:
-    """How a client of the secured Kafka logs in."""
+    """Return librdkafka's properties for a login to the secured Kafka."""
     return {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-512",
@@ -131,14 +133,16 @@ def login(user: str, password: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    """One for all tests that log in."""
+    """One secured Kafka for all tests that log in."""
     folder = tmp_path_factory.mktemp("certificates")
     authority().cert_pem.write_to_path(folder / "ca.pem")
     trustme.CA().cert_pem.write_to_path(folder / "stranger.pem")
     worker = authority().issue_cert("worker.test", common_name="worker")
     worker.cert_chain_pems[0].write_to_path(folder / "worker.pem")
     worker.private_key_pem.write_to_path(folder / "worker.key")
-    broker = authority().issue_cert(HOST, common_name="admin")  # the broker calls itself, and so do we
+    broker = authority().issue_cert(
+        HOST, common_name="admin"
+    )  # also for the client of the broker itself and of this test
     certificate, key = broker.cert_chain_pems[0].bytes().decode(), broker.private_key_pem.bytes()
     pkcs8 = load_pem_private_key(key, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     scram, mtls, controller = (f"{HOST}:{port}" for port in free_ports(3))
@@ -159,7 +163,7 @@ def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredK
         "sasl.enabled.mechanisms": "SCRAM-SHA-512",
         "listener.name.scram.scram-sha-512.sasl.jaas.config": f"{module} required;",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS;User:admin",  # the controller's listener knows no names
+        "super.users": "User:ANONYMOUS;User:admin",  # the controller's listener has no user names
     }
     admin = {
         "security.protocol": "SSL",
@@ -181,13 +185,13 @@ def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredK
 
 @pytest.fixture(scope="session")
 def secured_bootstrap_servers(secured_kafka: SecuredKafka) -> str:
-    """The address that ``login`` is for."""
+    """The address for a client with the properties of ``login``."""
     return secured_kafka.scram
 
 
 @pytest.fixture
 def fresh_topics(bootstrap_servers: str) -> Callable[..., Topics]:
-    """Makes four topics that no other test uses: ``fresh_topics(partitions=2)``."""
+    """Creates four topics that no other test uses: ``fresh_topics(partitions=2)``."""
 
     def make(*, partitions: int = 1) -> Topics:
         topics = nowhere()

@@ -1,4 +1,4 @@
-"""Inputs that cost a worker the most memory for their bytes: each family is one way to be expensive."""
+"""Inputs that need the most memory for their size. Each family is one way to need much memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ import orjson
 
 MEGABYTE = 2**20
 VALUE_BYTES = 1_000_000
-"""A little less than the greatest value that is decoded."""
+"""A little less than the largest value that the worker decodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +15,9 @@ class Heavy:
     """A family of messages.
 
     Attributes:
-        count: How many messages are about 64 MB.
-        value: Makes the value of a message from its number: no two are equal.
-        headers: Headers of each message.
+        count: Number of messages that are about 64 MB together.
+        value: Returns the value of a message for its number. All values differ.
+        headers: The headers of each message.
         key: The key of each message.
     """
 
@@ -28,14 +28,14 @@ class Heavy:
 
 
 def repeated(piece: str, *, size: int = VALUE_BYTES) -> Callable[[int], bytes]:
-    """Gives values whose text is one piece repeated; the piece is as it stands in the JSON, escapes included."""
+    """Return values whose text repeats one piece. The piece is written as in JSON, escapes included."""
     encoded = piece.encode()
     body = encoded * (size // len(encoded))
     return lambda number: b'{"text":"%d %b"}' % (number, body)
 
 
-def beside(field: bytes) -> Callable[[int], bytes]:
-    """Gives values with a short text and another field."""
+def with_field(field: bytes) -> Callable[[int], bytes]:
+    """Return values with a short text and another field."""
     return lambda number: b'{"text":"hi %d",%b}' % (number, field)
 
 
@@ -55,13 +55,15 @@ HEAVY: dict[str, Heavy] = {
     "lone surrogates": Heavy(count=64, value=repeated("\\ud800")),
     "texts of 10 kB": Heavy(count=2500, value=repeated("zq 7\U0001f600", size=10_000)),
     "texts of 1 kB": Heavy(count=15_000, value=repeated("zq 7\U0001f600", size=1_000)),
-    "tiny fields": Heavy(count=64, value=beside(b",".join(b'"%d":%d' % (field, field) for field in range(70_000)))),
-    "empty arrays": Heavy(count=64, value=beside(b'"more":[' + b"[]," * 330_000 + b"0]")),
-    "a huge field": Heavy(count=64, value=beside(b'"more":"' + b"x" * VALUE_BYTES + b'"')),
+    "tiny fields": Heavy(
+        count=64, value=with_field(b",".join(b'"%d":%d' % (field, field) for field in range(70_000)))
+    ),
+    "empty arrays": Heavy(count=64, value=with_field(b'"more":[' + b"[]," * 330_000 + b"0]")),
+    "a huge field": Heavy(count=64, value=with_field(b'"more":"' + b"x" * VALUE_BYTES + b'"')),
     "long ids": Heavy(count=64, value=_long_id),
-    # librdkafka gives no headers at all to a message of more than 100,000.
-    "100,000 headers": Heavy(count=130, value=beside(b'"more":1'), headers=[("h", b"12")] * 100_000),
+    # librdkafka drops all headers of a message with more than 100,000.
+    "100,000 headers": Heavy(count=130, value=with_field(b'"more":1'), headers=[("h", b"12")] * 100_000),
     "100,000 headers, not JSON": Heavy(count=130, value=lambda _: b"?", headers=[("h", b"12")] * 100_000),
     "not JSON": Heavy(count=64, value=lambda number: b"%d" % number + b"?" * VALUE_BYTES),
-    "long keys": Heavy(count=64, value=beside(b'"more":1'), key=bytes(VALUE_BYTES)),
+    "long keys": Heavy(count=64, value=with_field(b'"more":1'), key=bytes(VALUE_BYTES)),
 }

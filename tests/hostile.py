@@ -1,4 +1,4 @@
-"""Messages that nobody should send, made from a seed: by careless producers, vandals and bad luck."""
+"""Random messages that nobody should send, such as those of careless producers, vandals and broken clients."""
 
 import codecs
 import json
@@ -12,7 +12,7 @@ from worker.records import ConsumedRecord, Headers, Partition
 
 MEGABYTE = 2**20
 CANARY = "sesame"
-"""In many texts; our own words about a message must never hold it."""
+"""A word in many texts. The worker's own messages must never contain it."""
 
 BUNDLED: list[str] = [
     token["content"] for token in json.loads((DEMO_MODEL / "tokenizer.json").read_bytes())["added_tokens"]
@@ -53,15 +53,15 @@ TIMES_MS = (None, -1, -2, -(2**63), -62_135_596_800_001, 0, 1, 1_769_851_800_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A message, but for where it stands.
+    """A message without its partition and offset.
 
     Attributes:
-        kind: How its value was made.
-        typed: Whether all that is odd about it is what a user typed: it must have a verdict.
-        key: As Kafka's.
-        value: As Kafka's; None is a tombstone.
-        headers: As Kafka's.
-        timestamp_ms: As Kafka's; None is without.
+        kind: The function in ``KINDS`` that made the value.
+        typed: Whether only the text is unusual. Such a message must get a verdict.
+        key: The record's key.
+        value: The record's value; None is a tombstone.
+        headers: The record's headers.
+        timestamp_ms: The record's timestamp, or None.
     """
 
     kind: str
@@ -72,7 +72,7 @@ class Case:
     timestamp_ms: int | None
 
     def at(self, offset: int) -> ConsumedRecord:
-        """The message as fetched from there."""
+        """Return the message as the worker would fetch it from this offset."""
         return ConsumedRecord(
             partition=Partition("chat.messages", 3),
             assignment_epoch=1,
@@ -86,7 +86,7 @@ class Case:
 
 
 def cases(seed: str, count: int) -> Iterator[Case]:
-    """So many messages, the same for a seed; the first ones are the same however many there are."""
+    """Give ``count`` messages. They depend on the seed only; a larger count only adds messages at the end."""
     for number in range(count):
         yield _case(random.Random(f"{seed}:{number}"))  # noqa: S311 - the same messages every time
 
@@ -104,11 +104,11 @@ def _case(chance: random.Random) -> Case:
     )
 
 
-# ---- what a user types ---------------------------------------------------------------------------------------
+# ---- what a user may type ---------------------------------------------------------------------------------------
 
 
 def text(chance: random.Random) -> str:
-    """Anything that fits into a text field; lone surrogates too: half an emoji, cut by a client."""
+    """Return anything that fits into a text field, also lone surrogates (half an emoji, cut by a client)."""
     return "".join(chance.choice(_PIECES)(chance) for _ in range(chance.choice((1, 1, 2, 3, 5, 9))))
 
 
@@ -145,13 +145,13 @@ _PIECES: tuple[Callable[[random.Random], str], ...] = (
 )
 
 
-# ---- what a producer makes of it ---------------------------------------------------------------------------------
+# ---- what a producer may make of it ------------------------------------------------------------------------------
 
 
-def written(said: str, *, escaped: bool, **fields: object) -> bytes:
-    """A proper message: with every character escaped that can be, or with as few as can be."""
-    document = json.dumps({"text": said, **fields}, ensure_ascii=escaped)
-    # A lone surrogate has no bytes of its own: it can only be written as an escape.
+def written(content: str, *, escaped: bool, **fields: object) -> bytes:
+    """Return a well-formed message, with as many or as few escapes as possible."""
+    document = json.dumps({"text": content, **fields}, ensure_ascii=escaped)
+    # UTF-8 has no bytes for a lone surrogate, so it can only be written as an escape.
     return document.encode(errors="backslashreplace")
 
 
@@ -180,22 +180,22 @@ def _nested(chance: random.Random) -> bytes:
 
 
 def _typeless(chance: random.Random) -> bytes:
-    """Any value in any field, some fields twice or thrice."""
+    """Return an object with any value in any field, some fields several times."""
     named = [(chance.choice(FIELDS), chance.choice(VALUES)) for _ in range(chance.randrange(9))]
     fields = [("text", '"sesame"'), *named] if chance.random() < 0.7 else named
     return ("{" + ",".join(f'"{name}":{value}' for name, value in fields) + "}").encode()
 
 
 def _encoded(chance: random.Random) -> bytes:
-    said = f'{{"text":"{CANARY} ïé\u20ac"}}'
+    content = f'{{"text":"{CANARY} ïé\u20ac"}}'
     return chance.choice(
         (
-            codecs.BOM_UTF8 + said.encode(),
-            said.encode("utf-16"),
-            said.encode("utf-32-be"),
-            said.encode("cp1252"),
-            said.replace("ï", "\ud83d").encode("utf-8", "surrogatepass"),
-            said.encode().replace(b"s", b"\xc1\xb3"),  # longer than it need be
+            codecs.BOM_UTF8 + content.encode(),
+            content.encode("utf-16"),
+            content.encode("utf-32-be"),
+            content.encode("cp1252"),
+            content.replace("ï", "\ud83d").encode("utf-8", "surrogatepass"),
+            content.encode().replace(b"s", b"\xc1\xb3"),  # an overlong encoding
             b'{"text":"\xf4\x90\x80\x80"}',  # beyond the last code point
             b'{"te\\u0078t":"sesame"}',
             b'{"\\ud800":1,"text":"sesame"}',
@@ -211,7 +211,7 @@ HUGE_PIECES = ("x", "sesame ", " ", "\\", '"', "é", "\u0301", "好", "\U0001f60
 
 
 def huge(piece: str) -> bytes:
-    """A proper message of about ten megabytes."""
+    """Return a well-formed message of about ten megabytes."""
     return written("sesame" + piece * (10 * MEGABYTE // len(json.dumps(piece))), escaped=True)
 
 
@@ -228,7 +228,7 @@ KINDS: dict[str, tuple[int, Callable[[random.Random], bytes | None]]] = {
     "bare": (300, _bare),
     "huge": (5, lambda chance: huge(chance.choice(HUGE_PIECES))),
 }
-"""How values are made, and of ten thousand about how many."""
+"""For each kind, its weight (about its share of ten thousand messages) and the function that makes a value."""
 
 
 def _key(chance: random.Random) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Topics, a group, and what stands in them: the Kafka of one test of the worker."""
+"""The topics and the consumer group of one test, and their contents."""
 
 import time
 import uuid
@@ -17,7 +17,7 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at run time
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -40,14 +40,14 @@ Answer = TypeVar("Answer")
 
 
 class KafkaEnv:
-    """One group, its topics, and the settings of its workers.
+    """One consumer group, its topics, and the settings of its workers.
 
     Attributes:
-        client: How a client connects.
-        inputs: The input topics, and how many partitions each has.
-        outputs: The names of the output topics.
-        partitions: How many each of these has.
-        group: The consumer group; the transactional ids begin with it too.
+        client: librdkafka's properties with which a client connects.
+        inputs: Number of partitions of each input topic, by name.
+        outputs: Names of the output topics.
+        partitions: Number of partitions of each output topic.
+        group: The consumer group's id. The transactional ids begin with it too.
     """
 
     def __init__(
@@ -71,29 +71,29 @@ class KafkaEnv:
         self._producer = Producer(self.client)
 
     def create(self, *, without: Sequence[str] = ()) -> None:
-        """Makes the topics, but for those named."""
+        """Create all topics except those in ``without``."""
         counts = {**self.inputs, **dict.fromkeys(self.outputs.values(), self.partitions)}
         specs = [TopicSpec(name=name, partitions=count) for name, count in counts.items() if name not in without]
         create_topics(self.client, specs)
 
     def spread(self, nodes: Sequence[int]) -> None:
-        """Makes the first input topic, with a partition on each of these nodes and no replicas."""
+        """Create the first input topic with one partition on each of these nodes, without further replicas."""
         topic = next(iter(self.inputs))
         new = NewTopic(topic, num_partitions=len(nodes), replica_assignment=[[node] for node in nodes])
         self._admin.create_topics([new])[topic].result(KAFKA_S_MAX)
 
     def limit(self, topic: Topic, bytes_max: int) -> None:
-        """Lowers an output topic's bound on batches."""
+        """Set ``max.message.bytes`` of an output topic."""
         self.configure(topic, "max.message.bytes", str(bytes_max))
 
     def configure(self, topic: Topic, name: str, value: str) -> None:
-        """Changes a setting of an output topic; it is in force a little later."""
+        """Change a setting of an output topic. The change takes effect a little later."""
         entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         of = ConfigResource(ConfigResource.Type.TOPIC, self.outputs[topic], incremental_configs=[entry])
         self._admin.incremental_alter_configs([of])[of].result(KAFKA_S_MAX)
 
     def environ(self, name: str = "a", **changes: str) -> dict[str, str]:
-        """The variables of a worker of that name; ``changes`` without the prefix."""
+        """Return the environment of a worker of this name. ``changes`` are variables without ``WORKER_``."""
         variables = {
             "KAFKA__BOOTSTRAP_SERVERS": self._servers,
             "KAFKA__GROUP_ID": self.group,
@@ -111,22 +111,22 @@ class KafkaEnv:
         return {f"WORKER_{variable}": value for variable, value in variables.items()}
 
     def send(self, values: Sequence[bytes | None]) -> None:
-        """Puts values into the first input topic, one after another over its partitions."""
+        """Send values to the first input topic, to its partitions in turn."""
         topic, partitions = next(iter(self.inputs.items()))
         for number, value in enumerate(values):
             self._producer.produce(topic, value, partition=number % partitions)
         assert self._producer.flush(KAFKA_S_MAX) == 0
 
     def send_to(self, partition: int, values: Sequence[bytes | None]) -> None:
-        """Puts values into one partition of the first input topic."""
+        """Send values to one partition of the first input topic."""
         for value in values:
             self._producer.produce(next(iter(self.inputs)), value, partition=partition)
         assert self._producer.flush(KAFKA_S_MAX) == 0
 
     @contextmanager
     def stream(self, *, text: str = "message", per_second: int = 500) -> Iterator[None]:
-        """Messages into the first input topic, while the block lasts."""
-        numbers = count()  # no two messages are equal: equal texts are scored once
+        """Send messages to the first input topic until the end of the block."""
+        numbers = count()  # all messages differ, because equal texts are scored once
 
         def feed() -> None:
             self.send([chat(f"{text} {number}") for number in islice(numbers, per_second // 50)])
@@ -135,13 +135,13 @@ class KafkaEnv:
             yield
 
     def committed(self) -> dict[Partition, int]:
-        """The group's offsets; without the partitions that have none."""
+        """Return the group's committed offsets. Partitions without one are missing."""
         asked = [ConsumerGroupTopicPartitions(self.group)]
         answer = answered(lambda: self._admin.list_consumer_group_offsets(asked)[self.group].result(KAFKA_S_MAX))
         return {Partition(at.topic, at.partition): at.offset for at in answer.topic_partitions or ()}
 
     def set_offset(self, offset: int, metadata: str = "") -> None:
-        """Sets the group's offset of the first input partition, as ``kafka-consumer-groups.sh`` does."""
+        """Commit an offset for the first input partition, as ``kafka-consumer-groups.sh`` does."""
         at = TopicPartition(next(iter(self.inputs)), 0, offset, metadata)
         asked = ConsumerGroupTopicPartitions(self.group, [at])
 
@@ -152,42 +152,42 @@ class KafkaEnv:
         eventually(done, lambda: self.group, seconds_max=KAFKA_S_MAX)  # the coordinator may still be loading
 
     def input_ends(self) -> dict[Partition, int]:
-        """Where the next messages will stand; without the partitions that are empty."""
+        """Return the end offsets of the input partitions. Empty partitions are missing."""
         ends = self._ends(self.inputs, IsolationLevel.READ_COMMITTED)
         return {partition: end for partition, end in ends.items() if end}
 
     def readable(self) -> int:
-        """How many places of the output topics a read_committed reader can see."""
+        """Return the number of offsets in the output topics below their last stable offsets."""
         return sum(self._output_ends(IsolationLevel.READ_COMMITTED).values())
 
     def is_mid_transaction(self) -> bool:
-        """Whether there are outputs that a read_committed reader can't see yet."""
+        """Return whether an open transaction contains outputs."""
         readable = self._output_ends(IsolationLevel.READ_COMMITTED)
         return self._output_ends(IsolationLevel.READ_UNCOMMITTED) != readable
 
     def wait_until_caught_up(self, *running: WorkerProcess) -> None:
-        """Returns once the group has committed all there is; the workers must not end before."""
+        """Return once the group has committed all inputs. Fail if a worker ends before."""
 
         def caught_up() -> bool:
             for worker in running:
                 assert worker.exit_code is None, worker.said
-            # A new group's partitions get an offset even where nothing stands.
+            # A new group commits an offset for empty partitions too.
             return self.committed().items() >= self.input_ends().items()
 
         eventually(caught_up, lambda: f"{self.committed()} of {self.input_ends()}", seconds_max=60)
 
     def ledger(self) -> Ledger:
-        """The account of all inputs and all outputs."""
+        """Return the ledger of all inputs and all outputs."""
         return audit(*read_topics(self.client, inputs=list(self.inputs), outputs=self.outputs))
 
     def ledger_of_committed(self) -> Ledger:
-        """The account of all outputs, and of the inputs below the committed offsets."""
+        """Return the ledger of all outputs and of the inputs below the committed offsets."""
         inputs, outputs = read_topics(self.client, inputs=list(self.inputs), outputs=self.outputs)
         committed = self.committed()
         return audit([given for given in inputs if given.offset < committed.get(given.partition, 0)], outputs)
 
     def read(self, *topics: Topic) -> list[Message]:
-        """Every record of these output topics at read_committed, in the order of each partition."""
+        """Return all records of these output topics at read_committed. Each partition's records are in order."""
         found: list[Message] = []
         with open_reader(self.client, [self.outputs[topic] for topic in topics]) as reader:
             left = len(reader.assignment())
@@ -205,7 +205,7 @@ class KafkaEnv:
         return self._ends(dict.fromkeys(self.outputs.values(), self.partitions), level)
 
     def _ends(self, topics: Mapping[str, int], level: IsolationLevel) -> dict[Partition, int]:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # theirs to type
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call] # not typed there
         asked = {TopicPartition(name, number): latest for name, count in topics.items() for number in range(count)}
 
         def ends() -> dict[Partition, int]:
@@ -216,7 +216,7 @@ class KafkaEnv:
 
 
 def answered(ask: Callable[[], Answer]) -> Answer:
-    """Ask a broker that has just started again, while it loads what it coordinates."""
+    """Repeat a request to a broker that has just restarted, while its coordinators are loading."""
     deadline = time.monotonic() + KAFKA_S_MAX
     while True:
         try:
@@ -228,10 +228,10 @@ def answered(ask: Callable[[], Answer]) -> Answer:
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
-    """In their order; what came from the wire is bytes."""
+    """Return the headers in order. Values that Kafka delivered are bytes."""
     return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
 def chat(text: str, **fields: object) -> bytes:
-    """An input message."""
+    """Return an input message."""
     return orjson.dumps({"text": text, **fields})

@@ -1,4 +1,4 @@
-"""Apache Kafka's own command-line tools beside the bundled broker: its jars, and one more for the tools."""
+"""Apache Kafka's own command-line tools: the jars of the bundled broker, and one more jar for the tools."""
 
 import importlib
 import os
@@ -23,7 +23,7 @@ TOOLS = {
 
 
 def install_tools(folder: Path) -> None:
-    """Writes a script for each tool, as Kafka's distribution has them in ``bin``."""
+    """Write a script for each tool, as in the folder ``bin`` of Kafka's distribution."""
     class_path = os.pathsep.join(str(jar) for jar in [*jars(lambda _: None), _tools_jar()])
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
     for name, main in TOOLS.items():
@@ -34,7 +34,7 @@ def install_tools(folder: Path) -> None:
 
 
 def _tools_jar() -> Path:
-    """Downloaded once (0.7 MB), beside the broker's."""
+    """Return the jar of the tools. Download it once (0.7 MB) next to the broker's jars."""
     jar = jars(lambda _: None)[0].parent.parent / f"kafka-tools-{KAFKA_VERSION}.jar"
     if not jar.exists():
         maven = importlib.import_module("jgo.maven")
@@ -43,5 +43,5 @@ def _tools_jar() -> Path:
             context = maven.MavenContext(repo_cache=Path(staging))
             [coordinate] = parse.Endpoint.parse(f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}").coordinates
             fetched = shutil.move(context.create_dependency(coordinate).artifact.resolve(), staging)
-            Path(fetched).rename(jar)  # whole, or not there
+            Path(fetched).rename(jar)  # atomic: an interrupted download leaves no jar
     return jar

@@ -1,4 +1,4 @@
-"""Repeats something while a test goes on."""
+"""Repeat a step in the background of a test."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def meanwhile(step: Callable[[], None], *, every_s: float) -> Iterator[None]:
-    """Repeat a step on a thread of its own, with a pause before each time, while the block lasts."""
+    """Repeat a step on a thread of its own until the end of the block. Pause before each repetition."""
     ended = threading.Event()
 
     def repeat() -> None:

@@ -1,4 +1,4 @@
-"""How much memory a real worker takes for a family of heavy inputs."""
+"""Measure how much memory a real worker needs for a family of heavy inputs."""
 
 import os
 import re
@@ -21,18 +21,18 @@ LIMITS = {"max.message.bytes": str(20 * MEGABYTE)}
 PATIENT = {
     "DEAD_LETTER__INPUT_SHARE_MAX": "1",
     "DEAD_LETTER__MODEL_SHARE_MAX": "1",
-    "KAFKA__SESSION_TIMEOUT_MS": "45000",  # it is stopped for a while
+    "KAFKA__SESSION_TIMEOUT_MS": "45000",  # the test stops the worker for a while
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """What a worker took.
+    """The memory and time of one worker.
 
     Attributes:
-        idle_bytes: Resident memory before the first message.
-        above_bytes: The peak above it.
-        seconds: From the first message to the last commit.
+        idle_bytes: Resident memory before the first message, in bytes.
+        above_bytes: Peak of resident memory above ``idle_bytes``, in bytes.
+        seconds: Time from the first message to the last commit.
     """
 
     idle_bytes: int
@@ -41,7 +41,7 @@ class Peak:
 
 
 def tiny_model(folder: Path) -> Path:
-    """Makes a model that scores long texts fast, so that memory fills at the rate of the preparer."""
+    """Create a model that scores long texts fast, so that the preparer alone limits how fast memory fills."""
     return make_model(
         folder,
         "qwen2",
@@ -54,7 +54,7 @@ def tiny_model(folder: Path) -> Path:
 
 
 def memory_bytes(worker: WorkerProcess, name: str) -> int:
-    """A figure of /proc/PID/status."""
+    """Return a figure of /proc/PID/status in bytes."""
     status = Path(f"/proc/{worker.pid}/status").read_text()
     [kilobytes] = re.findall(rf"{name}:\s+(\d+) kB", status)
     return int(kilobytes) * 1024
@@ -63,14 +63,14 @@ def memory_bytes(worker: WorkerProcess, name: str) -> int:
 def peak_above_idle(
     scene: KafkaEnv, start: Start, families: Sequence[Heavy], count: int, changes: Mapping[str, str] = {}
 ) -> Peak:
-    """Feed messages of these families in turn to an idle worker, all at once, and wait for their commits."""
+    """Send messages of these families in turn to a stopped worker, let it go on, and wait for the commits."""
     [(topic, partitions)] = scene.inputs.items()
     admin = AdminClient(scene.client)
     admin.create_topics([NewTopic(topic, partitions, config=LIMITS)])[topic].result(KAFKA_S_MAX)
     scene.create()
     worker = start(scene.environ(**{**PATIENT, **changes}))
     worker.wait_for("reading from")
-    Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the peak begins anew
+    Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # reset the peak
     idle_bytes = memory_bytes(worker, "VmRSS")
     os.kill(worker.pid or 0, signal.SIGSTOP)
     try:
@@ -86,7 +86,7 @@ def peak_above_idle(
 
 
 def produce(scene: KafkaEnv, families: Sequence[Heavy], count: int) -> None:
-    """Put messages of these families in turn into the topic."""
+    """Send messages of these families in turn to the input topic."""
     [(topic, partitions)] = scene.inputs.items()
     limits = {"message.max.bytes": 20 * MEGABYTE, "queue.buffering.max.kbytes": 256_000}
     producer = Producer({**scene.client, **limits})

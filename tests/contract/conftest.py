@@ -1,4 +1,4 @@
-"""Workers as processes, the model of those inside a test, the topics of one test, and a proxy before the broker."""
+"""Worker processes, the model for workers inside a test, the topics of a test, and a proxy for the broker."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.kafka_env import KafkaEnv
 from tests.proxy import Network, Proxy, proxied_broker
 from tests.small_models import options
-from tests.worker_process import Start, workers
+from tests.worker_process import STUB_COMMAND, Start, workers
 from worker.classifier import Classifier, load
 from worker.commands.broker.embedded import Broker
 
@@ -17,14 +17,21 @@ Proxied = tuple[Broker, Proxy]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts workers; none outlives the test."""
+    """Starts workers. All of them are killed at the end of the test."""
     with workers(tmp_path) as start:
         yield start
 
 
 @pytest.fixture
+def start_stub(tmp_path: Path) -> Iterator[Start]:
+    """Starts workers with a stub for the model, for tests in which the model has no part."""
+    with workers(tmp_path, STUB_COMMAND) as start:
+        yield start
+
+
+@pytest.fixture
 def scene(bootstrap_servers: str) -> KafkaEnv:
-    """One input topic of three partitions, and the outputs' of as many."""
+    """One input topic and the output topics, with three partitions each."""
     made = KafkaEnv(bootstrap_servers, "demo")
     made.create()
     return made
@@ -38,14 +45,14 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="session")
 def proxied() -> Iterator[Proxied]:
-    """A Kafka of its own, and the proxy before it."""
+    """A Kafka for these tests only, and the proxy in front of it."""
     with proxied_broker() as both:
         yield both
 
 
 @pytest.fixture
 def proxy(proxied: Proxied) -> Iterator[Proxy]:
-    """It passes everything on, until the test says otherwise."""
+    """The proxy. It passes everything on until the test changes that."""
     yield proxied[1]
     proxied[1].rules = []
     proxied[1].network = Network()
@@ -54,7 +61,7 @@ def proxy(proxied: Proxied) -> Iterator[Proxy]:
 
 @pytest.fixture
 def proxied_scene(proxied: Proxied) -> KafkaEnv:
-    """Topics of one partition; the test's own clients go around the proxy."""
+    """Topics of one partition. The test's own clients do not use the proxy."""
     made = KafkaEnv(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
     made.create()
     return made

@@ -1,4 +1,4 @@
-"""Hostile messages on a real Kafka: the worker stays up, answers each, and its memory is bounded."""
+"""Hostile messages on a real Kafka: the worker keeps running, answers each, and its memory is bounded."""
 
 import ctypes
 import re
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 TAKES_ALL = {
     "max.message.bytes": str(20 * MEGABYTE),
     "message.timestamp.after.max.ms": str(2**63 - 1),
-    "retention.ms": "-1",  # what claims to be old would not stay for long
+    "retention.ms": "-1",  # records with an old timestamp would be deleted soon
 }
 ANY_SHARE = {"DEAD_LETTER__INPUT_SHARE_MAX": "1", "DEAD_LETTER__MODEL_SHARE_MAX": "1"}
 
@@ -31,7 +31,7 @@ ANY_SHARE = {"DEAD_LETTER__INPUT_SHARE_MAX": "1", "DEAD_LETTER__MODEL_SHARE_MAX"
 def scene(bootstrap_servers: str) -> KafkaEnv:
     made = KafkaEnv(bootstrap_servers, "demo", inputs=(2,), partitions=2)
     [topic] = made.inputs
-    # Made here with all this: a change would not be in force at once.
+    # Created with these settings: a later change would take effect after a delay.
     admin = AdminClient(made.client)
     admin.create_topics([NewTopic(topic, 2, config=TAKES_ALL)])[topic].result(KAFKA_S_MAX)
     made.create()
@@ -39,7 +39,7 @@ def scene(bootstrap_servers: str) -> KafkaEnv:
 
 
 def hostile() -> Iterator[Case]:
-    """Of all kinds, then what is large in every way that there is."""
+    """Give messages of all kinds, then messages with a large value, key or headers."""
     yield from cases("on Kafka", 400)
     plain = chat("hello")
     large: Iterable[tuple[bytes, Headers, bytes | None]] = chain(
@@ -58,7 +58,7 @@ def memory_bytes(worker: WorkerProcess, name: str) -> int:
     return int(kilobytes) * 1024
 
 
-def test_a_worker_answers_whatever_comes_and_its_memory_is_bounded(scene: KafkaEnv, start: Start) -> None:
+def test_a_worker_answers_every_hostile_message_within_bounded_memory(scene: KafkaEnv, start: Start) -> None:
     [topic] = scene.inputs
     producer = Producer({**scene.client, "message.max.bytes": 20 * MEGABYTE})
     sent: dict[tuple[int | None, int | None], Case] = {}
@@ -86,7 +86,7 @@ def test_a_worker_answers_whatever_comes_and_its_memory_is_bounded(scene: KafkaE
     worker.drain()
     ledger = scene.ledger()
     assert ledger.clean, ledger
-    assert grown_bytes < 300 * MEGABYTE  # of 400 that were sent
+    assert grown_bytes < 300 * MEGABYTE  # about 400 MB were sent
     for message in scene.read(Topic.VERDICT):
         source = orjson.loads(message.value() or b"")["source"]
         assert sent.pop((source["partition"], source["offset"])).key == message.key()
@@ -100,10 +100,10 @@ def test_a_worker_answers_whatever_comes_and_its_memory_is_bounded(scene: KafkaE
     assert {case.value for case in sent.values()} <= {None}
 
 
-def test_headers_that_cannot_be_read_cost_neither_the_message_nor_the_worker(scene: KafkaEnv, start: Start) -> None:
+def test_unreadable_headers_stop_neither_the_message_nor_the_worker(scene: KafkaEnv, start: Start) -> None:
     [topic] = scene.inputs
-    scene.send([chat("one of many")] * 100)  # the interpreter has its short cuts by then
-    for value in (chat("hello"), b"no JSON"):
+    scene.send([chat("one of many")] * 100)  # after many calls the interpreter uses specialised instructions
+    for value in (chat("hello"), b"not JSON"):
         send_with_header(scene.client["bootstrap.servers"], topic, value, b"caf\xe9")  # Latin-1
     scene.send([chat("the next one")])
     worker = start(scene.environ(**ANY_SHARE))
@@ -113,18 +113,18 @@ def test_headers_that_cannot_be_read_cost_neither_the_message_nor_the_worker(sce
     assert ledger.clean, ledger
     assert (ledger.verdicts, ledger.dead_letters) == (102, 1)
     [letter] = scene.read(Topic.DEAD_LETTER)
-    assert letter.value() == b"no JSON"
+    assert letter.value() == b"not JSON"
 
 
 def send_with_header(servers: str, topic: str, value: bytes, name: bytes) -> None:
-    """By librdkafka's own interface: confluent-kafka takes no name that isn't text, other languages' clients do."""
+    """Use librdkafka directly: confluent-kafka accepts only text as a header name; other clients accept bytes."""
     rdkafka, why = ctypes.CDLL(cimpl.__file__), ctypes.create_string_buffer(512)
     for make in (rdkafka.rd_kafka_conf_new, rdkafka.rd_kafka_new):
         make.restype = ctypes.c_void_p
     config = ctypes.c_void_p(rdkafka.rd_kafka_conf_new())
     assert rdkafka.rd_kafka_conf_set(config, b"bootstrap.servers", servers.encode(), why, len(why)) == 0, why.value
     producer = ctypes.c_void_p(rdkafka.rd_kafka_new(0, config, why, ctypes.c_size_t(len(why))))
-    # Each argument is announced by its RD_KAFKA_VTYPE.
+    # A number (RD_KAFKA_VTYPE) before each argument tells its kind.
     to = (1, topic.encode(), 3, 0)
     body = (4, value, ctypes.c_size_t(len(value)), 7, 2)  # copied
     header = (9, name, b"1", ctypes.c_ssize_t(1))

@@ -1,4 +1,4 @@
-"""A worker of which a thread hangs, on a real Kafka: it ends, says where it hung, and loses nothing."""
+"""A worker with a hung thread, on a real Kafka: it ends, logs where it hung, and loses nothing."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from worker.errors import ExitCode
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-# The proof's stand-in for the model; told to, it hangs in one of its two threads.
+# The stub for the model. It hangs in the thread that the variable HANGS names.
 HANGING = """
 import os, threading
 from worker import wiring
@@ -42,12 +42,14 @@ HUNG = {
 
 
 @pytest.mark.parametrize("thread", HUNG)
-def test_a_worker_of_which_a_thread_hangs_ends_and_the_next_one_judges_its_messages(
-    scene: KafkaEnv, start: Start, tmp_path: Path, thread: str
+def test_a_worker_with_a_hung_thread_ends_and_the_next_worker_judges_its_messages(
+    scene: KafkaEnv, start_stub: Start, tmp_path: Path, thread: str
 ) -> None:
     work, code = HUNG[thread]
     scene.send([chat(f"message {number}") for number in range(100)])
-    environ = scene.environ(BATCH__SCORE_MS_MAX="1000", INPUT__CHARACTERS_MAX="1000")
+    # A static member: the next worker gets the partitions without waiting for the session time-out.
+    static = {"KAFKA__GROUP_INSTANCE_ID": scene.group}
+    environ = scene.environ(BATCH__SCORE_MS_MAX="1000", INPUT__CHARACTERS_MAX="1000", **static)
     hung = WorkerProcess(tmp_path / "hung", {**environ, "HANGS": thread}, [sys.executable, "-c", HANGING])
     try:
         assert hung.end() == code, hung.said
@@ -56,7 +58,7 @@ def test_a_worker_of_which_a_thread_hangs_ends_and_the_next_one_judges_its_messa
     assert f"the {thread} thread has been in {work} for" in hung.said
     assert f"thread {thread}_0:" in hung.said
     assert "message 7" not in hung.said
-    worker = start(scene.environ())
+    worker = start_stub(scene.environ(**static))
     scene.wait_until_caught_up(worker)
     worker.drain()
     ledger = scene.ledger()

@@ -1,4 +1,4 @@
-"""Partitions without a leader, brokers that come back, and links that are slow: the other partitions are judged."""
+"""Partitions without a leader, brokers that come back, slow links: the other partitions are judged."""
 
 import logging
 import time
@@ -29,13 +29,13 @@ EACH = 50
 
 @pytest.fixture(scope="module")
 def brokers() -> Iterator[Broker]:
-    """Each test leaves all of them running."""
+    """Three brokers. Each test leaves all of them running."""
     with running_broker(nodes=3, extra_properties=QUICK_RETURN) as three:
         yield three
 
 
 def spread(brokers: Broker) -> KafkaEnv:
-    """An input topic with a partition on each node, without replicas; the outputs have three."""
+    """Create an input topic with one partition on each node, without further replicas. The outputs have three."""
     scene = KafkaEnv(brokers.bootstrap_servers, "demo")
     [topic] = scene.inputs
     scene.create(without=[topic])
@@ -52,7 +52,7 @@ def produce(scene: KafkaEnv, name: str, each: int) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_the_other_partitions_are_judged_while_one_has_no_leader(
+def test_the_other_partitions_are_judged_while_one_partition_has_no_leader(
     protocol: str, brokers: Broker, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = spread(brokers)
@@ -75,7 +75,7 @@ def test_the_other_partitions_are_judged_while_one_has_no_leader(
     assert scene.ledger().clean
 
 
-def test_a_topic_created_again_with_a_younger_leader_epoch_is_read_at_once(
+def test_a_recreated_topic_with_a_lower_leader_epoch_is_read_immediately(
     brokers: Broker, classifier: Classifier
 ) -> None:
     # A client that keeps the old log's leader epoch takes the new log's metadata for old, and never fetches.
@@ -93,14 +93,14 @@ def test_a_topic_created_again_with_a_younger_leader_epoch_is_read_at_once(
         produce(scene, "new", 2 * EACH)
         began = time.monotonic()
         worker.turn_until(lambda: worker.loop.totals.records >= 9 * EACH)
-        log.info("judged %.1f s after the topic was created again", time.monotonic() - began)
+        log.info("judged %.1f s after the topic was recreated", time.monotonic() - began)
     found = Counter((message.key() or b"").decode() for message in scene.read(Topic.VERDICT))
     assert len(found) == 9 * EACH
     assert set(found.values()) == {1}
 
 
 @pytest.mark.parametrize("one_way_ms", [600])
-def test_starts_are_found_over_a_link_whose_round_trip_is_longer_than_a_second(
+def test_start_offsets_are_found_over_a_link_with_round_trips_longer_than_a_second(
     one_way_ms: int, proxied_scene: KafkaEnv, proxy: Proxy
 ) -> None:
     partition = Partition(next(iter(proxied_scene.inputs)), 0)
@@ -121,7 +121,7 @@ def test_starts_are_found_over_a_link_whose_round_trip_is_longer_than_a_second(
     assert longest_s < 1
 
 
-def test_the_ends_of_partitions_are_known_over_a_link_whose_round_trip_takes_three_seconds(
+def test_end_offsets_are_found_over_a_link_with_round_trips_of_three_seconds(
     proxied_scene: KafkaEnv, proxy: Proxy
 ) -> None:
     partition, owned = Partition(next(iter(proxied_scene.inputs)), 0), Ownership()

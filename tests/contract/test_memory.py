@@ -1,4 +1,4 @@
-"""The memory of a real worker on a real Kafka: bounded, whatever comes and however fast it comes."""
+"""The memory of a real worker on a real Kafka is bounded for every kind and rate of messages."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.worker_process import Start
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 FAMILIES = ("emoji", "one emoji and letters", "lone surrogates", "combining marks", "long ids", "100,000 headers")
-"""Of the families of ``tests.heavy`` those that took the most memory while nothing but the messages was counted."""
+"""The families of ``tests.heavy`` that needed the most memory while the worker counted only the messages."""
 
 
 def test_64_megabytes_of_the_most_expensive_messages_take_at_most_400(

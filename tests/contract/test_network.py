@@ -1,4 +1,4 @@
-"""A network that is slow, that is cut, and that delivers late: no message pays for it."""
+"""A network that is slow, that cuts connections, and that delivers late: no message is lost or doubled."""
 
 import json
 import signal
@@ -20,12 +20,12 @@ from worker.errors import DataProtectionError, ExitCode
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 NEVER_MS = 3_600_000
-# A rewind waits for the fetch that is under way.
+# A rewind waits for the current fetch.
 IMPATIENT = '{"consumer.fetch.wait.max.ms": "50", "reconnect.backoff.max.ms": "500"}'
-HURRIED = {"KAFKA__TRANSACTION_TIMEOUT_MS": "2000"}  # what a transaction waits for an answer that never comes
+HURRIED = {"KAFKA__TRANSACTION_TIMEOUT_MS": "2000"}  # how long a transaction waits for an answer that never comes
 FORGETS_IDLE_MS = 10_000
 IDLE = {"connections.max.idle.ms": "3000"}
-STALE_EPOCH = 47  # INVALID_PRODUCER_EPOCH: the broker has refused it
+STALE_EPOCH = 47  # INVALID_PRODUCER_EPOCH: the broker has refused the request
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def assert_clean(scene: KafkaEnv) -> None:
 
 
 @contextmanager
-def weather(proxy: Proxy, network: Network, seconds: float) -> Iterator[None]:
-    """It clears up by itself, whatever the owner is waiting for; without new connections the old ones end too."""
+def outage(proxy: Proxy, network: Network, seconds: float) -> Iterator[None]:
+    """Change the network for some seconds. If it refuses new connections, cut the old ones too."""
 
     def clear() -> None:
         proxy.network = Network()
@@ -67,7 +67,7 @@ def weather(proxy: Proxy, network: Network, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def busy_worker(environ: Mapping[str, str], scene: KafkaEnv, classifier: Classifier) -> Iterator[InProcessWorker]:
-    """In the middle of many small transactions."""
+    """Give a worker in the middle of many small transactions."""
     small = {"WORKER_BATCH__RECORDS_MAX": "5", "WORKER_BATCH__COMMIT_MS_MAX": "0"}
     with joined_worker({**environ, **small}, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         scene.send([chat(f"message {number}") for number in range(100)])
@@ -78,7 +78,7 @@ def busy_worker(environ: Mapping[str, str], scene: KafkaEnv, classifier: Classif
 # ---- all connections ---------------------------------------------------------------------------------------------
 
 
-def test_a_slow_network_costs_time_and_nothing_else(scene: KafkaEnv, proxy: Proxy, classifier: Classifier) -> None:
+def test_a_slow_network_only_takes_time(scene: KafkaEnv, proxy: Proxy, classifier: Classifier) -> None:
     with busy_worker(behind(proxy, scene), scene, classifier) as worker:
         proxy.network = Network(delay_ms=200)
         worker.turn_until_judged(worker.loop.totals.records + 5)
@@ -96,11 +96,11 @@ def test_a_slow_network_costs_time_and_nothing_else(scene: KafkaEnv, proxy: Prox
         pytest.param(Network(holds_answers=True), id="nothing comes back"),
     ],
 )
-def test_a_worker_goes_on_after_the_network_was_away(
+def test_a_worker_goes_on_after_a_network_outage(
     network: Network, scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     with busy_worker(behind(proxy, scene), scene, classifier) as worker:
-        with weather(proxy, network, 2):
+        with outage(proxy, network, 2):
             worker.turn_until(lambda: caught_up(scene))
         scene.send([chat("after")])
         worker.turn_until(lambda: caught_up(scene))
@@ -110,10 +110,10 @@ def test_a_worker_goes_on_after_the_network_was_away(
 # ---- connections that are idle -----------------------------------------------------------------------------------
 
 
-def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_connections(
+def test_a_verdict_after_an_idle_time_is_prompt_although_the_network_drops_idle_connections(
     scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
-    """The producer alone is idle; a client that closes the connection first never writes into the void."""
+    """Only the producer is idle. A client that closes idle connections itself never writes to a dropped one."""
     properties = json.dumps({"consumer.fetch.wait.max.ms": "50", **IDLE})
     environ = scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address, KAFKA__PROPERTIES=properties)
     with joined_worker(environ, classifier) as worker:
@@ -148,7 +148,7 @@ def test_a_verdict_after_a_silence_is_prompt_where_the_network_forgets_idle_conn
     ],
     ids=lambda one: one.name,
 )
-def test_a_worker_goes_on_after_the_network_has_lost(
+def test_a_worker_goes_on_after_the_network_has_lost_a_request_or_an_answer(
     api: Api, fate: Fate, scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     with joined_worker(behind(proxy, scene, **HURRIED), classifier, end_offset_interval_ms=NEVER_MS) as worker:
@@ -165,7 +165,7 @@ def test_a_worker_goes_on_after_the_network_has_lost(
 # ---- fetches that are not answered -------------------------------------------------------------------------------
 
 
-def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
+def test_a_partition_that_cannot_be_fetched_ends_the_worker_and_is_named(
     scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     with joined_worker(
@@ -174,7 +174,7 @@ def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
         scene.send([chat("before")])
         worker.turn_until_judged(1)
         proxy.rules = swallowed = [Rule(Api.FETCH, Fate.SWALLOWED)] * 1000
-        worker.turn_until(lambda: len(swallowed) < 1000)  # what was asked before has been answered
+        worker.turn_until(lambda: len(swallowed) < 1000)  # earlier requests have been answered
         scene.send([chat("after")])
         with pytest.raises(
             DataProtectionError, match=r"\[0\] does not move, and joining the group again"
@@ -189,14 +189,16 @@ def test_a_partition_that_no_fetch_reaches_ends_the_worker_which_names_it(
 
 # ---- a request that arrives late ---------------------------------------------------------------------------------
 #
-# A connection ends, the client sends its request again over the next one, and goes on. What was sent first arrives
-# in the middle of the next transaction of the same producer. An EndTxn would end that one too early: offsets
-# without their outputs, or the reverse (KAFKA-17754). An offset commit would take the group back.
+# 1. A connection ends. The client sends its request again over the next connection, and goes on.
+# 2. The first copy of the request arrives in the middle of the next transaction of the same producer.
+# 3. An EndTxn would end that transaction too early: offsets without outputs, or outputs without offsets
+# (KAFKA-17754).
+#    An offset commit would move the group back.
 
 
 @pytest.mark.parametrize("api", [Api.END_TXN, Api.TXN_OFFSET_COMMIT], ids=lambda api: api.name)
 @pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
-def test_what_arrives_late_does_not_touch_the_next_transaction(
+def test_a_request_that_arrives_late_does_not_affect_the_next_transaction(
     api: Api, call: str, scene: KafkaEnv, proxy: Proxy, classifier: Classifier
 ) -> None:
     due: set[str] = set()
@@ -218,7 +220,7 @@ def test_what_arrives_late_does_not_touch_the_next_transaction(
         due.add(call)
         scene.send([chat(f"after {number}") for number in range(3)])
         worker.turn_until(lambda: bool(codes) and caught_up(scene))
-    scene.send([chat("the next worker's")])
+    scene.send([chat("for the next worker")])
     with joined_worker(environ, classifier, end_offset_interval_ms=NEVER_MS) as worker:
         worker.turn_until(lambda: caught_up(scene))
     assert_clean(scene)
@@ -228,13 +230,13 @@ def test_what_arrives_late_does_not_touch_the_next_transaction(
 # ---- a process ---------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_is_told_to_stop_while_the_network_is_silent_ends_soon_and_the_next_one_goes_on(
-    scene: KafkaEnv, proxy: Proxy, start: Start
+def test_a_worker_that_gets_sigterm_during_a_network_outage_ends_soon_and_the_next_worker_goes_on(
+    scene: KafkaEnv, proxy: Proxy, start_stub: Start
 ) -> None:
     environ = behind(
         proxy, scene, KAFKA__GROUP_INSTANCE_ID=scene.group
-    )  # the next one need not wait for the session
-    worker = start(environ)
+    )  # the next worker need not wait for the session time-out
+    worker = start_stub(environ)
     scene.send([chat("before")])
     scene.wait_until_caught_up(worker)
     proxy.rules = [Rule(Api.ADD_OFFSETS_TO_TXN, Fate.SWALLOWED)]
@@ -243,5 +245,5 @@ def test_a_worker_that_is_told_to_stop_while_the_network_is_silent_ends_soon_and
     worker.send(signal.SIGTERM)
     assert worker.end(seconds_max=10) == ExitCode.KAFKA, worker.said
     assert "send_offsets_to_transaction does not return" in worker.said
-    scene.wait_until_caught_up(start(environ))
+    scene.wait_until_caught_up(start_stub(environ))
     assert_clean(scene)

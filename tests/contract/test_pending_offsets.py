@@ -1,4 +1,4 @@
-"""A worker that comes back under another transactional id waits for its own old transaction, and says so."""
+"""A worker that restarts with another transactional id waits for its own old transaction, and logs that."""
 
 import logging
 
@@ -9,6 +9,7 @@ from tests.in_process_worker import joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
 from tests.proxy import Network, Proxy
 from worker.classifier import Classifier
+from worker.kafka import offset_queries
 from worker.kafka.offset_queries import OffsetQueries
 from worker.records import Partition
 
@@ -17,9 +18,15 @@ pytestmark = pytest.mark.kafka
 CAUSE = "another producer's open transaction contains them"
 
 
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator that withholds offsets is asked for 2 s instead of 10 s."""
+    monkeypatch.setattr(offset_queries, "COMMITTED_S_MAX", 2.0)
+
+
 @pytest.fixture
 def dead(scene: KafkaEnv) -> Producer:
-    """The producer of a worker that was killed: its transaction holds an offset of partition 0."""
+    """The producer of a killed worker. Its open transaction contains an offset of partition 0."""
     [topic] = scene.inputs
     producer = Producer(
         {**scene.client, "transactional.id": f"{scene.group}.dead", "transaction.timeout.ms": 300_000}

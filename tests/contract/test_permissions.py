@@ -1,9 +1,9 @@
-"""What the worker must be granted, no more and no less, and what it says when one of it is missing."""
+"""The permissions that the worker needs, no more and no less, and its message when one is missing."""
 
 from collections.abc import Collection
 
 import pytest
-from confluent_kafka.admin import AclBindingFilter, AdminClient  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import AclBindingFilter, AdminClient  # type: ignore[attr-defined] # exported at run time
 
 from tests.acls import binding, documented, grant
 from tests.conftest import SecuredKafka, login
@@ -16,7 +16,7 @@ from worker.records import Topic
 
 pytestmark = pytest.mark.kafka
 
-# The least that works, and what the message must name when it is missing.
+# The smallest set that works, and what the message must name when a permission is missing.
 GRANTS = {
     "READ the input topic": ("READ on the input topics",),
     "READ the group": ("READ on ", "group ", "WORKER_KAFKA__GROUP_ID"),
@@ -25,12 +25,12 @@ GRANTS = {
     "WRITE the alert topic": ("WRITE on ", ".alerts'"),
     "WRITE the dead letter topic": ("WRITE on ", ".dead-letters'"),
 }
-OWED = [chat("good morning"), b"no JSON"]  # with a threshold of 0: one record for each of our topics
-WRONG_PASSWORD = "hunter2"  # noqa: S105 - known to nobody
+MESSAGES = [chat("good morning"), b"not JSON"]  # with a threshold of 0: one record for each output topic
+WRONG_PASSWORD = "hunter2"  # noqa: S105 - not a real password
 
 
 class Secured:
-    """A scene on the Kafka with ACLs, and what its user ``worker`` may do there."""
+    """Topics on the Kafka with ACLs, and the permissions of its user ``worker``."""
 
     def __init__(self, kafka: SecuredKafka) -> None:
         self.scene = KafkaEnv(kafka.scram, "demo", inputs=(1,), partitions=1, login=login("admin", "admin"))
@@ -42,7 +42,7 @@ class Secured:
     def grant(self, names: Collection[str]) -> None:
         grant(self._admin, [self._bindings[name] for name in names])
 
-    def take_away(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         it = self._bindings[name]
         same = AclBindingFilter(
             it.restype,
@@ -66,28 +66,28 @@ def names_what_to_grant(refusal: KafkaFatalError, name: str) -> bool:
     return refusal.exit_code is ExitCode.KAFKA and all(words in str(refusal) for words in GRANTS[name])
 
 
-def test_the_documented_grants_are_enough(secured: Secured, classifier: Classifier) -> None:
+def test_the_documented_permissions_are_enough(secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS)
-    secured.scene.send(OWED)
+    secured.scene.send(MESSAGES)
     with joined_worker(secured.environ, classifier) as worker:
         worker.turn_until_judged(2)
     assert len(secured.scene.read(*Topic)) == 3
 
 
-def test_a_certificate_s_common_name_is_granted_the_same(
+def test_the_same_permissions_work_for_the_common_name_of_a_certificate(
     secured: Secured, secured_kafka: SecuredKafka, classifier: Classifier
 ) -> None:
     secured.grant(GRANTS)
-    secured.scene.send(OWED)
+    secured.scene.send(MESSAGES)
     with joined_worker(secured.scene.environ() | secured_kafka.over_mtls, classifier) as worker:
         worker.turn_until_judged(2)
     assert len(secured.scene.read(*Topic)) == 3
 
 
 @pytest.mark.parametrize("missing", GRANTS)
-def test_a_grant_that_is_missing_is_named(missing: str, secured: Secured, classifier: Classifier) -> None:
+def test_a_missing_permission_is_named(missing: str, secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS.keys() - {missing})
-    secured.scene.send(OWED)
+    secured.scene.send(MESSAGES)
     with joined_worker(secured.environ, classifier) as worker, pytest.raises(KafkaFatalError) as refusal:
         worker.turn_until_judged(2)
     assert names_what_to_grant(refusal.value, missing), refusal.value
@@ -95,30 +95,30 @@ def test_a_grant_that_is_missing_is_named(missing: str, secured: Secured, classi
 
 
 @pytest.mark.parametrize("lost", GRANTS)
-def test_a_grant_that_is_taken_away_is_named(lost: str, secured: Secured, classifier: Classifier) -> None:
+def test_a_permission_that_is_removed_is_named(lost: str, secured: Secured, classifier: Classifier) -> None:
     secured.grant(GRANTS)
-    secured.scene.send(OWED)
+    secured.scene.send(MESSAGES)
     with joined_worker(secured.environ, classifier) as worker:
         worker.turn_until_judged(2)
-        secured.take_away(lost)
-        secured.scene.send(OWED)
+        secured.remove(lost)
+        secured.scene.send(MESSAGES)
         with pytest.raises(KafkaFatalError) as refusal:
             worker.turn_until_judged(4)
     assert names_what_to_grant(refusal.value, lost), refusal.value
     assert len(secured.scene.read(*Topic)) == 3
 
 
-def test_a_wrong_password_ends_the_worker_which_names_the_settings_and_no_secret(
-    secured: Secured, start: Start
+def test_a_worker_with_a_wrong_password_ends_and_names_the_settings_but_not_the_secret(
+    secured: Secured, start_stub: Start
 ) -> None:
-    worker = start({**secured.environ, "WORKER_KAFKA__SASL_PASSWORD": WRONG_PASSWORD})
-    worker.wait_for(secured.scene.group)  # the start-up line: the model is loaded
+    worker = start_stub({**secured.environ, "WORKER_KAFKA__SASL_PASSWORD": WRONG_PASSWORD})
+    worker.wait_for(secured.scene.group)  # in the start-up line, which follows the loading of the model
     assert worker.end(seconds_max=15) == ExitCode.KAFKA
     assert "SASL_USERNAME (worker) and SASL_PASSWORD" in worker.said
     assert WRONG_PASSWORD not in worker.said
 
 
-def test_a_broker_whose_certificate_nobody_vouches_for_is_refused_with_the_setting(
+def test_a_broker_with_an_untrusted_certificate_is_refused_and_the_setting_is_named(
     secured: Secured, secured_kafka: SecuredKafka, classifier: Classifier
 ) -> None:
     stranger = str(secured_kafka.certificates / "stranger.pem")
@@ -127,7 +127,7 @@ def test_a_broker_whose_certificate_nobody_vouches_for_is_refused_with_the_setti
         worker.turn_until_judged(1)
 
 
-def test_a_worker_without_a_certificate_is_told_which_settings_give_it_one(
+def test_a_worker_without_a_certificate_ends_and_names_the_settings_for_one(
     secured: Secured, secured_kafka: SecuredKafka, classifier: Classifier
 ) -> None:
     environ = secured.scene.environ() | secured_kafka.over_mtls

@@ -24,7 +24,7 @@ class Names(Protocol):
 
 
 class World:
-    """Four topics of one partition, and who writes to them."""
+    """Four topics of one partition, and producers for them."""
 
     def __init__(self, servers: str, names: Names) -> None:
         self.client: dict[str, Any] = {"bootstrap.servers": servers, "log_level": 0}
@@ -35,7 +35,7 @@ class World:
             Topic.DEAD_LETTER: names.dead_letters,
         }
 
-    def give(self, *values: bytes | None) -> None:
+    def send(self, *values: bytes | None) -> None:
         producer = Producer(self.client)
         for value in values:
             producer.produce(self.names.input, value, partition=0)
@@ -64,8 +64,8 @@ def world(bootstrap_servers: str, fresh_topics: Callable[..., Names]) -> World:
     return World(bootstrap_servers, fresh_topics())
 
 
-def test_every_kind_of_record_is_read_for_what_it_is(world: World) -> None:
-    world.give(b"one", None, b"three", b"four")
+def test_every_kind_of_record_is_recognised(world: World) -> None:
+    world.send(b"one", None, b"three", b"four")
     source = Partition(world.names.input, 0)
     with world.transaction("a") as producer:
         world.verdict(producer, 0, flagged=True)
@@ -88,8 +88,8 @@ def test_every_kind_of_record_is_read_for_what_it_is(world: World) -> None:
     assert audit(inputs, outputs).clean
 
 
-def test_what_was_aborted_is_not_there_even_at_the_very_end(world: World) -> None:
-    world.give(b"one")
+def test_aborted_records_are_not_read_even_at_the_end_of_the_log(world: World) -> None:
+    world.send(b"one")
     with world.transaction("a") as producer:
         world.verdict(producer, 0)
     producer.abort_transaction(30)
@@ -103,8 +103,8 @@ def test_what_was_aborted_is_not_there_even_at_the_very_end(world: World) -> Non
     assert str(audit(*world.read())) == "in 1, verdicts 1, dead letters 0, lost 0, doubled 0"
 
 
-def test_an_open_transaction_is_waited_for_since_what_stands_behind_it_is_not_lost(world: World) -> None:
-    world.give(b"one", b"two")
+def test_reading_waits_for_an_open_transaction_because_records_behind_it_are_not_lost(world: World) -> None:
+    world.send(b"one", b"two")
     with world.transaction("a") as slow:
         world.verdict(slow, 0)
     with world.transaction("b") as quick:
@@ -121,7 +121,7 @@ def test_an_open_transaction_is_waited_for_since_what_stands_behind_it_is_not_lo
 @pytest.mark.parametrize(
     "value", [None, b"", b"no json", b"[]", b'{"source": null}', b'{"source": {"topic": "x"}}']
 )
-def test_a_record_that_is_not_ours_is_foreign(world: World, value: bytes | None) -> None:
+def test_a_record_of_another_program_counts_as_foreign(world: World, value: bytes | None) -> None:
     with world.transaction("a") as producer:
         for name in world.outputs.values():
             producer.produce(name, value, partition=0)
@@ -129,6 +129,6 @@ def test_a_record_that_is_not_ours_is_foreign(world: World, value: bytes | None)
     assert audit(*world.read()).foreign == 3
 
 
-def test_a_topic_that_is_not_there_is_named(world: World) -> None:
+def test_a_missing_topic_is_named(world: World) -> None:
     with pytest.raises(KafkaFatalError, match="no-such-topic"):
         read_topics(world.client, inputs=["no-such-topic"], outputs=world.outputs)

@@ -1,4 +1,4 @@
-"""An input topic that is deleted and created again is another log: all of it is judged, once."""
+"""An input topic that was deleted and created again is a new log: each of its messages is judged once."""
 
 import logging
 import time
@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # exported at run time
 
 from tests.in_process_worker import InProcessWorker, joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
@@ -32,7 +32,7 @@ def scene(bootstrap_servers: str) -> KafkaEnv:
 
 
 def produce(scene: KafkaEnv, name: str, count: int) -> None:
-    """Sends messages with the keys ``name-0``, ``name-1`` and so on, by a client that knows no earlier topic."""
+    """Send messages with the keys ``name-0``, ``name-1`` and so on, with a client that knows no earlier topic."""
     producer = Producer(scene.client)
     for number in range(count):
         producer.produce(next(iter(scene.inputs)), chat(name), key=f"{name}-{number}", partition=0)
@@ -45,7 +45,7 @@ def delete(scene: KafkaEnv) -> None:
 
 
 def create(scene: KafkaEnv) -> None:
-    """Creates the topic as soon as the brokers have forgotten the old one."""
+    """Create the topic as soon as the brokers have deleted the old one."""
     topic, partitions = next(iter(scene.inputs.items()))
     admin = AdminClient(scene.client)
     deadline = time.monotonic() + KAFKA_S_MAX
@@ -59,7 +59,7 @@ def create(scene: KafkaEnv) -> None:
 
 
 def judged(scene: KafkaEnv) -> Counter[str]:
-    """How often each message has a verdict, by its key."""
+    """Return the number of verdicts for each message, by its key."""
     return Counter((message.key() or b"").decode() for message in scene.read(Topic.VERDICT))
 
 
@@ -76,7 +76,7 @@ def assert_each_judged_once(scene: KafkaEnv) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("gap_s", [0, 0.2, 1, 5])
-def test_each_message_of_the_new_log_is_judged_once(
+def test_each_message_of_a_recreated_topic_is_judged_once(
     gap_s: float, group: str, scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ = scene.environ(POLICY__THRESHOLD="1", **GROUPS[group])
@@ -92,7 +92,7 @@ def test_each_message_of_the_new_log_is_judged_once(
     assert "was deleted and created again: its id was " in caplog.text
 
 
-def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down(
+def test_a_worker_that_was_down_does_not_use_an_offset_of_the_deleted_topic(
     scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     environ, admin = scene.environ(POLICY__THRESHOLD="1"), AdminClient(scene.client)
@@ -105,7 +105,7 @@ def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down
     delete(scene)
     create(scene)
     produce(scene, "new", NEW)
-    # The coordinator deletes the offsets of a deleted topic; a tool that copies offsets brings them back.
+    # The coordinator deletes the offsets of a deleted topic. A tool that copies offsets may restore them.
     scene.set_offset(kept.offset, kept.metadata or "")
     with caplog.at_level(logging.WARNING), joined_worker(environ, classifier) as worker:
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
@@ -113,9 +113,7 @@ def test_an_offset_that_outlived_its_topic_is_not_used_by_a_worker_that_was_down
     assert "[0] starts at offset 0, by WORKER_KAFKA__AUTO_OFFSET_RESET; the topic was deleted" in caplog.text
 
 
-def test_where_no_start_is_to_be_chosen_a_topic_created_again_ends_the_worker(
-    scene: KafkaEnv, classifier: Classifier
-) -> None:
+def test_a_recreated_topic_ends_the_worker_if_the_reset_is_error(scene: KafkaEnv, classifier: Classifier) -> None:
     produce(scene, "old", 1)
     with joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(1)

@@ -1,4 +1,4 @@
-"""Commands on a link whose round trip takes longer than a second: they take their time, and work."""
+"""Commands over a link with round trips longer than a second: they need more time, and work."""
 
 import os
 import subprocess
@@ -35,14 +35,14 @@ def run(command: str, environ: dict[str, str], folder: Path) -> subprocess.Compl
 
 
 def one_partition(proxied: tuple[Broker, Proxy], proxy: Proxy) -> tuple[KafkaEnv, dict[str, str]]:
-    """A scene whose topics the test makes around the proxy, and the settings of commands that go through it."""
+    """Return topics that the test creates without the proxy, and the settings of commands that use the proxy."""
     scene = KafkaEnv(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
     return scene, scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address)
 
 
-def put_a_foreign_letter(scene: KafkaEnv) -> None:
+def send_a_foreign_dead_letter(scene: KafkaEnv) -> None:
     producer = Producer(scene.client)
-    producer.produce(scene.outputs[Topic.DEAD_LETTER], b"somebody's")
+    producer.produce(scene.outputs[Topic.DEAD_LETTER], b"from another program")
     assert producer.flush(10) == 0
 
 
@@ -54,16 +54,16 @@ def end_for_a_missing_topic(scene: KafkaEnv, environ: dict[str, str], classifier
         assert f"WORKER_KAFKA__INPUT_TOPICS ({topic})" in str(refusal.value)
 
 
-def test_every_command_works_on_a_slow_link_and_a_worker_without_its_topic_ends(
+def test_every_command_works_over_a_slow_link_and_a_worker_without_its_topic_ends(
     proxied: tuple[Broker, Proxy], proxy: Proxy, classifier: Classifier, tmp_path: Path
 ) -> None:
-    # All together: `check` alone takes about fifty round trips, one after another.
-    there, environ = one_partition(proxied, proxy)
-    there.create()
+    # All commands run together: `check` alone needs about fifty round trips, one after another.
+    topics, environ = one_partition(proxied, proxy)
+    topics.create()
     without_input, environ_without_input = one_partition(proxied, proxy)
     without_input.create(without=list(without_input.inputs))
-    proxy.network = Network(delay_ms=600)
-    # Without the model: it asks nothing over the link, and takes as long as all the rest.
+    proxy.network = Network(delay_ms=510)  # each way
+    # Without the model: it sends nothing over the link, and takes as long as everything else.
     checked_environ = {**environ, "WORKER_MODEL__PATH": str(tmp_path / "none")}
     with ThreadPoolExecutor() as threads:
         checking = threads.submit(run, "check", checked_environ, tmp_path)
@@ -76,12 +76,12 @@ def test_every_command_works_on_a_slow_link_and_a_worker_without_its_topic_ends(
     assert "✓ backlog: messages: 0" in checked.stdout
 
 
-def test_topics_are_made_and_dead_letters_read_where_a_round_trip_takes_three_seconds(
+def test_topics_are_created_and_dead_letters_are_read_over_a_link_with_round_trips_of_three_seconds(
     proxied: tuple[Broker, Proxy], proxy: Proxy, tmp_path: Path
 ) -> None:
-    there, environ = one_partition(proxied, proxy)
-    there.create()
-    put_a_foreign_letter(there)
+    topics, environ = one_partition(proxied, proxy)
+    topics.create()
+    send_a_foreign_dead_letter(topics)
     _, environ_of_none = one_partition(proxied, proxy)
     proxy.network = Network(delay_ms=1_500)
     with ThreadPoolExecutor() as threads:

@@ -1,4 +1,4 @@
-"""Where reading goes on, on a real Kafka, when the place is gone or new."""
+"""Where a worker starts to read, on a real Kafka, if the committed offset is deleted or missing."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ import time
 import orjson
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined] # exported at run time
 
 from tests.in_process_worker import forward_of, joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
@@ -30,13 +30,13 @@ def scene(bootstrap_servers: str) -> KafkaEnv:
 
 
 def delete_before(scene: KafkaEnv, offset: int) -> None:
-    """What retention does, at once."""
+    """Delete the records below the offset immediately, as retention does later."""
     admin = AdminClient(scene.client)
     for answer in admin.delete_records([TopicPartition(next(iter(scene.inputs)), 0, offset)]).values():
         answer.result(KAFKA_S_MAX)
 
 
-def test_a_group_that_retention_has_overtaken_goes_on_at_the_first_message_there_is(
+def test_a_group_whose_offset_retention_has_deleted_goes_on_at_the_first_available_message(
     scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     with joined_worker(scene.environ(), classifier) as worker:
@@ -51,7 +51,9 @@ def test_a_group_that_retention_has_overtaken_goes_on_at_the_first_message_there
     assert scene.ledger().lost == 0
 
 
-def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: KafkaEnv, classifier: Classifier) -> None:
+def test_a_group_whose_offset_retention_has_deleted_stops_if_the_reset_is_error(
+    scene: KafkaEnv, classifier: Classifier
+) -> None:
     with joined_worker(scene.environ(), classifier) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
@@ -68,7 +70,7 @@ def test_where_no_start_is_to_be_chosen_an_overtaken_group_stops(scene: KafkaEnv
     assert set(scene.committed().values()) == {2}
 
 
-def test_a_committed_offset_beyond_the_end_stops_the_worker_and_nothing_is_judged_again(
+def test_a_committed_offset_beyond_the_end_stops_the_worker_before_it_judges_anything_again(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     scene.send([chat("judged before the log was truncated")] * 10)
@@ -94,7 +96,7 @@ def test_a_committed_offset_beyond_the_end_stops_the_worker_and_nothing_is_judge
     [{"KAFKA__GROUP_PROTOCOL": "consumer"}, {"KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "roundrobin"}],
     ids=str,
 )
-def test_two_hundred_partitions_that_are_added_hold_no_turn_up(
+def test_two_hundred_new_partitions_do_not_delay_an_iteration_of_the_loop(
     group: dict[str, str], scene: KafkaEnv, classifier: Classifier
 ) -> None:
     [topic] = scene.inputs
@@ -120,10 +122,10 @@ def test_two_hundred_partitions_that_are_added_hold_no_turn_up(
     assert scene.ledger().clean
 
 
-def test_a_timestamp_of_minus_one_is_none(scene: KafkaEnv, classifier: Classifier) -> None:
+def test_a_timestamp_of_minus_one_counts_as_missing(scene: KafkaEnv, classifier: Classifier) -> None:
     producer = Producer(scene.client)
-    producer.produce(next(iter(scene.inputs)), chat("of a producer without a clock"), partition=0, timestamp=-1)
-    producer.produce(next(iter(scene.inputs)), b"no JSON", partition=0, timestamp=-1)
+    producer.produce(next(iter(scene.inputs)), chat("from a producer without a clock"), partition=0, timestamp=-1)
+    producer.produce(next(iter(scene.inputs)), b"not JSON", partition=0, timestamp=-1)
     assert producer.flush(KAFKA_S_MAX) == 0
     with joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(2)
@@ -133,7 +135,7 @@ def test_a_timestamp_of_minus_one_is_none(scene: KafkaEnv, classifier: Classifie
     assert "moderation.source.timestamp_ms" not in dict(headers_of(dead_letter))
 
 
-def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_more(
+def test_a_busy_worker_loses_only_what_retention_has_deleted(
     scene: KafkaEnv, classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     done = threading.Event()
@@ -145,18 +147,18 @@ def test_retention_that_overtakes_a_busy_worker_costs_what_it_deleted_and_no_mor
         joined_worker(scene.environ(BATCH__RECORDS_MAX="1", KAFKA__PROPERTIES=properties), classifier) as worker,
     ):
         for number in range(60):
-            scene.send([chat(f"{text} {number}")])  # a batch each: a fetch brings whole batches
+            scene.send([chat(f"{text} {number}")])  # one batch each: a fetch returns whole batches
         worker.turn_until(lambda: worker.loop._in_flight.records >= 4)  # noqa: SLF001 - full: it pauses soon
         delete_before(scene, 50)
         done.set()
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
     ledger = scene.ledger()
-    assert ledger.lost == ledger.doubled == 0  # of what the topic still holds
+    assert ledger.lost == ledger.doubled == 0  # of the records that the topic still has
     assert "retention has deleted offsets " in caplog.text
 
 
 @pytest.mark.parametrize("start", ["earliest", "2020-01-01T00:00:00Z"])
-def test_a_partition_that_is_added_while_running_is_judged_from_its_first_message(
+def test_a_partition_that_is_added_to_a_running_worker_is_judged_from_its_first_message(
     start: str, scene: KafkaEnv, classifier: Classifier
 ) -> None:
     topic = next(iter(scene.inputs))
@@ -167,7 +169,7 @@ def test_a_partition_that_is_added_while_running_is_judged_from_its_first_messag
         admin = AdminClient(scene.client)
         admin.create_partitions([NewPartitions(topic, 2)])[topic].result(KAFKA_S_MAX)
         scene.inputs[topic] = 2
-        producer = Producer(scene.client)  # the scene's own does not know of the new one yet
+        producer = Producer(scene.client)  # the older producer does not know the new partition yet
         for number in range(4):
             producer.produce(topic, chat("after"), partition=number % 2)
         assert producer.flush(KAFKA_S_MAX) == 0

@@ -1,4 +1,4 @@
-"""Three brokers that go one after another, each topic on all three: the worker stays, or its restart goes on."""
+"""Three brokers that stop one after another. All topics have three replicas. The worker or its restart goes on."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ IDLE_S_MAX = 30
 
 @pytest.fixture(scope="module")
 def brokers() -> Iterator[Broker]:
-    """Each test leaves all of them running."""
+    """Three brokers. Each test leaves all of them running."""
     with running_broker(nodes=3, extra_properties=QUICK_RETURN) as three:
         yield three
 
@@ -44,19 +44,19 @@ def scene(brokers: Broker) -> KafkaEnv:
 
 
 class Orchestrator:
-    """Starts the worker again when it has ended as the documents say that it may: a call into librdkafka hung."""
+    """Restarts the worker when it ends as documented: a call into librdkafka hung."""
 
     def __init__(self, start: Start, scene: KafkaEnv) -> None:
         self._start = start
         self._scene = scene
-        # Static: the next one has the partitions at once.
+        # A static member: the restarted worker gets the partitions immediately.
         self._environ = scene.environ(KAFKA__GROUP_INSTANCE_ID=scene.group, KAFKA__SESSION_TIMEOUT_MS="10000")
         self._worker: WorkerProcess = start(self._environ)
         self._verdicts = 0
         self.restarts = 0
 
     def wait_until(self, done: Callable[[], bool]) -> None:
-        """Returns once it is so."""
+        """Return once ``done`` returns True."""
 
         def done_meanwhile() -> bool:
             code = self._worker.exit_code
@@ -74,7 +74,7 @@ class Orchestrator:
         log.info("after %.1f s and %d restarts so far", time.monotonic() - began_s, self.restarts)
 
     def wait_for_verdicts(self, more: int) -> None:
-        """Returns once there are so many more than at the last look."""
+        """Return once there are ``more`` verdicts more than at the last call."""
         enough = self._verdicts + more
 
         def there() -> bool:
@@ -85,21 +85,21 @@ class Orchestrator:
 
 
 def verdicts(scene: KafkaEnv) -> int:
-    """By a client of its own each time, and so not often: one that is told of a broker's end may not look again."""
+    """Count the verdicts with a new client each time: an old client may keep the metadata of a stopped broker."""
     time.sleep(LOOK_AGAIN_S)
     reader = Consumer({**scene.client, "group.id": "reader"})
     try:
         places = [TopicPartition(scene.outputs[Topic.VERDICT], number) for number in range(scene.partitions)]
         return sum(reader.get_watermark_offsets(place, timeout=5)[1] for place in places)
     except KafkaException:
-        return 0  # at the moment nobody leads some partition
+        return 0  # at the moment a partition has no leader
     finally:
         reader.close()
 
 
 @contextmanager
 def killed(node: Node) -> Iterator[None]:
-    """Without one broker; it comes back also after a failure, for the next test."""
+    """Kill one broker. Start it again at the end of the block, also after a failure, for the next test."""
     node.kill()
     try:
         yield
@@ -108,7 +108,7 @@ def killed(node: Node) -> Iterator[None]:
 
 
 def wait_until_in_sync(brokers: Broker) -> None:
-    """Returns once every replica of every partition has caught up."""
+    """Return once all replicas of all partitions are in sync."""
     admin = AdminClient({"bootstrap.servers": brokers.bootstrap_servers, "log_level": 0})
 
     def in_sync() -> bool:
@@ -121,11 +121,11 @@ def wait_until_in_sync(brokers: Broker) -> None:
     eventually(in_sync, str, seconds_max=60)
 
 
-def test_an_idle_worker_judges_at_once_after_the_brokers_were_restarted_one_by_one(
-    brokers: Broker, scene: KafkaEnv, start: Start
+def test_an_idle_worker_judges_immediately_after_the_brokers_were_restarted_one_by_one(
+    brokers: Broker, scene: KafkaEnv, start_stub: Start
 ) -> None:
-    # An idle producer is the one that hangs: its next send_offsets_to_transaction would never return.
-    worker = start(scene.environ())
+    # An idle producer can hang: its next send_offsets_to_transaction would never return.
+    worker = start_stub(scene.environ())
     for _ in range(ROUNDS):
         scene.send([chat("before")])
         worker.wait_until(lambda: scene.ledger().clean)
@@ -140,36 +140,38 @@ def test_an_idle_worker_judges_at_once_after_the_brokers_were_restarted_one_by_o
 
 
 def test_a_loaded_worker_goes_on_while_the_brokers_are_killed_one_by_one(
-    brokers: Broker, scene: KafkaEnv, start: Start
+    brokers: Broker, scene: KafkaEnv, start_stub: Start
 ) -> None:
-    orchestrator = Orchestrator(start, scene)
+    orchestrator = Orchestrator(start_stub, scene)
     with scene.stream(per_second=100):
         orchestrator.wait_for_verdicts(1)
         for node in ROUNDS * brokers.nodes:
             with killed(node):
-                orchestrator.wait_for_verdicts(200)
+                orchestrator.wait_for_verdicts(100)
             wait_until_in_sync(brokers)
     orchestrator.wait_until(lambda: scene.ledger().clean)
 
 
-def test_a_loaded_worker_judges_the_others_while_a_partition_has_no_leader(brokers: Broker, start: Start) -> None:
+def test_a_loaded_worker_judges_the_other_partitions_while_one_has_no_leader(
+    brokers: Broker, start_stub: Start
+) -> None:
     scene = KafkaEnv(brokers.bootstrap_servers, "demo")
     [topic] = scene.inputs
     scene.create(without=[topic])
-    scene.spread([node.number for node in brokers.nodes])  # no replicas: the partition goes with its node
-    orchestrator = Orchestrator(start, scene)
+    scene.spread([node.number for node in brokers.nodes])  # no further replicas: the partition stops with its node
+    orchestrator = Orchestrator(start_stub, scene)
     for node in ROUNDS * brokers.nodes[-1:]:
-        with stream_patiently(scene):
+        with stream_with_waiting_producer(scene):
             orchestrator.wait_for_verdicts(1)
             with killed(node):
-                orchestrator.wait_for_verdicts(200)
+                orchestrator.wait_for_verdicts(100)
             wait_until_in_sync(brokers)
         orchestrator.wait_until(lambda: scene.ledger().clean)
 
 
 @contextmanager
-def stream_patiently(scene: KafkaEnv) -> Iterator[None]:
-    """100 messages a second over the input partitions; what is for one without a leader waits in the producer."""
+def stream_with_waiting_producer(scene: KafkaEnv) -> Iterator[None]:
+    """Send 100 messages a second. Those for a partition without a leader wait in the producer."""
     producer, numbers = Producer(scene.client), count()
     [(topic, partitions)] = scene.inputs.items()
 

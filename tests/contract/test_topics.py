@@ -51,7 +51,7 @@ def test_retention_and_sizes_are_what_the_contract_needs(bootstrap_servers: str)
         assert int(config["max.message.bytes"].value) > 1_048_576 + 65_536
 
 
-def test_a_second_time_creates_nothing_and_says_so(bootstrap_servers: str) -> None:
+def test_a_second_call_creates_nothing_and_says_so(bootstrap_servers: str) -> None:
     topics = four_topics()
     create_topics({"bootstrap.servers": bootstrap_servers}, topics)
     again = create_topics({"bootstrap.servers": bootstrap_servers}, topics)
@@ -66,7 +66,7 @@ def test_only_what_is_missing_is_created(bootstrap_servers: str) -> None:
     assert [state.created for state in states] == [False, False, True, True]
 
 
-def test_too_few_partitions_are_said_and_left(bootstrap_servers: str) -> None:
+def test_a_topic_with_too_few_partitions_is_reported_and_not_changed(bootstrap_servers: str) -> None:
     name = names()[0]
     create_topics({"bootstrap.servers": bootstrap_servers}, [TopicSpec(name=name, partitions=1)])
     wanted = TopicSpec(name=name, partitions=4)
@@ -75,17 +75,17 @@ def test_too_few_partitions_are_said_and_left(bootstrap_servers: str) -> None:
     assert "1 partitions, fewer than the 4 asked for" in str(state)
 
 
-def test_too_many_replicas_name_the_option_to_change(bootstrap_servers: str) -> None:
+def test_the_error_about_too_many_replicas_names_the_option_to_change(bootstrap_servers: str) -> None:
     with pytest.raises(KafkaFatalError, match="--replication-factor"):
         create_topics({"bootstrap.servers": bootstrap_servers}, four_topics(replication_factor=99))
 
 
-def test_a_broker_that_is_away_is_a_sentence_and_not_a_hang() -> None:
+def test_an_absent_broker_raises_a_readable_error_and_does_not_hang() -> None:
     with pytest.raises(KafkaFatalError, match="WORKER_KAFKA__BOOTSTRAP_SERVERS"):
         create_topics({"bootstrap.servers": "127.0.0.1:1"}, four_topics(), timeout_ms_max=1500)
 
 
-def test_a_wrong_password_is_told_from_a_broker_that_is_away(secured_bootstrap_servers: str) -> None:
+def test_a_wrong_password_and_an_absent_broker_raise_different_errors(secured_bootstrap_servers: str) -> None:
     config = {"bootstrap.servers": secured_bootstrap_servers, **login("worker", "wrong-password")}
     with pytest.raises(KafkaFatalError, match="SASL_PASSWORD") as refusal:
         create_topics(config, four_topics())

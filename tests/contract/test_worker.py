@@ -1,4 +1,4 @@
-"""What comes out of ``moderation-worker run`` on a real Kafka."""
+"""The outputs of ``moderation-worker run`` on a real Kafka."""
 
 import json
 import random
@@ -48,11 +48,11 @@ HEADERS: list[tuple[str, str | bytes | None]] = [
     ("trace", b"1"),
     ("trace", b"2"),
     ("Content-Type", b"text/plain"),
-    ("moderation.error.reason", b"not ours"),
+    ("moderation.error.reason", b"from the input"),
     ("empty", None),
     ("", b"unnamed"),
     ("", None),
-    ("ModeratioN.worker", b"not ours"),
+    ("ModeratioN.worker", b"from the input"),
     ("traceparent", PARENT),
     ("tracestate", b"a=1"),
     ("tracestate", b"b=2"),
@@ -66,9 +66,9 @@ class Case:
     """A kind of message.
 
     Attributes:
-        value: The input's.
-        reason: Of the dead letter that it owes; empty: a verdict.
-        wanted: What the verdict must say.
+        value: The value of the input.
+        reason: The reason of the expected dead letter; empty if a verdict is expected.
+        wanted: Fields that the verdict must have.
     """
 
     value: bytes | None
@@ -104,7 +104,7 @@ CASES = [
 
 
 class Mixture:
-    """Five thousand messages of all kinds over all input partitions, and what stands where."""
+    """Five thousand messages of all kinds over all input partitions, and the position of each."""
 
     def __init__(self, scene: KafkaEnv) -> None:
         self.cases: dict[InputPosition, Case] = {}
@@ -118,12 +118,12 @@ class Mixture:
                 one.value,
                 key := chance.choice([None, b"", b"channel-1", b"\xff\x00"]),
                 chance.randrange(scene.inputs[topic]),
-                self._stands(one, key),
+                self._on_delivery(one, key),
                 headers=HEADERS,
             )
         assert producer.flush(60) == 0
 
-    def _stands(self, one: Case, key: bytes | None) -> Callable[[Any, Message], None]:
+    def _on_delivery(self, one: Case, key: bytes | None) -> Callable[[Any, Message], None]:
         def delivered(_error: Any, message: Message) -> None:
             place = Partition(message.topic() or "", message.partition() or 0), message.offset() or 0
             self.cases[place], self.keys[place] = one, key
@@ -131,19 +131,19 @@ class Mixture:
         return delivered
 
 
-def aborted_upstream(scene: KafkaEnv) -> None:
-    """Messages that no read_committed reader may judge, and a gap in the numbers of partition 0."""
+def send_aborted_messages(scene: KafkaEnv) -> None:
+    """Send messages in an aborted transaction. Nobody may judge them, and they leave a gap in partition 0."""
     producer = Producer({**scene.client, "transactional.id": f"{scene.group}.upstream"})
     producer.init_transactions(KAFKA_S_MAX)
     producer.begin_transaction()
     for _ in range(20):
-        producer.produce(next(iter(scene.inputs)), chat("never said"), partition=0)
+        producer.produce(next(iter(scene.inputs)), chat("never committed"), partition=0)
     assert producer.flush(KAFKA_S_MAX) == 0
     producer.abort_transaction(KAFKA_S_MAX)
 
 
-def place_of(message: Message, topic: Topic) -> InputPosition:
-    """The input that an output answers."""
+def input_of(message: Message, topic: Topic) -> InputPosition:
+    """Return the position of the input that an output answers."""
     place = observed_output(message, topic).source
     assert place is not None
     return place
@@ -162,10 +162,12 @@ def schema(name: str) -> Draft202012Validator:
     return Draft202012Validator(json.loads(path.read_bytes()))
 
 
-def test_each_of_five_thousand_mixed_messages_gets_what_it_is_owed(bootstrap_servers: str, start: Start) -> None:
+def test_each_of_five_thousand_mixed_messages_gets_the_correct_outputs(
+    bootstrap_servers: str, start: Start
+) -> None:
     scene = KafkaEnv(bootstrap_servers, "demo", inputs=(3, 4), partitions=3)
     scene.create()
-    aborted_upstream(scene)
+    send_aborted_messages(scene)
     mixture = Mixture(scene)
     assert len(mixture.cases) == MESSAGES
     worker = start(scene.environ(INPUT__BYTES_MAX=str(BYTES_MAX), POLICY__THRESHOLD="0.0005", ALERT__TEXT="full"))
@@ -173,7 +175,7 @@ def test_each_of_five_thousand_mixed_messages_gets_what_it_is_owed(bootstrap_ser
     worker.drain()
     assert scene.committed() == scene.input_ends()
     known, texts = map(int, re.findall(r"(\d+) of (\d+) texts known", worker.said)[-1])
-    assert texts - known <= len(CASES) < texts  # a text of each case is scored, once
+    assert texts - known <= len(CASES) < texts  # the text of each case is scored once
     found = {topic: scene.read(topic) for topic in Topic}
     ledger = audit(
         [
@@ -185,10 +187,10 @@ def test_each_of_five_thousand_mixed_messages_gets_what_it_is_owed(bootstrap_ser
     assert ledger.clean, (str(ledger), ledger.examples)
     for topic, messages in found.items():
         for message in messages:
-            place = place_of(message, topic)
+            place = input_of(message, topic)
             assert message.partition() == place[0].number % scene.partitions
             assert message.key() == mixture.keys[place]
-    verdicts = {place_of(one, Topic.VERDICT): one for one in found[Topic.VERDICT]}
+    verdicts = {input_of(one, Topic.VERDICT): one for one in found[Topic.VERDICT]}
     check_verdicts(mixture.cases, verdicts)
     check_alerts({place: body(one) for place, one in verdicts.items()}, found[Topic.ALERT])
     check_dead_letters(mixture.cases, found[Topic.DEAD_LETTER])
@@ -200,7 +202,7 @@ def check_verdicts(cases: Mapping[InputPosition, Case], verdicts: Mapping[InputP
     scores: dict[bytes | None, Any] = {}
     for number, (place, message) in enumerate(verdicts.items()):
         one, document = cases[place], body(message)
-        if number % 5 == 0:  # a validation takes longer than a verdict
+        if number % 5 == 0:  # a validation takes longer than scoring
             validator.validate(document)
         wanted = {"message_id": f"{place[0].topic}:{place[0].number}:{place[1]}", **one.wanted}
         assert {name: document[name] for name in wanted} == wanted
@@ -209,7 +211,7 @@ def check_verdicts(cases: Mapping[InputPosition, Case], verdicts: Mapping[InputP
             ("tracestate", b"a=1,b=2"),
             ("content-type", b"application/json"),
         ]
-        # The same text again, elsewhere, in another batch.
+        # The same text has the same scores in another batch.
         assert document["category_scores"] == scores.setdefault(one.value, document["category_scores"])
     assert any(body(message)["input"]["truncated"] for message in verdicts.values())
 
@@ -218,7 +220,7 @@ def check_alerts(verdicts: Mapping[InputPosition, Any], alerts: Sequence[Message
     assert 0 < len(alerts) < len(verdicts)
     validator = schema("alert")
     for message in alerts:
-        document, verdict = body(message), verdicts[place_of(message, Topic.ALERT)]
+        document, verdict = body(message), verdicts[input_of(message, Topic.ALERT)]
         validator.validate(document)
         assert document["verdict_id"] == verdict["verdict_id"]
         assert {one["category"]: one["score"] for one in document["categories"]} == {
@@ -228,13 +230,13 @@ def check_alerts(verdicts: Mapping[InputPosition, Any], alerts: Sequence[Message
 
 
 def check_dead_letters(cases: Mapping[InputPosition, Case], letters: Sequence[Message]) -> None:
-    assert {place_of(message, Topic.DEAD_LETTER): reason(message) for message in letters} == {
+    assert {input_of(message, Topic.DEAD_LETTER): reason(message) for message in letters} == {
         place: one.reason for place, one in cases.items() if one.reason
     }
     validator = schema("dead-letter")
     original = [header for header in HEADERS if not header[0].lower().startswith("moderation.")]
     for message in letters:
-        assert message.value() == cases[place_of(message, Topic.DEAD_LETTER)].value
+        assert message.value() == cases[input_of(message, Topic.DEAD_LETTER)].value
         headers = headers_of(message)
         assert headers[: len(original)] == original
         validator.validate({name: (value or b"").decode() for name, value in headers[len(original) :]})
@@ -243,7 +245,7 @@ def check_dead_letters(cases: Mapping[InputPosition, Case], letters: Sequence[Me
 @pytest.mark.parametrize(
     ("value", "judged"), [(b"hello \xff", True), (b"\0\0\0\0\x07hello", False), (b"hello \x1b[2J", False)]
 )
-def test_a_plain_text_is_judged_unless_it_is_something_else(
+def test_a_plain_text_is_judged_and_binary_data_is_a_dead_letter(
     scene: KafkaEnv, start: Start, value: bytes, *, judged: bool
 ) -> None:
     scene.send([value])
@@ -254,10 +256,14 @@ def test_a_plain_text_is_judged_unless_it_is_something_else(
     assert letters == ([] if judged else ["not_text"])
 
 
-def test_cloud_events_and_the_headers_that_are_named_reach_kafka(scene: KafkaEnv, start: Start) -> None:
+def test_cloud_event_headers_and_the_configured_headers_reach_kafka(scene: KafkaEnv, start: Start) -> None:
     [topic] = scene.inputs
     producer = Producer(scene.client)
-    headers: list[tuple[str, str | bytes | None]] = [("ce_id", b"theirs"), ("tenant", b"a"), ("other", b"1")]
+    headers: list[tuple[str, str | bytes | None]] = [
+        ("ce_id", b"from the input"),
+        ("tenant", b"a"),
+        ("other", b"1"),
+    ]
     producer.produce(topic, chat("hello"), partition=0, headers=headers)
     assert producer.flush(KAFKA_S_MAX) == 0
     worker = start(scene.environ(OUTPUT__HEADERS="tenant, region", OUTPUT__CLOUDEVENTS="true"))
@@ -278,15 +284,17 @@ def test_cloud_events_and_the_headers_that_are_named_reach_kafka(scene: KafkaEnv
         ]
 
 
-def test_an_output_that_is_too_large_costs_its_neighbours_nothing(scene: KafkaEnv, start: Start) -> None:
+def test_an_output_that_is_too_large_does_not_affect_other_messages(scene: KafkaEnv, start: Start) -> None:
     scene.limit(Topic.VERDICT, 100_000)
-    # Random letters: no compression makes them small.
+    # Random letters do not compress.
     letters = "".join(random.Random(SEED).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=250_000))  # noqa: S311 - no secret
-    too_large_for_us = chat("a", message_id=letters)
+    too_large_for_the_worker = chat("a", message_id=letters)
     too_large_for_the_broker = chat("b", message_id=letters[:150_000])
     a_long_text = chat(letters)
     neighbours = [chat(f"neighbour {number}") for number in range(30)]
-    scene.send([*neighbours, too_large_for_us, *neighbours, too_large_for_the_broker, *neighbours, a_long_text])
+    scene.send(
+        [*neighbours, too_large_for_the_worker, *neighbours, too_large_for_the_broker, *neighbours, a_long_text]
+    )
     worker = start(scene.environ(KAFKA__RECORD_BYTES_MAX="200000", ALERT__TEXT="full"))
     scene.wait_until_caught_up(worker)
     worker.drain()
@@ -295,14 +303,16 @@ def test_an_output_that_is_too_large_costs_its_neighbours_nothing(scene: KafkaEn
     assert (ledger.verdicts, ledger.dead_letters) == (91, 2)
     for message in scene.read(Topic.DEAD_LETTER):
         assert (reason(message), message.value()) == ("output_too_large", None)
-    # A long text is no way past the alert: it goes without.
+    # A long text still raises an alert; the alert omits the text.
     alerts = [body(message) for message in scene.read(Topic.ALERT)]
     assert len(alerts) == 91
     assert sum("text" not in alert for alert in alerts) == 1
 
 
-def test_a_flood_of_dead_letters_stops_the_worker_until_it_is_allowed(scene: KafkaEnv, start: Start) -> None:
-    scene.send([b'{"body":"elsewhere"}'] * 180 + [b"open {"] * 120)  # a hundred in each of three partitions
+def test_a_flood_of_dead_letters_stops_the_worker_until_the_setting_allows_it(
+    scene: KafkaEnv, start: Start
+) -> None:
+    scene.send([b'{"body":"elsewhere"}'] * 180 + [b"open {"] * 120)  # a hundred in each of the three partitions
     worker = start(scene.environ())
     assert worker.end() == ExitCode.PROTECTED, worker.said
     assert "no_text" in worker.said
@@ -310,7 +320,9 @@ def test_a_flood_of_dead_letters_stops_the_worker_until_it_is_allowed(scene: Kaf
     assert "WORKER_DEAD_LETTER__INPUT_SHARE_MAX" in worker.said
     before = scene.ledger_of_committed()
     assert before.clean
-    assert before.dead_letters < 3 * 50  # a first fetch may bring fewer of a partition than a share is judged by
+    assert (
+        before.dead_letters < 3 * 50
+    )  # the first fetch may return too few records of a partition to compute a share
     allowed = start(scene.environ(DEAD_LETTER__INPUT_SHARE_MAX="1"))
     scene.wait_until_caught_up(allowed)
     allowed.drain()

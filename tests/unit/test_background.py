@@ -9,7 +9,7 @@ import pytest
 from worker.kafka.background import BackgroundThread
 
 
-def test_calls_are_made_one_after_another_and_answer_or_fail() -> None:
+def test_calls_are_made_one_after_another_and_return_or_raise() -> None:
     background = BackgroundThread("test")
     made: list[int] = []
 
@@ -28,11 +28,11 @@ def test_calls_are_made_one_after_another_and_answer_or_fail() -> None:
     assert background.close(10)
 
 
-def test_one_that_was_never_used_is_closed_immediately() -> None:
+def test_a_thread_that_was_never_used_closes_immediately() -> None:
     assert BackgroundThread("test").close(0)
 
 
-def test_to_close_does_not_wait_for_a_call_that_takes_longer() -> None:
+def test_closing_does_not_wait_for_a_call_that_takes_longer() -> None:
     ended, background = threading.Event(), BackgroundThread("test")
     background.submit(ended.wait)
     assert not background.close(0.1)
@@ -40,7 +40,7 @@ def test_to_close_does_not_wait_for_a_call_that_takes_longer() -> None:
     assert background.close(10)
 
 
-def test_a_call_does_not_hold_up_the_end_of_the_process() -> None:
+def test_a_call_does_not_delay_the_end_of_the_process() -> None:
     code = (
         "import time; from worker.kafka.background import *; BackgroundThread('').submit(lambda: time.sleep(600))"
     )

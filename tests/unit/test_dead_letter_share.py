@@ -63,7 +63,7 @@ def over(share: DeadLetterShare, found: list[ScoredRecord], exempt_below: int = 
     return share.excess(found, {P0: exempt_below})
 
 
-def test_a_first_batch_of_fifty_that_wholly_fails_is_over_the_bound(share: DeadLetterShare) -> None:
+def test_a_first_batch_of_fifty_dead_letters_exceeds_the_bound(share: DeadLetterShare) -> None:
     assert not over(share, results(bad=49))
     (excess,) = over(share, results(bad=50))
     assert (excess.partition, excess.cause, excess.dead_letters, excess.records) == (
@@ -74,32 +74,32 @@ def test_a_first_batch_of_fifty_that_wholly_fails_is_over_the_bound(share: DeadL
     )
 
 
-def test_a_share_at_its_bound_is_borne_and_one_record_more_is_not(share: DeadLetterShare) -> None:
+def test_a_share_exactly_at_the_bound_is_allowed_and_one_record_more_is_not(share: DeadLetterShare) -> None:
     assert not over(share, results(50, bad=50))
     assert over(share, results(49, bad=51))
     assert not over(share, results(90, poison=10))
     assert [one.cause for one in over(share, results(89, poison=11))] == [DeadLetterCause.MODEL]
 
 
-def test_a_partition_is_judged_by_its_own_records_alone(share: DeadLetterShare) -> None:
+def test_only_a_partition_s_own_records_count(share: DeadLetterShare) -> None:
     both = [*results(1000, partition=P1), *results(bad=50), *results(bad=20, partition=P1)]
     assert [one.partition for one in over(share, both)] == [P0]
 
 
-def test_what_was_committed_before_counts_and_what_was_only_looked_at_does_not(share: DeadLetterShare) -> None:
+def test_committed_records_count_and_records_that_were_only_compared_do_not(share: DeadLetterShare) -> None:
     over(share, results(bad=40))
     assert not over(share, results(50, bad=10))
     share.observe(results(bad=40), {})
     assert over(share, results(5, bad=10))
 
 
-def test_what_lies_behind_the_window_is_forgotten(share: DeadLetterShare) -> None:
+def test_records_before_the_window_do_not_count(share: DeadLetterShare) -> None:
     share.observe(results(bad=49), {})
     share.observe(results(100), {})
     assert not over(share, results(50, bad=50))
 
 
-def test_dead_letters_leave_the_window_one_by_one_as_records_come(share: DeadLetterShare) -> None:
+def test_dead_letters_leave_the_window_one_by_one(share: DeadLetterShare) -> None:
     share.observe(results(bad=40), {})
     share.observe(results(80), {})  # the window holds the last 20 bad ones and these
     assert not over(share, results(bad=30))  # 30 of 100: all that was bad has left it
@@ -114,7 +114,7 @@ def test_tombstones_do_not_count(share: DeadLetterShare) -> None:
     assert over(share, results(bad=50, tombstones=1000))
 
 
-def test_dead_letters_that_are_forgiven_do_not_count_and_later_ones_begin_a_new_window(
+def test_exempt_dead_letters_do_not_count_and_later_ones_begin_a_new_window(
     share: DeadLetterShare,
 ) -> None:
     share.observe(results(bad=40), {})
@@ -125,7 +125,7 @@ def test_dead_letters_that_are_forgiven_do_not_count_and_later_ones_begin_a_new_
     assert over(share, results(bad=200), exempt_below=60)
 
 
-def test_the_sentence_names_the_commonest_reason_a_place_and_the_variable(share: DeadLetterShare) -> None:
+def test_the_sentence_names_the_most_frequent_reason_an_offset_and_the_setting(share: DeadLetterShare) -> None:
     (excess,) = over(share, results(bad=60))
     assert "60 of the last 60 records of messages[0] would be dead letters" in str(excess)
     assert "not_json, for example at offset 59" in str(excess)

@@ -1,4 +1,4 @@
-"""When a partition is put into quarantine, looked at, and released."""
+"""When a partition enters quarantine, is sampled and is released."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_a_partition_is_sampled_once_when_its_time_has_come() -> None:
     assert quarantine.due(SAMPLE_INTERVAL_MS_MIN) == []
 
 
-def test_it_is_released_when_its_last_records_can_be_read_and_all_before_them_is_forgiven() -> None:
+def test_a_readable_sample_releases_the_partition_and_exempts_earlier_dead_letters() -> None:
     quarantine = held()
     quarantine.due(SAMPLE_INTERVAL_MS_MIN)
     assert quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, READABLE)
@@ -52,7 +52,7 @@ def test_it_is_released_when_its_last_records_can_be_read_and_all_before_them_is
 
 
 @pytest.mark.parametrize("sample", [UNREADABLE, TailSample(0, 0, 0), None])
-def test_it_stays_when_they_can_not_or_nobody_knows_and_the_next_look_comes_later(
+def test_an_unreadable_or_missing_sample_keeps_the_partition_and_doubles_the_interval(
     sample: TailSample | None,
 ) -> None:
     quarantine = held()
@@ -67,13 +67,13 @@ def test_it_stays_when_they_can_not_or_nobody_knows_and_the_next_look_comes_late
     assert sample_interval_ms(20) == SAMPLE_INTERVAL_MS_MAX
 
 
-def test_a_share_at_the_bound_is_readable() -> None:
+def test_a_sample_exactly_at_the_bound_is_readable() -> None:
     quarantine = held()
     quarantine.due(SAMPLE_INTERVAL_MS_MIN)
     assert quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, TailSample(500, 100, 50))
 
 
-def test_a_person_releases_all_whatever_is_in_them() -> None:
+def test_an_operator_releases_all_partitions_whatever_their_samples_show() -> None:
     quarantine = held(excess(P0), excess(P1, DeadLetterCause.MODEL))
     quarantine.release_all(5)
     assert sorted(quarantine.due(5)) == [P0, P1]
@@ -82,7 +82,7 @@ def test_a_person_releases_all_whatever_is_in_them() -> None:
     assert quarantine.exempt_below == {P0: 500, P1: 500}
 
 
-def test_a_release_that_a_person_wants_waits_for_the_brokers() -> None:
+def test_a_requested_release_waits_for_the_brokers() -> None:
     quarantine = held()
     quarantine.release_all(5)
     quarantine.due(5)
@@ -91,7 +91,7 @@ def test_a_release_that_a_person_wants_waits_for_the_brokers() -> None:
     assert quarantine.take_sample(7 + SAMPLE_INTERVAL_MS_MIN, P0, UNREADABLE)
 
 
-def test_what_breaks_the_model_is_tried_again_without_forgiveness_and_less_and_less_often() -> None:
+def test_records_that_break_the_model_are_tried_again_at_growing_intervals_without_exemption() -> None:
     quarantine = held(excess(cause=DeadLetterCause.MODEL))
     quarantine.due(SAMPLE_INTERVAL_MS_MIN)
     assert quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, READABLE)
@@ -99,7 +99,7 @@ def test_what_breaks_the_model_is_tried_again_without_forgiveness_and_less_and_l
     assert quarantine.add(SAMPLE_INTERVAL_MS_MIN, excess(cause=DeadLetterCause.MODEL)) == sample_interval_ms(1)
 
 
-def test_a_partition_that_was_revoked_is_forgotten_with_all_that_was_known_of_it() -> None:
+def test_everything_about_a_revoked_partition_is_forgotten() -> None:
     quarantine = held()
     quarantine.due(SAMPLE_INTERVAL_MS_MIN)
     quarantine.take_sample(SAMPLE_INTERVAL_MS_MIN, P0, UNREADABLE)
@@ -122,7 +122,7 @@ def test_a_partition_that_was_revoked_is_forgotten_with_all_that_was_known_of_it
         (2, 3, 3, False),
     ],
 )
-def test_the_worker_ends_when_every_partition_is_bad(
+def test_the_worker_ends_when_all_its_partitions_are_in_quarantine(
     held_partitions: int,
     assigned: int,
     existing: int | None,
@@ -132,7 +132,7 @@ def test_the_worker_ends_when_every_partition_is_bad(
     assert isinstance(error, DataProtectionError) is ends
 
 
-def test_the_exit_code_tells_who_is_to_blame() -> None:
+def test_the_exit_code_tells_whether_the_input_or_the_model_is_the_cause() -> None:
     error = error_if_all_quarantined(excess(cause=DeadLetterCause.MODEL), 1, 1, lambda: 1)
     assert isinstance(error, ModelError)
     assert "WORKER_DEAD_LETTER__MODEL_SHARE_MAX" in str(error)

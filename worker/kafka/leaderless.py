@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection
 
+from worker.kafka.log_interval import LogInterval
 from worker.records import Partition
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ class LeaderlessPartitions:
 
     def __init__(self) -> None:
         self._since_ms: dict[Partition, int] = {}
-        self._logged_ms: dict[Partition, int] = {}
+        self._intervals: dict[Partition, LogInterval] = {}  # of the partitions that were logged
 
     def note(self, now_ms: int, partition: Partition, *, has_leader: bool) -> None:
         """Note whether the partition has a leader that answers."""
@@ -24,7 +25,7 @@ class LeaderlessPartitions:
             self._since_ms.setdefault(partition, now_ms)
         elif partition in self._since_ms:
             del self._since_ms[partition]
-            if self._logged_ms.pop(partition, None) is not None:
+            if self._intervals.pop(partition, None) is not None:
                 log.info("%s has a leader again, or is assigned to another worker", partition)
 
     def log_due(self, now_ms: int, assigned: Collection[Partition]) -> None:
@@ -35,10 +36,9 @@ class LeaderlessPartitions:
             partition
             for partition, since_ms in self._since_ms.items()
             if now_ms - since_ms >= _LOG_AFTER_MS
-            and (partition not in self._logged_ms or now_ms - self._logged_ms[partition] >= _LOG_AGAIN_MS)
+            and self._intervals.setdefault(partition, LogInterval(_LOG_AGAIN_MS)).due(now_ms)
         ]
         if due:
-            self._logged_ms.update(dict.fromkeys(due, now_ms))
             longest_s = (now_ms - min(self._since_ms[partition] for partition in due)) // 1000
             log.warning(
                 "no leader answers for %s, for up to %d s so far: the worker does not read these partitions, and "

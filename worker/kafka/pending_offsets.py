@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable
 
+from worker.kafka.log_interval import LogInterval
 from worker.records import Partition
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ class PendingOffsets:
 
     def __init__(self) -> None:
         self._since_ms: dict[Partition, int] = {}
-        self._logged_ms: int | None = None
+        self._interval = LogInterval(_LOG_AGAIN_MS)
 
     def note(self, partitions: Iterable[Partition], asked_ms: int | None) -> None:
         """Note the coordinator's answer about the committed offsets of these partitions.
@@ -35,12 +36,11 @@ class PendingOffsets:
         """Log the cause if a line is due. Forget the partitions that no longer wait."""
         self._since_ms = {one: since_ms for one, since_ms in self._since_ms.items() if one in waiting}
         if not self._since_ms:
-            self._logged_ms = None
+            self._interval.reset()
             return
         waited_ms = now_ms - min(self._since_ms.values())
-        if waited_ms < _LOG_AFTER_MS or (self._logged_ms is not None and now_ms - self._logged_ms < _LOG_AGAIN_MS):
+        if waited_ms < _LOG_AFTER_MS or not self._interval.due(now_ms):
             return
-        self._logged_ms = now_ms
         log.warning(
             "waiting for the committed offsets of %s, for %d s so far: another producer's open transaction "
             "contains them, probably that of an earlier worker with another WORKER_KAFKA__TRANSACTIONAL_ID. The "

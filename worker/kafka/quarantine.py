@@ -44,7 +44,7 @@ class _Quarantined:
         excess: Why the partition is in quarantine.
         sample_due_ms: When to ask for the next sample.
         is_sample_pending: A sample was asked for and has not come.
-        is_release_requested: An operator asked for the release, whatever the sample shows.
+        is_release_requested: An operator asked for the release. Then the sample's content does not matter.
     """
 
     excess: DeadLetterExcess

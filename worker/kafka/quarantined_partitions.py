@@ -56,7 +56,7 @@ class QuarantinedPartitions:
             log.critical(
                 "%s goes into quarantine: %s. The worker stops reading %s and goes on with its other partitions. "
                 "Repair the producer or the model of these records. The worker samples the end of the log in %d s. "
-                "Send SIGHUP to this process to release the partition whatever the sample shows",
+                "Send SIGHUP to this process to release the partition in any case",
                 excess.partition,
                 excess,
                 excess.partition,

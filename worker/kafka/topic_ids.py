@@ -64,7 +64,7 @@ class TopicIds:
         return self._current.get(topic, "")
 
     def replaced(self, topic: str) -> set[str]:
-        """Return the ids of earlier logs with this name, as far as this process has seen them."""
+        """Return the ids of the earlier logs with this name that this process has seen."""
         return self._replaced.get(topic, set())
 
     def check(self, topic: str, topic_id: str) -> IdCheck:
@@ -94,7 +94,7 @@ class TopicIds:
         return True
 
     def is_of_this_log(self, topic: str, metadata: str | None) -> bool:
-        """Return whether a committed offset belongs to the topic's current log, as far as the ids can show."""
+        """Return whether a committed offset belongs to the topic's current log. Without known ids, return True."""
         current, committed_under = self._current.get(topic, ""), stamped(metadata)
         if not current:
             return True
