@@ -86,12 +86,12 @@ Start = Callable[[Mapping[str, str]], WorkerProcess]
 
 
 @contextmanager
-def workers(folder: Path, command: Sequence[str] = COMMAND) -> Iterator[Start]:
+def workers(folder: Path, command: Sequence[str] = COMMAND, *, name: str = "worker") -> Iterator[Start]:
     """Give a function that starts workers. All of them are killed at the end of the block."""
     started: list[WorkerProcess] = []
 
     def start(environ: Mapping[str, str]) -> WorkerProcess:
-        started.append(WorkerProcess(folder / f"worker-{len(started)}", environ, command))
+        started.append(WorkerProcess(folder / f"{name}-{len(started)}", environ, command))
         return started[-1]
 
     try:

@@ -25,7 +25,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def start_stub(tmp_path: Path) -> Iterator[Start]:
     """Starts workers with a stub for the model, for tests in which the model has no part."""
-    with workers(tmp_path, STUB_COMMAND) as start:
+    with workers(tmp_path, STUB_COMMAND, name="stub") as start:
         yield start
 
 
