@@ -4,7 +4,7 @@ import argparse
 import os
 import random
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -51,40 +51,22 @@ def run(options: argparse.Namespace) -> ExitCode:
         FatalError: The proof can't be done.
     """
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
-    code = prove_and_report(
-        os.environ,
-        Console(highlight=False),
-        ProofOptions(seconds=options.seconds, seed=seed, workers=options.workers, per_second=options.per_second),
-        picture=options.picture or Path(f"proof-{seed}.svg"),
+    chosen = ProofOptions(
+        seconds=options.seconds, seed=seed, workers=options.workers, per_second=options.per_second
     )
-    end(code)  # a client whose broker went away may not let itself be closed
-    return code
-
-
-def prove_and_report(
-    environ: Mapping[str, str], console: Console, options: ProofOptions, *, picture: Path
-) -> ExitCode:
-    """Run the proof; print the report, and write the result and the picture.
-
-    Args:
-        environ: The environment variables with the settings.
-        console: Where to print.
-        options: What the user chooses.
-        picture: The file of the picture. The JSON has the same name with another suffix.
-
-    Raises:
-        FatalError: The proof can't be done.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: what was created is removed
+    console = Console(highlight=False)
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=True)
 
-    with proof_environment(environ, say) as (environment, timeouts):
-        proof = prove(environment, timeouts, options, say)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does: what was created is removed
+    with proof_environment(os.environ, say) as (environment, timeouts):
+        proof = prove(environment, timeouts, chosen, say)
     show(proof, console)
-    write(proof, picture, say)
-    return ExitCode.DONE if proof.holds else ExitCode.OTHER
+    write(proof, options.picture or Path(f"proof-{seed}.svg"), say)
+    code = ExitCode.DONE if proof.holds else ExitCode.OTHER
+    end(code)  # a client whose broker went away may not let itself be closed
+    return code
 
 
 def write(proof: Proof, picture: Path, say: Callable[[str], None]) -> None:

@@ -22,7 +22,6 @@ from worker.commands.prove.observers import (
     LedgerByLog,
     OutputObserver,
     Sample,
-    Timeline,
     assignment_times_ms,
 )
 from worker.commands.prove.plan import WORKER_ACTIONS, Action, Fault, Timeouts, faults
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 
     from worker.commands.ledger import ObservedInput, ObservedOutput
 
+SAMPLE_EVERY_MS = 500
+REPORT_EVERY_SAMPLES = 20
 FIRST_FAULT_MS = 2_000
 JOIN_MS_MAX = 120_000
 WORK_MS_MAX = 30_000
@@ -111,11 +112,11 @@ class Experiment:
         self._feeding = True
         self._outputs = OutputObserver(reader, environment.names)
         self._offsets = CommittedOffsets(environment.client, environment.names.group, environment.inputs)
-        self._timeline = Timeline(say)
         self._ledger = LedgerByLog()
         self._kafka_faults = KafkaFaults(environment)
         self._second_thread = ThreadPoolExecutor(1, "kafka-faults")
         self._injected: list[InjectedFault] = []
+        self._samples: list[Sample] = []
 
     def await_first_verdict(self) -> None:
         """Wait until the group works.
@@ -163,7 +164,7 @@ class Experiment:
             offset_samples=self._offsets.samples,
             lag=self._lag,
             faults=self._injected,
-            samples=self._timeline.samples,
+            samples=self._samples,
             assignments_ms=assignment_times_ms(self._environment.logs(), self._began_s),
             longest_pause=max(pauses, key=lambda pause: pause.lasted_ms, default=None),
             restarts=self._workers.restarts,
@@ -196,9 +197,15 @@ class Experiment:
         self._outputs.read(now_ms)
         self._offsets.sample(now_ms)
         self._workers.check(now_ms)
-        if self._timeline.is_due(now_ms):
-            judged, working = self._outputs.judged, self._workers.working
-            self._timeline.add(Sample(at_ms=now_ms, owed=self._feed.owed, judged=judged, workers=working))
+        if not self._samples or now_ms - self._samples[-1].at_ms >= SAMPLE_EVERY_MS:
+            self._sample(now_ms)
+
+    def _sample(self, now_ms: int) -> None:
+        """Keep a sample of the state, and print every twentieth."""
+        judged, working = self._outputs.judged, self._workers.working
+        self._samples.append(Sample(at_ms=now_ms, owed=self._feed.owed, judged=judged, workers=working))
+        if len(self._samples) % REPORT_EVERY_SAMPLES == 0:
+            self._say(f"     in {self._feed.owed}, judged {judged}, {working} workers")
 
     def _continue_for(self, duration_ms: int) -> None:
         until_ms = self._now_ms + duration_ms

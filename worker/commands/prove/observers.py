@@ -1,7 +1,7 @@
 """What is observed during the faults: the outputs, the group's committed offsets, and samples for the timeline."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 CONSUME_WAIT_S = 0.02
 CHUNK_RECORDS = 5000
 QUERY_EVERY_MS = 500
-SAMPLE_EVERY_MS = 500
-REPORT_EVERY_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,26 +152,6 @@ class Sample:
     owed: int
     judged: int
     workers: int
-
-
-class Timeline:
-    """Samples, two a second, and a line to people every ten seconds."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.samples: list[Sample] = []
-        self._say = say
-        self._reported_ms = 0
-
-    def is_due(self, now_ms: int) -> bool:
-        """Return whether half a second has passed since the last sample."""
-        return not self.samples or now_ms - self.samples[-1].at_ms >= SAMPLE_EVERY_MS
-
-    def add(self, sample: Sample) -> None:
-        """Keep a sample."""
-        self.samples.append(sample)
-        if sample.at_ms - self._reported_ms >= REPORT_EVERY_MS:
-            self._reported_ms = sample.at_ms
-            self._say(f"     in {sample.owed}, judged {sample.judged}, {sample.workers} workers")
 
 
 class LedgerByLog:

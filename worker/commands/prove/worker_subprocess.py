@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.commands.child_process import ChildProcess, log_tail
@@ -12,11 +11,10 @@ COMMAND = (sys.executable, "-m", "worker", "run")
 DRAIN_S_MAX = 30
 
 
-@dataclass(slots=True, kw_only=True)
-class WorkerSubprocess:
+class WorkerSubprocess(ChildProcess):
     """A worker that dies with this process.
 
-    Attributes:
+    Args:
         name: The name in messages to people.
         folder: A new folder for the worker's log and temporary files. The folder above it is removed when this
             process is killed.
@@ -25,50 +23,31 @@ class WorkerSubprocess:
         command: The command line.
     """
 
-    name: str
-    folder: Path
-    environ: Mapping[str, str]
-    directory: Path | None = None
-    command: Sequence[str] = COMMAND
-    _process: ChildProcess = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir()
-        self._process = ChildProcess(
-            self.command,
+    def __init__(
+        self,
+        *,
+        name: str,
+        folder: Path,
+        environ: Mapping[str, str],
+        directory: Path | None = None,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        folder.mkdir()
+        self.name = name
+        self.folder = folder
+        self.log = folder / "log.txt"
+        super().__init__(
+            command,
             log=self.log,
-            temporary_folder=str(self.folder.parent),
-            directory=self.directory or self.folder,
-            environ={**self.environ, "TMPDIR": str(self.folder)},
+            temporary_folder=str(folder.parent),
+            directory=directory or folder,
+            environ={**environ, "TMPDIR": str(folder)},
         )
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code as a shell counts it; None while the worker runs."""
-        return self._process.exit_code
-
-    @property
-    def pid(self) -> int | None:
-        """The worker's process id, on Linux only; None until the worker has started."""
-        return self._process.pid
-
-    @property
-    def log(self) -> Path:
-        """The file with the worker's output."""
-        return self.folder / "log.txt"
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal, and do not wait."""
-        self._process.send(number)
-
-    def kill(self) -> None:
-        """Send SIGKILL, and wait for the end of the worker."""
-        self._process.kill()
 
     def drain(self) -> int:
         """Send SIGTERM, wait for the end of the worker, and return the exit code. Kill it after 30 seconds."""
         self.send(signal.SIGTERM)
-        return self._process.join(DRAIN_S_MAX)
+        return self.join(DRAIN_S_MAX)
 
     def log_tail(self) -> str:
         """Return the last lines of the log."""
