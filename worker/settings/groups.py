@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Secret, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, Secret, SecretStr
 
 from worker.settings.properties import shown_value
 from worker.settings.values import (
+    DIGITS,
     Brokers,
     CertificateAuthorities,
     ContentDigest,
@@ -26,8 +27,6 @@ from worker.settings.values import (
     Thresholds,
     TopicName,
     TopicNames,
-    whole,
-    whole_or_auto,
 )
 
 INT32_MAX = 2**31 - 1
@@ -70,18 +69,20 @@ class KafkaSettings(Group):
     auto_offset_reset: Start = "earliest"
     """Where a partition without a committed offset starts: earliest, error, or an RFC 3339 time."""
     # Source of the greatest: librdkafka, CONFIGURATION.md, message.max.bytes.
-    record_bytes_max: Annotated[int, whole(1000, 1_000_000_000 - RECORD_OVERHEAD_BYTES_MAX)] = 1_000_000
+    record_bytes_max: Annotated[int, Field(ge=1000, le=1_000_000_000 - RECORD_OVERHEAD_BYTES_MAX), DIGITS] = (
+        1_000_000
+    )
     """The bytes of an output's key, value and headers; keep it well under the topics' limit."""
     group_protocol: Literal["classic", "consumer"] = "classic"
     """classic, or consumer (KIP-848)."""
     partition_assignment_strategy: Literal["roundrobin", "range", "cooperative-sticky"] = "roundrobin"
     """How the group shares the partitions: roundrobin, range or cooperative-sticky; classic only."""
     # Source of the three ranges' ends: librdkafka, CONFIGURATION.md; transaction.max.timeout.ms of Kafka's brokers.
-    session_timeout_ms: Annotated[int, whole(1000, 3_600_000)] = 15_000
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=3_600_000), DIGITS] = 15_000
     """After this silence the group gives a worker's partitions to others; classic only."""
-    max_poll_interval_ms: Annotated[int, whole(1000, 86_400_000)] = 60_000
+    max_poll_interval_ms: Annotated[int, Field(ge=1000, le=86_400_000), DIGITS] = 60_000
     """A worker that doesn't poll for this long leaves the group."""
-    transaction_timeout_ms: Annotated[int, whole(1000, 900_000)] = 15_000
+    transaction_timeout_ms: Annotated[int, Field(ge=1000, le=900_000), DIGITS] = 15_000
     """A transaction that is open for longer is aborted by the broker."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
@@ -118,9 +119,9 @@ class InputSettings(Group):
     """Where the user's id stands."""
     sent_at_pointer: Pointer = "/sent_at"
     """Where the time of sending stands."""
-    bytes_max: Annotated[int, whole(1, INT32_MAX)] = 1_048_576
+    bytes_max: Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = 1_048_576
     """A larger value is a dead letter."""
-    characters_max: Annotated[int, whole(1, INT32_MAX)] = 0
+    characters_max: Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = 0
     """A text is cut to this before it is tokenised; by default 128 times MODEL__TOKENS_MAX."""
 
 
@@ -141,26 +142,26 @@ class ModelSettings(Group):
     """auto, cpu, cuda or cuda:N; a named device that isn't there is an error."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto, float32 or bfloat16."""
-    tokens_max: Annotated[int, whole(2, 1_000_000)] = 512
+    tokens_max: Annotated[int, Field(ge=2, le=1_000_000), DIGITS] = 512
     """A text is cut to this many tokens, special ones included."""
-    threads: Annotated[int | None, whole(1, 1024)] = None
+    threads: Annotated[int, Field(ge=1, le=1024), DIGITS] | None = None
     """Threads on the CPU; by default the cgroup's CPUs but one."""
 
 
 class BatchSettings(Group):
     """``WORKER_BATCH__*``."""
 
-    records_max: Annotated[int, whole(1, 100_000)] = 1024
+    records_max: Annotated[int, Field(ge=1, le=100_000), DIGITS] = 1024
     """Records in a batch."""
-    tokens_max: Annotated[Literal["auto"] | int, whole_or_auto(1, INT32_MAX)] = "auto"
+    tokens_max: Literal["auto"] | Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = "auto"
     """Tokens in a batch, or auto: what fills the device."""
-    wait_ms_max: Annotated[int, whole(0, 60_000)] = 20
+    wait_ms_max: Annotated[int, Field(ge=0, le=60_000), DIGITS] = 20
     """How long the oldest message waits for a batch; an idle device cuts it short."""
-    commit_ms_max: Annotated[int, whole(0, 60_000)] = 100
+    commit_ms_max: Annotated[int, Field(ge=0, le=60_000), DIGITS] = 100
     """How long results wait for a transaction."""
     # A batch takes about a second (TOKENS_MAX=auto). One in which every text breaks the model is halved down to
     # single texts: 2,048 passes and 1,024 probes, each of which takes 20 ms to start on a GPU, are a minute.
-    score_ms_max: Annotated[int, whole(1000, 86_400_000)] = 180_000
+    score_ms_max: Annotated[int, Field(ge=1000, le=86_400_000), DIGITS] = 180_000
     """A batch that the model has not scored after this time ends the process: exit 4."""
 
 
@@ -194,7 +195,7 @@ class OutputSettings(Group):
 class CacheSettings(Group):
     """``WORKER_CACHE__*``."""
 
-    bytes_max: Annotated[int, whole(0, INT32_MAX)] = 67_108_864
+    bytes_max: Annotated[int, Field(ge=0, le=INT32_MAX), DIGITS] = 67_108_864
     """Memory for the verdicts of texts that come again, about 450 bytes each; 0: off."""
 
 
@@ -206,14 +207,14 @@ class DeadLetterSettings(Group):
     input_share_max: Share = 0.5
     """A partition in which a greater share of messages can't be decoded goes into quarantine; all: exit 5."""
     # A smaller window would never be judged: that takes at least 50 records.
-    window_records: Annotated[int, whole(50, 1_000_000)] = 1000
+    window_records: Annotated[int, Field(ge=50, le=1_000_000), DIGITS] = 1000
     """Over how many of a partition's last records the shares are counted."""
 
 
 class HealthSettings(Group):
     """``WORKER_HEALTH__*``."""
 
-    port: Annotated[int, whole(0, 65_535)] = 0
+    port: Annotated[int, Field(ge=0, le=65_535), DIGITS] = 0
     """The port of /livez, /readyz and /metrics; 0: none."""
 
 
@@ -229,7 +230,7 @@ class LogSettings(Group):
 class ShutdownSettings(Group):
     """``WORKER_SHUTDOWN__*``."""
 
-    grace_ms_max: Annotated[int, whole(0, 3_600_000)] = 20_000
+    grace_ms_max: Annotated[int, Field(ge=0, le=3_600_000), DIGITS] = 20_000
     """How long the process may take to end after SIGTERM."""
 
 

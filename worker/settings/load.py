@@ -27,8 +27,9 @@ from pydantic_settings import (
 from worker.errors import ConfigurationError
 from worker.settings.combinations import invalid_combinations
 from worker.settings.exporters import Exporters, exporters_of
-from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, SECRETS, VARIABLES, Settings, shown
+from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, GROUPS, SECRETS, VARIABLES, Settings, shown
 from worker.settings.logins import login_warnings
+from worker.settings.wants import wants
 
 SECRETS_DIR = "WORKER_SECRETS_DIR"
 
@@ -198,10 +199,14 @@ def _nested(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _wants(error: ValidationError) -> Iterator[tuple[str, str]]:
-    """Each variable that is wrong, and what it wants."""
+    """Yield each variable that is wrong, and what it wants."""
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        group, field = fault["loc"][:2]
-        yield f"WORKER_{group}__{field}".upper(), re.sub("^(Value error, |Input should be )", "", fault["msg"])
+        group, field = map(str, fault["loc"][:2])
+        schema = GROUPS[group].model_json_schema()["properties"][field]
+        # The message of a ValueError is a sentence of ``values``. pydantic's own message lists the allowed words.
+        of_schema = "" if fault["type"] == "value_error" else wants(schema)
+        message = re.sub("^(Value error, |Input should be )", "", fault["msg"])
+        yield f"WORKER_{group}__{field}".upper(), of_schema or message
 
 
 def _got(variable: str, text: str) -> str:

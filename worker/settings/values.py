@@ -1,4 +1,8 @@
-"""What the text of a variable may be. The words of each refusal complete the sentence "wants ..."."""
+"""The types of the settings: what the text of a variable may be.
+
+pydantic's ``Field`` has ranges and patterns. ``wants`` turns them into words. A function is here for what neither a
+range nor a pattern can say. The message of its ``ValueError`` completes the sentence "wants ...".
+"""
 
 import os
 import re
@@ -7,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Secret
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Secret
+from pydantic_core import PydanticKnownError
 
 from schemas.chat import parse_pointer
 from schemas.labels import CATEGORY_SLUGS
@@ -18,31 +23,11 @@ _OWN_HEADERS = re.compile(r"(content-type|traceparent|tracestate)$|ce_|moderatio
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
-def whole(low: int, high: int) -> BeforeValidator:
-    """A whole number in ``[low, high]``."""
-    return BeforeValidator(lambda text: _whole(text, low, high))
-
-
-def whole_or_auto(low: int, high: int) -> BeforeValidator:
-    """``auto``, or a whole number in ``[low, high]``."""
-    return BeforeValidator(lambda text: text if text == "auto" else _whole(text, low, high, "auto, or "))
-
-
-def _whole(text: str, low: int, high: int, other: str = "") -> int:
-    value = int(text) if re.fullmatch("[0-9]{1,18}", text) else low - 1
-    if not low <= value <= high:
-        raise ValueError(f"{other}a whole number from {low} to {high}")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:  # also what stops nan
-        raise ValueError("a number from 0 to 1")
-    return value
+def _digits(text: str) -> str:
+    """Refuse what pydantic also reads as a whole number: ``1_000``, ``+5``, ``5.0`` and spaces."""
+    if not re.fullmatch("[0-9]+", text):
+        raise PydanticKnownError("int_parsing")
+    return text
 
 
 def _json_object(text: str, holds: str) -> dict[str, object]:
@@ -76,15 +61,11 @@ def _properties(text: str) -> dict[str, object]:
     return value
 
 
-def _topic(name: str) -> str:
-    # Source: org.apache.kafka.common.internals.Topic.
-    if name in {".", ".."} or not re.fullmatch("[a-zA-Z0-9._-]{1,249}", name):
-        raise ValueError("a topic name: 1 to 249 letters, digits, dots, hyphens and underscores")
-    return name
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
-def _topics(text: str) -> tuple[str, ...]:
-    names = tuple(_topic(name.strip()) for name in text.split(","))
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError("each topic once")
     return names
@@ -111,20 +92,8 @@ def _pointer(text: str) -> str:
     return text
 
 
-def _device(text: str) -> str:
-    if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,3})?", text):
-        raise ValueError("auto, cpu, cuda, or cuda:N")
-    return text
-
-
-def _content_digest(text: str) -> str:
-    if not re.fullmatch("[0-9a-fA-F]{16,64}", text):
-        raise ValueError("16 to 64 hexadecimal digits: the digest that `moderation-worker check` shows")
-    return text.lower()
-
-
 def _header_names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
+    names = tuple(_split(text))
     if "" in names or len(set(names)) < len(names):
         raise ValueError("names of headers, separated by commas, each once")
     if ours := [name for name in names if _OWN_HEADERS.match(name)]:
@@ -163,20 +132,42 @@ def _sasl_mechanism(text: str) -> str:
     return text
 
 
-Share = Annotated[float, BeforeValidator(_share)]
+DIGITS = BeforeValidator(_digits)
+"""Follows a whole number's ``Field``: pydantic applies the range to what passes this check."""
+Share = Annotated[float, Field(ge=0, le=1)]
 Thresholds = Annotated[dict[str, float], BeforeValidator(_thresholds)]
 Scalar = str | int | float | bool
 Properties = Annotated[dict[str, Secret[Scalar]], BeforeValidator(_properties)]
 """Any of the values may be a secret: ``properties.shown_value`` says which may be shown."""
-TopicName = Annotated[str, AfterValidator(_topic)]
-TopicNames = Annotated[tuple[TopicName, ...], BeforeValidator(_topics)]
+TopicName = Annotated[
+    str,
+    # Source: org.apache.kafka.common.internals.Topic. The names "." and ".." are reserved.
+    Field(
+        max_length=249,
+        pattern=r"^([.]*[a-zA-Z0-9_-][a-zA-Z0-9._-]*|[.]{3,})$",
+        json_schema_extra={"wants": "a topic name: 1 to 249 letters, digits, dots, hyphens and underscores"},
+    ),
+]
+TopicNames = Annotated[tuple[TopicName, ...], BeforeValidator(_split), AfterValidator(_unique)]
 Brokers = Annotated[str, AfterValidator(brokers)]
 Start = Annotated[Literal["earliest", "error"] | AwareDatetime, BeforeValidator(_start)]
 HeaderNames = Annotated[tuple[str, ...], BeforeValidator(_header_names)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
-Device = Annotated[str, AfterValidator(_device)]
-ContentDigest = Annotated[str, AfterValidator(_content_digest)]
+Device = Annotated[
+    str,
+    Field(pattern="^(auto|cpu|cuda(:[0-9]{1,3})?)$", json_schema_extra={"wants": "auto, cpu, cuda, or cuda:N"}),
+]
+ContentDigest = Annotated[
+    str,
+    Field(
+        pattern="^[0-9a-fA-F]{16,64}$",
+        json_schema_extra={
+            "wants": "16 to 64 hexadecimal digits: the digest that `moderation-worker check` shows",
+        },
+    ),
+    AfterValidator(str.lower),
+]
 ReadableFile = Annotated[str, AfterValidator(_readable_file)]
 SaslMechanism = Annotated[
     Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"], BeforeValidator(_sasl_mechanism)
