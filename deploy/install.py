@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Installs the worker and its tools into .venv, with the standard library alone: what `make` does first.
+"""Install the worker and its tools into .venv, with the standard library only. `make` does this first.
 
-A stamp in .venv says what was installed, so a second run does nothing. When the lock, the dependencies, the
-Python, the folder or the choice of TORCH changed, .venv is made anew: it then holds what the lock says and
-nothing else.
+A stamp in .venv says what was installed, so a second run does nothing. When the locks, the dependencies, the
+Python, the folder or the choice of TORCH changed, .venv is made again. It then holds exactly what the locks name.
+
+`uv sync` does not fit: it needs a uv.lock, which names the hosts of the registries, and one lock for both builds of
+PyTorch must name the index of the CPU builds in pyproject.toml. `uv pip sync` adds nothing: .venv is always new, so
+there is nothing to remove.
 """
 # ruff: noqa: T201, S603 - a person reads what this prints; the commands that it runs are its own words
 
@@ -28,22 +31,22 @@ UV = VENV / "bin" / "uv"
 STAMP = VENV / "installed"
 
 UV_INSTALL = [str(UV), "pip", "install"]
-# The locks name all that is needed, so nothing else is looked for. The project is built by what they brought.
+# The locks name every package, so uv resolves nothing. The project is built with the installed build backend.
 LOCKED = ["--quiet", "--no-deps", "--requirements", str(LOCK), "--requirements"]
 PROJECT = ["--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
 CPU_BUILD = "--torch-backend=cpu"
 
 GB = 1_000_000_000
-ROOM_BYTES = {"cpu": 3 * GB, "cuda": 7 * GB}  # .venv is 6.0 GB with the CUDA build; something to spare
+ROOM_BYTES = {"cpu": 3 * GB, "cuda": 7 * GB}  # .venv takes 6.0 GB with the CUDA build; the rest is a reserve
 CPU_INDEX_WAIT_S = 15
 
 
 class RefusalError(Exception):
-    """A person must act first; the sentence says how. .venv holds no stamp, so the next run starts over."""
+    """A person must act first; the message says how. .venv has no stamp then, so the next run starts again."""
 
 
 def wanted() -> str:
-    """Names all that decides what .venv holds, but for torch's build."""
+    """Return a digest of everything that decides what .venv holds, except PyTorch's build."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     tables = [project["build-system"], project["project"], project["dependency-groups"]]
     locks = [lock.read_text() for lock in (LOCK, *TORCH_LOCKS.values())]
@@ -51,7 +54,7 @@ def wanted() -> str:
 
 
 def is_installed(digest: str, torch: str) -> bool:
-    """Says whether .venv already is what this run would make."""
+    """Return whether .venv already holds what this run would install."""
     if not (PYTHON.exists() and STAMP.exists()):
         return False
     found, build = STAMP.read_text().split()
@@ -59,21 +62,21 @@ def is_installed(digest: str, torch: str) -> bool:
 
 
 def size_bytes(folder: Path) -> int:
-    """Adds up what the files take on the disk; a file with several links counts once."""
+    """Return the bytes that the files take on the disk; a file with several links counts once."""
     stats = [path.lstat() for path in folder.rglob("*")] if folder.exists() else []
     return sum({(stat.st_dev, stat.st_ino): stat.st_blocks * 512 for stat in stats}.values())
 
 
 def readable(size: int) -> str:
-    """Gives ``5.5 GB`` or ``38 MB``."""
+    """Return the size as text, such as ``5.5 GB`` or ``38 MB``."""
     return f"{size / GB:.1f} GB" if size >= GB else f"{size / 1_000_000:.0f} MB"
 
 
 def step(title: str, command: list[str], environment: dict[str, str]) -> None:
-    """Runs one command; prints its title, then what it added to .venv and how long it took.
+    """Run a command; print its title, how much it added to .venv, and how long it took.
 
     Raises:
-        RefusalError: with the end of what the command said.
+        RefusalError: The command failed; the message has the end of its output.
     """
     started_s, free_bytes = time.monotonic(), shutil.disk_usage(ROOT).free
     before_bytes = 0 if "--clear" in command else size_bytes(VENV)
@@ -92,7 +95,7 @@ def step(title: str, command: list[str], environment: dict[str, str]) -> None:
         lines = said.read().strip().splitlines()
     if process.returncode:
         full = any("No space left on device" in line for line in lines)
-        remedy = "The disk is full: free some" if full else "Mend that"
+        remedy = "The disk is full: free some" if full else "Correct the error above"
         raise RefusalError("\n".join(["", *lines[-15:], f"{remedy}, then run this again."]))
     added, took_s = size_bytes(VENV) - before_bytes, time.monotonic() - started_s
     start, end = (f"\r{title} ...", " " * 20) if live else ("", "")
@@ -100,15 +103,15 @@ def step(title: str, command: list[str], environment: dict[str, str]) -> None:
 
 
 def output(command: list[str], environment: dict[str, str]) -> str:
-    """Gives what a command that can't fail prints."""
+    """Return the output of a command that should not fail."""
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def environment_for_uv() -> dict[str, str]:
-    """Hands pip's index and certificate on to uv, which reads no settings of pip; uv's own come first."""
+    """Return an environment in which uv uses pip's index and certificate; uv's own settings win."""
     listed = output([str(PYTHON), "-m", "pip", "config", "list"], {**os.environ})
     pips: dict[str, str] = {}
-    for section in ("global", "install", ":env:"):  # the later one wins, as in pip
+    for section in ("global", "install", ":env:"):  # a later section wins, as in pip
         pips.update(re.findall(rf"^{section}\.(index-url|cert)='(.*)'$", listed, re.MULTILINE))
     environment = {**os.environ, "UV_PYTHON": str(PYTHON)}
     if "index-url" in pips and "UV_INDEX_URL" not in environment:
@@ -119,16 +122,16 @@ def environment_for_uv() -> dict[str, str]:
 
 
 def locked(package: str, lock: Path = LOCK) -> str:
-    """Takes one package's requirement out of a lock, with its hashes."""
+    """Return one package's requirement from a lock, with its hashes."""
     found = re.search(rf"^{package}==.*(\n    --hash.*)*", lock.read_text(), re.MULTILINE)
-    assert found, f"{package} is not in {lock.name}: `make lock` writes it"  # noqa: S101 - ours to mend
+    assert found, f"{package} is not in {lock.name}: `make lock` writes it"  # noqa: S101 - an error of this repository
     return found.group()
 
 
 def from_locks(build: str) -> list[str]:
-    """Gives uv's arguments for all packages of the locks; without a package's hash it installs none of them.
+    """Return uv's arguments for all packages of the locks. uv refuses a package without a hash.
 
-    The one exception is PyTorch's CPU build while its lock has no hashes: then uv checks those of all the others.
+    The only exception is PyTorch's CPU build while its lock has no hashes. uv then checks the hashes of the others.
     """
     lock = TORCH_LOCKS[build]
     arguments = [*LOCKED, str(lock)]
@@ -138,7 +141,7 @@ def from_locks(build: str) -> list[str]:
 
 
 def cpu_index_answers(environment: dict[str, str]) -> bool:
-    """Asks the index of torch's CPU builds, whose address uv knows, for the locked version."""
+    """Return whether the index of PyTorch's CPU builds offers the locked version; uv knows its address."""
     version = locked("torch", TORCH_LOCKS["cpu"]).split()[0]
     ask = [*UV_INSTALL, "--dry-run", "--no-deps", CPU_BUILD, version]
     impatient = {**environment, "UV_HTTP_TIMEOUT": "5", "UV_HTTP_RETRIES": "0"}
@@ -150,15 +153,15 @@ def cpu_index_answers(environment: dict[str, str]) -> bool:
 
 
 def has_nvidia_driver() -> bool:
-    """Says whether CUDA could work at all: the kernel's driver, or what Windows lends to WSL."""
+    """Return whether CUDA could work: with the kernel's driver, or with the driver of Windows in WSL."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def build_for(torch: str, environment: dict[str, str]) -> str:
-    """Decides between torch's ``cpu`` build and ``cuda``, PyPI's own (on macOS that one is for the CPU too).
+    """Choose PyTorch's build: ``cpu``, or ``cuda``, the one on PyPI (on macOS that one is for the CPU too).
 
     Raises:
-        RefusalError: TORCH=cpu was asked for and can't be had.
+        RefusalError: TORCH=cpu was requested and its index is not reachable.
     """
     if torch == "cuda":
         return "cuda"
@@ -167,19 +170,19 @@ def build_for(torch: str, environment: dict[str, str]) -> str:
         return "cuda"
     if cpu_index_answers(environment):
         return "cpu"
-    unreachable = "the index of PyTorch's CPU builds can't be reached from here"
+    unreachable = "the index of PyTorch's CPU builds is not reachable from here"
     instead = "PyPI's CUDA build: 5.5 GB installed, and it runs on CPUs too"
     if torch == "cpu":
-        raise RefusalError(f"TORCH=cpu: {unreachable}. TORCH=cuda takes {instead}.")
-    print(f"No NVIDIA driver is here, but {unreachable}.\nSo this takes {instead}.")
+        raise RefusalError(f"TORCH=cpu: {unreachable}. TORCH=cuda installs {instead}.")
+    print(f"This machine has no NVIDIA driver, but {unreachable}.\nSo this installs {instead}.")
     return "cuda"
 
 
 def need_room(build: str, environment: dict[str, str]) -> None:
-    """Looks for room before the long step. What uv has in its cache is linked, not written again.
+    """Check the free disk space before the long step. uv links files from its cache instead of copying them.
 
     Raises:
-        RefusalError: too little is free.
+        RefusalError: The disk has too little free space.
     """
     cache = Path(output([str(UV), "cache", "dir"], environment).strip())
     cache.mkdir(parents=True, exist_ok=True)
@@ -196,10 +199,10 @@ def need_room(build: str, environment: dict[str, str]) -> None:
 
 
 def install(torch: str) -> None:
-    """Makes .venv what the locks say, in four printed steps, or finds that it already is.
+    """Install what the locks name into .venv, in four printed steps; do nothing if it is already there.
 
     Raises:
-        RefusalError: a person must act first.
+        RefusalError: A person must act first.
     """
     digest = wanted()
     if is_installed(digest, torch):
@@ -207,7 +210,7 @@ def install(torch: str) -> None:
     if importlib.util.find_spec("ensurepip") is None:
         raise RefusalError(
             f"{sys.executable} has no ensurepip, so it can't make an environment. On Debian and Ubuntu "
-            "`apt-get install python3-venv` brings it; or name another Python: make PYTHON=/path/to/it ..."
+            "run `apt-get install python3-venv`; or name another Python: make PYTHON=/path/to/it ..."
         )
     make_venv = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     step("[1/4] A Python environment in .venv", make_venv, {**os.environ})
@@ -228,10 +231,10 @@ def install(torch: str) -> None:
 
 
 def main() -> int:
-    """Installs; the one argument is TORCH: ``auto``, ``cpu`` or ``cuda``."""
+    """Install; the only argument is TORCH: ``auto``, ``cpu`` or ``cuda``."""
     torch = sys.argv[1] if sys.argv[1:] else "auto"
     if torch not in {"auto", "cpu", "cuda"}:
-        print(f"TORCH is auto, cpu or cuda, not {torch}.", file=sys.stderr)
+        print(f"TORCH must be auto, cpu or cuda, not {torch}.", file=sys.stderr)
         return 1
     try:
         install(torch)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the lock files in deploy/: every version that `make` and the image install, for each Python and platform.
+"""Write the lock files in deploy/: every version that `make` and the image install, for each Python and platform.
 
 requirements.lock   what `make` installs, without PyTorch
 runtime.lock        what the image holds, without PyTorch
@@ -8,6 +8,8 @@ torch-cuda.lock     PyTorch from PyPI, with Triton and NVIDIA's libraries
 torch-cpu.lock      PyTorch from the index of its CPU builds
 
 Versions that still fit are kept; `make lock UPGRADE=1` takes the newest that pyproject.toml allows.
+
+`uv export` does not replace this: it reads a uv.lock, which names the hosts of the registries.
 """
 
 import re
@@ -31,20 +33,20 @@ BARE = ("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-l
 
 
 def uv(*arguments: str | Path, given: str = "") -> str:
-    """Gives what `uv pip compile` writes.
+    """Return the output of `uv pip compile`.
 
     Raises:
-        subprocess.CalledProcessError: It could not resolve.
+        subprocess.CalledProcessError: uv could not resolve the requirements.
     """
     program = Path(sys.executable).with_name("uv")
     command = [program, "pip", "compile", *HASHED, *BARE, *arguments]
-    return subprocess.run(  # noqa: S603 - our own words
+    return subprocess.run(  # noqa: S603 - the arguments are constants
         command, cwd=DEPLOY.parent, input=given, stdout=subprocess.PIPE, text=True, check=True
     ).stdout
 
 
 def split(compiled: str) -> tuple[str, str]:
-    """Parts a lock into what does not depend on PyTorch's build, and what does."""
+    """Split a lock: the packages that do not depend on PyTorch's build, and those that do."""
     blocks = re.split(r"\n(?=\S)", compiled.strip())
     of_build = [block for block in blocks if BUILDS.match(block)]
     others = [block for block in blocks if not BUILDS.match(block)]
@@ -52,25 +54,25 @@ def split(compiled: str) -> tuple[str, str]:
 
 
 def requirements(lock: str) -> str:
-    """A lock without its comments."""
+    """Return a lock without its comments."""
     return re.sub(r"^#.*\n", "", lock, flags=re.MULTILINE)
 
 
 def cpu_lock(version: str, before: str) -> str:
-    """PyTorch's CPU builds with their hashes; without them where their index can't be reached."""
+    """Return the lock of PyTorch's CPU builds; without hashes if their index is not reachable."""
     try:
         return HEADER + uv("-", "--no-deps", "--torch-backend", "cpu", given=f"torch=={version}")
     except subprocess.CalledProcessError:
         kept = f"torch=={version}" in before and "--hash" in before
         sys.stderr.write(
-            "The index of PyTorch's CPU builds can't be reached: torch-cpu.lock "
+            "The index of PyTorch's CPU builds is not reachable: torch-cpu.lock "
             + ("stays as it is.\n" if kept else "has no hashes.\n")
         )
         return before if kept else f"{NOT_RESOLVED}torch=={version}\n"
 
 
 def main() -> None:
-    """Resolves with the present versions as preferences, then writes each lock."""
+    """Resolve with the present versions as preferences, then write each lock."""
     upgrade = ["--upgrade"] if sys.argv[1:] == ["--upgrade"] else []
     before = CPU.read_text() if CPU.exists() else ""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,15 +1,15 @@
 """Errors, by who must act next: the record, the transaction, the process.
 
-A record's fault is data: it becomes a dead letter (``records.Fault``). A transaction's fault never leaves
-``session``: it is an event of the table in ``transaction``. What is left ends the process, with the exit code
-of the contract (``FatalError``), and always with a sentence that says what to do.
+A record's fault is data: the record becomes a dead letter (``records.DeadLetterReason``). A transaction's fault
+never leaves ``session``: it is an event of the table in ``transaction``. Every other fault is a ``FatalError``: it
+ends the process with an exit code, and its message says what to do.
 """
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The contract's exit codes."""
+    """The exit codes that docs/contract.md promises."""
 
     DONE = 0
     OTHER = 1
@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
 
 
 class FatalError(Exception):
-    """The process must end; nothing is committed after it is raised.
+    """Ends the process; nothing is committed after it is raised.
 
     Attributes:
         exit_code: What the orchestrator sees.
@@ -30,24 +30,24 @@ class FatalError(Exception):
 
 
 class ConfigurationError(FatalError):
-    """The settings are wrong: one line per fault."""
+    """The settings are wrong: the message has one line for each fault."""
 
     exit_code = ExitCode.CONFIGURATION
 
 
 class KafkaFatalError(FatalError):
-    """Kafka won't have us: permission, authentication, a missing topic, a rival, errors that come back."""
+    """Kafka refuses this worker: permission, authentication, a missing topic, fencing, or errors that repeat."""
 
     exit_code = ExitCode.KAFKA
 
 
 class ModelError(FatalError):
-    """The model is missing, of another shape, or the device is broken."""
+    """The model is missing or has an unexpected shape, or the device is broken."""
 
     exit_code = ExitCode.MODEL
 
 
 class DataProtectionError(FatalError):
-    """The worker stopped itself so as not to damage data."""
+    """The worker stopped itself to protect data."""
 
     exit_code = ExitCode.PROTECTED

@@ -1,6 +1,6 @@
-"""One small HTTP port: is it alive, is it ready, and the metrics.
+"""Serve ``/livez``, ``/readyz`` and ``/metrics`` on one HTTP port.
 
-No answer waits for a broker: a broker that is away is no reason to restart every worker.
+No response waits for a broker: an unreachable broker is not a reason to restart every worker.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from worker.status import Phase, WorkerStatus
 REQUEST_S_MAX = 5.0
 
 Scrape = Callable[[str], tuple[bytes, str]]
-"""What is accepted to the metrics, and the type that they have."""
+"""Takes the request's ``Accept`` header; returns the metrics and their content type."""
 
 
 class HealthResponse(NamedTuple):
-    """To one question."""
+    """What one request gets."""
 
     status: HTTPStatus
     body: bytes
@@ -28,46 +28,50 @@ class HealthResponse(NamedTuple):
 
 
 def livez(status: WorkerStatus, now_ms: int, bound_ms: int) -> HealthResponse:
-    """Whether the loop has gone round within the bound; while the model is loaded, and while it drains: always."""
+    """Return 503 if the loop's last turn ended longer ago than the bound.
+
+    The response is always 200 while the model is loaded and while the worker drains.
+    """
     still_ms = now_ms - status.last_iteration_ms
     if status.phase is Phase.RUNNING and still_ms > bound_ms:
-        return _said(HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has stood still for {still_ms} ms")
-    return _said(HTTPStatus.OK, status.phase.value)
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, f"the loop has not finished a turn for {still_ms} ms")
+    return _text(HTTPStatus.OK, status.phase.value)
 
 
 def readyz(status: WorkerStatus) -> HealthResponse:
-    """Whether the model is warm and the group has us, with partitions or waiting for its turn.
+    """Return 200 if the model is warm and this worker is a member of the group, with or without partitions.
 
-    Partitions in quarantine are named, and do not make it unready: a restart would read them again.
+    The response names the partitions in quarantine. They do not make the worker unready: a restart would read them
+    again.
     """
     if status.phase is not Phase.RUNNING:
-        return _said(HTTPStatus.SERVICE_UNAVAILABLE, status.phase.value)
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, status.phase.value)
     if not status.snapshot.is_member:
-        return _said(HTTPStatus.SERVICE_UNAVAILABLE, "not a member of the consumer group yet")
+        return _text(HTTPStatus.SERVICE_UNAVAILABLE, "not a member of the consumer group yet")
     lines = [f"{status.snapshot.partitions} partitions"]
     if status.snapshot.quarantined:
         names = ", ".join(map(str, sorted(status.snapshot.quarantined)))
         lines.append(f"{len(status.snapshot.quarantined)} in quarantine, too many dead letters: {names}")
-    return _said(HTTPStatus.OK, "\n".join(lines))
+    return _text(HTTPStatus.OK, "\n".join(lines))
 
 
 def serve(
     port: int, status: WorkerStatus, *, clock: Callable[[], int], bound_ms: int, scrape: Scrape | None
 ) -> int:
-    """Answers from a thread of its own until the process ends.
+    """Start a thread that answers until the process ends.
 
     Args:
-        port: 0: any that is free.
-        status: What the owner says.
-        clock: In milliseconds.
-        bound_ms: How long the loop may take to go round.
-        scrape: Gives the metrics; None: nobody wants them here.
+        port: The port to listen on; 0: any free port.
+        status: The state that the owner thread writes.
+        clock: Returns monotonic milliseconds.
+        bound_ms: Longest turn of the loop.
+        scrape: Returns the metrics; None: Prometheus is off.
 
     Returns:
-        The port.
+        The port that the server listens on.
 
     Raises:
-        ConfigurationError: The port can't be had.
+        ConfigurationError: The port is taken or not allowed.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -85,7 +89,7 @@ def serve(
         do_HEAD = do_GET  # noqa: N815 - the library's name
 
         def log_message(self, *_: object) -> None:
-            """Probes come every few seconds: no line for each."""
+            """Log nothing: probes come every few seconds."""
 
         def _answer(self) -> HealthResponse:
             match self.path.partition("?")[0]:
@@ -97,9 +101,11 @@ def serve(
                     body, content_type = scrape(self.headers.get("Accept", ""))
                     return HealthResponse(HTTPStatus.OK, body, content_type)
                 case "/metrics":
-                    return _said(HTTPStatus.NOT_FOUND, "no metrics here: set OTEL_METRICS_EXPORTER=prometheus")
+                    return _text(
+                        HTTPStatus.NOT_FOUND, "Prometheus metrics are off: set OTEL_METRICS_EXPORTER=prometheus"
+                    )
                 case _:
-                    return _said(HTTPStatus.NOT_FOUND, "here are /livez, /readyz and /metrics")
+                    return _text(HTTPStatus.NOT_FOUND, "unknown path: use /livez, /readyz or /metrics")
 
     try:
         server = _Server(("", port), Handler)
@@ -112,7 +118,7 @@ def serve(
 
 
 class _Server(ThreadingHTTPServer):
-    """On all addresses, of both kinds where there are both."""
+    """Listens on all addresses, IPv4 and IPv6 where the machine has both."""
 
     address_family = AF_INET6 if has_dualstack_ipv6() else AF_INET
     daemon_threads = True
@@ -123,5 +129,5 @@ class _Server(ThreadingHTTPServer):
         super().server_bind()
 
 
-def _said(status: HTTPStatus, text: str) -> HealthResponse:
+def _text(status: HTTPStatus, text: str) -> HealthResponse:
     return HealthResponse(status, f"{text}\n".encode())

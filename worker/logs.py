@@ -1,8 +1,8 @@
-"""Logs on standard error: for people as text, for machines as one JSON object a line.
+"""Logs on standard error: text for people, or one JSON object a line for machines.
 
-What a caller puts into ``extra`` becomes fields. Nobody puts the text of a message there.
+The values that a caller passes as ``extra`` become fields. No caller passes the text of a chat message.
 
-No line can be forged, and a terminal has nothing to obey: what is not printable is written as an escape, in the
+A message can neither forge a log line nor control a terminal: characters that are not printable are escaped in the
 message, in the fields and in exceptions. The lines after the first are indented, so that none looks like an entry.
 """
 
@@ -15,26 +15,26 @@ from typing import Literal, TextIO
 import orjson
 
 MULTILINE = "multiline"
-"""In ``extra``: the message has lines of the worker's own, which the text keeps."""
-# What they log is a header of a message as it came, which may be long and hold anything.
+"""In ``extra``: the message has several lines that the worker wrote, and the text format keeps them."""
+# These loggers write headers of chat messages unchanged. A header may be long and hold anything.
 _PROPAGATION = ("opentelemetry.trace", "opentelemetry.propagate", "opentelemetry.baggage")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 def setup_logging(level: str, style: Literal["text", "json"] | None, stream: TextIO) -> None:
-    """Sends all logs and Python's warnings to ``stream``, in place of what was set up before.
+    """Send all logs and Python's warnings to ``stream``, and replace earlier handlers.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
-        style: None: text when ``stream`` is a terminal.
+        style: The format; None: text when ``stream`` is a terminal, otherwise JSON.
         stream: Standard error.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Json() if (style or ("text" if stream.isatty() else "json")) == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    # Its clients repeat a refused connection twenty times a second; the session says what matters, now and then.
+    # librdkafka logs a refused connection twenty times a second. The session logs a summary instead.
     logging.getLogger("librdkafka").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
     for name in _PROPAGATION:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -87,9 +87,9 @@ class _Json(logging.Formatter):
             entry["exception"] = self.formatException(record.exc_info)
         try:
             line = orjson.dumps(entry).decode()
-        except orjson.JSONEncodeError:  # an object, half an emoji, 65 bits: no line is lost
+        except orjson.JSONEncodeError:  # an object, half an emoji, an integer of 65 bits: still log the line
             line = json.dumps(entry, default=str)
-        # JSON has raw what a terminal (U+009B) or a reader of lines (U+2028) may still take for a control.
+        # JSON leaves characters raw that a terminal (U+009B) or a reader of lines (U+2028) may take for controls.
         return line if line.isprintable() else _UNPRINTABLE.sub(_json_escape, line)
 
 
@@ -106,7 +106,7 @@ def _json_escape(found: re.Match[str]) -> str:
 
 
 def _time(record: logging.LogRecord) -> str:
-    """RFC 3339, UTC, milliseconds."""
+    """Return the time of the entry in RFC 3339: UTC, with milliseconds."""
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

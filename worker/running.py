@@ -1,4 +1,4 @@
-"""The process that runs the worker: from the settings to its end."""
+"""Run the worker: open its parts, turn the loop until a signal or a fatal error, end the process."""
 
 import gc
 import logging
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 PROGRESS_MS = 10_000
 SNAPSHOT_MS = 1_000
 CLOSE_MS_MAX = 3_000
-OBJECTS_IN_MEMORY = 100_000  # more than the records in memory are made of
-# How long a turn of the loop may take, for /livez and for the watchdog. A transaction's call that hangs ends the
-# process some seconds before.
+OBJECTS_IN_MEMORY = 100_000  # more objects than the records in memory consist of
+# Longest turn of the loop, for /livez and for the watchdog. The watchdog ends the process some seconds earlier
+# when a call of a transaction hangs.
 LIVE_MS_MAX, LIVE_BEYOND_TRANSACTION_MS = 30_000, 15_000
 
 
 def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> None:
-    """The worker, until a signal drains it; ends the process.
+    """Run the worker until a signal drains it, then end the process.
 
     Raises:
-        FatalError: The process must end; nothing is committed that should not be.
+        FatalError: A part could not be opened. Nothing was committed.
     """
     settings, status = loaded.settings, WorkerStatus()
     opened = start_telemetry(settings, loaded.exporters, lambda: status.snapshot)
@@ -53,11 +53,11 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
     loop = open_loop(settings, model, session, telemetry, watchdog.guard)
     for line in start_up_lines(settings, model):
         log.info("%s", line)
-    watchdog.begun(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max, bound_ms)
-    spare_the_collector()
+    watchdog.arm(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max, bound_ms)
+    tune_garbage_collector()
     try:
         session.subscribe()
-        progress = Progress(session, loop)
+        progress = ProgressLog(session, loop)
         update_status(status, model, session, loop)
         status.phase = Phase.RUNNING
         hangups = 0
@@ -68,9 +68,10 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
             with watchdog.turn():
                 loop.turn()
             update_status(status, model, session, loop)
-            progress.tell(status.last_iteration_ms)
+            progress.log_if_due(status.last_iteration_ms)
     except FatalError as stop:
-        # Leaving the group lets the others go on at once; it must not keep this process alive.
+        # Leaving the group gives the partitions to other workers immediately. A hanging close must not keep this
+        # process alive.
         watchdog.end_after(CLOSE_MS_MAX, stop.exit_code)
         log.critical("%s", stop)
         session.close()
@@ -87,7 +88,7 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
 
 
 def update_status(status: WorkerStatus, model: ScoringModel, session: Session, loop: Loop) -> None:
-    """The loop has gone round; once a second it says how it is."""
+    """Record that the loop has finished a turn; once a second also take a snapshot of its state."""
     now_ms = monotonic_ms()
     if now_ms // SNAPSHOT_MS != status.last_iteration_ms // SNAPSHOT_MS:
         status.snapshot = StatusSnapshot(
@@ -108,11 +109,12 @@ def update_status(status: WorkerStatus, model: ScoringModel, session: Session, l
     status.last_iteration_ms = now_ms
 
 
-def spare_the_collector() -> None:
-    """Keeps the cyclic garbage collector from what is no garbage.
+def tune_garbage_collector() -> None:
+    """Make Python's cyclic garbage collector skip the model's library, and run it less often.
 
-    Records in memory look like a heap that grows, and for every few thousand of them it walked through all of the
-    model's library, for 0.1 s: more time than all else together. What travels is freed by its reference counts.
+    Records in memory look like a growing heap. The collector walked through all objects of the model's library for
+    every few thousand records. Each walk took 0.1 s: together more time than everything else. Reference counts free
+    the records.
     """
     gc.collect()
     gc.freeze()
@@ -120,7 +122,7 @@ def spare_the_collector() -> None:
 
 
 def start_up_lines(settings: Settings, model: ScoringModel) -> list[str]:
-    """What runs, and every fall-back that was taken."""
+    """Return a line about what runs, and a line for each fall-back."""
     identity, kafka = model.identity, settings.kafka
     what = (
         f"moderation-worker {VERSION}: model {identity.name} (revision {identity.revision}, "
@@ -133,39 +135,40 @@ def start_up_lines(settings: Settings, model: ScoringModel) -> list[str]:
 
 
 @dataclass(slots=True)
-class Progress:
-    """A line now and then about what the loop has done."""
+class ProgressLog:
+    """Logs every ten seconds what the loop has done."""
 
     session: Session
     loop: Loop
-    _told_ms: int | None = None
-    _told_records: int = 0
-    _waited: bool = False
+    _logged_ms: int | None = None
+    _logged_records: int = 0
+    _said_idle: bool = False
 
-    def tell(self, now_ms: int) -> None:
-        """Logs a line, when it is time for one and there is something to say."""
-        if self._told_ms is None:
-            self._told_ms = now_ms
-        took_ms = now_ms - self._told_ms
+    def log_if_due(self, now_ms: int) -> None:
+        """Log the committed messages every ten seconds; log once that this worker has no partitions."""
+        if self._logged_ms is None:
+            self._logged_ms = now_ms
+        took_ms = now_ms - self._logged_ms
         if took_ms < PROGRESS_MS:
             return
-        records = self.loop.totals.records - self._told_records
-        self._told_ms, self._told_records = now_ms, self.loop.totals.records
+        records = self.loop.totals.records - self._logged_records
+        self._logged_ms, self._logged_records = now_ms, self.loop.totals.records
         if records:
             behind = self.session.backlog()
             is_known = behind.keys() == set(self.session.assigned).difference(self.session.quarantined)
             backlog = sum(behind.values()) if is_known else "not known"
             rate = f"{records * 1000 // took_ms} messages/s, backlog {backlog}"
             log.info("%s; %s", self.summary(), rate)
-        elif not self.session.assigned and self.session.is_member and not self._waited:
-            self._waited = True
-            log.info("no partitions: the group has more workers than partitions; ready to help")
+        elif not self.session.assigned and self.session.is_member and not self._said_idle:
+            self._said_idle = True
+            log.info(
+                "no partitions assigned: the group has more workers than partitions; this worker waits for some"
+            )
 
     def summary(self) -> str:
-        """In all."""
+        """Return the totals since the start."""
         tally, cache, events = self.loop.totals, self.loop.cache, self.session.events
-        told = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
+        counts = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
         known = f"{cache.hits} of {cache.hits + cache.misses} texts known"
-        return (
-            f"{tally.records} messages in {tally.transactions} transactions, {known}, {tally.rewinds} rewinds{told}"
-        )
+        total = f"{tally.records} messages in {tally.transactions} transactions"
+        return f"{total}, {known}, {tally.rewinds} rewinds{counts}"

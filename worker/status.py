@@ -1,6 +1,6 @@
-"""What the owner says of itself now and then, for whoever asks from another thread: health and telemetry.
+"""The state of the worker, for health and telemetry, which read it from other threads.
 
-Nobody needs a lock: each is replaced as a whole, by one thread, and never changed.
+No lock is needed: one thread, the owner, replaces each attribute as a whole and never changes the old value.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from worker.records import DeviceUsage, ModelIdentity, Partition
 
 
 class Phase(Enum):
-    """Where the process stands."""
+    """What the process does now."""
 
     LOADING = "loading the model"
     RUNNING = "running"
@@ -20,22 +20,22 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSnapshot:
-    """As of a second ago or less, while the loop runs.
+    """The state of the worker, at most a second old while the loop runs.
 
     Attributes:
-        model: What judges; None while it is loaded.
-        is_member: Whether the group knows us, with partitions or without.
-        partitions: How many are ours.
-        quarantined: Those of them that are not read, because too many of their records would be dead letters.
-        in_flight: Records in memory, from the poll to the commit.
-        backlog: Messages that are not judged, of the partitions of which it is known.
-        blocked_s: For how long another producer's open transaction has blocked each blocked partition.
-        events: How often what went wrong in a transaction, or was refused before one.
-        rebalances: How often partitions were assigned, revoked and lost.
-        throttled_s: For how long brokers have delayed the consumer and the producer because of quotas.
+        model: The model that scores; None until it is loaded.
+        is_member: Whether this worker is a member of the consumer group, with or without partitions.
+        partitions: Number of partitions that are assigned to this worker.
+        quarantined: Assigned partitions that are not read, because too many of their records would be dead letters.
+        in_flight: Records in memory, from poll to commit.
+        backlog: Messages without a committed verdict, for each partition where the number is known.
+        blocked_s: Seconds for which another producer's open transaction has blocked each blocked partition.
+        events: Number of failures in or before a transaction, by name.
+        rebalances: Number of rebalances, by kind: assigned, revoked, lost.
+        throttled_s: Seconds for which quotas have delayed the consumer and the producer.
         cache_hits: Texts that needed no scoring.
-        cache_misses: Texts that the model was asked about.
-        usage: Of the device.
+        cache_misses: Texts that the model scored.
+        usage: Work and memory of the device.
     """
 
     model: ModelIdentity | None = None
@@ -54,12 +54,12 @@ class StatusSnapshot:
 
 
 class WorkerStatus:
-    """Written by the owner, read by others.
+    """Written by the owner thread, read by others.
 
     Attributes:
-        phase: Where the process stands.
-        beat_ms: When the loop last went round.
-        snapshot: What it said last.
+        phase: What the process does now.
+        last_iteration_ms: When the loop last finished a turn, in monotonic milliseconds.
+        snapshot: The state at the last second.
     """
 
     def __init__(self) -> None:

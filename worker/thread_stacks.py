@@ -1,4 +1,4 @@
-"""Say where every thread is, for a process that ends because one of them hangs."""
+"""Show where every thread is, before a process ends because a thread hangs."""
 
 import sys
 import threading

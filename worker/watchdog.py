@@ -1,10 +1,10 @@
-"""Hear signals, and end a process of which a thread hangs.
+"""Receive signals, and end the process when a thread hangs.
 
-The owner's thread hears no signal while it is inside a C call, and no thread can end a call of its own that hangs.
+The owner's thread runs no signal handler while it is inside a C call, and a thread cannot end its own hanging call.
 
 Sources of the need: librdkafka's ``send_offsets_to_transaction`` can hang for ever whatever its time-out (issues
-5456 and 5511), while the consumer's heartbeats go on, so that nobody takes the partitions over. A call of the
-device can hang when its driver fails: the owner polls on, so that neither the group nor ``/livez`` sees a fault.
+5456 and 5511), while the consumer's heartbeats go on, so the group keeps the partitions assigned. A call of the
+device can hang when its driver fails: the owner keeps polling, so neither the group nor ``/livez`` sees a fault.
 """
 
 import logging
@@ -21,24 +21,24 @@ from worker.thread_stacks import thread_stacks
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
-# A transaction call gets slices of a second, but one that its broker's end surprises may return only with the
-# broker (measured: after 2 to 15 s), or after its transaction's time-out, and is no hang.
+# A transaction call has a time-out of one second. When the broker ends during the call, the call may return only
+# when the broker is back (measured: after 2 to 15 s) or after the transaction's time-out. That is not a hang.
 _OVERSTAY_MS = 18_000
 _TO_SPARE_MS = 3_000
-_OVERSTAY_STOPPING_MS = 4_000  # someone waits for our end: the slice of a second, and three to spare
+_OVERSTAY_STOPPING_MS = 4_000  # while stopping: the time-out of one second, and three seconds to spare
 _LOG_MS_MAX = 5_000
-"""How long the last lines may take: what hangs may be the log itself."""
+"""Longest time for the last log lines: the log itself may hang."""
 
 Watch = Callable[[str], AbstractContextManager[None]]
-"""Watches what a block does, by its name."""
+"""Watches a block; the argument names the work."""
 
 
 class _Work:
     """What a watched thread is doing.
 
     Attributes:
-        name: Of the work that goes on; None: none does.
-        began: The tick at which it began.
+        name: Name of the present work; None: the thread is idle.
+        began: The tick at which the work began.
     """
 
     def __init__(self, ticks: Callable[[], int]) -> None:
@@ -57,23 +57,23 @@ class _Work:
             self.name = None
 
     def lasts_ms(self) -> tuple[str | None, int]:
-        """Return the name of what goes on, and for how long it has been going on."""
+        """Return the name of the present work, and its duration in milliseconds."""
         name = self.name
         return name, int((self._ticks() - self.began) * _TICK_S * 1000)
 
 
 class Watchdog:
-    """A thread that waits for signals, and one that watches the owner, the preparer and the device.
+    """Two threads: one waits for signals, the other watches the owner, the preparer and the device.
 
-    The first SIGTERM or SIGINT asks the worker to drain, the second ends the process at once, also inside a C
-    call and as PID 1: Python's own handlers run between two instructions of the main thread, which may not come.
-    SIGHUP ends nothing, also when a terminal closes: it is counted, and the owner acts on it.
+    The first SIGTERM or SIGINT asks the worker to drain. The second ends the process immediately, even inside a C
+    call and as PID 1. Python's own handlers cannot do that: they run between two instructions of the main thread.
+    SIGHUP never ends the process, not even when a terminal closes: it is counted, and the owner acts on it.
 
     Time is counted in ticks of a thread, not by the clock: a process that was stopped (SIGSTOP, a suspended
-    machine) must not take the time it slept for a hang.
+    machine) must not mistake the time it slept for a hang.
 
     Args:
-        overstay_ms: After this long a call is taken for one that never returns.
+        overstay_ms: After this time a call counts as hanging.
     """
 
     def __init__(self, *, overstay_ms: int = _OVERSTAY_MS) -> None:
@@ -93,21 +93,21 @@ class Watchdog:
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal has come."""
+        """Whether SIGTERM or SIGINT was received."""
         return self._stopping.is_set()
 
     @property
     def hangups(self) -> int:
-        """How many SIGHUPs have come: a person wants the worker to look again at what it has put aside."""
+        """Number of SIGHUPs received: each asks the worker to read the partitions in quarantine again."""
         return self._hangups
 
     @property
     def grace_left_ms(self) -> int:
-        """How long the process has to end by itself; 0: it was not asked to."""
+        """Milliseconds that the process has left to end by itself; 0: no signal came."""
         return int((self._grace_ticks or 0) * _TICK_S * 1000)
 
     def start(self) -> None:
-        """Takes the signals over, from the main thread; before anything slow is imported."""
+        """Install the signal handling; call this in the main thread, before any slow import."""
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: None)  # the byte in the pipe is what counts
@@ -116,34 +116,35 @@ class Watchdog:
 
     @contextmanager
     def watch(self, call: str) -> Iterator[None]:
-        """End the process, with Kafka's exit code, if the block, a call of the owner, never returns."""
+        """End the process with the exit code for Kafka if the block, a call of the owner, hangs."""
         try:
             with self._call(call):
                 yield
         finally:
-            self._turn.began = self._ticks  # the bound on a turn is for what the owner does outside these calls
+            self._turn.began = self._ticks  # the limit on a turn excludes the time inside these calls
 
     def turn(self) -> AbstractContextManager[None]:
-        """End the process if a turn of the owner's loop never ends."""
+        """Return a context that ends the process if a turn of the owner's loop hangs."""
         return self._turn("a turn of the loop")
 
     def guard(self, thread: str, overstay_ms: int, code: ExitCode) -> Watch:
-        """Return what watches a thread: one block at a time, and each may take this long.
+        """Return a watch for a thread: for one block at a time, each with the same limit.
 
         Args:
-            thread: For the log.
-            overstay_ms: After this long the block is taken for one that never ends.
-            code: The process ends with it.
+            thread: Name of the thread in the log.
+            overstay_ms: After this time the block counts as hanging.
+            code: Exit code of the process then.
         """
         work = _Work(lambda: self._ticks)
         self._guarded.append((work, thread, overstay_ms, code))
         return work
 
-    def begun(self, transaction_timeout_ms: int, grace_ms: int, turn_ms_max: int) -> None:
-        """From now on there is something to drain, and calls may take as long as a transaction may.
+    def arm(self, transaction_timeout_ms: int, grace_ms: int, turn_ms_max: int) -> None:
+        """Begin to watch the loop, and drain on a signal.
 
-        Before, a signal ends the process at once. Now it has so long from the signal: also when that comes in a
-        transaction that takes its time, for the orchestrator counts from the signal as well.
+        Before this call, a signal ends the process immediately. After this call, the process has ``grace_ms`` to
+        drain. The time counts from the signal, even during a long transaction: the orchestrator also counts from
+        the signal. A call may take as long as a transaction may.
         """
         self._overstay_ms = max(self._overstay_ms, transaction_timeout_ms + _TO_SPARE_MS)
         self._guarded.append((self._turn, "owner", turn_ms_max, ExitCode.OTHER))
@@ -151,7 +152,7 @@ class Watchdog:
         self._begun = True
 
     def end_after(self, grace_ms: int, code: ExitCode) -> None:
-        """From now on the process has so long to end by itself."""
+        """Give the process this much time to end by itself, then end it with the code."""
         self._grace_code = code
         self._grace_ticks = int(grace_ms / 1000 / _TICK_S) + 1
 
@@ -165,7 +166,7 @@ class Watchdog:
                     end(ExitCode.OTHER)
                 if not self._begun:
                     end(ExitCode.DONE)
-                log.info("asked to stop: finishing what is on the device; a second signal ends at once")
+                log.info("signal received: finishing the batch on the device; a second signal ends the process now")
                 self.end_after(self._grace_ms, ExitCode.DONE)
                 self._stopping.set()
 
@@ -179,12 +180,16 @@ class Watchdog:
                 in_a_call = work is self._turn and self._call.name is not None
                 if name is None or lasts_ms < overstay_ms or in_a_call:
                     continue
-                why = f"the {thread} thread has been in {name} for {lasts_ms} ms, so it hangs"
-                end_with_stacks(f"{why}: nothing is lost, what is not committed is judged after the restart", code)
+                why = f"the {thread} thread has been in {name} for {lasts_ms} ms and hangs"
+                end_with_stacks(
+                    f"{why}: nothing is lost, the restarted worker judges the uncommitted messages", code
+                )
             if self._grace_ticks is not None:
                 self._grace_ticks -= 1
                 if self._grace_ticks <= 0:
-                    log.warning("the time to stop is over; what is not committed is judged by the next owner")
+                    log.warning(
+                        "the grace period is over: nothing is lost, the next owner judges the uncommitted messages"
+                    )
                     end(self._grace_code)
 
     def _look_at_the_call(self) -> None:
@@ -192,24 +197,24 @@ class Watchdog:
         overstay_ms = min(self._overstay_ms, _OVERSTAY_STOPPING_MS) if self.stopping else self._overstay_ms
         if call is not None and lasts_ms >= overstay_ms:
             end_with_stacks(
-                f"{call} does not return (librdkafka issues 5456, 5511): nothing is lost, and the restart settles "
+                f"{call} does not return (librdkafka issues 5456, 5511): nothing is lost, the restart settles "
                 "the transaction",
                 ExitCode.KAFKA,
             )
 
 
 def end_with_stacks(why: str, code: ExitCode) -> None:
-    """Log the stack of every thread and why the process ends, and end it."""
+    """Log the stack of every thread and the reason, then end the process."""
     late = threading.Timer(_LOG_MS_MAX / 1000, os._exit, (code,))
     late.daemon = True
     late.start()
-    log.critical("the threads of this process:\n%s", thread_stacks(), extra={"multiline": True})
+    log.critical("the stacks of all threads of this process:\n%s", thread_stacks(), extra={"multiline": True})
     log.critical("%s; the process ends with exit code %d", why, code)
     end(code)
 
 
 def end(code: ExitCode) -> None:
-    """Ends the process now, whatever its threads are in."""
+    """End the process immediately, whatever its threads do."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)

@@ -1,7 +1,7 @@
-"""Builds the parts from the settings: the only place that knows them all. ``running`` has what is done with them.
+"""Build the parts from the settings; ``running`` runs them.
 
-Settings do not travel: each part gets its own small dataclass. What is slow to import (torch) is imported by the
-function that needs it.
+Only this module knows all parts. Settings do not travel: each part gets its own small dataclass. The function that
+needs a slow import (torch) does it.
 """
 
 import time
@@ -46,52 +46,52 @@ if TYPE_CHECKING:
     from worker.telemetry import RunningTelemetry, Telemetry
 
 VERSION = version("moderation-worker")
-BATCHES_IN_MEMORY = 4  # in preparation, in the line, on the device, and as results
+BATCHES_IN_MEMORY = 4  # in preparation, in the queue, on the device, and scored
 BYTES_IN_MEMORY = 16 * 2**20
-"""Of messages as received: 4 kB each in four batches of 1,024. Decoded strings and outputs take more."""
+"""Bytes of the messages as received: 4 kB each in four batches of 1,024. Decoded strings and outputs take more."""
 PREPARE_MS_MAX, PREPARE_MS_PER_CHARACTER = 60_000, 0.1
-"""How long a portion of a chunk may take. The slowest megabyte took 5 s, the slowest text 13 us a character."""
+"""Longest time to prepare a portion. The slowest megabyte took 5 s, the slowest text 13 us a character."""
 
 
 class ScoringModel(Scorer, Protocol):
-    """What judges: the classifier, or the proof's stand-in for it."""
+    """The model as the worker uses it: the classifier, or a stub in ``prove``."""
 
     @property
     def identity(self) -> ModelIdentity:
-        """What it is."""
+        """The name, revision, digest and device of the model."""
 
     @property
     def batch_tokens_max(self) -> int:
-        """Tokens to score at once."""
+        """Largest number of tokens in a batch."""
 
     @property
     def fallbacks(self) -> Sequence[str]:
-        """A sentence for each fall-back taken, for the start-up line."""
+        """A sentence for each fall-back, for the start-up lines."""
 
     @property
     def usage(self) -> DeviceUsage:
-        """What the device has done and holds; asked by the owner while the device works."""
+        """Work and memory of the device; the owner reads it while the device works."""
 
     def encode(self, texts: Sequence[str]) -> Sequence[TokenizedText]:
-        """Tokens of each text, in order."""
+        """Return the tokens of each text, in order."""
 
 
 OpenModel = Callable[[Settings, Callable[[str], None]], ScoringModel]
-"""Makes it, and tells of what takes long."""
+"""Loads the model; calls the second argument with a line about each slow step."""
 
 
 def monotonic_ms() -> int:
-    """The clock that decides."""
+    """Return monotonic milliseconds: the clock of every decision."""
     return time.monotonic_ns() // 1_000_000
 
 
 def now_rfc3339() -> str:
-    """The clock that people read; it decides nothing."""
+    """Return the wall-clock time for outputs; no decision depends on it."""
     return verdict.rfc3339(time.time_ns() // 1_000_000)
 
 
 def input_shape(settings: Settings) -> InputShape:
-    """How the input is read."""
+    """Return where the input's text and ids are."""
     given = settings.input
     return InputShape(
         format=given.format,
@@ -105,10 +105,10 @@ def input_shape(settings: Settings) -> InputShape:
 
 
 def open_classifier(settings: Settings, say: Callable[[str], None]) -> "Classifier":
-    """Loads, verifies and warms up the model; torch is imported here.
+    """Load, verify and warm up the model; this imports torch.
 
     Raises:
-        ModelError: With what to do about it.
+        ModelError: The model is missing or does not fit; the message says what to do.
     """
     from worker.classifier import ModelOptions, load  # noqa: PLC0415 - takes seconds
 
@@ -132,7 +132,7 @@ def open_classifier(settings: Settings, say: Callable[[str], None]) -> "Classifi
 
 
 Guard = Callable[[str, int, ExitCode], Watch]
-"""Watches a thread, of which no block may last longer than so many milliseconds; with the exit code if one does."""
+"""Makes the watch of a thread from its name, the longest block in milliseconds, and the exit code after a hang."""
 
 
 def unguarded(*_: object) -> Watch:
@@ -141,7 +141,7 @@ def unguarded(*_: object) -> Watch:
 
 
 def make_prepare(settings: Settings, encode: Encode, cache: ScoreCache, guard: Guard = unguarded) -> Prepare:
-    """From fetched messages to records, a portion of the chunk at a time: what is decoded takes more memory."""
+    """Return the loop's ``Prepare``: it prepares a chunk in portions, because decoded messages take more memory."""
     shape, characters_max = input_shape(settings), settings.input.characters_max
     longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
     watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
@@ -157,13 +157,13 @@ def make_prepare(settings: Settings, encode: Encode, cache: ScoreCache, guard: G
 
 
 def make_policy(settings: Settings) -> Policy:
-    """The thresholds."""
+    """Return the policy with the thresholds of the settings."""
     policy = settings.policy
     return Policy.of(policy.threshold, policy.thresholds, policy.version)
 
 
 def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
-    """From results to what is published."""
+    """Return the builder of the output records."""
     return OutputBuilder(
         model={
             "name": model.identity.name,
@@ -182,7 +182,7 @@ def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
 
 
 def make_judge(outputs: OutputBuilder) -> Judge:
-    """The loop's ``Judge``."""
+    """Return the loop's ``Judge``: it builds the output records of scored records."""
 
     def judged(
         results: Sequence[ScoredRecord], rejected: Mapping[tuple[Partition, int], str]
@@ -193,7 +193,7 @@ def make_judge(outputs: OutputBuilder) -> Judge:
 
 
 def topic_names(settings: Settings) -> dict[Topic, str]:
-    """What our topics are called."""
+    """Return the names of the output topics."""
     kafka = settings.kafka
     return {
         Topic.VERDICT: kafka.verdict_topic,
@@ -205,7 +205,7 @@ def topic_names(settings: Settings) -> dict[Topic, str]:
 def start_telemetry(
     settings: Settings, exporters: Exporters, snapshot: Callable[[], StatusSnapshot]
 ) -> "RunningTelemetry | None":
-    """Telemetry for who wants it; None, and not even imported, when nobody does."""
+    """Start telemetry if an exporter is set; otherwise return None and import nothing."""
     if not (exporters.otlp_metrics or exporters.otlp_traces or exporters.prometheus):
         return None
     from worker.telemetry import MessagingAttributes, TelemetryOptions, open_telemetry  # noqa: PLC0415 - takes a third of a second
@@ -230,7 +230,7 @@ def start_telemetry(
 
 
 def session_options(settings: Settings) -> SessionOptions:
-    """What the session needs to know."""
+    """Return the options of the session."""
     kafka = settings.kafka
     match kafka.auto_offset_reset:
         case "earliest":
@@ -266,7 +266,7 @@ def open_loop(
     telemetry: "Telemetry | None" = None,
     guard: Guard = unguarded,
 ) -> Loop:
-    """The owner and its two threads, over the session or another log, with telemetry and a watchdog around them."""
+    """Return the loop with its two threads, over a session, with telemetry and the watchdog around them."""
     batch, dead_letter = settings.batch, settings.dead_letter
     cache = ScoreCache(bytes_max=settings.cache.bytes_max)
     bounds = BatchBounds(

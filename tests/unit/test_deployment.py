@@ -203,7 +203,7 @@ def test_too_little_disk_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPa
 
 def test_an_unknown_build_of_torch_is_refused_in_a_sentence() -> None:
     refused = run(sys.executable, "deploy/install.py", "gpu")
-    assert (refused.returncode, refused.stderr) == (1, "TORCH is auto, cpu or cuda, not gpu.\n")
+    assert (refused.returncode, refused.stderr) == (1, "TORCH must be auto, cpu or cuda, not gpu.\n")
 
 
 def test_the_index_and_the_certificate_of_pip_reach_uv(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_it_is_alive_while_it_loads_and_while_the_loop_goes_round(opened: Callab
     port.status.phase, port.status.last_iteration_ms = Phase.RUNNING, port.now_ms - BOUND_MS
     assert port.ask("/livez") == (200, "running\n")
     port.now_ms += 1
-    assert port.ask("/livez") == (503, f"the loop has stood still for {BOUND_MS + 1} ms\n")
+    assert port.ask("/livez") == (503, f"the loop has not finished a turn for {BOUND_MS + 1} ms\n")
     port.status.phase = Phase.STOPPING
     assert port.ask("/livez")[0] == 200  # a drain has a bound of its own
 
@@ -78,13 +78,13 @@ def test_partitions_in_quarantine_are_named_and_do_not_make_it_unready(opened: C
 
 
 def test_the_metrics_are_there_when_they_are_wanted(opened: Callable[..., Port]) -> None:
-    assert opened().ask("/metrics") == (404, "no metrics here: set OTEL_METRICS_EXPORTER=prometheus\n")
+    assert opened().ask("/metrics") == (404, "Prometheus metrics are off: set OTEL_METRICS_EXPORTER=prometheus\n")
     assert opened(lambda _: (b"up 1\n", "text/plain")).ask("/metrics?name=up") == (200, "up 1\n")
 
 
 def test_other_paths_are_told_what_there_is_and_a_head_has_no_body(opened: Callable[..., Port]) -> None:
     port = opened()
-    assert port.ask("/") == (404, "here are /livez, /readyz and /metrics\n")
+    assert port.ask("/") == (404, "unknown path: use /livez, /readyz or /metrics\n")
     assert port.ask("/livez", "HEAD") == (200, "")
 
 

@@ -28,7 +28,7 @@ print("returned")
 """
 # The same, of a worker that has begun and may take a tenth of a second to end.
 BEGUN = PROCESS.replace(
-    "with ", "watchdog.begun(transaction_timeout_ms=60_000, grace_ms=100, turn_ms_max=60_000)\nwith "
+    "with ", "watchdog.arm(transaction_timeout_ms=60_000, grace_ms=100, turn_ms_max=60_000)\nwith "
 )
 
 
@@ -67,7 +67,7 @@ def test_the_time_to_end_begins_with_the_signal_also_inside_a_call() -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == ExitCode.DONE  # a call that is taken for one that hangs ends it as Kafka's
     _, log = process.communicate()
-    assert "the time to stop is over" in log
+    assert "the grace period is over" in log
 
 
 # The three threads of a worker. Of these, the thread that is named hangs, with a text that is a secret.
@@ -84,7 +84,7 @@ def hang(secret):
 
 watchdog = Watchdog()
 watchdog.start()
-watchdog.begun(transaction_timeout_ms=60_000, grace_ms=60_000, turn_ms_max=OWNER)
+watchdog.arm(transaction_timeout_ms=60_000, grace_ms=60_000, turn_ms_max=OWNER)
 device = watchdog.guard("device", 1000, ExitCode.MODEL)
 preparer = watchdog.guard("preparer", 1000, ExitCode.OTHER)
 stage = Stage(WORK, WatchedExecutor(ThreadPoolExecutor(1, "NAME"), lambda: NAME("some work")))
@@ -101,7 +101,7 @@ from worker.watchdog import Watchdog
 
 watchdog = Watchdog()
 watchdog.start()
-watchdog.begun(transaction_timeout_ms=60_000, grace_ms=60_000, turn_ms_max=1500)
+watchdog.arm(transaction_timeout_ms=60_000, grace_ms=60_000, turn_ms_max=1500)
 print("called", flush=True)
 pause = threading.Event()
 with watchdog.turn():
@@ -122,7 +122,7 @@ def test_a_thread_that_hangs_ends_the_process_and_the_log_has_every_stack(name: 
     process = hanging(name)
     assert process.wait(30) == code
     _, log = process.communicate()
-    assert f"the {name} thread has been in some work for 1000 ms, so it hangs" in log
+    assert f"the {name} thread has been in some work for 1000 ms and hangs" in log
     assert f"the process ends with exit code {code}" in log
     for thread in (f"thread {name}_0:", "thread MainThread:", "thread signals:", "thread watchdog:"):
         assert thread in log
@@ -135,7 +135,7 @@ def test_an_owner_whose_turn_never_ends_ends_the_process() -> None:
     process = hanging("device", work="hang", owner_ms=500)
     assert process.wait(30) == ExitCode.OTHER
     _, log = process.communicate()
-    assert "the owner thread has been in a turn of the loop for 500 ms, so it hangs" in log
+    assert "the owner thread has been in a turn of the loop for 500 ms and hangs" in log
     assert " <module>\n" in log
 
 

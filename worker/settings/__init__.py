@@ -1,6 +1,7 @@
-"""The settings: the environment, validated. ``groups`` says what there is, ``load`` where it comes from.
+"""The settings: validated environment variables. Read ``groups`` first: it lists them. ``load`` reads them.
 
-Nothing here travels: the wirer hands each part its own small dataclass.
+This package knows neither Kafka's client nor the model. Settings do not travel: ``wiring`` gives each part its own
+small dataclass.
 """
 
 from worker.settings.exporters import Exporters

@@ -1,20 +1,20 @@
-"""``WORKER_KAFKA__BOOTSTRAP_SERVERS``: a list of brokers, and what is wrong with each."""
+"""Check ``WORKER_KAFKA__BOOTSTRAP_SERVERS``, a list of brokers, and name what is wrong with each."""
 
 import re
 from ipaddress import IPv6Address
 
 PORT_MAX = 65_535
-"""librdkafka takes a greater port modulo 65536 and connects to another one."""
+"""librdkafka takes a greater port modulo 65536, and so connects to another port."""
 
 
 def brokers(text: str) -> str:
     """Check a list of brokers, and remove the spaces around its parts.
 
-    A part without a port is taken: librdkafka connects to port 9092 then. A scheme is refused: librdkafka drops a
-    broker whose scheme is not the security protocol, and then has none to connect to.
+    A part without a port is accepted: librdkafka then connects to port 9092. A scheme is refused:
+    librdkafka ignores a broker whose scheme is not the security protocol, and then may have no broker.
 
     Raises:
-        ValueError: Its text completes "wants ...", and names all parts that are wrong.
+        ValueError: The message completes "wants ..." and names every wrong part.
     """
     parts = [part.strip() for part in text.split(",")]
     if faults := [f"{part!r} {fault}" for part in parts if (fault := _fault(part))]:
@@ -23,12 +23,12 @@ def brokers(text: str) -> str:
 
 
 def _fault(part: str) -> str:
-    """Complete the sentence that begins with the part; empty when nothing is wrong."""
+    """Complete the sentence that begins with the part; return an empty text if the part is right."""
     return next((fault for is_wrong, fault in _checks(part) if is_wrong), "")
 
 
 def _checks(part: str) -> list[tuple[bool, str]]:
-    """List what may be wrong, and whether it is; the first that is wrong counts."""
+    """List the possible faults, each with whether the part has it; the first one found is reported."""
     scheme = re.match("[A-Za-z][A-Za-z0-9_+.-]*://", part)
     foreign = re.search("[/@?#]", part)
     address = re.fullmatch(r"\[(.*)\](?::(.*))?", part)
@@ -41,10 +41,10 @@ def _checks(part: str) -> list[tuple[bool, str]]:
             f"begins with {scheme and scheme[0]}: remove it; WORKER_KAFKA__SECURITY_PROTOCOL sets the protocol",
         ),
         (re.search(r"\s", part) is not None, "holds a space: separate brokers by commas"),
-        (foreign is not None, f"holds {foreign and foreign[0]!r}: it may hold a host and a port alone"),
+        (foreign is not None, f"holds {foreign and foreign[0]!r}: only a host and a port are allowed"),
         (address is not None and not _is_ipv6(host), "has no IPv6 address in its brackets"),
         (_is_ipv6(part), f"is an IPv6 address without brackets: write [{part}]:9092"),
-        (address is None and ":" in host, "has more than one colon: an IPv6 address wants brackets"),
+        (address is None and ":" in host, "has more than one colon: an IPv6 address needs brackets"),
         (not host, "has no host"),
         (address is None and not set("[]").isdisjoint(host), "has a bracket that belongs around an IPv6 address"),
         (not is_port, f"has the port {port!r}: it must be a number from 1 to {PORT_MAX}"),

@@ -1,4 +1,4 @@
-"""Values that are right one by one and can't work together."""
+"""Find settings that are valid one by one but cannot work together."""
 
 import re
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from worker.settings.properties import REFUSED, bare_name, is_property_name
 
 
 class InvalidCombination(NamedTuple):
-    """A variable that can't be what it is.
+    """A variable whose value does not fit to other variables.
 
     Attributes:
-        variable: The one to change.
+        variable: The variable to change.
         wants: Completes "wants ...".
-        beside: The other variables that make it wrong; where one of them is itself wrong, this is no news.
-        got: What of the variable's value is wrong; empty: the whole value.
+        beside: The other variables of the combination. If one of them is wrong itself, this fault is not reported.
+        got: The wrong part of the value; empty: the whole value.
     """
 
     variable: str
@@ -27,7 +27,7 @@ class InvalidCombination(NamedTuple):
 
 
 def invalid_combinations(settings: Settings) -> Iterator[InvalidCombination]:
-    """All of them, in the order of the settings."""
+    """Yield every invalid combination, in the order of the settings."""
     yield from _group_protocol(settings)
     yield from _topics(settings.kafka)
     yield from _sasl(settings.kafka)
@@ -52,7 +52,7 @@ def _group_protocol(settings: Settings) -> Iterator[InvalidCombination]:
 
 
 def _topics(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
-    """An output topic that is also read would feed the worker its own verdicts."""
+    """Refuse an output topic that is also an input topic: the worker would read its own verdicts."""
     owners = dict.fromkeys(kafka.input_topics, "WORKER_KAFKA__INPUT_TOPICS")
     for name in ("verdict_topic", "alert_topic", "dead_letter_topic"):
         variable, topic = f"WORKER_KAFKA__{name}".upper(), getattr(kafka, name)
@@ -112,7 +112,7 @@ def _properties(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
     variable, protocol = "WORKER_KAFKA__PROPERTIES", "WORKER_KAFKA__GROUP_PROTOCOL"
     for name, value in kafka.properties.items():
         bare = bare_name(name)
-        # librdkafka's names are lower case; another spelling still gets the reason.
+        # librdkafka's names are lower case. A name in other letters gets the reason too.
         if reason := REFUSED.get(bare_name(name.lower())):
             yield InvalidCombination(variable, f"no {bare}: {reason}", got=f"the property {name}")
         elif not is_property_name(bare):
@@ -142,7 +142,7 @@ def _input(settings: Settings) -> Iterator[InvalidCombination]:
 
 def _model(settings: Settings) -> Iterator[InvalidCombination]:
     model, path = settings.model, "WORKER_MODEL__PATH"
-    # Without a path, which `model fetch` needs none of, there is no folder: Path("") would be this one.
+    # `model fetch` needs no path. An empty path must not count as a folder: Path("") is the working directory.
     is_local = model.path == "demo" or (model.path != "" and Path(model.path).is_dir())
     if model.revision is not None and is_local:
         yield InvalidCombination(

@@ -1,6 +1,6 @@
-"""Who gets the telemetry: the part of OpenTelemetry's own variables that decides it. The SDK reads the others.
+"""Decide from OpenTelemetry's own variables where metrics and traces go. The SDK reads its other variables.
 
-They are read from the environment alone, as the SDK does, and not from ``.env`` or the secrets.
+Like the SDK, this reads only the environment, not ``.env`` or the secrets.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ class Exporters:
     """Where metrics and traces go.
 
     Attributes:
-        otlp_metrics: Pushed over OTLP.
-        otlp_traces: Pushed over OTLP.
-        prometheus: Metrics are there to be scraped, on the health port.
+        otlp_metrics: Whether metrics are pushed over OTLP.
+        otlp_traces: Whether traces are pushed over OTLP.
+        prometheus: Whether Prometheus can scrape metrics on the health port.
     """
 
     otlp_metrics: bool = False
@@ -29,21 +29,21 @@ class Exporters:
 
 
 class ExporterFault(NamedTuple):
-    """A variable that can't be what it is, and what completes "wants ..."."""
+    """A wrong variable, and the text that completes "wants ..."."""
 
     variable: str
     wants: str
 
 
 def exporters_of(environ: Mapping[str, str], *, health_port: int) -> tuple[Exporters, list[ExporterFault]]:
-    """What the environment asks for, and all that is wrong with it.
+    """Return the exporters that the environment names, and every fault in it.
 
-    An exporter that is not named is ``otlp`` where there is an endpoint for it, and ``none`` otherwise:
-    OpenTelemetry's default, ``otlp`` to localhost, would have every trial complain of a collector that isn't there.
+    Without a named exporter, the default is ``otlp`` if an endpoint is set, and ``none`` otherwise. OpenTelemetry's
+    own default is ``otlp`` to localhost: every trial without a collector would log errors.
 
     Args:
         environ: The environment.
-        health_port: 0: there is none.
+        health_port: Port of the health server; 0: off.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Exporters(), []

@@ -1,4 +1,4 @@
-"""Every setting: its name, default, range, and one sentence.
+"""Every setting: its name, default, range and description.
 
 ``WORKER_KAFKA__GROUP_ID`` is the field ``group_id`` of the group ``kafka``; ``VARIABLES`` lists them all.
 """
@@ -31,10 +31,10 @@ from worker.settings.values import (
 
 INT32_MAX = 2**31 - 1
 RECORD_OVERHEAD_BYTES_MAX = 64 * 1024
-"""Room for a record's framing, above the key, value and headers that ``RECORD_BYTES_MAX`` counts."""
+"""Room for the framing of a record. ``RECORD_BYTES_MAX`` counts only key, value and headers."""
 
 CHARACTERS_PER_TOKEN_MAX = 128
-"""Bytes, so at least as many characters, of the longest token of Qwen2's vocabulary."""
+"""Bytes of the longest token of Qwen2's vocabulary. A token never has more characters than bytes."""
 
 
 class Group(BaseModel):
@@ -53,127 +53,127 @@ class KafkaSettings(Group):
     client_id: str | None = None
     """The name in the brokers' logs and quotas."""
     client_rack: str | None = None
-    """Where this worker stands, to read from the nearest replica."""
+    """The rack or zone of this worker: it then reads from the nearest replica."""
     input_topics: TopicNames = ("chat.messages",)
     """The topics to moderate, separated by commas."""
     verdict_topic: TopicName = "moderation.verdicts"
-    """One record for every message that could be judged."""
+    """The topic of verdicts: one record for every judged message."""
     alert_topic: TopicName = "moderation.alerts"
-    """One record for every flagged message."""
+    """The topic of alerts: one record for every flagged message."""
     dead_letter_topic: TopicName = "moderation.dead-letters"
-    """What can't be decoded or judged."""
+    """The topic of dead letters: messages that can't be decoded or judged."""
     transactional_id: str = ""
-    """Unique per live process and stable across restarts; by default the group and the host name."""
+    """The producer's id: unique per process, stable across restarts; by default the group and the host name."""
     group_instance_id: str | None = None
-    """Static membership: a restarted worker goes on in about a second."""
+    """The id for static membership: a restarted worker then continues in about a second."""
     auto_offset_reset: Start = "earliest"
     """Where a partition without a committed offset starts: earliest, error, or an RFC 3339 time."""
     # Source of the greatest: librdkafka, CONFIGURATION.md, message.max.bytes.
     record_bytes_max: Annotated[int, Field(ge=1000, le=1_000_000_000 - RECORD_OVERHEAD_BYTES_MAX), DIGITS] = (
         1_000_000
     )
-    """The bytes of an output's key, value and headers; keep it well under the topics' limit."""
+    """Largest output, in bytes of key, value and headers; keep it well under the topics' limit."""
     group_protocol: Literal["classic", "consumer"] = "classic"
-    """classic, or consumer (KIP-848)."""
+    """The group protocol: classic, or consumer (KIP-848)."""
     partition_assignment_strategy: Literal["roundrobin", "range", "cooperative-sticky"] = "roundrobin"
-    """How the group shares the partitions: roundrobin, range or cooperative-sticky; classic only."""
+    """How the group assigns partitions: roundrobin, range or cooperative-sticky; classic only."""
     # Source of the three ranges' ends: librdkafka, CONFIGURATION.md; transaction.max.timeout.ms of Kafka's brokers.
     session_timeout_ms: Annotated[int, Field(ge=1000, le=3_600_000), DIGITS] = 15_000
-    """After this silence the group gives a worker's partitions to others; classic only."""
+    """After this time without a heartbeat, other workers get the partitions; classic only."""
     max_poll_interval_ms: Annotated[int, Field(ge=1000, le=86_400_000), DIGITS] = 60_000
     """A worker that doesn't poll for this long leaves the group."""
     transaction_timeout_ms: Annotated[int, Field(ge=1000, le=900_000), DIGITS] = 15_000
-    """A transaction that is open for longer is aborted by the broker."""
+    """The broker aborts a transaction that is open for longer."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    """The security protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     sasl_mechanism: SaslMechanism | None = None
-    """PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI."""
+    """The SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI."""
     sasl_username: str | None = None
-    """For PLAIN and SCRAM."""
+    """The user name for PLAIN and SCRAM."""
     sasl_password: SecretStr | None = None
-    """For PLAIN and SCRAM; best as the file kafka__sasl_password in WORKER_SECRETS_DIR."""
+    """The password for PLAIN and SCRAM; best as the file kafka__sasl_password in WORKER_SECRETS_DIR."""
     ssl_ca_location: CertificateAuthorities | None = None
-    """The certificates to trust, PEM."""
+    """File or folder of the trusted certificates, PEM; or probe, which searches for them."""
     ssl_certificate_location: ReadableFile | None = None
-    """This client's certificate, PEM."""
+    """File of the client's certificate, PEM."""
     ssl_key_location: ReadableFile | None = None
-    """This client's private key, PEM."""
+    """File of the client's private key, PEM."""
     ssl_key_password: SecretStr | None = None
     """The private key's password."""
     properties: Properties = {}
-    """JSON: librdkafka properties for both clients, or for one with consumer. or producer. in front."""
+    """JSON object of librdkafka properties; the prefix consumer. or producer. sets one for that client only."""
 
 
 class InputSettings(Group):
     """``WORKER_INPUT__*``."""
 
     format: Literal["json", "text"] = "json"
-    """json, or text: the value is the text itself."""
+    """The input format: json, or text (the value is the text itself)."""
     text_pointer: Pointer = "/text"
-    """Where in the JSON the text stands (JSON Pointer, RFC 6901)."""
+    """Location of the text in the JSON (JSON Pointer, RFC 6901)."""
     message_id_pointer: Pointer = "/message_id"
-    """Where the message's id stands."""
+    """Location of the message's id (JSON Pointer)."""
     channel_id_pointer: Pointer = "/channel_id"
-    """Where the channel's id stands."""
+    """Location of the channel's id (JSON Pointer)."""
     user_id_pointer: Pointer = "/user_id"
-    """Where the user's id stands."""
+    """Location of the user's id (JSON Pointer)."""
     sent_at_pointer: Pointer = "/sent_at"
-    """Where the time of sending stands."""
+    """Location of the sending time (JSON Pointer)."""
     bytes_max: Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = 1_048_576
-    """A larger value is a dead letter."""
+    """Largest input value, in bytes; a larger value is a dead letter."""
     characters_max: Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = 0
-    """A text is cut to this before it is tokenised; by default 128 times MODEL__TOKENS_MAX."""
+    """A text is cut to this many characters before tokenisation; by default 128 times MODEL__TOKENS_MAX."""
 
 
 class ModelSettings(Group):
     """``WORKER_MODEL__*``."""
 
     path: str = ""
-    """Required: a local folder, a hub name, or demo (the bundled model)."""
+    """Required: the model: a local folder, a hub name, or demo (the bundled model)."""
     revision: str | None = None
-    """The hub's commit, tag or branch."""
+    """The model's commit, tag or branch on the hub."""
     tokenizer: str | None = None
-    """A folder or a hub name; by default the model's own."""
+    """The tokenizer: a folder or a hub name; by default the one of the model."""
     tokenizer_revision: str | None = None
-    """The tokenizer's commit, tag or branch."""
+    """The tokenizer's commit, tag or branch on the hub."""
     digest: ContentDigest | None = None
-    """What the files of model and tokenizer must hold: 16 to 64 digits of the digest that check shows."""
+    """Expected digest of the model's and tokenizer's files: 16 to 64 digits of what check shows."""
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N; a named device that isn't there is an error."""
+    """The device: auto, cpu, cuda or cuda:N; a missing device is an error."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto, float32 or bfloat16."""
+    """The numbers' type: auto, float32 or bfloat16."""
     tokens_max: Annotated[int, Field(ge=2, le=1_000_000), DIGITS] = 512
-    """A text is cut to this many tokens, special ones included."""
+    """A text is cut to this many tokens, special tokens included."""
     threads: Annotated[int, Field(ge=1, le=1024), DIGITS] | None = None
-    """Threads on the CPU; by default the cgroup's CPUs but one."""
+    """CPU threads; by default one less than the CPUs of the cgroup."""
 
 
 class BatchSettings(Group):
     """``WORKER_BATCH__*``."""
 
     records_max: Annotated[int, Field(ge=1, le=100_000), DIGITS] = 1024
-    """Records in a batch."""
+    """Largest number of records in a batch."""
     tokens_max: Literal["auto"] | Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = "auto"
-    """Tokens in a batch, or auto: what fills the device."""
+    """Largest number of tokens in a batch; auto: as many as fill the device."""
     wait_ms_max: Annotated[int, Field(ge=0, le=60_000), DIGITS] = 20
-    """How long the oldest message waits for a batch; an idle device cuts it short."""
+    """Longest wait of a message for a batch; an idle device ends the wait."""
     commit_ms_max: Annotated[int, Field(ge=0, le=60_000), DIGITS] = 100
-    """How long results wait for a transaction."""
-    # A batch takes about a second (TOKENS_MAX=auto). One in which every text breaks the model is halved down to
-    # single texts: 2,048 passes and 1,024 probes, each of which takes 20 ms to start on a GPU, are a minute.
+    """Longest wait of scored messages for a transaction."""
+    # A batch takes about a second (TOKENS_MAX=auto). A batch in which every text breaks the model is halved down to
+    # single texts. That takes a minute: 2,048 passes and 1,024 probes, and each takes 20 ms to start on a GPU.
     score_ms_max: Annotated[int, Field(ge=1000, le=86_400_000), DIGITS] = 180_000
-    """A batch that the model has not scored after this time ends the process: exit 4."""
+    """Longest time to score a batch; after it the process ends with exit code 4."""
 
 
 class PolicySettings(Group):
     """``WORKER_POLICY__*``."""
 
     threshold: Share = 0.5
-    """A category is flagged when its probability is greater."""
+    """A category is flagged when its probability is greater than this."""
     thresholds: Thresholds = {}
-    """JSON {slug: number}: where a category's threshold differs."""
+    """JSON object {slug: number}: thresholds of single categories."""
     version: str | None = None
-    """The policy's name in verdicts; by default a hash of the thresholds."""
+    """The policy's version in verdicts; by default a hash of the thresholds."""
 
 
 class AlertSettings(Group):
@@ -187,7 +187,7 @@ class OutputSettings(Group):
     """``WORKER_OUTPUT__*``."""
 
     headers: HeaderNames = ()
-    """The input's headers to copy to verdicts and alerts, separated by commas."""
+    """Input headers to copy to verdicts and alerts, separated by commas."""
     cloudevents: Switch = False
     """true: verdicts and alerts are CloudEvents in binary mode."""
 
@@ -196,19 +196,19 @@ class CacheSettings(Group):
     """``WORKER_CACHE__*``."""
 
     bytes_max: Annotated[int, Field(ge=0, le=INT32_MAX), DIGITS] = 67_108_864
-    """Memory for the verdicts of texts that come again, about 450 bytes each; 0: off."""
+    """Memory for the scores of repeated texts, in bytes, about 450 a text; 0: off."""
 
 
 class DeadLetterSettings(Group):
     """``WORKER_DEAD_LETTER__*``."""
 
     model_share_max: Share = 0.1
-    """A partition in which a greater share of messages breaks the model goes into quarantine; all: exit 4."""
+    """If a greater share of a partition's messages breaks the model: quarantine; in all partitions: exit 4."""
     input_share_max: Share = 0.5
-    """A partition in which a greater share of messages can't be decoded goes into quarantine; all: exit 5."""
-    # A smaller window would never be judged: that takes at least 50 records.
+    """If a greater share of a partition's messages can't be decoded: quarantine; in all partitions: exit 5."""
+    # The worker judges a share from 50 records on, so a smaller window would never be judged.
     window_records: Annotated[int, Field(ge=50, le=1_000_000), DIGITS] = 1000
-    """Over how many of a partition's last records the shares are counted."""
+    """Number of a partition's latest records over which the shares are counted."""
 
 
 class HealthSettings(Group):
@@ -222,20 +222,20 @@ class LogSettings(Group):
     """``WORKER_LOG__*``."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """debug, info, warning or error."""
+    """The least level that is logged: debug, info, warning or error."""
     format: Literal["text", "json"] | None = None
-    """text or json; by default text when standard error is a terminal."""
+    """The log format: text or json; by default text when standard error is a terminal."""
 
 
 class ShutdownSettings(Group):
     """``WORKER_SHUTDOWN__*``."""
 
     grace_ms_max: Annotated[int, Field(ge=0, le=3_600_000), DIGITS] = 20_000
-    """How long the process may take to end after SIGTERM."""
+    """Longest time of the process to end after SIGTERM."""
 
 
 class Settings(Group):
-    """All of them; read-only."""
+    """All settings; read-only."""
 
     kafka: KafkaSettings = KafkaSettings()
     input: InputSettings = InputSettings()
@@ -251,12 +251,12 @@ class Settings(Group):
     shutdown: ShutdownSettings = ShutdownSettings()
 
     def value(self, variable: str) -> object:
-        """What a variable amounts to."""
+        """Return the value of a variable."""
         group, field = VARIABLES[variable]
         return getattr(getattr(self, group), field)
 
     def is_set(self, variable: str) -> bool:
-        """Whether it was given, be it at its default."""
+        """Return whether the variable was given, even if its value is the default."""
         group, field = VARIABLES[variable]
         return field in getattr(self, group).model_fields_set
 
@@ -268,14 +268,14 @@ VARIABLES: dict[str, tuple[str, str]] = {
     for group, fields in GROUPS.items()
     for field in fields.model_fields
 }
-"""Every variable, and the group and field that it sets."""
+"""Every variable, with its group and field."""
 
 SECRETS = frozenset({"WORKER_KAFKA__SASL_PASSWORD", "WORKER_KAFKA__SSL_KEY_PASSWORD", "WORKER_KAFKA__PROPERTIES"})
-"""What is not shown when it is wrong."""
+"""Variables whose wrong value is not shown."""
 
 
 def shown(value: object) -> str:
-    """A value as it is set, with every secret masked."""
+    """Return a value as text, with every secret masked."""
     match value:
         case None | "" | ():
             return "(unset)"
@@ -292,5 +292,5 @@ def shown(value: object) -> str:
 
 
 def _entry(name: str, value: object) -> object:
-    """A value of a JSON variable: of the properties, only what is no secret."""
+    """Return an entry of a JSON variable; a librdkafka property that may be secret is masked."""
     return shown_value(name, value.get_secret_value()) if isinstance(value, Secret) else value

@@ -1,9 +1,10 @@
-"""Where the settings come from, and all that is wrong with them, at once.
+"""Read the settings, and report every fault together.
 
-Three places: the environment wins over the folder of secrets, the folder over ``.env`` in the working directory.
-Names are upper case, those of the secrets' files lower case without the prefix. An empty value is no value:
-compose files pass empty ones for what is unset. A group as one JSON (``WORKER_KAFKA={...}``) is an unknown name:
-each setting has one spelling. In ``.env``, ``${NAME}`` stands for another variable.
+There are three places: the environment wins over the folder of secrets, and the folder wins over ``.env`` in the
+working directory. Names are upper case. A secret's file has the name in lower case, without the prefix. An empty
+value counts as unset, because compose files pass empty values for unset variables. A group as one JSON
+(``WORKER_KAFKA={...}``) is an unknown name: each setting has one spelling. ``.env`` may refer to another variable:
+``${NAME}``.
 """
 
 import re
@@ -33,15 +34,15 @@ from worker.settings.wants import wants
 
 SECRETS_DIR = "WORKER_SECRETS_DIR"
 
-# Characters of a wrong value that a fault repeats.
+# Longest part of a wrong value in a fault, in characters.
 _SHOWN_MAX = 80
 
-# Kubernetes sets these in every pod beside a Service called worker.
+# Kubernetes sets these in every pod of a namespace with a Service called worker.
 _INJECTED = ("WORKER_SERVICE_", "WORKER_PORT")
 
 
 class Origin(StrEnum):
-    """Where a value came from."""
+    """The place that a value came from."""
 
     ENVIRONMENT = "environment"
     SECRETS = "secrets folder"
@@ -50,7 +51,7 @@ class Origin(StrEnum):
 
 
 class Need(StrEnum):
-    """What a command can't do without: the variable that names it."""
+    """A variable that a command requires."""
 
     KAFKA = "WORKER_KAFKA__BOOTSTRAP_SERVERS"
     MODEL = "WORKER_MODEL__PATH"
@@ -61,13 +62,13 @@ _WANTED = {Need.KAFKA: "host:port, several separated by commas", Need.MODEL: "a 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedSettings:
-    """Valid settings.
+    """Valid settings, and where they came from.
 
     Attributes:
         settings: The values.
-        exporters: Who gets the telemetry.
-        origins: Where each variable that was given came from.
-        warnings: What to tell the log once there is one.
+        exporters: Where metrics and traces go.
+        origins: Place of each variable that was given.
+        warnings: Lines for the log.
     """
 
     settings: Settings
@@ -87,15 +88,15 @@ class _Given:
 def load_settings(
     environ: Mapping[str, str], needs: AbstractSet[Need] = frozenset(), directory: Path = Path()
 ) -> LoadedSettings:
-    """The settings, checked.
+    """Read and check the settings.
 
     Args:
-        environ: The environment. A command's options are laid over it: it wins over the other places.
-        needs: What must be set.
-        directory: Where ``.env`` may lie.
+        environ: The environment, with a command's options added. It wins over the other places.
+        needs: Variables that must be set.
+        directory: Folder of ``.env``.
 
     Raises:
-        ConfigurationError: With a line for each fault; none holds a secret.
+        ConfigurationError: The message has a line for each fault; no line holds a secret.
     """
     given = _read(environ, directory)
     settings, wrong = _validated(given.texts)
@@ -130,7 +131,7 @@ def load_settings(
 
 
 def _read(environ: Mapping[str, str], directory: Path) -> _Given:
-    """What the three places hold, before anyone looks at the values."""
+    """Read the three places, without checking the values."""
     faults: list[str] = []
     warnings: list[str] = []
     dotenv: Mapping[str, str | None] = {}
@@ -164,7 +165,7 @@ def _read(environ: Mapping[str, str], directory: Path) -> _Given:
 
 
 def _is_unknown(name: str) -> bool:
-    """Whether nobody knows the name; a known one in other capitals would be passed over, so it counts."""
+    """Return whether the name is unknown. A known name in other letters would be ignored, so it counts."""
     if name in VARIABLES or name == SECRETS_DIR or name.startswith(_INJECTED):
         return False
     return name.startswith("WORKER_") or name.upper() in {*VARIABLES, SECRETS_DIR}
@@ -176,12 +177,12 @@ def _unknown(name: str) -> str:
         wants = near[0]
     elif re.search("_SERVICE_(HOST|PORT)|_PORT(_|$)", name):
         wants += "; where Kubernetes injects it for a Service, enableServiceLinks: false"
-    # The value may be a secret under a misspelt name.
+    # The value of a misspelt name may be a secret.
     return _fault(name, "a name that no setting has", wants)
 
 
 def _validated(texts: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
-    """The settings, with the default for each wrong value, and what each of those wants."""
+    """Return the settings, with defaults for wrong values, and what each wrong variable wants."""
     try:
         return Settings.model_validate(_nested(texts)), {}
     except ValidationError as error:
@@ -220,7 +221,7 @@ def _fault(variable: str, got: str, wants: str) -> str:
 
 
 def _with_values(text: str, settings: Settings, right: AbstractSet[str]) -> str:
-    """Put its value after each variable that a text names without one."""
+    """Add the value after each variable in the text that has none."""
 
     def named(match: re.Match[str]) -> str:
         variable = match[0]
@@ -230,7 +231,7 @@ def _with_values(text: str, settings: Settings, right: AbstractSet[str]) -> str:
 
 
 def _completed(settings: Settings) -> Settings:
-    """The defaults that follow from other settings."""
+    """Fill the defaults that depend on other settings."""
     transactional_id = settings.kafka.transactional_id or f"{settings.kafka.group_id}.{socket.gethostname()}"
     characters_max = settings.input.characters_max or CHARACTERS_PER_TOKEN_MAX * settings.model.tokens_max
     kafka = settings.kafka.model_copy(update={"transactional_id": transactional_id})

@@ -1,4 +1,4 @@
-"""Logins that would wait for ever for a token, and logins that protect less than they seem to."""
+"""Find logins that would wait for ever for a token, and logins that protect less than they seem to."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -76,7 +76,7 @@ def _needed(properties: Config, metadata: str) -> list[tuple[str, ...]]:
 
 
 def login_warnings(kafka: KafkaSettings) -> Iterator[str]:
-    """Name each setting that gives a login or the chat away to somebody on the network, though it is allowed."""
+    """Yield a warning for each allowed setting that exposes a login or the chat to the network."""
     protocol, mechanism = kafka.security_protocol, kafka.sasl_mechanism
     of_clients = [properties_of(kafka, client) for client in _CLIENTS]
     if protocol == "SASL_PLAINTEXT" and mechanism in {"PLAIN", "OAUTHBEARER"}:

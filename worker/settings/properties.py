@@ -5,9 +5,9 @@ Source: librdkafka, CONFIGURATION.md, and ``rd_kafka_conf_properties_show`` of l
 
 import re
 
-_GUARANTEE = "exactly once rests on the worker's own"
+_GUARANTEE = "exactly once depends on the worker's own value"
 _RUNS_CODE = "it would run other code inside the worker, with its password and its grants"
-_OWN_LOG = "librdkafka's log is where the worker hears of broken connections; WORKER_LOG__LEVEL says what is shown"
+_OWN_LOG = "the worker learns of broken connections from librdkafka's log; WORKER_LOG__LEVEL sets what is shown"
 _ONLY_CODE = "only code can set it"
 
 REFUSED: dict[str, str] = {
@@ -59,11 +59,11 @@ REFUSED: dict[str, str] = {
     "sasl.kerberos.kinit.cmd": _RUNS_CODE,
     "ssl.engine.location": _RUNS_CODE,
     "ssl.engine.id": _RUNS_CODE,
-    # Set as text, librdkafka refuses these only when a client is built, or takes them for what they are not.
+    # librdkafka refuses a text for these only when a client is built, or misreads it.
     "interceptors": _ONLY_CODE,
     "opaque": _ONLY_CODE,
     "internal.termination.signal": "signals tell the worker to stop",
-    # Undocumented: all clients would talk to a broker that librdkafka makes up.
+    # Undocumented: all clients would connect to a mock broker inside librdkafka.
     "test.mock.num.brokers": "the worker needs a real broker; librdkafka's mock keeps nothing",
     "test.mock.broker.rtt": "the worker needs a real broker; librdkafka's mock keeps nothing",
 }
@@ -99,7 +99,7 @@ _SHOWN = frozenset(
         "ssl.keystore.location",
         "ssl.providers",
         "ssl.sigalgs.list",
-        # The rest whose values are words.
+        # Other properties whose values are words.
         "broker.address.family",
         "client.dns.lookup",
         "compression.codec",
@@ -114,20 +114,20 @@ _SHOWN = frozenset(
 
 
 def bare_name(name: str) -> str:
-    """A property's name without ``consumer.`` or ``producer.``."""
+    """Return a property's name without ``consumer.`` or ``producer.``."""
     return re.sub("^(consumer|producer)[.]", "", name)
 
 
 def is_property_name(name: str) -> bool:
-    """Whether a text can set it: librdkafka's names with underscores are callbacks and pointers."""
+    """Return whether a text can set the property: names with underscores are callbacks and pointers."""
     return name == "log_level" or re.fullmatch("[a-z0-9]+([.][a-z0-9]+)*", name) is not None
 
 
 def shown_value(name: str, value: str | float) -> str | float:
-    """Mask a value, unless it is known to be no secret.
+    """Mask a value, unless it is known not to be a secret.
 
-    A word is shown only for the properties that are listed here. A number, true or false is shown for any property
-    whose name does not speak of a login. A URL is masked when it holds a login or a query.
+    A word is shown only for the properties in ``_SHOWN``. A number, true or false is shown for any property
+    whose name does not suggest a login. A URL is masked when it holds a login or a query.
     """
     bare = bare_name(name.lower())
     if bare in _SHOWN:

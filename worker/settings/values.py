@@ -34,7 +34,7 @@ def _json_object(text: str, holds: str) -> dict[str, object]:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise ValueError(f"a JSON object of {holds}; this is no JSON: {error}") from error
+        raise ValueError(f"a JSON object of {holds}; this is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object of {holds}")  # noqa: TRY004 - pydantic reports a ValueError, raises a TypeError
     return value
@@ -138,7 +138,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Thresholds = Annotated[dict[str, float], BeforeValidator(_thresholds)]
 Scalar = str | int | float | bool
 Properties = Annotated[dict[str, Secret[Scalar]], BeforeValidator(_properties)]
-"""Any of the values may be a secret: ``properties.shown_value`` says which may be shown."""
+"""Any value may be a secret: ``properties.shown_value`` decides which may be shown."""
 TopicName = Annotated[
     str,
     # Source: org.apache.kafka.common.internals.Topic. The names "." and ".." are reserved.

@@ -1,4 +1,4 @@
-"""The settings for people: what is in force and why, and what each variable is for."""
+"""Show the settings to people: the values in force, their places, and the descriptions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from worker.settings.load import LoadedSettings, Origin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingRow:
-    """A variable in force; a secret's value is masked."""
+    """A variable with its value and place; a secret is masked."""
 
     variable: str
     value: str
@@ -17,7 +17,7 @@ class SettingRow:
 
 
 def describe(loaded: LoadedSettings) -> list[SettingRow]:
-    """A row for every variable, in the contract's order."""
+    """Return a row for every variable, in the order of ``groups``."""
     return [
         SettingRow(
             variable=variable,
@@ -29,13 +29,13 @@ def describe(loaded: LoadedSettings) -> list[SettingRow]:
 
 
 def render(rows: Sequence[SettingRow]) -> str:
-    """Columns that are aligned and also read well in a pipe: the value, which may be long, comes last."""
+    """Return aligned columns. The value comes last, because it may be long."""
     name, origin = (max(len(getattr(row, part)) for row in rows) for part in ("variable", "origin"))
     return "\n".join(f"{row.variable:<{name}}  {row.origin:<{origin}}  {row.value}" for row in rows)
 
 
 def variables_for(*groups: str) -> str:
-    """For ``--help``: each variable of these groups (``kafka``, ``model``, ...), with its sentence and default."""
+    """Return lines for ``--help``: the variables of some groups, with description and default."""
     rows = [
         (variable, field.description or "", f" [{shown(field.default)}]" if field.default else "")
         for variable, (group, name) in VARIABLES.items()

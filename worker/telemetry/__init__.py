@@ -1,7 +1,7 @@
-"""What is measured and traced, and who gets it: the only place that knows OpenTelemetry.
+"""Metrics and traces: the only package that knows OpenTelemetry.
 
-``names`` has every name, ``measuring`` the metrics, ``tracing`` the spans, ``around`` what stands around the
-worker's parts, ``providers`` the SDK.
+``names`` lists every name, ``metrics`` fills the instruments, ``tracing`` makes the spans, ``instrumentation``
+wraps the worker's parts, ``exporters`` sets the SDK up. Read ``names`` first.
 """
 
 from worker.telemetry.exporters import RunningTelemetry, TelemetryOptions, open_telemetry

@@ -1,7 +1,7 @@
-"""OpenTelemetry's SDK, set up as its own variables want it.
+"""Set up OpenTelemetry's SDK by OpenTelemetry's own environment variables.
 
-No global provider is set, and no library is instrumented: confluent-kafka's instrumentation puts a proxy in the
-producer's place that does not know transactions.
+No global provider is set, and no library is instrumented: the instrumentation of confluent-kafka replaces the
+producer by a proxy that does not support transactions.
 """
 
 import logging
@@ -36,14 +36,14 @@ Scrape = Callable[[str], tuple[bytes, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetryOptions:
-    """What telemetry needs to know.
+    """The options of telemetry.
 
     Attributes:
         otlp_metrics: Whether metrics are pushed over OTLP.
-        otlp_traces: Whether traces are.
+        otlp_traces: Whether traces are pushed over OTLP.
         prometheus: Whether metrics are scraped.
-        where: What the points say of where they come from.
-        version: The worker's.
+        messaging: Attributes that say where the points come from.
+        version: Version of the worker.
         instance_id: Unique per live process: ``service.instance.id``, unless the resource names another.
     """
 
@@ -57,12 +57,12 @@ class TelemetryOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTelemetry:
-    """Telemetry that runs.
+    """Telemetry whose exporters run.
 
     Attributes:
-        telemetry: Goes around the parts.
-        scrape: Gives the metrics in one of Prometheus' formats; None: nobody scrapes.
-        close: Sends what is left, for two seconds at most.
+        telemetry: Wraps the worker's parts.
+        scrape: Returns the metrics in one of Prometheus' formats; None: Prometheus is off.
+        close: Sends the remaining points and spans, within two seconds.
     """
 
     telemetry: Telemetry
@@ -71,11 +71,11 @@ class RunningTelemetry:
 
 
 def open_telemetry(options: TelemetryOptions, snapshot: Callable[[], StatusSnapshot]) -> RunningTelemetry:
-    """Starts the exporters.
+    """Start the exporters.
 
     Args:
-        options: What is wanted.
-        snapshot: What the owner said last.
+        options: What to export, and under which names.
+        snapshot: Returns the latest snapshot of the worker.
     """
     resource = _resource(options)
     registry = CollectorRegistry()
@@ -103,13 +103,13 @@ def open_telemetry(options: TelemetryOptions, snapshot: Callable[[], StatusSnaps
 
 
 def _resource(options: TelemetryOptions) -> Resource:
-    """Who we are; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say wins."""
-    ours = {
+    """Return the attributes of this process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
+    defaults = {
         "service.name": "moderation-worker",
         "service.version": options.version,
         "service.instance.id": options.instance_id,
     }
-    return Resource.create({**ours, **OTELResourceDetector().detect().attributes}, SCHEMA_URL)
+    return Resource.create({**defaults, **OTELResourceDetector().detect().attributes}, SCHEMA_URL)
 
 
 def _readers(options: TelemetryOptions, registry: CollectorRegistry) -> list[MetricReader]:
@@ -118,7 +118,7 @@ def _readers(options: TelemetryOptions, registry: CollectorRegistry) -> list[Met
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
     if options.prometheus:
         ProcessCollector(registry=registry)
-        # The scope's labels would begin new series with each version of the worker.
+        # With the scope's labels, each version of the worker would begin new series.
         readers.append(PrometheusMetricReader(scope_info_enabled=False, registry=registry))
     return readers
 
@@ -129,7 +129,7 @@ def _scrape(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
 
 
 def _close(closers: Sequence[Callable[[], object]]) -> None:
-    """Gives the exporters their time in a thread that nobody waits for longer: a collector may be away."""
+    """Flush the exporters in a thread, and wait for it two seconds at most: the collector may be away."""
 
     def close() -> None:
         for one in closers:

@@ -1,6 +1,6 @@
-"""What stands around the worker's parts and tells the meters and the tracer: a log, two executors, a watch.
+"""Wrappers that measure the worker's parts: the session, two executors and the watch.
 
-Each passes everything on as it is. Where no telemetry is wanted, none of them is there.
+Each wrapper passes everything on unchanged. Without telemetry the parts are not wrapped.
 """
 
 import time
@@ -19,11 +19,11 @@ Watch = Callable[[str], AbstractContextManager[None]]
 
 
 class Telemetry:
-    """Puts itself around the parts.
+    """Wraps the worker's parts.
 
     Args:
-        meters: What is counted.
-        tracing: What is traced; None: nobody wants traces.
+        meters: The instruments of the metrics.
+        tracing: Makes the spans; None: traces are off.
     """
 
     def __init__(self, meters: Instruments, tracing: Tracing | None) -> None:
@@ -32,7 +32,7 @@ class Telemetry:
         self._error = ""  # of the last call to Kafka that failed
 
     def watch(self, watch: Watch) -> Watch:
-        """Around each call of a transaction."""
+        """Return a watch that also measures each call of a transaction."""
 
         @contextmanager
         def watched(call: str) -> Iterator[None]:
@@ -46,7 +46,7 @@ class Telemetry:
                 try:
                     with watch(call):
                         yield
-                except Exception as failure:  # goes on to whom it concerns: only its name is taken
+                except Exception as failure:  # raised again below: only its name is recorded
                     error = self._error = error_type(failure)
                     if span is not None:
                         failed(span, error)
@@ -57,33 +57,35 @@ class Telemetry:
         return watched
 
     def log(self, log: TransactionalSession) -> TransactionalSession:
-        """Around the log."""
+        """Return a session that also measures polls and transactions."""
         return _Log(log, self)
 
     def preparer(self, executor: Executor) -> Executor:
-        """Around the preparer's thread."""
+        """Return an executor that also measures the preparer."""
 
-        def told(chunk: Sequence[ConsumedRecord], began_ns: int, ended_ns: int) -> None:
+        def report(chunk: Sequence[ConsumedRecord], began_ns: int, ended_ns: int) -> None:
             self._meters.prepared(ended_ns - began_ns)
             if self._tracing:
-                self._tracing.note(PendingSpan("prepare", chunk[0].polled_ns, began_ns, ended_ns, len(chunk), None))
+                self._tracing.add_pending(
+                    PendingSpan("prepare", chunk[0].polled_ns, began_ns, ended_ns, len(chunk), None)
+                )
 
-        return _Executor(executor, told)
+        return _Executor(executor, report)
 
     def device(self, executor: Executor, bounds: BatchBounds) -> Executor:
-        """Around the device's thread."""
+        """Return an executor that also measures the device."""
 
-        def told(batch: Sequence[PreparedRecord], began_ns: int, ended_ns: int) -> None:
+        def report(batch: Sequence[PreparedRecord], began_ns: int, ended_ns: int) -> None:
             tokens, first_ns = sum(len(record.tokens) for record in batch), batch[0].source.polled_ns
             fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
             self._meters.scored(len(batch), tokens, fill, began_ns - first_ns, ended_ns - began_ns)
             if self._tracing:
-                self._tracing.note(PendingSpan("score", first_ns, began_ns, ended_ns, len(batch), tokens))
+                self._tracing.add_pending(PendingSpan("score", first_ns, began_ns, ended_ns, len(batch), tokens))
 
-        return _Executor(executor, told)
+        return _Executor(executor, report)
 
     def polled(self, fetched: Sequence[ConsumedRecord], began_ns: int) -> None:
-        """Stamps what was polled, and counts it."""
+        """Write the time of the poll into each record, and count the records."""
         now_ns = time.monotonic_ns()
         for one in fetched:
             one.polled_ns = now_ns
@@ -92,7 +94,7 @@ class Telemetry:
     def publish(
         self, log: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]
     ) -> bool:
-        """Publishes, and tells what became of it."""
+        """Publish, and record the outcome."""
         if not records:
             return log.publish(records, outputs)
         self._error = ""
@@ -110,18 +112,18 @@ class Telemetry:
 
 
 def error_type(failure: Exception) -> str:
-    """A name of few values: librdkafka's of the error, or the exception's class."""
+    """Return a name from a small set: librdkafka's name of the error, or the exception's class."""
     name = getattr(failure.args[0] if failure.args else None, "name", None)
     return str(name()) if callable(name) else type(failure).__qualname__
 
 
 class _Log:
-    """A ``TransactionalSession``."""
+    """A ``TransactionalSession`` that measures another one."""
 
     def __init__(self, log: TransactionalSession, telemetry: Telemetry) -> None:
         self._session = log
         self._telemetry = telemetry
-        # Handed through as they are: the loop asks for each record whose it is, several times.
+        # Not wrapped: the loop calls ``owns`` several times for each record.
         self.owns = log.owns
         self.ready = log.ready
         self.rewind = log.rewind
@@ -153,11 +155,11 @@ class _Log:
 
 
 class _Executor(Executor):
-    """Runs what it is given in another one, and tells how long it took."""
+    """Runs work in another executor, and reports its duration."""
 
-    def __init__(self, executor: Executor, told: Callable[[Any, int, int], None]) -> None:
+    def __init__(self, executor: Executor, report: Callable[[Any, int, int], None]) -> None:
         self._executor = executor
-        self._told = told
+        self._report = report
 
     def submit(self, work: Callable[..., Any], /, *items: Any, **_: Any) -> Future[Any]:
         return self._executor.submit(self._timed, work, *items)
@@ -165,5 +167,5 @@ class _Executor(Executor):
     def _timed(self, work: Callable[[Any], Any], items: Any) -> Any:
         began_ns = time.monotonic_ns()
         made = work(items)
-        self._told(items, began_ns, time.monotonic_ns())
+        self._report(items, began_ns, time.monotonic_ns())
         return made

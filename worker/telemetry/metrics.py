@@ -1,7 +1,7 @@
-"""The metrics: taken around the parts, never in them, and nothing branches on one.
+"""The metrics: measured around the worker's parts, never inside. The worker never decides by a metric.
 
-What each message would cost is summed up for a transaction or a batch, so that a message costs no more for being
-counted than some additions.
+Counts are summed for a transaction or a batch before they are recorded, so that counting a message costs a few
+additions.
 """
 
 from collections import Counter
@@ -19,8 +19,8 @@ from worker.telemetry.names import METRICS, InstrumentKind, Metric
 
 NS = 1e-9
 TOGETHER = 64
-"""Messages of which the oldest stands for all in the end-to-end latency: to record each would take a tenth of the
-worker's time."""
+"""Number of messages whose oldest one is recorded as the end-to-end latency. Recording each message would take a
+tenth of the worker's time."""
 
 OPERATIONS = {
     "init_transactions": ("init_transactions", None),
@@ -34,13 +34,13 @@ OPERATIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagingAttributes:
-    """What the points say of where they come from.
+    """Attributes that say where the points come from.
 
     Attributes:
         group_id: The consumer group.
-        input_topics: Their names.
-        topics: The names of ours.
-        policy: The fingerprint of the thresholds.
+        input_topics: Names of the input topics.
+        topics: Names of the output topics.
+        policy: Fingerprint of the thresholds.
     """
 
     group_id: str
@@ -50,12 +50,12 @@ class MessagingAttributes:
 
 
 class Instruments:
-    """The instruments, and what is added to them.
+    """The instruments of all metrics.
 
     Args:
-        meter: The SDK's.
-        where: For the attributes.
-        snapshot: What the owner said last, for what is observed.
+        meter: Creates the instruments.
+        messaging: Attributes of the points.
+        snapshot: Returns the latest snapshot of the worker, for the observed metrics.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Instruments:
         self._group = self._kafka | {names.GROUP: messaging.group_id}
 
     def polled(self, fetched: Sequence[ConsumedRecord], took_ns: int) -> None:
-        """A poll brought messages."""
+        """Record a poll that returned messages."""
         topics = self._messaging.input_topics
         counts = (
             {topics[0]: len(fetched)} if len(topics) == 1 else Counter(map(attrgetter("partition.topic"), fetched))
@@ -78,7 +78,7 @@ class Instruments:
         self.called("poll", "receive", took_ns, "")
 
     def called(self, operation: str, kind: str | None, took_ns: int, error: str) -> None:
-        """A call to Kafka has ended."""
+        """Record a finished call to Kafka."""
         at = self._group | {names.OPERATION: operation}
         if kind is not None:
             at[names.OPERATION_TYPE] = kind
@@ -87,11 +87,11 @@ class Instruments:
         self._instruments[names.OPERATION_DURATION].record(took_ns * NS, at)
 
     def prepared(self, took_ns: int) -> None:
-        """A chunk was decoded and tokenised."""
+        """Record that a chunk was decoded and tokenised."""
         self._instruments[names.PREPARE_DURATION].record(took_ns * NS)
 
     def scored(self, records: int, tokens: int, fill: float, waited_ns: int, took_ns: int) -> None:
-        """The device has done a batch; on its thread."""
+        """Record a scored batch; called on the device's thread."""
         self._instruments[names.BATCH_RECORDS].record(records)
         self._instruments[names.BATCH_TOKENS].record(tokens)
         self._instruments[names.BATCH_FILL].record(fill)
@@ -102,13 +102,13 @@ class Instruments:
     def committed(
         self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord], now_ms: int, took_ns: int
     ) -> None:
-        """A transaction has become visible.
+        """Record a committed transaction.
 
         Args:
-            records: What it covers.
-            outputs: What it produced.
-            now_ms: The time that people read.
-            took_ns: Since its oldest message was polled.
+            records: The records that it covers.
+            outputs: The records that it produced.
+            now_ms: Present time, in milliseconds of the epoch.
+            took_ns: Nanoseconds since the poll of the oldest record.
         """
         alerts = [output for output in outputs if output.topic is Topic.ALERT]
         letters = [output for output in outputs if output.topic is Topic.DEAD_LETTER]
@@ -130,7 +130,7 @@ class Instruments:
             self._instruments[names.END_TO_END].record(max(0, now_ms - since_ms) / 1000)
 
     def aborted(self, outputs: Sequence[OutputRecord], took_ns: int, error: str) -> None:
-        """A transaction was given up, or nobody told us what became of it."""
+        """Record a transaction that was aborted or whose outcome is unknown."""
         counts = Counter(self._messaging.topics[output.topic] for output in outputs)
         self._add(names.ABORTED, names.DESTINATION, counts)
         self._transaction("aborted", took_ns, error)
@@ -143,14 +143,14 @@ class Instruments:
     def _add(
         self, metric: Metric, attribute: str, counts: Mapping[Any, int], beside: Mapping[str, str] | None = None
     ) -> None:
-        """Adds a count for each value of the attribute, and none for nought."""
+        """Add each count that is not 0, with its value of the attribute."""
         for value, count in counts.items():
             if count:
                 self._instruments[metric].add(count, {**(beside or {}), attribute: value})
 
 
 def oldest(records: Sequence[ConsumedRecord]) -> list[int]:
-    """The least timestamp of each 64 records that have one, in milliseconds of the epoch."""
+    """Return the least timestamp of each group of 64 records, in milliseconds of the epoch."""
     times = [record.timestamp_ms for record in records if record.timestamp_ms is not None]
     return [min(times[at : at + TOGETHER]) for at in range(0, len(times), TOGETHER)]
 
@@ -183,7 +183,7 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
         if model is not None
     ],
 }
-"""What is read off the owner's snapshot when somebody collects."""
+"""How each observed metric is read from the snapshot."""
 
 
 def _each(attribute: str, counts: Mapping[str, float]) -> list[Point]:
@@ -195,7 +195,7 @@ def _of_partitions(values: Mapping[Partition, float]) -> list[Point]:
 
 
 def _running(snapshot: StatusSnapshot, value: int) -> list[Point]:
-    """No point before there is a model: nought would be no answer."""
+    """Return no point before the model is loaded: 0 would be wrong."""
     return [] if snapshot.model is None else [(value, {})]
 
 

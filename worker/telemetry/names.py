@@ -1,15 +1,15 @@
-"""Every name that telemetry uses, in one place: dashboards, alert rules and docs are written against them.
+"""Every name that telemetry uses: dashboards, alert rules and docs depend on them.
 
-Those that begin with ``messaging.`` are OpenTelemetry's, as of the pinned schema; the others are ours. A rename is
-an entry in the changelog. No attribute names a channel, a user or a message, so the number of series is bounded by
-topics, partitions and the fixed sets of values below.
+The names that begin with ``messaging.`` are OpenTelemetry's, from the pinned schema; the others are this project's.
+A rename needs an entry in the changelog. No attribute names a channel, a user or a message. So topics, partitions
+and the fixed sets of values below bound the number of series.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
-"""The semantic conventions that the names are taken from, version and all."""
+"""The version of the semantic conventions that the names come from."""
 
 SCOPE = "moderation_worker"
 """The instrumentation scope."""
@@ -51,12 +51,12 @@ class Metric:
     """One instrument.
 
     Attributes:
-        name: OpenTelemetry's.
-        kind: How it is collected.
-        unit: UCUM; braces hold what is counted.
-        about: One sentence, for the docs and the exporters.
-        attributes: Those that its points may have.
-        buckets: The upper bounds of a histogram.
+        name: Name in OpenTelemetry.
+        kind: Type of the instrument.
+        unit: Unit by UCUM; braces name the counted things.
+        about: Description, for the docs and the exporters.
+        attributes: Attributes that its points may have.
+        buckets: Upper bounds of a histogram's buckets.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Metric:
 
     @property
     def prometheus(self) -> str:
-        """The name in PromQL; of a histogram, ``_bucket``, ``_sum`` or ``_count`` follows."""
+        """The name in PromQL; a histogram adds ``_bucket``, ``_sum`` or ``_count``."""
         name = self.name.replace(".", "_")
         unit = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
         counts = self.kind in {InstrumentKind.COUNTER, InstrumentKind.OBSERVED_COUNTER}
@@ -87,23 +87,23 @@ CONSUMED = Metric(
     name="messaging.client.consumed.messages",
     kind=InstrumentKind.COUNTER,
     unit="{message}",
-    about="Messages that were polled; again, if they are read again after an aborted transaction.",
+    about="Polled messages. A message counts again when it is read again after an aborted transaction.",
     attributes=(SYSTEM, OPERATION, GROUP, DESTINATION),
 )
 SENT = Metric(
     name="messaging.client.sent.messages",
     kind=InstrumentKind.COUNTER,
     unit="{message}",
-    about="Outputs of committed transactions.",
+    about="Output records of committed transactions.",
     attributes=(SYSTEM, OPERATION, DESTINATION),
 )
 OPERATION_DURATION = Metric(
     name="messaging.client.operation.duration",
     kind=InstrumentKind.HISTOGRAM,
     unit="s",
-    about="Calls to Kafka: a poll that brought messages, send (all outputs of a transaction), commit, and the "
-    "other calls of a transaction. A call gets slices of a second: one that takes longer counts again, with "
-    "error.type.",
+    about="Calls to Kafka: a poll that returned messages, send (all outputs of a transaction), commit, and the "
+    "other calls of a transaction. Each call has a time-out of a second: a call that takes longer counts again, "
+    "with error.type.",
     attributes=(SYSTEM, OPERATION, OPERATION_TYPE, GROUP, ERROR),
     buckets=_SECONDS,
 )
@@ -119,106 +119,108 @@ ABORTED = Metric(
     name="moderation.aborted.messages",
     kind=InstrumentKind.COUNTER,
     unit="{message}",
-    about="Outputs of transactions that were not committed, or whose outcome nobody told us.",
+    about="Output records of transactions that were aborted or whose outcome is unknown.",
     attributes=(DESTINATION,),
 )
 TRANSACTIONS = Metric(
     name="moderation.transactions",
     kind=InstrumentKind.COUNTER,
     unit="{transaction}",
-    about="Transactions with messages: committed, or aborted (forgotten and read again).",
+    about="Transactions with messages: committed, or aborted (their messages are read again).",
     attributes=(OUTCOME,),
 )
 TRANSACTION_EVENTS = Metric(
     name="moderation.transaction.events",
     kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{event}",
-    about="What went wrong in a transaction, or was refused before one, by its name in the table of transactions.",
+    about="Failures in a transaction or before one, by their name in the transaction table.",
     attributes=(EVENT,),
 )
 REBALANCES = Metric(
     name="moderation.rebalances",
     kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{rebalance}",
-    about="Changes of the assignment: assigned, revoked, or lost (the group had gone on without us).",
+    about="Changes of the assignment: assigned, revoked, or lost (the group had removed this worker).",
     attributes=(CHANGE,),
 )
 THROTTLE_TIME = Metric(
     name="moderation.throttle.time",
     kind=InstrumentKind.OBSERVED_COUNTER,
     unit="s",
-    about="Delays that brokers announced to the worker's consumer and producer because of quotas, of all brokers "
-    "together.",
+    about="Delays that brokers announced to the worker's consumer and producer because of quotas, summed over all "
+    "brokers.",
     attributes=(CLIENT,),
 )
 PARTITIONS = Metric(
     name="moderation.partitions",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{partition}",
-    about="Partitions that this worker has now.",
+    about="Partitions that are assigned to this worker now.",
 )
 QUARANTINED = Metric(
     name="moderation.partitions.quarantined",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{partition}",
-    about="1 for each partition of this worker that is not read: too many of its records would be dead letters.",
+    about="1 for each partition of this worker that is not read, because too many of its records would be dead "
+    "letters.",
     attributes=(DESTINATION, PARTITION),
 )
 IN_FLIGHT = Metric(
     name="moderation.records.in_flight",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{record}",
-    about="Records in memory, from the poll to the commit.",
+    about="Records in memory, from poll to commit.",
 )
 BACKLOG = Metric(
     name="moderation.backlog",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{message}",
-    about="What a read_committed reader could read and no committed verdict covers; no point while that is not "
-    "known.",
+    about="Messages that a read_committed consumer could read and that have no committed verdict; no point while "
+    "the number is not known.",
     attributes=(DESTINATION, PARTITION),
 )
 BACKLOG_UNKNOWN = Metric(
     name="moderation.backlog.unknown",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{partition}",
-    about="Partitions of this worker whose backlog is not known: a sum over the others would be too small.",
+    about="Partitions of this worker whose backlog is not known. While it is above 0, the sum of the backlog is "
+    "too small.",
 )
 INPUT_BLOCKED = Metric(
     name="moderation.input.blocked",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="s",
-    about="For how long another producer's open transaction has blocked a partition; no point before 20 s, and "
-    "none while that is not known.",
+    about="How long another producer's open transaction has blocked a partition; no point before 20 s, or while "
+    "the time is not known.",
     attributes=(DESTINATION, PARTITION),
 )
 END_TO_END = Metric(
     name="moderation.end_to_end.duration",
     kind=InstrumentKind.HISTOGRAM,
     unit="s",
-    about="From the message's own timestamp to the commit of its verdict: of the oldest in each 64 messages of a "
-    "transaction, so never better than it is.",
+    about="From a message's timestamp to the commit of its verdict. Only the oldest of each 64 messages of a "
+    "transaction is recorded, so the figures are never too low.",
     buckets=_LONG,
 )
 BATCH_RECORDS = Metric(
     name="moderation.batch.records",
     kind=InstrumentKind.HISTOGRAM,
     unit="{record}",
-    about="Records of a batch, those with nothing to score included.",
+    about="Records of a batch, including those without a text to score.",
     buckets=_RECORDS,
 )
 BATCH_TOKENS = Metric(
     name="moderation.batch.tokens",
     kind=InstrumentKind.HISTOGRAM,
     unit="{token}",
-    about="Tokens of a batch, before what is known by now and what comes twice is left out.",
+    about="Tokens of a batch, before cached texts and duplicates are removed.",
     buckets=_TOKENS,
 )
 BATCH_FILL = Metric(
     name="moderation.batch.fill",
     kind=InstrumentKind.HISTOGRAM,
     unit="1",
-    about="How full a batch was: its share of the bound on records or on tokens, whichever is greater.",
+    about="How full a batch was: its share of the limit on records or of the limit on tokens, the greater of both.",
     buckets=_SHARES,
 )
 BATCH_WAIT = Metric(
@@ -246,7 +248,7 @@ DEVICE_BUSY = Metric(
     name="moderation.device.busy",
     kind=InstrumentKind.COUNTER,
     unit="s",
-    about="Time in which the device scored: its rate is the share in which it was busy.",
+    about="Time during which the device scored. The rate of this counter is the busy share.",
 )
 DEVICE_TOKENS = Metric(
     name="moderation.device.tokens",
@@ -258,8 +260,8 @@ DEVICE_PADDING = Metric(
     name="moderation.device.padding",
     kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{token}",
-    about="Tokens that the device computed besides, to fill up a shape: texts share a row without padding, so only "
-    "the CUDA graphs of small batches have any.",
+    about="Padding tokens that the device computed. Texts share a row without padding, so only the CUDA graphs of "
+    "small batches have padding.",
 )
 DEVICE_MEMORY = Metric(
     name="moderation.device.memory",
@@ -271,8 +273,7 @@ CACHE_LOOKUPS = Metric(
     name="moderation.cache.lookups",
     kind=InstrumentKind.OBSERVED_COUNTER,
     unit="{text}",
-    about="Texts to score: hit (known from before, or equal to another of the batch), or miss (the model was "
-    "asked).",
+    about="Texts to score: hit (cached, or equal to another text of the batch), or miss (the model scored it).",
     attributes=(LOOKUP,),
 )
 VERDICTS = Metric(
@@ -306,16 +307,16 @@ FIELDS_IGNORED = Metric(
     name="moderation.fields.ignored",
     kind=InstrumentKind.COUNTER,
     unit="{field}",
-    about="Ids and times of sending that could not be read, and are null in committed verdicts.",
+    about="Ids and sending times that could not be read and are null in committed verdicts.",
     attributes=(FIELD,),
 )
 MODEL_INFO = Metric(
     name="moderation.model.info",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="",
-    about="Always 1: which model and which thresholds this worker judges by, in which group.",
+    about="Always 1: the attributes name the model, the thresholds and the group of this worker.",
     attributes=(*MODEL, POLICY, GROUP),
 )
 
 METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-"""All of them, in the order in which they stand here."""
+"""All metrics, in the order of this file."""

@@ -1,11 +1,11 @@
-"""The traces: a span for each transaction, with links to the messages' own traces, and its parts as children.
+"""The traces: a span for each transaction, with links to the messages' own traces and with child spans.
 
-A transaction is what a consumer of the verdicts can see, and the only unit in which everything that was done for a
-message meets: chunks are prepared, batches scored, and several of each go into one. So the spans of the preparer
-and the device are noted as they end, and made when the transaction that has their first message is published.
+A consumer of the verdicts sees transactions, and only a transaction covers all work for a message: it has several
+prepared chunks and several scored batches. So the work of the preparer and the device is kept as a pending span
+when it ends. The span is made when the transaction with its first message is published.
 
-The messages' contexts are links, and not parents: a batch has many. Nothing is written into a message: the valid
-trace context of the input is passed on in the outputs, and a reader of a verdict finds its message's trace there.
+The messages' contexts are links, not parents: a batch has many. Nothing is written into an input message. The valid
+trace context of the input is copied to the outputs, so a reader of a verdict finds the trace of its message.
 """
 
 import logging
@@ -24,19 +24,19 @@ from worker.telemetry import names
 from worker.telemetry.metrics import MessagingAttributes
 
 NOTED_MAX = 256
-"""Parts of transactions that are still to come; what a rewind left behind falls out at the other end."""
+"""Largest number of pending spans. A rewind leaves some behind; newer ones push them out."""
 
 
 class PendingSpan(NamedTuple):
-    """Something that was done for a transaction before it began.
+    """Work for a transaction that ended before the transaction began.
 
     Attributes:
         name: ``prepare`` or ``score``.
-        polled_ns: When its first message was polled.
-        began_ns: By the monotonic clock.
-        ended_ns: The same.
-        messages: Of how many.
-        tokens: Of how many; None: nobody counted.
+        polled_ns: When its first message was polled, by the monotonic clock.
+        began_ns: When the work began, by the monotonic clock.
+        ended_ns: When the work ended, by the monotonic clock.
+        messages: Number of messages.
+        tokens: Number of tokens; None: not counted.
     """
 
     name: str
@@ -48,12 +48,12 @@ class PendingSpan(NamedTuple):
 
 
 class Tracing:
-    """What is traced.
+    """Makes the spans.
 
     Args:
-        tracer: The SDK's.
-        where: For names and attributes.
-        links_max: Of a span: the SDK's limit, above which it would drop the earliest.
+        tracer: Starts the spans.
+        messaging: Names and attributes of the spans.
+        links_max: Largest number of links of a span: above it the SDK would drop the earliest links.
     """
 
     def __init__(self, tracer: Tracer, messaging: MessagingAttributes, links_max: int) -> None:
@@ -70,13 +70,16 @@ class Tracing:
             **({names.DESTINATION: topics[0]} if len(topics) == 1 else {}),
         }
 
-    def note(self, part: PendingSpan) -> None:
-        """Something is done; on any thread."""
+    def add_pending(self, part: PendingSpan) -> None:
+        """Keep the work for its transaction; called on any thread."""
         self._parts.append(part)
 
     @contextmanager
     def transaction(self, records: Sequence[ConsumedRecord]) -> Iterator[Span]:
-        """The span of one, from the poll of its oldest message; current inside the block, for logs and calls."""
+        """Open the span of a transaction, which begins with the poll of its oldest message.
+
+        The span is the current one inside the block, for log lines and calls.
+        """
         epoch_ns = time.time_ns() - time.monotonic_ns()
         first_ns, last_ns = records[0].polled_ns, records[-1].polled_ns
         span = self._tracer.start_span(
@@ -97,7 +100,7 @@ class Tracing:
 
     @contextmanager
     def call(self, operation: str, kind: str | None) -> Iterator[Span | None]:
-        """The span of a call to Kafka, within a transaction; the first ``init_transactions`` is in none."""
+        """Open the span of a call to Kafka inside a transaction; the first ``init_transactions`` has none."""
         if not trace.get_current_span().is_recording():
             yield None
             return
@@ -114,9 +117,9 @@ class Tracing:
             yield span
 
     def _taken(self, until_ns: int) -> list[PendingSpan]:
-        """The parts whose first message was polled by then; later ones are left for later transactions."""
+        """Remove and return the pending spans whose first message was polled by then; keep the later ones."""
         parts: list[PendingSpan] = []
-        for _ in range(len(self._parts)):  # others append meanwhile
+        for _ in range(len(self._parts)):  # other threads append at the same time
             part = self._parts.popleft()
             (parts if part.polled_ns <= until_ns else self._parts).append(part)
         return parts
@@ -134,7 +137,7 @@ class Tracing:
         span.end(part.ended_ns + epoch_ns)
 
     def _link(self, span: Span, records: Sequence[ConsumedRecord]) -> None:
-        """Links to the first messages that have a context, as many as a span may have; it says how many not."""
+        """Link to the first messages with a context, up to the limit; an attribute counts the others."""
         contexts = [context for record in records if record.headers and (context := context_of(record.headers))]
         for context in contexts[: self._links_max]:
             span.add_link(context)
@@ -143,9 +146,9 @@ class Tracing:
 
 
 def context_of(headers: Headers) -> SpanContext | None:
-    """Return the trace context of a message, if it is valid.
+    """Return the trace context of a message, or None if it is not valid.
 
-    Not by OpenTelemetry's propagator: it writes what is malformed into the log, as it came.
+    OpenTelemetry's propagator is not used: it logs malformed headers unchanged.
     """
     found = trace_context_of(headers)
     if found is None:
@@ -161,13 +164,13 @@ def context_of(headers: Headers) -> SpanContext | None:
 
 
 def failed(span: Span, error: str) -> None:
-    """Marks a span as failed."""
+    """Mark a span as failed."""
     span.set_attribute(names.ERROR, error)
     span.set_status(Status(StatusCode.ERROR))
 
 
 def with_trace_ids(record: logging.LogRecord) -> bool:
-    """Gives a log line the ids of the span that it was written in, if any: a filter that lets all pass."""
+    """Add the ids of the current span to a log line; a logging filter that lets every line pass."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         record.trace_id = trace.format_trace_id(context.trace_id)
