@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # not exported there
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,

@@ -27,7 +27,7 @@ _AUTHENTICATION_FORGOTTEN_MS = 30_000
 _TOPIC_MISSING_MS_MAX = 10_000  # a broker that has not loaded its metadata may miss an existing topic for a moment
 _ASK_AGAIN_MS = 1_000
 _LOG_AGAIN_MS = 10_000
-_ANSWER_S_MAX = 30.0  # no thread waits for the answer
+_ANSWER_S_MAX = 30.0  # long, because no thread waits for the answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ class GroupMember:
         self.consumer.close()
 
     def place(self, starts: Mapping[Partition, int], positions: Mapping[Partition, int]) -> None:
-        """Have librdkafka fetch waiting partitions.
+        """Let librdkafka fetch waiting partitions.
 
         Args:
             starts: Their start offsets.

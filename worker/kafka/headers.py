@@ -2,7 +2,7 @@
 
 Do not call ``message.headers()`` from Python. If a header's name is not UTF-8:
 
-1. confluent-kafka returns a list with a hole (a null pointer), and leaves an exception set;
+1. confluent-kafka returns a list with a hole, and leaves an exception set;
 2. the interpreter's fast path for such calls does not check for an exception;
 3. a later, unrelated call raises the exception, and the process ends.
 
@@ -21,7 +21,7 @@ _headers = methodcaller("headers")
 
 
 def headers_of(message: Message) -> Headers | None:
-    """Return the headers in their order; None if a header's name is not UTF-8, which Kafka requires."""
+    """Return the headers in their order; None if the name of a header is not UTF-8. Kafka requires UTF-8."""
     try:
         return cast("Headers", _headers(message) or ())
     except SystemError:
