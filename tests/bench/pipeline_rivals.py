@@ -149,8 +149,8 @@ def per_message(plan: Mapping[str, Any], work: Work) -> None:
     """Flush and commit after each message, as many examples do: at least once, not exactly once."""
     consumer = Consumer({**plan["consumer"], "auto.offset.reset": "earliest", "enable.partition.eof": False})
     no_wait = {"linger.ms": 0, "acks": "all"}
-    theirs = {name: value for name, value in plan["producer"].items() if not name.startswith("transaction")}
-    producer = Producer(theirs | no_wait)
+    properties = {name: value for name, value in plan["producer"].items() if not name.startswith("transaction")}
+    producer = Producer(properties | no_wait)
     consumer.subscribe([plan["input"]])
     while True:
         message = consumer.poll(WAIT_S)

@@ -76,9 +76,9 @@ class Group:
 
     def _shares(self) -> set[frozenset[int]]:
         """Each member's partitions; none while they are being shared out."""
-        told = self.admin.describe_consumer_groups([self.names.group], request_timeout=ANSWER_S_MAX)
+        described = self.admin.describe_consumer_groups([self.names.group], request_timeout=ANSWER_S_MAX)
         try:
-            group = told[self.names.group].result()
+            group = described[self.names.group].result()
         except KafkaException:  # there is no group yet, or its coordinator is busy
             return set()
         if group.state is not ConsumerGroupState.STABLE:

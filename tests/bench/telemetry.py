@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    command = (sys.executable, "-m", "tests.bench.pipeline_ours", str(options.tokenizer.absolute()))
+    command = (sys.executable, "-m", "tests.bench.pipeline_worker", str(options.tokenizer.absolute()))
     [port] = free_ports(1)
     bare = {"WORKER_CACHE__BYTES_MAX": "0"}
     with course_on_broker() as course, collector() as endpoint, scraped(port):

@@ -1,4 +1,4 @@
-"""Run the worker with a model that answers immediately: ``python -m tests.bench.pipeline_ours TOKENIZER``.
+"""Run the worker with a model that answers immediately: ``python -m tests.bench.pipeline_worker TOKENIZER``.
 
 Except for the model's arithmetic this is the worker that production runs: the session, the loop, its threads, and
 the classifier's tokenizer. The worker writes a line of JSON to standard output when it is ready, and then one line
