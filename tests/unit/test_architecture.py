@@ -115,3 +115,12 @@ def test_the_worker_loads_nothing_before_it_is_used() -> None:
     assert not loaded & theirs
     commands = {name for name in loaded if name.startswith("worker.commands.")}
     assert commands == {"worker.commands.run", "worker.commands.start_up"}
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
