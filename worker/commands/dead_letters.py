@@ -1,6 +1,6 @@
-"""The command `dead-letters`: what could not be judged, by reason and hour, with places to look at.
+"""The command `dead-letters`: counts dead letters by reason and hour, and shows the offsets of examples.
 
-It reads headers and times. The text, in the value, is never shown: it is an original that nobody has moderated.
+It reads headers and times. It never shows the value, because the value is a text that nobody has moderated.
 """
 
 import argparse
@@ -79,14 +79,14 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """What is kept of a record as an example: no key, no value.
+    """A dead letter that is shown as an example, without key and value.
 
     Attributes:
-        topic: The dead-letter topic, as the next two where it stands there.
-        partition: As above.
-        offset: As above.
-        timestamp_ms: When it was produced.
-        headers: Ours, without their prefix.
+        topic: The dead-letter topic.
+        partition: The partition of the dead-letter topic.
+        offset: The offset in that partition.
+        timestamp_ms: The record's time, in milliseconds since 1970.
+        headers: The headers that the worker wrote, without their prefix.
     """
 
     topic: str
@@ -97,12 +97,12 @@ class Letter:
 
 
 class Tally:
-    """Counts, and the newest few of each reason: its size does not depend on how many records there are.
+    """Counts, and the newest examples of each reason. Its size does not depend on the number of records.
 
     Attributes:
         counts: Records by hour (its first millisecond) and reason.
-        oldest_ms: The least time of a record; None: there was none.
-        newest_ms: The greatest.
+        oldest_ms: The earliest time of a record; None before the first record.
+        newest_ms: The latest time of a record; None before the first record.
     """
 
     def __init__(self, *, now_ms: int, examples_max: int) -> None:
@@ -114,7 +114,7 @@ class Tally:
         self._newest: dict[str, list[tuple[int, int, int, Letter]]] = {}
 
     def add(self, reason: str, letter: Letter) -> None:
-        """Takes a record in; one from a clock that is ahead counts in this hour."""
+        """Count a record. A record whose time is in the future counts in the current hour."""
         at_ms = letter.timestamp_ms
         self.counts[min(at_ms, self._now_ms) // HOUR_MS * HOUR_MS, reason] += 1
         self.oldest_ms = at_ms if self.oldest_ms is None else min(self.oldest_ms, at_ms)
@@ -127,22 +127,22 @@ class Tally:
             heapq.heappushpop(newest, entry)
 
     def by_reason(self) -> list[tuple[str, int]]:
-        """Each reason that occurred, the commonest first."""
+        """Return each reason that occurred with its count, the most frequent first."""
         total: Counter[str] = Counter()
         for (_, reason), count in self.counts.items():
             total[reason] += count
         return total.most_common()
 
     def examples(self, reason: str) -> list[Letter]:
-        """The newest first."""
+        """Return the examples of a reason, the newest first."""
         return [letter for *_, letter in sorted(self._newest[reason], reverse=True)]
 
 
 def parse_since(text: str, now_ms: int) -> int:
-    """A time, or how long ago, as milliseconds since 1970.
+    """Return a time, or a time ago such as ``24h``, as milliseconds since 1970.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: The text is neither.
     """
     if ago := re.fullmatch("([0-9]{1,6})([mhd])", text):
         return max(0, now_ms - int(ago[1]) * UNITS_MS[ago[2]])
@@ -168,16 +168,16 @@ def tally_of(
     examples_max: int,
     progress: Callable[[str], None],
 ) -> Tally:
-    """Counts what stands in the topic since then; records of a transaction that is still open are not there yet.
+    """Count the records of the topic since a time. Records of an open transaction do not count.
 
     Args:
         client_config: librdkafka's properties: servers and security.
         topic: The dead-letter topic.
-        since_ms: Since when.
-        now_ms: The time.
-        reason: Only records with this reason; None: all.
-        examples_max: How many of each reason to keep.
-        progress: Takes a line about what takes long.
+        since_ms: The time from which records count, in milliseconds since 1970.
+        now_ms: The current time.
+        reason: Count only records with this reason. None means all.
+        examples_max: The number of examples to keep of each reason.
+        progress: Called with a line of progress every two seconds.
 
     Raises:
         KafkaFatalError: The topic can't be read.
@@ -197,7 +197,7 @@ def tally_of(
 
 
 def read(message: Message) -> tuple[str, Letter]:
-    """A record's reason, and what to keep of it."""
+    """Return a record's reason, and the record as an example."""
     topic, partition, offset = topic_partition_offset(message)
     given: Any = dict(headers_of(message) or ())
     ours = {
@@ -212,14 +212,14 @@ def read(message: Message) -> tuple[str, Letter]:
 
 
 def show(tally: Tally, console: Console, *, topic: str, since_ms: int, look_with: str) -> None:
-    """Prints it for people; 80 columns are enough.
+    """Print the counts and the examples in at most 80 columns.
 
     Args:
-        tally: What was found.
-        console: Where to.
+        tally: The counts and examples.
+        console: The console to print to.
         topic: The dead-letter topic.
         since_ms: Since when.
-        look_with: The command that shows a record, without the record's place.
+        look_with: The command that reads a record, without its topic, partition and offset.
     """
     since = rfc3339(since_ms)
     if tally.oldest_ms is None or tally.newest_ms is None:
@@ -242,7 +242,7 @@ def show(tally: Tally, console: Console, *, topic: str, since_ms: int, look_with
 
 
 def _table(counts: Mapping[tuple[int, str], int]) -> Table:
-    """A row for each hour and reason that has records, the commonest reason of an hour first."""
+    """Return a row for each hour and reason that has records, the most frequent reason of an hour first."""
     table = Table("hour (UTC)", "reason", box=None, pad_edge=False)
     table.add_column("records", justify="right")
     table.add_column()
@@ -270,7 +270,7 @@ def _example(letter: Letter) -> Text:
 
 
 def _time(epoch_ms: int) -> str:
-    """A record's time, which its producer chose freely."""
+    """Return a record's time as RFC 3339. The producer may have chosen any number."""
     return rfc3339(min(max(0, epoch_ms), LATEST_MS))
 
 

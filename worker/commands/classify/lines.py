@@ -23,13 +23,13 @@ from worker.records import (
 )
 
 CHUNK_BYTES = 256 * 1024
-"""Read at once, at most: hundreds of messages from a file, and a pipe's whole content."""
+"""Largest read, in bytes: hundreds of messages from a file, or the whole content of a pipe."""
 
 _LINES = Partition("line", 0)
 
 
 class Model(Scorer, Protocol):
-    """What judges."""
+    """A tokenizer and a scorer."""
 
     @property
     def encode(self) -> Encode:
@@ -37,10 +37,10 @@ class Model(Scorer, Protocol):
 
 
 class Readable(Protocol):
-    """A binary stream that can give what has arrived."""
+    """A binary stream that returns what has arrived."""
 
     def read1(self, size: int, /) -> bytes:
-        """At most so many bytes, waiting only while there are none; empty at the end."""
+        """Return at most ``size`` bytes; wait only while there are none. Empty bytes mean the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +48,9 @@ class InputLine:
     """A line of standard input.
 
     Attributes:
-        number: From 1.
-        value: Without its end; of a line that is too long, the beginning.
-        size_bytes: Of the whole line.
+        number: The number of the line, from 1.
+        value: The line without its end; only the beginning of a line that is too long.
+        size_bytes: The size of the whole line.
     """
 
     number: int
@@ -59,12 +59,12 @@ class InputLine:
 
 
 def read_lines(source: Readable, *, bytes_max: int, lines_max: int) -> Iterator[list[InputLine]]:
-    """The lines as they arrive: whoever types one is answered, whoever pipes many gets large batches.
+    """Give the lines as they arrive: a typed line by itself, the lines of a pipe in large batches.
 
     Args:
-        source: Read to its end.
-        bytes_max: What is kept of a line, about: a longer one is read to its end and never held.
-        lines_max: Lines of a batch.
+        source: The stream, which is read to its end.
+        bytes_max: The bytes that are kept of a line, about. The rest of a longer line is read and dropped.
+        lines_max: The most lines of a batch.
     """
     number, kept, size_bytes = 0, bytearray(), 0
     batch: list[InputLine] = []
@@ -98,10 +98,10 @@ class LineJudge:
     """The worker's parts, for lines.
 
     Attributes:
-        model: Open.
-        shape: How a line is read.
+        model: An open model.
+        shape: The input format of a line.
         characters_max: A longer text is cut.
-        cache: What is known of texts.
+        cache: The scores of texts that were judged before.
     """
 
     model: Model
@@ -110,7 +110,7 @@ class LineJudge:
     cache: ScoreCache
 
     def results(self, lines: Sequence[InputLine]) -> list[ScoredRecord]:
-        """Each line with its scores, its fault, or None where the model need not be asked.
+        """Return each line with its scores, or with the reason why it has none.
 
         Raises:
             ModelError: The device is broken.
@@ -130,7 +130,7 @@ class LineJudge:
         return score_batch(self.model, records, self.cache)
 
     def _too_large(self, record: PreparedRecord, line: InputLine) -> PreparedRecord:
-        """Says what the part that was kept can't tell: how long the whole line was."""
+        """Name the size of the whole line, which the kept part does not show."""
         sentence = f"The value has {line.size_bytes} bytes; the limit is {self.shape.bytes_max}."
         return replace(record, content=DeadLetterReason(reason="too_large", message=sentence))
 
@@ -143,10 +143,10 @@ def judge_lines(
     outputs: OutputBuilder,
     now: Callable[[], str],
 ) -> bool:
-    """Input messages, one a line, to verdicts or errors, one a line, in order; each batch is flushed.
+    """Judge messages, one a line, and write verdicts or errors, one a line, in order. Flush after each batch.
 
     Returns:
-        Whether all lines were good.
+        Whether every line was judged.
 
     Raises:
         ModelError: The device is broken; what was written before is right.
@@ -161,7 +161,7 @@ def judge_lines(
 
 
 def lines_of(texts: Sequence[str]) -> list[InputLine]:
-    """The arguments of a command, whatever bytes they were."""
+    """Return a command's arguments as lines, with the bytes that the user typed."""
     values = map(os.fsencode, texts)
     return [InputLine(number=n, value=value, size_bytes=len(value)) for n, value in enumerate(values, 1)]
 
@@ -180,7 +180,7 @@ def _fetched(line: InputLine) -> ConsumedRecord:
 
 
 def _by_line(source: ConsumedRecord) -> str:
-    """The id of a message that came without one."""
+    """Return the id for a message without an id."""
     return f"line:{source.offset}"
 
 
