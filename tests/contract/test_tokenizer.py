@@ -81,8 +81,8 @@ def opened(folder: Path, *, tokens_max: int = 512) -> TextEncoder:
 
 def as_text(folder: Path) -> Tokenizer:
     """Return transformers' tokenizer, with every added token special and encoded as text."""
-    theirs: Any = AutoTokenizer.from_pretrained(folder)
-    tokenizer: Tokenizer = theirs.backend_tokenizer
+    original: Any = AutoTokenizer.from_pretrained(folder)
+    tokenizer: Tokenizer = original.backend_tokenizer
     tokenizer.add_special_tokens([token.content for token in tokenizer.get_added_tokens_decoder().values()])
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -108,7 +108,7 @@ class BothTokenizers:
 
     def __init__(self, folder: Path) -> None:
         self.ours = opened(folder)
-        self.theirs: Any = AutoTokenizer.from_pretrained(folder)
+        self.original: Any = AutoTokenizer.from_pretrained(folder)
         self.as_text = as_text(folder)
         self.added = self.as_text.get_added_tokens_decoder()
 
@@ -119,7 +119,7 @@ def pair(folder: Path) -> BothTokenizers:
 
 
 def test_no_text_of_a_user_becomes_an_added_token(folder: Path, pair: BothTokenizers) -> None:
-    special = {token.content: token.special for token in pair.theirs.added_tokens_decoder.values()}
+    special = {token.content: token.special for token in pair.original.added_tokens_decoder.values()}
     assert folder == DEMO_MODEL or not special["<tool_call>"]
     bos = pair.as_text.encode("").ids
     for content in special:
@@ -135,7 +135,7 @@ def test_a_text_without_an_added_token_has_the_ids_that_transformers_gives(pair:
     for token in pair.added.values():
         text = text.replace(token.content, "")
     [(ids, _)] = given_by(pair.ours, [text])
-    assert ids == pair.theirs(text, split_special_tokens=True).input_ids
+    assert ids == pair.original(text, split_special_tokens=True).input_ids
 
 
 @settings(max_examples=400)

@@ -45,12 +45,12 @@ def required() -> set[str]:
 def importable() -> set[str]:
     """Return the top-level names that may be imported, without this project's."""
     known = required()
-    theirs = {
+    allowed = {
         package
         for package, names in packages_distributions().items()
         if known & {re.sub(r"[-_.]+", "-", name).lower() for name in names}
     }
-    return (theirs | sys.stdlib_module_names) - DENIED
+    return (allowed | sys.stdlib_module_names) - DENIED
 
 
 class Allowed(PathFinder):

@@ -77,7 +77,7 @@ Texts = list[list[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clock:
+class TimeLimit:
     """The time that is left, so that the whole run stays within its bound."""
 
     ends_s: float
@@ -169,13 +169,13 @@ def packed(run: Callable[[PackedBatch], torch.Tensor], vocabulary: int, device: 
     run(pack_texts(texts, vocabulary=vocabulary, device=device)).cpu()
 
 
-def rows_of(name: str, options: argparse.Namespace, peak: float, clock: Clock) -> Iterator[dict[str, Any]]:
+def rows_of(name: str, options: argparse.Namespace, peak: float, clock: TimeLimit) -> Iterator[dict[str, Any]]:
     """Return a row for each mean length and batch size, while there is time."""
     device = torch.device(options.device)
-    theirs = model_of(name, options.layers, device)
-    plain = {mean: padded_rate(theirs, mean, device) for mean in options.means}
-    attention, remarks = select_attention(theirs, list(range(100, 140)))
-    ours, vocabulary, cost = theirs, vocabulary_of(theirs), flops_per_token(theirs)
+    reference_model = model_of(name, options.layers, device)
+    plain = {mean: padded_rate(reference_model, mean, device) for mean in options.means}
+    attention, remarks = select_attention(reference_model, list(range(100, 140)))
+    ours, vocabulary, cost = reference_model, vocabulary_of(reference_model), flops_per_token(reference_model)
     say(f"{name}: {attention} {remarks or ''}")
     contenders: dict[str, Callable[[PackedBatch], torch.Tensor]] = {"eager": partial(packed_logits, ours)}
     if attention == VARLEN:
@@ -288,8 +288,8 @@ def main() -> None:
     """Measure, print a table, write JSON."""
     options = parsed(sys.argv[1:])
     if options.device.startswith("cuda") and not torch.cuda.is_available():
-        sys.exit("There is no CUDA device here, so there is nothing to measure: --device cpu --layers 1 tries it.")
-    clock = Clock(ends_s=time.perf_counter() + options.seconds)
+        sys.exit("This machine has no CUDA device, so there is nothing to measure. Try --device cpu --layers 1.")
+    clock = TimeLimit(ends_s=time.perf_counter() + options.seconds)
     device, result = torch.device(options.device), destination(options.result, os.environ)
     torch.manual_seed(0)
     peak = peak_flops(device)

@@ -92,7 +92,7 @@ def classifier_with(folder: Path, attention: str, dtype: str, *, tokens_max: int
         folder, tokens_max=512, vocabulary=config.vocab_size, bos_wanted=config.model_type == "llama"
     )
     # Graphs need CUDA: the warm-up records them when the identity names the kernel.
-    told = attention if CUDA else "on the CPU"
+    attention_name = attention if CUDA else "on the CPU"
     ours = Classifier(
         identity=ModelIdentity(
             name=folder.name,
@@ -101,7 +101,7 @@ def classifier_with(folder: Path, attention: str, dtype: str, *, tokens_max: int
             commit=None,
             dtype=dtype,
             device=str(DEVICE),
-            attention=told,
+            attention=attention_name,
             threads=1,
         ),
         batch_tokens_max=tokens_max,

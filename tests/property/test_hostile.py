@@ -118,10 +118,10 @@ def _of_a_letter(case: Case, letter: OutputRecord, setup: Setup) -> dict[str, bo
     ours = [(name, value or b"") for name, value in letter.headers if name.startswith(dead_letter.PREFIX)]
     said = {name: value.decode() for name, value in ours}
     missing = said.pop("moderation.error.truncated", "").split(",")
-    theirs = [(name, value) for name, value in case.headers if not name.lower().startswith("moderation.")]
-    kept = [] if "headers" in missing else theirs
+    input_headers = [(name, value) for name, value in case.headers if not name.lower().startswith("moderation.")]
+    kept = [] if "headers" in missing else input_headers
     whole = _bytes(case) + sum(len(name) + len(value) for name, value in said.items())
-    whole -= sum(len(n.encode()) + len(v or b"") for n, v in case.headers if (n, v) not in theirs)
+    whole -= sum(len(n.encode()) + len(v or b"") for n, v in case.headers if (n, v) not in input_headers)
     return {
         "our headers are as their schema says": SCHEMAS[Topic.DEAD_LETTER].is_valid(said),
         "no header of ours is forged": len(ours) == len(dict(ours)) and list(letter.headers) == kept + ours,
@@ -134,8 +134,8 @@ def _of_a_letter(case: Case, letter: OutputRecord, setup: Setup) -> dict[str, bo
 
 
 def _bytes(record: OutputRecord | Case) -> int:
-    beside = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + beside
+    headers_bytes = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers_bytes
 
 
 # ---- many ----------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_every_message_has_exactly_its_outputs(name: str, classifier: Classifier
     seed = f"{SEED}, {name}"
     for number, chunk in enumerate(chunks(cases(seed, CASES // len(SETUPS)))):
         first = number * CHUNK_RECORDS
-        print(f"seed {seed}: messages from {first}")  # noqa: T201 - for whoever must find it again
+        print(f"seed {seed}: messages from {first}")  # noqa: T201 - to find the failing message again
         outputs = judged([case.at(first + place) for place, case in enumerate(chunk)], setup, classifier)
         answers = {offset: list(its) for offset, its in groupby(outputs, lambda one: one.source.offset)}
         assert list(answers) == sorted(answers)

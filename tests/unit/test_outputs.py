@@ -104,8 +104,8 @@ def ours(output: OutputRecord) -> dict[str, str]:
 
 
 def size_bytes(output: OutputRecord) -> int:
-    beside = sum(len(name) + len(value or b"") for name, value in output.headers)
-    return len(output.key or b"") + len(output.value or b"") + beside
+    headers_bytes = sum(len(name) + len(value or b"") for name, value in output.headers)
+    return len(output.key or b"") + len(output.value or b"") + headers_bytes
 
 
 def topics(built: Sequence[OutputRecord]) -> list[Topic]:

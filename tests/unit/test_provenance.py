@@ -96,18 +96,18 @@ def test_a_folder_that_differs_from_its_provenance_is_refused(
     folder: Path, change: Callable[[Path], object], says: tuple[str, ...]
 ) -> None:
     change(folder)
-    told = refusal(folder)
+    message = refusal(folder)
     for words in (*says, str(folder), "fetch"):
-        assert words in told
+        assert words in message
 
 
 def test_a_changed_file_is_refused_with_both_digests(folder: Path) -> None:
     listed = tokenizer_digests(folder)[TOKENIZER]
     append(TOKENIZER)(folder)
-    told = refusal(folder)
-    assert listed in told
-    assert tokenizer_digests(folder)[TOKENIZER] in told
-    assert "remove provenance.json if the change is intended" in told
+    message = refusal(folder)
+    assert listed in message
+    assert tokenizer_digests(folder)[TOKENIZER] in message
+    assert "remove provenance.json if the change is intended" in message
 
 
 def test_a_fetched_folder_is_accepted_and_so_is_a_folder_without_provenance(folder: Path) -> None:
@@ -140,9 +140,9 @@ def test_another_content_than_the_pinned_one_is_refused_with_both_values(folder:
     digest = load(options(folder), quiet).identity.digest
     append(TOKENIZER)(folder)
     write_provenance(folder)  # anyone who can write the files can also write the list
-    told = refusal(folder, digest=digest)
-    assert f"WORKER_MODEL__DIGEST is {digest}" in told
-    assert load(options(folder), quiet).identity.digest in told
+    message = refusal(folder, digest=digest)
+    assert f"WORKER_MODEL__DIGEST is {digest}" in message
+    assert load(options(folder), quiet).identity.digest in message
 
 
 def test_the_weights_are_hashed_once(folder: Path) -> None:
