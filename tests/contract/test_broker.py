@@ -148,7 +148,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_jar_with_one_other_byte_is_refused_with_both_digests(cache: Path) -> None:
-    jar = cache / "kafka-clients-4.3.1.jar"
+    jar = cache / "kafka-clients-4.2.2.jar"
     content = bytearray(jar.read_bytes())
     content[len(content) // 2] ^= 1
     jar.write_bytes(content)
