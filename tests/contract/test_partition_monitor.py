@@ -1,6 +1,7 @@
 """Idle, stalled and blocked partitions on a real Kafka."""
 
 import json
+from functools import partial
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -15,6 +16,10 @@ pytestmark = pytest.mark.kafka
 
 END_OFFSET_INTERVAL_MS = 100
 STALL_TIMEOUT_MS = 500
+
+impatient_worker = partial(
+    joined_worker, end_offset_interval_ms=END_OFFSET_INTERVAL_MS, stall_timeout_ms=STALL_TIMEOUT_MS
+)
 
 
 @pytest.fixture
@@ -42,11 +47,9 @@ def test_the_lag_of_an_idle_worker_is_0_after_transactions_of_its_producers(
 ) -> None:
     upstream = upstream_of(scene)
     topic = next(iter(scene.inputs))
-    with joined_worker(
+    with impatient_worker(
         scene.environ(),
         classifier,
-        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
-        stall_timeout_ms=STALL_TIMEOUT_MS,
     ) as worker:
         for end in [upstream.commit_transaction, upstream.abort_transaction, upstream.commit_transaction]:
             upstream.begin_transaction()
@@ -66,11 +69,9 @@ def test_the_lag_of_an_idle_worker_is_0_after_transactions_of_its_producers(
 
 def test_an_open_transaction_of_a_producer_is_not_a_stall(scene: KafkaEnv, classifier: Classifier) -> None:
     upstream = upstream_of(scene)
-    with joined_worker(
+    with impatient_worker(
         scene.environ(),
         classifier,
-        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
-        stall_timeout_ms=STALL_TIMEOUT_MS,
     ) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
@@ -87,11 +88,9 @@ def test_an_open_transaction_of_a_producer_is_not_a_stall(scene: KafkaEnv, class
 def test_a_partition_that_is_not_fetched_is_read_after_joining_the_group_again(
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
-    with joined_worker(
+    with impatient_worker(
         scene.environ(),
         classifier,
-        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
-        stall_timeout_ms=STALL_TIMEOUT_MS,
     ) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
@@ -119,12 +118,10 @@ def test_a_stalled_partition_is_found_although_librdkafka_has_fetched_another_pa
     def clock() -> int:
         return monotonic_ms() * speed
 
-    with joined_worker(
+    with impatient_worker(
         environ,
         classifier,
         clock=clock,
-        end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
-        stall_timeout_ms=STALL_TIMEOUT_MS,
     ) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
@@ -169,11 +166,9 @@ def test_a_hanging_transaction_is_logged_and_the_messages_behind_it_are_judged_a
     plain = Producer(scene.client)
     with (
         caplog.at_level("INFO"),
-        joined_worker(
+        impatient_worker(
             scene.environ(),
             classifier,
-            end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
-            stall_timeout_ms=STALL_TIMEOUT_MS,
             blocked_warning_ms=500,
         ) as worker,
     ):

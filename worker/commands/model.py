@@ -4,23 +4,17 @@ import argparse
 import os
 from pathlib import Path
 
+from worker.commands.subcommand import add_subcommand
 from worker.commands.terminal import say
 from worker.errors import ExitCode
-from worker.settings import load_settings, variables_for
+from worker.settings import load_settings
 
 SUMMARY = "Downloads model and tokenizer into one folder that works offline."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `fetch` with its arguments."""
-    parser.description = None
-    fetch = parser.add_subparsers(required=True, metavar="fetch").add_parser(
-        "fetch",
-        help=SUMMARY,
-        description=SUMMARY,
-        epilog=variables_for("model"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    fetch = add_subcommand(parser, "fetch", SUMMARY, "model")
     fetch.add_argument("name", help="such as DuoGuard/DuoGuard-0.5B")
     fetch.add_argument("folder", type=Path)
 

@@ -3,24 +3,18 @@
 import argparse
 import os
 
+from worker.commands.subcommand import add_subcommand
 from worker.commands.terminal import say
 from worker.errors import ExitCode
 from worker.kafka.topics import contract_topics, create_topics
-from worker.settings import Need, admin_config, load_settings, variables_for
+from worker.settings import Need, admin_config, load_settings
 
 SUMMARY = "Creates the topics that are missing."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `create` with its arguments."""
-    parser.description = None
-    create = parser.add_subparsers(required=True, metavar="create").add_parser(
-        "create",
-        help=SUMMARY,
-        description=SUMMARY,
-        epilog=variables_for("kafka"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    create = add_subcommand(parser, "create", SUMMARY, "kafka")
     create.add_argument("--partitions", type=int, default=6, help="of each topic (default: 6)")
     create.add_argument("--replication-factor", type=int, default=-1, help="default: the broker's own")
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError
 
 from worker.errors import KafkaFatalError
 from worker.kafka.consumer_errors import CONSUMER_ERRORS, ErrorAction
 from worker.kafka.log_interval import LogInterval
 from worker.kafka.login import Login
+from worker.kafka.offset_queries import OffsetQueries
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -27,7 +27,6 @@ _AUTHENTICATION_FORGOTTEN_MS = 30_000
 _TOPIC_MISSING_MS_MAX = 10_000  # a broker that has not loaded its metadata may miss an existing topic for a moment
 _ASK_AGAIN_MS = 1_000
 _LOG_AGAIN_MS = 10_000
-_ANSWER_S_MAX = 30.0  # long, because no thread waits for the answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,16 +163,14 @@ class TopicQuery:
     """Asks the brokers whether topics exist. No call waits for the answers, which may take seconds."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
-        self._admin: AdminClient | None = None
-        self._asked: dict[str, Future[Any]] = {}
+        self._queries = OffsetQueries(config)
+        self._asked: Mapping[str, Future[Any]] = {}
 
     def ask(self, topics: Sequence[str]) -> bool:
         """Ask about the topics, unless an earlier question is open. Return whether a question was asked."""
         if self._asked or not topics:
             return False
-        self._admin = self._admin or AdminClient({"log_level": 0, **self._config})
-        self._asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=_ANSWER_S_MAX)
+        self._asked = self._queries.describe_topics(topics)
         return True
 
     def answers(self) -> dict[str, KafkaError | None]:

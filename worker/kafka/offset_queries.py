@@ -1,4 +1,4 @@
-"""Ask the brokers about topics and offsets. All such requests of the worker are made here.
+"""Ask the brokers about topics and offsets. All such requests of a running worker are made here.
 
 The answers of ``OffsetQueries`` are futures, so the caller never waits.
 
@@ -41,7 +41,7 @@ class OffsetQueries:
     Args:
         config: librdkafka's properties.
         group_id: The consumer group. Leave it empty for questions that are not about committed offsets.
-        answer_s_max: How long a question about the ends of logs waits for its answer, in seconds.
+        answer_s_max: How long a question about topics or the ends of logs waits for its answer, in seconds.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class OffsetQueries:
 
     def describe_topics(self, names: Collection[str]) -> "Mapping[str, Future[Any]]":
         """Ask for the ids of topics and the leaders of their partitions."""
-        return self._client.describe_topics(TopicCollection(sorted(names)), request_timeout=ANSWER_S_MAX)
+        return self._client.describe_topics(TopicCollection(sorted(names)), request_timeout=self._answer_s_max)
 
     def committed(self, partitions: Collection[Partition]) -> "Future[list[TopicPartition]]":
         """Ask for the group's committed offsets.

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import KafkaFatalError
 from worker.kafka.clients import SLICE_S
+from worker.kafka.offset_queries import OffsetQueries
 from worker.kafka.publisher_options import VARIABLES
 from worker.records import OutputRecord, Topic
 
@@ -38,10 +38,9 @@ class OutputTopics:
     ) -> None:
         self.partitions: dict[Topic, int] = {}
         self._names = names
-        self._config = config
+        self._queries = OffsetQueries(config, answer_s_max=_ANSWER_S_MAX)
         self._on_error = on_error
-        self._admin: AdminClient | None = None
-        self._asked: dict[str, Future[Any]] = {}
+        self._asked: Mapping[str, Future[Any]] = {}
         self._missing_since_ms: int | None = None
 
     def forget(self) -> None:
@@ -78,12 +77,8 @@ class OutputTopics:
                 return name
         return None
 
-    def _ask(self) -> dict[str, "Future[Any]"]:
-        if self._admin is None:
-            self._admin = AdminClient({"log_level": 0, **self._config})
-        self._asked = self._admin.describe_topics(
-            TopicCollection(sorted(set(self._names.values()))), request_timeout=_ANSWER_S_MAX
-        )
+    def _ask(self) -> Mapping[str, "Future[Any]"]:
+        self._asked = self._queries.describe_topics(set(self._names.values()))
         return self._asked
 
     def _record_answer(self, topic: Topic, name: str, answer: "Future[Any]", now_ms: int) -> None:
@@ -94,9 +89,8 @@ class OutputTopics:
                 self._missing_since_ms = None
             return
         error = answer.exception()
-        if isinstance(error, KafkaException) and (code or "").startswith(
-            "_"
-        ):  # librdkafka's own code: no broker has answered
+        is_librdkafka_code = (code or "").startswith("_")  # librdkafka's own: no broker has answered
+        if isinstance(error, KafkaException) and is_librdkafka_code:
             self._on_error(error.args[0])
             return
         self._missing_since_ms = self._missing_since_ms or now_ms
