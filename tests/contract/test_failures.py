@@ -131,6 +131,21 @@ def test_a_worker_stops_while_its_broker_is_down_and_the_next_worker_waits_for_t
     wait_until_clean(scene, second)
 
 
+def test_a_worker_that_is_outside_its_group_for_too_long_joins_again_with_a_new_client(
+    start: Start, broker: Broker
+) -> None:
+    scene = new_scene(broker.bootstrap_servers)
+    scene.send([chat("before")])
+    times = {"KAFKA__SESSION_TIMEOUT_MS": "6000", "KAFKA__MAX_POLL_INTERVAL_MS": "6000"}
+    worker = start(scene.environ("a", **times))
+    wait_until_clean(scene, worker)
+    broker.kill()
+    worker.wait_until(lambda: worker.said.count("joining again with a new client") >= 2)
+    broker.start()
+    scene.send([chat("after")])
+    wait_until_clean(scene, worker)
+
+
 # ---- a transaction fails -----------------------------------------------------------------------------------------
 
 

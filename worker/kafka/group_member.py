@@ -68,6 +68,12 @@ class GroupMember:
         return self._is_paused
 
     @property
+    def group_id(self) -> str:
+        """``WORKER_KAFKA__GROUP_ID``."""
+        group_id: str = self._options.consumer_config["group.id"]
+        return group_id
+
+    @property
     def metadata(self) -> bytes | None:
         """The group metadata that a transaction commits offsets with."""
         metadata: bytes | None = self.consumer.consumer_group_metadata()

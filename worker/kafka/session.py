@@ -22,6 +22,7 @@ from contextlib import AbstractContextManager
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from worker.kafka.absence_detection import AbsenceDetector
 from worker.kafka.client_errors import ClientErrors, Membership
 from worker.kafka.consumer_errors import CONSUMER_ERRORS, ErrorAction
 from worker.kafka.end_offsets import EndOffsetQuery
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 _PLACE_WAIT_MS = 10  # how long a poll waits for a message while partitions wait for their start offsets
 _QUEUED_RECORDS = 100_000  # librdkafka's default for queued.min.messages
+_MAX_POLL_INTERVAL_MS = 300_000  # librdkafka's default
+_BROKERS_SESSION_TIMEOUT_MS = 45_000  # a broker's default for group.consumer.session.timeout.ms
 
 
 class Session:
@@ -91,6 +94,10 @@ class Session:
             on_taken_away=self._on_taken_away,
             quarantined=lambda: self._quarantined.partitions,
         )
+        self._absence = AbsenceDetector.of(
+            max_poll_interval_ms=int(options.consumer_config.get("max.poll.interval.ms", _MAX_POLL_INTERVAL_MS)),
+            session_timeout_ms=membership.session_timeout_ms or _BROKERS_SESSION_TIMEOUT_MS,
+        )
         self._fetcher = RecordFetcher(self._owned, self._on_message_error)
         queued_records = int(options.consumer_config.get("queued.min.messages", _QUEUED_RECORDS))
         self._monitor = PartitionMonitor(
@@ -129,6 +136,8 @@ class Session:
             self._place(now_ms)
         if self._recreated:
             self._leave_old_logs()
+        if self._absence.is_due(now_ms):
+            self._join_again_if_absent(now_ms)
         self._monitor.observe_poll(len(fetched), len(self._member.fetched))
         self._act_on_findings(now_ms)
         return [one for one in fetched if self._owned.owns(one)]
@@ -307,6 +316,16 @@ class Session:
                 self._owned.committed(findings.idle_offsets)
             else:
                 self.rewind()
+
+    def _join_again_if_absent(self, now_ms: int) -> None:
+        if self._absence.is_absent_too_long(now_ms, is_member=self.is_member):
+            log.error(
+                "not a member of the group %r (WORKER_KAFKA__GROUP_ID) for %d s: joining again with a new client. "
+                "If this line repeats, check the brokers and the group's coordinator",
+                self._member.group_id,
+                self._absence.timeout_ms // 1000,
+            )
+            self._rejoin()
 
     def _rejoin(self) -> None:
         """Join the group as a new member, with a new client, which does not have the old client's faults."""
