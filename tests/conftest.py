@@ -53,8 +53,8 @@ class Topics:
         create_topics(client, specs)
 
 
-def nowhere() -> Topics:
-    """Return names of topics that do not exist."""
+def new_topic_names() -> Topics:
+    """Return names of topics that do not exist yet."""
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     return Topics(
         input=f"{prefix}.messages",
@@ -194,7 +194,7 @@ def fresh_topics(bootstrap_servers: str) -> Callable[..., Topics]:
     """Creates four topics that no other test uses: ``fresh_topics(partitions=2)``."""
 
     def make(*, partitions: int = 1) -> Topics:
-        topics = nowhere()
+        topics = new_topic_names()
         topics.create({"bootstrap.servers": bootstrap_servers}, partitions=partitions)
         return topics
 

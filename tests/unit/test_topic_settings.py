@@ -2,9 +2,9 @@
 
 import pytest
 
-from worker.commands.check.topic_settings import Written, mismatches
+from worker.commands.check.topic_settings import WrittenRecords, mismatches
 
-WRITTEN = Written(record_bytes_max=1_000_000, framing_bytes_max=65_536, transaction_timeout_ms=15_000)
+WRITTEN = WrittenRecords(record_bytes_max=1_000_000, framing_bytes_max=65_536, transaction_timeout_ms=15_000)
 GOOD = {
     "cleanup.policy": "delete",
     "max.message.bytes": "2097152",
@@ -32,7 +32,7 @@ def test_settings_that_a_broker_does_not_know_are_not_compared() -> None:
         ({"max.message.bytes": "1000000"}, "is 1000000, below", "max.message.bytes=1065536", False),
         ({"message.timestamp.before.max.ms": "1000"}, "is 1000:", "message.timestamp.before.max.ms=75000", False),
         ({"message.timestamp.after.max.ms": "0"}, "is 0:", "message.timestamp.after.max.ms=60000", False),
-        ({"min.insync.replicas": "4"}, "is 4, but there are 3", "min.insync.replicas=3", True),
+        ({"min.insync.replicas": "4"}, "is 4, with 3 replicas", "min.insync.replicas=3", True),
         ({"min.insync.replicas": "3"}, "as many replicas", "min.insync.replicas=2", False),
     ],
 )

@@ -14,11 +14,11 @@ WATCH_S = 5
 """A healthy producer ends a transaction sooner: Kafka Streams commits every 0.1 s."""
 
 
-def find_blocks(queries: OffsetQueries, partitions: Sequence[Partition]) -> dict[Partition, BlockedPartition]:
+def find_blocked(queries: OffsetQueries, partitions: Sequence[Partition]) -> dict[Partition, BlockedPartition]:
     """Return the partitions whose last stable offset stays below the high watermark; wait only if one is below.
 
     Raises:
-        KafkaException: The brokers did not answer for one of them.
+        KafkaException: No broker answered for one of the partitions.
     """
     first, messages = _ends(queries, partitions)
     if not any(messages.values()):
@@ -32,17 +32,17 @@ def find_blocks(queries: OffsetQueries, partitions: Sequence[Partition]) -> dict
     }
 
 
-def doubt(blocks: Mapping[Partition, BlockedPartition], servers: str) -> Doubtful:
-    """Say what is blocked, and how to find the producer that blocks it."""
+def blocked_item(blocked: Mapping[Partition, BlockedPartition], servers: str) -> Doubtful:
+    """Return the item that says what is blocked, and how to find the producer that blocks it."""
     what = (
         f"{at} is blocked at offset {block.last_stable_offset} by another producer's open transaction, "
         f"which did not end within {block.age_ms // 1000} s; messages behind it: {block.messages}"
-        for at, block in blocks.items()
+        for at, block in blocked.items()
     )
     commands = (
         f"kafka-transactions.sh --bootstrap-server {servers} describe-producers --topic {at.topic} "
         f"--partition {at.number}"
-        for at in blocks
+        for at in blocked
     )
     return Doubtful("\n".join(what), "\n".join(commands))
 

@@ -1,4 +1,4 @@
-"""Items of a check: each is good, wrong, doubtful or skipped, and is printed as soon as it is known."""
+"""Items of a check: each is good, wrong, doubtful or skipped, and is printed when its result is known."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -44,14 +44,14 @@ class Postponed(Exception):  # noqa: N818 - not an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ItemResult:
     """The result of one item.
 
     Attributes:
         mark: Good, wrong, doubtful or skipped.
         text: One sentence, and lines of detail.
         remedy: What corrects it; empty if there is nothing to correct.
-        cause: The name of the item that is wrong, so that this item and all that need it are skipped; else empty.
+        cause: The name of the wrong item because of which items are skipped; empty if there is none.
     """
 
     mark: Mark
@@ -61,7 +61,7 @@ class Result:
 
 
 class Report:
-    """Prints items in their order, however the threads that check them finish.
+    """Prints the items in their order, although threads finish them in any order.
 
     Attributes:
         exit_code: The exit code of the first item that is wrong.
@@ -70,12 +70,12 @@ class Report:
     def __init__(self, console: Console) -> None:
         self.exit_code = ExitCode.DONE
         self._console = console
-        self._results: dict[str, Future[Result]] = {}
+        self._results: dict[str, Future[ItemResult]] = {}
         self._faults: dict[str, ExitCode] = {}
 
     def check(self, name: str, check: Callable[[], str], *, fault: ExitCode, needs: Sequence[str] = ()) -> str:
         """Check one item on this thread and print it. The arguments are those of ``start``."""
-        done: Future[Result] = Future()
+        done: Future[ItemResult] = Future()
         done.set_result(_check(name, check, [self._results[need] for need in needs]))
         self._faults[name], self._results[name] = fault, done
         self.print()
@@ -91,7 +91,7 @@ class Report:
         """Start to check one item.
 
         An item waits in its lane for the items that it needs. They were started before it, so the first item that
-        is not finished never waits for a later one, and no lane can block another for ever.
+        is not finished never waits for a later one. So no lane can block another lane for ever.
 
         Args:
             lane: The thread that checks it. Items of a lane with one thread are checked one after another.
@@ -117,23 +117,25 @@ class Report:
                 if result.result().mark is Mark.FAULT:
                     self.exit_code = self.exit_code or fault
 
-    def _print(self, name: str, result: Result) -> None:
+    def _print(self, name: str, result: ItemResult) -> None:
         sign, style = result.mark.value
-        text = escaped_lines(result.text).replace("\n", "\n    ")  # brokers' sentences and names are part of it
+        text = escaped_lines(result.text).replace(
+            "\n", "\n    "
+        )  # the text may contain sentences and names from the brokers
         line = Text().append(sign, style=style).append(f" {escaped(name)}: ").append(text)
         if result.remedy:
             line.append("\n    -> ").append(escaped_lines(result.remedy).replace("\n", "\n    -> "), style="cyan")
         self._console.print(line, soft_wrap=True)
 
 
-def _check(name: str, check: Callable[[], str], needed: Sequence[Future[Result]]) -> Result:
+def _check(name: str, check: Callable[[], str], needed: Sequence[Future[ItemResult]]) -> ItemResult:
     if causes := [need.result().cause for need in needed if need.result().cause]:
-        return Result(mark=Mark.SKIPPED, text=f"skipped, because of: {causes[0]}", cause=causes[0])
+        return ItemResult(mark=Mark.SKIPPED, text=f"skipped, because of: {causes[0]}", cause=causes[0])
     try:
-        return Result(mark=Mark.GOOD, text=check())
+        return ItemResult(mark=Mark.GOOD, text=check())
     except Postponed as reason:
-        return Result(mark=Mark.SKIPPED, text=str(reason))
+        return ItemResult(mark=Mark.SKIPPED, text=str(reason))
     except Doubtful as doubt:
-        return Result(mark=Mark.DOUBTFUL, text=doubt.what, remedy=doubt.remedy)
+        return ItemResult(mark=Mark.DOUBTFUL, text=doubt.what, remedy=doubt.remedy)
     except Wrong as wrong:
-        return Result(mark=Mark.FAULT, text=wrong.what, remedy=wrong.remedy, cause=name)
+        return ItemResult(mark=Mark.FAULT, text=wrong.what, remedy=wrong.remedy, cause=name)
