@@ -1,9 +1,10 @@
 """A session on brokers in memory that give Kafka's guarantees to a read_committed reader.
 
-The fake log shares its contract suite with the real session (``contract/test_transactional_session.py``). It also
-shares the decisions (``Ownership``, ``OffsetLookups``, ``start_offset``): only the I/O is simulated. Like real
-brokers, the fake cluster does not check who owns a partition, fences a member that the group has removed, and does
-not answer about offsets that an open transaction contains.
+The fake log shares its contract suite with the real session (``contract/test_transactional_session.py``,
+``test_session_membership.py`` and ``test_session_quarantine.py``). It also shares the decisions (``Ownership``,
+``OffsetLookups``, ``start_offset``): only the I/O is simulated. Like real brokers, the fake cluster does not check
+who owns a partition, fences a member that the group has removed, and does not answer about offsets that an open
+transaction contains.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -27,13 +27,17 @@ SUITE_S_MAX = 300  # a suite that hangs has noticed the fault too
 SEEDS = "2000"
 
 FAILURES = "tests/contract/test_failures.py"
+SESSION = [
+    f"tests/contract/test_{name}.py"
+    for name in ("transactional_session", "session_membership", "session_quarantine")
+]
 SUITES: Mapping[str, Sequence[str]] = {
     "transaction table": ["tests/unit/test_transaction.py"],
     "stall detection": ["tests/unit/test_stall_detection.py"],
     "simulation": ["tests/property/test_loop.py"],
-    "fake log": ["tests/contract/test_transactional_session.py", "-k", "fake"],
+    "fake log": [*SESSION, "-k", "fake"],
     "log on Kafka": [
-        "tests/contract/test_transactional_session.py",
+        *SESSION,
         "-k",
         "roundrobin or cooperative-sticky or outside_the_group or too_large",
     ],

@@ -1,4 +1,4 @@
-"""Worker processes, the model for workers inside a test, the topics of a test, and a proxy for the broker."""
+"""Worker processes, the model for workers inside a test, the topics of a test, clusters, and a proxy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from tests.kafka_env import KafkaEnv
 from tests.proxy import Network, Proxy, proxied_broker
+from tests.session_clusters import PROTOCOLS, Cluster, FakeKafka, RealKafka
 from tests.small_models import options
 from tests.worker_process import STUB_COMMAND, Start, workers
 from worker.classifier import Classifier, load
@@ -65,3 +66,16 @@ def proxied_scene(proxied: Proxied) -> KafkaEnv:
     made = KafkaEnv(proxied[0].bootstrap_servers, "demo", inputs=(1,), partitions=1)
     made.create()
     return made
+
+
+@pytest.fixture(params=["fake", *PROTOCOLS])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Two input partitions and a group: of the fake log, and of a real Kafka with each assignment strategy."""
+    if request.param == "fake":
+        yield FakeKafka()
+        return
+    topics = request.getfixturevalue("fresh_topics")(partitions=2)
+    real = RealKafka(request.getfixturevalue("bootstrap_servers"), topics, request.param)
+    yield real
+    for session in real.sessions:
+        session.close()

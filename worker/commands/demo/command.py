@@ -20,7 +20,8 @@ from pathlib import Path
 from rich.console import Console
 
 from worker.commands.broker.embedded import Broker, running_broker
-from worker.commands.demo.scenario import KilledWorker, run_scenario, worker_name
+from worker.commands.demo.partition_owners import worker_name
+from worker.commands.demo.scenario import KilledWorker, run_scenario
 from worker.commands.demo.view import Screen, seconds
 from worker.commands.ledger import Ledger, audit
 from worker.commands.ledger_reader import read_topics

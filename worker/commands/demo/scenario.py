@@ -10,14 +10,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from confluent_kafka import Consumer, Message
-from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
+from worker.commands.demo.partition_owners import SLOTS, PartitionOwners, worker_name
 from worker.commands.demo.view import ALERTS_SHOWN, DemoStatus, Screen, ShownAlert, listed, screen, seconds
 from worker.commands.ledger import InputPosition
 from worker.commands.prove.environment import Environment
@@ -29,16 +29,11 @@ from worker.errors import FatalError
 from worker.kafka.reading import open_reader
 from worker.records import Partition, Topic
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-SLOTS = (1, 2)
 FEED_MS = 10_000
 FINISH_MS_MAX = 60_000
 BAR_MS = 250
 BARS_SHOWN = 40
 JOIN_MS_MAX = 120_000
-QUERY_S_MAX = 1.0
 POLL_WAIT_S = 0.02
 
 _NAMES = dict(zip(CATEGORY_SLUGS, CATEGORY_NAMES, strict=True))
@@ -66,11 +61,6 @@ class KilledWorker:
     at_ms: int
     at_epoch_ms: int
     judged_again_ms: int | None = None
-
-
-def worker_name(slot: int) -> str:
-    """Return the name, and client id, of the worker in a slot."""
-    return f"worker-{slot}"
 
 
 def run_scenario(
@@ -105,36 +95,6 @@ def run_scenario(
             scenario.run(shown)
         workers.drain()
         return scenario.killed
-
-
-class PartitionOwners:
-    """Which worker owns which partitions, as the group's coordinator says.
-
-    Attributes:
-        by_worker: The partitions of each worker; None: the worker was killed.
-    """
-
-    def __init__(self, client: Mapping[str, Any], group: str) -> None:
-        self.by_worker: dict[str, Sequence[int] | None] = {worker_name(slot): () for slot in SLOTS}
-        self._admin = AdminClient({"log_level": 0, **client})
-        self._group = group
-        self._answer: Future[Any] | None = None
-
-    def of(self, slot: int) -> Sequence[int]:
-        """Return the partitions of the worker in a slot."""
-        return self.by_worker[worker_name(slot)] or ()
-
-    def refresh(self) -> None:
-        """Take the answer if it is there, and ask again; never wait."""
-        if self._answer is not None and self._answer.done() and self._answer.exception() is None:
-            for member in self._answer.result().members:
-                if self.by_worker.get(member.client_id) is not None and member.assignment is not None:
-                    owned = sorted(at.partition for at in member.assignment.topic_partitions)
-                    self.by_worker[member.client_id] = owned
-        if self._answer is None or self._answer.done():
-            # On a new cluster the first request of this kind may hang until its time-out.
-            answers = self._admin.describe_consumer_groups([self._group], request_timeout=QUERY_S_MAX)
-            self._answer = answers[self._group]
 
 
 class Scenario:
