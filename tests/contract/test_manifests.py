@@ -217,11 +217,15 @@ def test_there_are_never_more_workers_than_partitions(overlay: Path) -> None:
 
 
 @overlays
-def test_a_worker_on_a_gpu_asks_for_one_and_takes_no_cpu_instead(overlay: Path, tmp_path: Path) -> None:
-    gpus = worker(overlay)["resources"]["limits"].get("nvidia.com/gpu")
+def test_a_worker_on_a_gpu_asks_for_a_gpu_or_a_share_of_one_and_takes_no_cpu_instead(
+    overlay: Path, tmp_path: Path
+) -> None:
+    limits = worker(overlay)["resources"]["limits"]
+    gpus = {name: number for name, number in limits.items() if name.startswith("nvidia.com/")}
     tolerated = {toleration["key"] for toleration in pod(overlay).get("tolerations", [])}
     on_gpu = settings(overlay, tmp_path).model.device == "cuda"
-    assert (gpus, "nvidia.com/gpu" in tolerated) == (("1", True) if on_gpu else (None, False))
+    resource = "nvidia.com/gpu.shared" if overlay.name == "gpu-shared" else "nvidia.com/gpu"
+    assert (gpus, "nvidia.com/gpu" in tolerated) == (({resource: "1"}, True) if on_gpu else ({}, False))
 
 
 @autoscaled
