@@ -1,9 +1,9 @@
-"""Decode the value of an input record. Decoded by hand over orjson, because each message passes here."""
+"""Read the JSON or the text of an input record's value, and the message that a shape finds in it."""
 
 import re
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -25,6 +25,22 @@ class Undecodable(Exception):  # noqa: N818 - it describes the record, it is not
         super().__init__(reason, message)
         self.reason = reason
         self.message = message
+
+
+class MessageContext(NamedTuple):
+    """What a message says about its author and itself, for policies.
+
+    Attributes:
+        tenant_id: The customer, community or server of the message; None when absent.
+        roles: The author's roles, each once.
+        language: The language that the event names; None when absent.
+        edited: Whether the message replaces an earlier version of itself.
+    """
+
+    tenant_id: str | None = None
+    roles: tuple[str, ...] = ()
+    language: str | None = None
+    edited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +77,7 @@ class ChatMessage:
         text: The text, with U+FFFD for what is not valid Unicode.
         sent_at: The time of sending, in the producer's format.
         ignored: Names of the fields that could not be read.
+        context: The tenant, roles, language and edit; None when the event has none of them.
     """
 
     message_id: str | None = None
@@ -69,6 +86,7 @@ class ChatMessage:
     text: str
     sent_at: str | int | float | None = None
     ignored: tuple[str, ...] = ()
+    context: MessageContext | None = None
 
 
 def parse_pointer(pointer: str) -> Pointer:
@@ -84,6 +102,83 @@ def parse_pointer(pointer: str) -> Pointer:
     if re.search("~(?![01])", pointer):
         raise ValueError("in a JSON Pointer '~' is written ~0, and '/' inside a name ~1")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
+
+
+def written(pointer: Pointer) -> str:
+    """Return a pointer as RFC 6901 writes it."""
+    return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in pointer)
+
+
+def read_json(value: bytes | str, what: str = "The value") -> Any:
+    """Return the JSON in a value.
+
+    Strings have U+FFFD for what is not valid Unicode. NaN, Infinity and numbers beyond a double are floats that are
+    not finite.
+
+    Args:
+        value: JSON.
+        what: The subject of the error's sentence.
+
+    Raises:
+        Undecodable: The value is not JSON.
+    """
+    try:
+        return orjson.loads(value)
+    # The error holds the whole value, so no other error may be raised with it as its context.
+    except orjson.JSONDecodeError as error:
+        refusal = error.msg
+    try:
+        if refusal.startswith("depth limit"):
+            raise ValueError("it is nested too deeply")  # noqa: TRY301 - the tolerant reader says the same
+        return repair.loads(value if isinstance(value, bytes) else value.encode(errors="replace"))
+    except ValueError as wrong:
+        # ``from None``: this error holds the whole value too, and the value must not reach a log.
+        raise Undecodable("not_json", f"{what} is not JSON: {wrong}.") from None
+
+
+_CONTROLS = bytes({*range(0x20)} - {*b"\t\n\v\f\r"})
+"""Control characters except the tab and those that end a line: text pasted from a word processor has U+000B.
+
+Source: The Unicode Standard, section 5.8, "Newline Guidelines".
+"""
+_REGISTRY_HEADER_BYTES = 5  # a zero byte and a schema's id
+
+
+def read_text(value: bytes) -> str:
+    """Return the text that a value is.
+
+    Raises:
+        Undecodable: The value is not a text.
+    """
+    if value[:1] == b"\0" and len(value) >= _REGISTRY_HEADER_BYTES:
+        raise Undecodable(
+            "not_text",
+            "The value starts like one from a schema registry's serializer (a zero byte and a schema id).",
+        )
+    if len(value.translate(None, _CONTROLS)) != len(value):
+        raise Undecodable("not_text", "The value holds control characters other than tab and line ends.")
+    return repair.text_of(value)
+
+
+def is_nothing(found: Any) -> bool:
+    """Return whether a value counts as absent: null, NaN, Infinity, or a number beyond a double."""
+    return found is None or (type(found) is float and not isfinite(found))
+
+
+_KINDS = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number that is no 64-bit integer",
+    type(None): "null",
+}
+
+
+def kind(found: Any) -> str:
+    """Return what a JSON value is, with its article."""
+    return _KINDS[type(found)]
 
 
 def is_readable(value: bytes, shape: InputShape) -> bool:
@@ -104,19 +199,13 @@ def decode(value: bytes, shape: InputShape) -> ChatMessage:
     if len(value) > shape.bytes_max:
         raise Undecodable("too_large", f"The value has {len(value)} bytes; the limit is {shape.bytes_max}.")
     if shape.format == "text":
-        return ChatMessage(text=_plain(value))
-    refusal = ""
-    try:
-        document = orjson.loads(value)
-    # The error holds the whole value, so no other error may be raised with it as its context.
-    except orjson.JSONDecodeError as error:
-        refusal = error.msg
-    return _repaired(value, shape, refusal) if refusal else _read(document, shape)
+        return ChatMessage(text=read_text(value))
+    return _read(read_json(value), shape)
 
 
 def _read(document: Any, shape: InputShape) -> ChatMessage:
     if type(document) is not dict:
-        raise Undecodable("not_an_object", f"The value is {_kind(document)}, not an object.")
+        raise Undecodable("not_an_object", f"The value is {kind(document)}, not an object.")
     text = _find(document, shape.text)
     if type(text) is not str:
         raise _without_text(text, shape.text)
@@ -133,52 +222,9 @@ def _read(document: Any, shape: InputShape) -> ChatMessage:
 
 
 def _without_text(found: Any, pointer: Pointer) -> Undecodable:
-    if found is None or (type(found) is float and not isfinite(found)):
-        return Undecodable("no_text", f"There is no text at {_written(pointer)}.")
-    return Undecodable("wrong_type", f"The value at {_written(pointer)} is {_kind(found)}, not a string.")
-
-
-def _repaired(value: bytes, shape: InputShape, error: str) -> ChatMessage:
-    """Decode with the tolerant reader a value that orjson refuses, unless it is nested too deeply."""
-    try:
-        if error.startswith("depth limit"):
-            raise ValueError("it is nested too deeply")  # noqa: TRY301 - the tolerant reader says the same
-        document = repair.loads(value)
-    except ValueError as refusal:
-        # ``from None``: this error holds the whole value too, and the value must not reach a log.
-        raise Undecodable("not_json", f"The value is not JSON: {refusal}.") from None
-    chat = _read(document, shape)
-    return ChatMessage(
-        message_id=_whole(chat.message_id),
-        channel_id=_whole(chat.channel_id),
-        user_id=_whole(chat.user_id),
-        text=repair.without_surrogates(chat.text),
-        sent_at=_whole(chat.sent_at),
-        ignored=chat.ignored,
-    )
-
-
-def _whole(found: Any) -> Any:
-    return repair.without_surrogates(found) if type(found) is str else found
-
-
-_CONTROLS = bytes({*range(0x20)} - {*b"\t\n\v\f\r"})
-"""Control characters except the tab and those that end a line: text pasted from a word processor has U+000B.
-
-Source: The Unicode Standard, section 5.8, "Newline Guidelines".
-"""
-_REGISTRY_HEADER_BYTES = 5  # a zero byte and a schema's id
-
-
-def _plain(value: bytes) -> str:
-    if value[:1] == b"\0" and len(value) >= _REGISTRY_HEADER_BYTES:
-        raise Undecodable(
-            "not_text",
-            "The value starts like one from a schema registry's serializer (a zero byte and a schema id).",
-        )
-    if len(value.translate(None, _CONTROLS)) != len(value):
-        raise Undecodable("not_text", "The value holds control characters other than tab and line ends.")
-    return repair.text_of(value)
+    if is_nothing(found):
+        return Undecodable("no_text", f"There is no text at {written(pointer)}.")
+    return Undecodable("wrong_type", f"The value at {written(pointer)} is {kind(found)}, not a string.")
 
 
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
@@ -230,22 +276,3 @@ def _with_ignored(document: Any, shape: InputShape, text: str) -> ChatMessage:
         except _Unreadable:
             ignored.append(name)
     return ChatMessage(**fields, text=text, ignored=tuple(ignored))
-
-
-def _written(pointer: Pointer) -> str:
-    return "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in pointer)
-
-
-_KINDS = {
-    dict: "an object",
-    list: "an array",
-    str: "a string",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number that is no 64-bit integer",
-    type(None): "null",
-}
-
-
-def _kind(found: Any) -> str:
-    return _KINDS[type(found)]

@@ -8,9 +8,11 @@ INPUT_REASONS: dict[str, str] = {
     "too_large": "The value is larger than WORKER_INPUT__BYTES_MAX.",
     "not_text": "With WORKER_INPUT__FORMAT=text: the value starts like one from a schema registry's serializer, or "
     "holds control characters other than tab and line ends.",
-    "not_json": "The value is not JSON.",
-    "not_an_object": "The value is JSON, but not an object.",
-    "no_text": "The text is absent or null.",
+    "unwrap_failed": "A step of the shape's unwrap does not fit the value: it is not gzip, zstd or base64, or "
+    "lacks the header of a schema registry.",
+    "not_json": "The value, or a string in it that must hold JSON, is not JSON.",
+    "not_an_object": "The value, or an element of its array, is JSON, but not an object.",
+    "no_text": "The text, or the event in its envelope, is absent or null.",
     "wrong_type": "The text is not a string.",
     "output_too_large": "A verdict or an alert, with the key and the headers, would be larger than "
     "WORKER_KAFKA__RECORD_BYTES_MAX, or the broker rejected it for its size.",

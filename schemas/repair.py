@@ -17,19 +17,41 @@ def loads(value: bytes) -> Any:
     """Return the JSON in a value, as orjson does, but more tolerantly.
 
     A byte-order mark is left out. Bytes that are not UTF-8 become U+FFFD. NaN, Infinity and numbers beyond a double
-    become floats that are not finite. Lone surrogates stay: ``without_surrogates`` replaces them.
+    become floats that are not finite. Lone surrogates in strings become U+FFFD: a user can send half an emoji.
 
     Raises:
         ValueError: The value is not JSON. The message is a sentence that never holds the text.
     """
     try:
-        return _DECODER.decode(text_of(value))
+        document = _DECODER.decode(text_of(value))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if type(document) is str:
+        return _without_surrogates(document)
+    _replace_surrogates(document)
+    return document
 
 
-def without_surrogates(text: str) -> str:
-    """Return the text with U+FFFD for each lone surrogate: half an emoji, which a user can send."""
+def _replace_surrogates(document: Any) -> None:
+    """Replace the lone surrogates in the strings of a document; its keys stay as they are."""
+    waiting = [document]
+    while waiting:  # not recursive: a document can be nested more deeply than Python's stack
+        found = waiting.pop()
+        if type(found) is dict:
+            places: Any = list(found)
+        elif type(found) is list:
+            places = range(len(found))
+        else:
+            continue
+        for place in places:
+            inner = found[place]
+            if type(inner) is str:
+                found[place] = _without_surrogates(inner)
+            else:
+                waiting.append(inner)
+
+
+def _without_surrogates(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text)
 
 

@@ -84,6 +84,17 @@ class DeadLetterReason:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """Why a record has no output: the shape says that it is not a chat message.
+
+    Attributes:
+        reason: One sentence, which never holds a value of the event.
+    """
+
+    reason: str
+
+
 Scores = NDArray[np.float32]
 """``[L]`` probabilities of one text, in [0, 1], in the model card's order."""
 

