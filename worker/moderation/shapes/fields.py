@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.chat import MessageContext
 from worker.moderation.shapes.finding import accepts, find_all, find_one, only_name
-from worker.moderation.shapes.shape_file import RoleRule, Shape, ValueRule
+from worker.moderation.shapes.shape_file import RoleRule, Shape, WhereRule
 from worker.records import Headers
 
 
@@ -106,7 +106,7 @@ def roles(given: Sequence[str | RoleRule]) -> ReadField:
 
 
 def _role(rule: RoleRule) -> ReadField:
-    is_met, role = accepts(ValueRule.model_validate({"at": rule.at, "in": rule.one_of})), (rule.role,)
+    is_met, role = accepts(rule), (rule.role,)
     return lambda event, headers: role if is_met(event, headers) else ()
 
 
@@ -115,9 +115,9 @@ def _listed_roles(place: str) -> ReadField:
     return lambda event, headers: [_identity(found) for found in find(event, headers)]
 
 
-def edited(given: Sequence[str | ValueRule]) -> Callable[[Any, Headers], bool]:
+def edited(given: Sequence[str | WhereRule]) -> Callable[[Any, Headers], bool]:
     """Return the function that tells whether an event is an edit."""
-    rules = [accepts(one) if isinstance(one, ValueRule) else _is_set(one) for one in given]
+    rules = [accepts(one) if isinstance(one, WhereRule) else _is_set(one) for one in given]
     if len(rules) == 1:
         return rules[0]
     return lambda event, headers: any(rule(event, headers) for rule in rules)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schemas.chat import parse_pointer
-from worker.moderation.shapes.shape_file import HEADER, ValueRule, WhereRule
+from worker.moderation.shapes.shape_file import HEADER, WhereRule
 from worker.records import Headers
 
 EVERY = "*"
@@ -107,10 +107,10 @@ def _header(name: str) -> Find:
     return find
 
 
-def accepts(rule: WhereRule | ValueRule) -> Accepts:
+def accepts(rule: WhereRule) -> Accepts:
     """Return the function that tells whether an event meets a rule."""
     many = EVERY in rule.at and EVERY in (() if rule.at.startswith(HEADER) else parse_pointer(rule.at))
-    if isinstance(rule, WhereRule) and rule.one_of is None:
+    if rule.one_of is None:
         if rule.present is not None:
             return _is_present(rule.at, wanted=rule.present)
         excluded = _is_any(rule.not_in or ())

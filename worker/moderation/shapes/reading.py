@@ -21,7 +21,7 @@ from worker.moderation.shapes.finding import Accepts, accepts
 from worker.moderation.shapes.parsing import parser
 from worker.moderation.shapes.shape_file import Envelope, Shape, WhereRule
 from worker.moderation.shapes.skipping import skip_reason
-from worker.moderation.shapes.text import FoundText, showing, text
+from worker.moderation.shapes.text import FoundText, joiner, text
 from worker.moderation.shapes.unpacking import unwrapper
 from worker.records import DeadLetterReason, Headers, Skipped
 
@@ -116,7 +116,7 @@ def _json_event(shape: Shape) -> _ReadEvent:
 
 def _text_event(shape: Shape) -> _ReadEvent:
     """Return the function that reads an event that is the text itself."""
-    rules, read_fields, show = compiled_rules(shape.where), _fields(shape), showing(shape)
+    rules, read_fields, join = compiled_rules(shape.where), _fields(shape), joiner(shape)
 
     def read(event: Any, headers: Headers) -> ChatMessage | Skipped:
         for is_met, skipped in rules:
@@ -126,7 +126,7 @@ def _text_event(shape: Shape) -> _ReadEvent:
             event = read_text(event)
         elif type(event) is not str:
             raise Undecodable("wrong_type", f"The value is {kind(event)}, not a string.")
-        return read_fields({}, headers, show([event]))
+        return read_fields({}, headers, join([event]))
 
     return read
 

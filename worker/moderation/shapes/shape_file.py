@@ -63,7 +63,7 @@ class _Part(BaseModel):
 
 
 class WhereRule(_Part):
-    """Which records are chat messages. An absent value counts as null."""
+    """A condition on a value. An absent value counts as null."""
 
     at: Place
     """Where the value is: a JSON Pointer, or header:NAME."""
@@ -83,24 +83,11 @@ class WhereRule(_Part):
         return self
 
 
-class RoleRule(_Part):
-    """A role that follows from a value."""
+class RoleRule(WhereRule):
+    """A role that the author has if a value meets the condition."""
 
-    at: Place
-    """Where the value is."""
-    one_of: Scalars = Field(alias="in")
-    """The author has the role if the value is one of these."""
     role: StrictStr
     """The role."""
-
-
-class ValueRule(_Part):
-    """A condition on a value."""
-
-    at: Place
-    """Where the value is."""
-    one_of: Scalars = Field(alias="in")
-    """The condition is met if the value is one of these."""
 
 
 class PackedPayload(_Part):
@@ -118,7 +105,7 @@ def _is_object(given: Any) -> str:
 
 Role = Annotated[Annotated[Place, Tag("pointer")] | Annotated[RoleRule, Tag("object")], Discriminator(_is_object)]
 Edited = Annotated[
-    Annotated[Place, Tag("pointer")] | Annotated[ValueRule, Tag("object")], Discriminator(_is_object)
+    Annotated[Place, Tag("pointer")] | Annotated[WhereRule, Tag("object")], Discriminator(_is_object)
 ]
 Payload = Annotated[
     Annotated[Pointer, Tag("pointer")] | Annotated[PackedPayload, Tag("object")], Discriminator(_is_object)
@@ -157,7 +144,7 @@ class Shape(_Part):
     tenant_id: list[Place] = []
     """The customer's, community's or server's id."""
     roles: list[Role] = []
-    """The author's roles: pointers to strings, or {at, in, role}."""
+    """The author's roles: pointers to strings, or {at, in, role}; not_in and present are possible too."""
     sent_at: list[Place] = []
     """The time of sending."""
     language: list[Place] = []

@@ -1,10 +1,13 @@
-"""Compile the text of a message: several places, quotes of others, and markup. Pure."""
+"""Compile the text of a message: several places, without the quotes of others. Pure.
+
+The text keeps its markup: the view of the text that a reader sees is made later.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from schemas.chat import Undecodable, is_nothing, kind
-from worker.moderation.markup import RENDER, WITHOUT_QUOTES
+from worker.moderation.markup import WITHOUT_QUOTES
 from worker.moderation.shapes.finding import FindAll, find_all, find_one, only_name
 from worker.moderation.shapes.shape_file import Shape
 
@@ -13,7 +16,7 @@ class FoundText(NamedTuple):
     """The text of a message.
 
     Attributes:
-        text: What a reader sees.
+        text: The text.
         is_partial: Whether one of the places holds something that is not a string.
     """
 
@@ -23,14 +26,14 @@ class FoundText(NamedTuple):
 
 ReadText = Callable[[Any], FoundText | str]
 """Returns the text of an event; a string if every place could be read. Raises ``Undecodable``."""
-Show = Callable[[Sequence[str]], str]
-"""Joins the parts of a text as a reader sees them."""
+Join = Callable[[Sequence[str]], str]
+"""Joins the parts of a text."""
 
 
 def text(shape: Shape) -> ReadText:
     """Return the function that reads the text."""
-    several = _several([(place, find_all(place)) for place in shape.text], shape, showing(shape))
-    if len(shape.text) > 1 or "*" in shape.text[0] or showing(shape) is not _joined:
+    several = _several([(place, find_all(place)) for place in shape.text], shape, joiner(shape))
+    if len(shape.text) > 1 or "*" in shape.text[0] or joiner(shape) is not _joined:
         return several
     find, name = find_one(shape.text[0]), only_name(shape.text[0])
     if name is not None:
@@ -48,7 +51,7 @@ def text(shape: Shape) -> ReadText:
     return single
 
 
-def _several(finds: Sequence[tuple[str, FindAll]], shape: Shape, show: Show) -> ReadText:
+def _several(finds: Sequence[tuple[str, FindAll]], shape: Shape, join: Join) -> ReadText:
     absent = f"There is no text at {' or '.join(place for place, _ in finds)}."
     gather = _gatherer(finds, first_only=shape.first_text)
 
@@ -56,7 +59,7 @@ def _several(finds: Sequence[tuple[str, FindAll]], shape: Shape, show: Show) -> 
         strings, wrong = gather(event)
         parts = [string for string in strings if string]
         if parts:
-            return FoundText(show(parts), is_partial=True) if wrong else show(parts)
+            return FoundText(join(parts), is_partial=True) if wrong else join(parts)
         if wrong:
             raise Undecodable("wrong_type", wrong)
         if not strings and shape.no_text == "dead_letter":
@@ -87,26 +90,21 @@ def _gatherer(
     return gather
 
 
-def showing(shape: Shape) -> Show:
-    """Return the function that joins the parts of a text as a reader sees them.
+def joiner(shape: Shape) -> Join:
+    """Return the function that joins the parts of a text, without quotes.
 
     A message that is nothing but a quote keeps the quote: somebody sent these words.
     """
-    render = RENDER[shape.markup]
     without_quotes = WITHOUT_QUOTES[shape.markup] if shape.quotes == "drop" else None
-    if render is None and without_quotes is None:
+    if without_quotes is None:
         return _joined
 
-    def show(parts: Sequence[str]) -> str:
-        if without_quotes is not None:
-            own = [without_quotes(part) for part in parts]
-            if any(part.strip() for part in own):
-                parts = own
-        if render is not None:
-            parts = [render(part) for part in parts]
-        return parts[0] if len(parts) == 1 else "\n".join(part for part in parts if part)
+    def join_own(parts: Sequence[str]) -> str:
+        own = [without_quotes(part) for part in parts]
+        own = [part for part in own if part]
+        return _joined(own if any(part.strip() for part in own) else parts)
 
-    return show
+    return join_own
 
 
 def _joined(parts: Sequence[str]) -> str:
