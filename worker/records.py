@@ -284,6 +284,7 @@ class ModelIdentity:
         dtype: ``float32`` or ``bfloat16``.
         device: ``cpu`` or ``cuda:N``.
         attention: The attention implementation in use.
+        tokenizer: The library that tokenises: ``tiktoken`` or ``tokenizers``.
         threads: Compute threads on the CPU.
     """
 
@@ -294,4 +295,5 @@ class ModelIdentity:
     dtype: str
     device: str
     attention: str
+    tokenizer: str
     threads: int

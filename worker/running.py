@@ -127,9 +127,9 @@ def start_up_lines(settings: Settings, model: ScoringModel) -> list[str]:
     what = (
         f"moderation-worker {VERSION}: model {identity.name} (revision {identity.revision}, "
         f"digest {identity.digest}) on {identity.device}, {identity.dtype}, attention {identity.attention}, "
-        f"{identity.threads} threads, batches of {model.batch_tokens_max} tokens; {', '.join(kafka.input_topics)} "
-        f"-> {kafka.verdict_topic}, {kafka.alert_topic}, {kafka.dead_letter_topic} as {kafka.group_id} / "
-        f"{kafka.transactional_id}; Python {platform.python_version()}, process {os.getpid()}"
+        f"tokenizer {identity.tokenizer}, {identity.threads} threads, batches of {model.batch_tokens_max} tokens; "
+        f"{', '.join(kafka.input_topics)} -> {kafka.verdict_topic}, {kafka.alert_topic}, {kafka.dead_letter_topic} "
+        f"as {kafka.group_id} / {kafka.transactional_id}; Python {platform.python_version()}, process {os.getpid()}"
     )
     return [what, *model.fallbacks]
 

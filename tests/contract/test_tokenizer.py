@@ -1,7 +1,14 @@
-"""Compare the tokenizer with transformers' own: the same ids for any text of any length."""
+"""Compare the tokenizer with transformers' own: the same ids for any text of any length.
+
+``TEST_TOKENIZERS`` names folders of real tokenizers, and ``TEST_LOGS`` chat logs: files with one JSON object with
+``text`` on each line, gzipped or not. Both are lists separated by spaces. Without them the tests use small
+tokenizers and made-up texts.
+"""
 
 import json
+import os
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +19,16 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from tests.bench.pipeline import texts_of
+from tests.hostile import SPECIAL_TOKENS
 from tests.small_models import ARCHITECTURES, SENTENCES, make_tokenizer
 from worker.classifier.first_cut import FirstCut
 from worker.classifier.model_files import DEMO_MODEL
 from worker.classifier.tokenizer import TextEncoder, open_tokenizer
 
 CHARACTERS_MAX = 65_536
+REAL = os.environ.get("TEST_TOKENIZERS", "").split()
+LOGS = os.environ.get("TEST_LOGS", "").split()
 
 PIECES = (
     *SENTENCES,
@@ -65,18 +76,66 @@ FAMILIES = {
     "numbers": "12 345 6 " * 7_000,
     "signs": "!?" * 30_000,
     "control tokens": "<tool_call> <|im_end|>" * 2_900,
+    "two letters": "aab" * 21_000,
+    "lines of white space": (" " * 50 + "\n") * 1_280,
+    "no-break spaces": "\u00a0" * CHARACTERS_MAX,
+    "contractions": "'ll'S'\u017f" * 9_000,
+    "underlines": "_" * CHARACTERS_MAX,
+    "Arabic": "\u0645\u0631\u062d\u0628\u0627" * 13_000,
+    "Hindi": "\u0928\u092e\u0938\u094d\u0924\u0947" * 10_000,
+    "flags": "\U0001f1e9\U0001f1ea" * 32_000,
+    "joined emoji": "\U0001f468\u200d" * 32_000,
+    "replacement characters": "\ufffd" * CHARACTERS_MAX,
+    "private use": "\ue000" * CHARACTERS_MAX,
+    "the last code point": "\U0010ffff" * CHARACTERS_MAX,
+    "zeros": "\0" * CHARACTERS_MAX,
+    "ligatures": "\ufdfa" * CHARACTERS_MAX,
+    "composition exclusions": "\u0958" * CHARACTERS_MAX,
+    "mathematical letters": "\U0001d4d0" * CHARACTERS_MAX,
 }
 
+SCRIPTS = (
+    *((0x0000, 0x024F), (0x0300, 0x036F), (0x0370, 0x052F), (0x0530, 0x06FF), (0x0900, 0x0DFF), (0x0E00, 0x11FF)),
+    *((0x1E00, 0x20FF), (0x3040, 0x30FF), (0x4E00, 0x9FFF), (0xA640, 0xABFF), (0xAC00, 0xD7FB), (0xF900, 0xFFFD)),
+    *((0x10000, 0x10FFF), (0x1D000, 0x1FFFF), (0x20000, 0x10FFFF)),
+)
+TEXTS = st.builds(
+    lambda parts, form: form("".join(parts)),
+    st.lists(
+        st.one_of(
+            st.one_of(
+                st.text(
+                    st.characters(min_codepoint=first, max_codepoint=last, exclude_categories=["Cs"]), max_size=9
+                )
+                for first, last in SCRIPTS
+            ),
+            st.tuples(st.sampled_from((*PIECES, *SPECIAL_TOKENS)), st.sampled_from((1, 1, 2, 40))).map(
+                lambda piece: piece[0] * piece[1]
+            ),
+        ),
+        max_size=9,
+    ),
+    st.sampled_from(
+        [
+            str,
+            *(lambda text, form=form: unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")),
+        ]
+    ),
+)
+"""Texts of all scripts, normal forms, white space, marks and added tokens, with long runs."""
 
-@pytest.fixture(scope="module", params=[*ARCHITECTURES, "demo"])
+
+@pytest.fixture(scope="module", params=[*ARCHITECTURES, "demo", *REAL])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "demo":
         return DEMO_MODEL
+    if request.param in REAL:
+        return Path(request.param)
     return make_tokenizer(tmp_path_factory.mktemp(request.param), request.param)
 
 
 def opened(folder: Path, *, tokens_max: int = 512) -> TextEncoder:
-    return open_tokenizer(folder, tokens_max=tokens_max, vocabulary=10_000, bos_wanted=False)
+    return open_tokenizer(folder, tokens_max=tokens_max, vocabulary=200_000, bos_wanted=False)
 
 
 def as_text(folder: Path) -> Tokenizer:
@@ -108,6 +167,7 @@ class BothTokenizers:
 
     def __init__(self, folder: Path) -> None:
         self.ours = opened(folder)
+        self.by_bound = {tokens_max: opened(folder, tokens_max=tokens_max) for tokens_max in (1, 5, 512)}
         self.original: Any = AutoTokenizer.from_pretrained(folder)
         self.as_text = as_text(folder)
         self.added = self.as_text.get_added_tokens_decoder()
@@ -127,6 +187,30 @@ def test_no_text_of_a_user_becomes_an_added_token(folder: Path, pair: BothTokeni
             [(ids, truncated)] = given_by(pair.ours, [text])
             assert (ids, truncated) == expected(pair.as_text, text, 512)
             assert not pair.added.keys() & ids[len(bos) :], text
+
+
+def test_tiktoken_tokenises_with_the_tokenizers_of_both_architectures(pair: BothTokenizers) -> None:
+    assert (pair.ours.library, pair.ours.fallbacks) == ("tiktoken", ())
+
+
+@settings(max_examples=300)
+@given(texts=st.lists(TEXTS, max_size=5), tokens_max=st.sampled_from((1, 5, 512)))
+def test_texts_of_all_scripts_have_the_ids_of_the_library_tokenizers(
+    pair: BothTokenizers, texts: list[str], tokens_max: int
+) -> None:
+    answers = given_by(pair.by_bound[tokens_max], texts)
+    assert answers == [expected(pair.as_text, text, tokens_max) for text in texts]
+
+
+def test_the_texts_of_real_logs_have_the_ids_of_the_library_tokenizers(pair: BothTokenizers) -> None:
+    texts = list({text: None for log in LOGS for text in texts_of(Path(log))})
+    if not texts:
+        pytest.skip("TEST_LOGS names no log")
+    bos = pair.as_text.encode("").ids
+    for start in range(0, len(texts), 1000):
+        part = texts[start : start + 1000]
+        wanted = pair.as_text.encode_batch_fast(part, add_special_tokens=False)
+        assert [tokens for tokens, _ in given_by(pair.ours, part)] == [(bos + one.ids)[:512] for one in wanted]
 
 
 @settings(max_examples=200)

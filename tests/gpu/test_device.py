@@ -102,6 +102,7 @@ def classifier_with(folder: Path, attention: str, dtype: str, *, tokens_max: int
             dtype=dtype,
             device=str(DEVICE),
             attention=attention_name,
+            tokenizer=encoder.library,
             threads=1,
         ),
         batch_tokens_max=tokens_max,

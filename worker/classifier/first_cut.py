@@ -6,7 +6,7 @@ the bound says nothing about the rest: the caller then tokenises the whole text.
 
 Why it holds: a head ends where a pre-token ends, whatever follows.
 
-1. The split patterns in ``_PATTERNS`` are alternatives of runs of one class: letters, digits, white space, others.
+1. The patterns in ``split_pattern`` are alternatives of runs of one class: letters, digits, white space, others.
 2. Each pattern splits before a space that has no white space on either side: only the alternatives for white space
    continue over a space, and none of these begins at another character.
 3. Each pattern splits between a CJK letter and a punctuation mark: a run of letters ends there.
@@ -24,17 +24,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.classifier.split_pattern import split_pattern
+
 CHARACTERS_PER_TOKEN = 8
 """A bound of ``N`` tokens is first tried on ``8 * N`` characters. Twitch chat has 2.2 characters a token (Qwen2).
 """
-
-_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_PATTERNS = frozenset(
-    f"{_CONTRACTIONS}|[^\\r\\n\\p{{L}}\\p{{N}}]?\\p{{L}}+|{numbers}| ?[^\\s\\p{{L}}\\p{{N}}]+[\\r\\n]*"
-    "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-    for numbers in ("\\p{N}", "\\p{N}{1,3}")
-)
-"""How Qwen2 and Llama 3 split. Source: tokenizer.json of Qwen/Qwen2.5-0.5B and of meta-llama/Llama-3.2-1B."""
 
 _CJK_LETTER = "[\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3]"
 _MARK = "[,.!?\u3001\u3002\uff01\uff0c\uff1f]"
@@ -54,20 +48,7 @@ class FirstCut:
     @classmethod
     def of(cls, tokenizer: Mapping[str, Any], *, tokens_max: int) -> "FirstCut | None":
         """Return the cut for a tokenizer.json; None when the argument above does not hold for this tokenizer."""
-        match tokenizer:
-            case {
-                "normalizer": None | {"type": "NFC"},
-                "pre_tokenizer": {
-                    "type": "Sequence",
-                    "pretokenizers": [
-                        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
-                        {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
-                    ],
-                },
-                "model": {"type": "BPE", "dropout": None},
-            } if pattern in _PATTERNS:
-                return cls(CHARACTERS_PER_TOKEN * tokens_max)
-        return None
+        return None if split_pattern(tokenizer) is None else cls(CHARACTERS_PER_TOKEN * tokens_max)
 
     def head(self, text: str) -> str:
         """Return the part of a text up to the last place in the second half of the bound where it may be cut."""

@@ -91,10 +91,14 @@ def load(options: ModelOptions, say: Callable[[str], None]) -> Classifier:
             dtype=str(placement.dtype).removeprefix("torch."),
             device=str(placement.device),
             attention=attention,
+            tokenizer=encoder.library,
             threads=placement.threads,
         ),
         batch_tokens_max=options.batch_tokens_max and max(options.batch_tokens_max, options.tokens_max),
-        fallbacks=placement.fallbacks + remarks + _borrowed(source, tokens_from, options.tokenizer),
+        fallbacks=placement.fallbacks
+        + remarks
+        + _borrowed(source, tokens_from, options.tokenizer)
+        + encoder.fallbacks,
         model=model,
         encoder=encoder,
     )

@@ -6,7 +6,8 @@ does not call special (``<|fim_pad|>`` and ``<tool_call>`` on Qwen2). transforme
 does the same, but only for special tokens.
 
 The tokenizer is a copy of transformers' own, serialised once, that nothing else configures. transformers' wrapper
-sets truncation and padding on every call, which is not thread-safe.
+sets truncation and padding on every call, which is not thread-safe. The library tiktoken replaces the copy's own
+library, tokenizers, where both certainly give the same ids: ``tiktoken_encoder`` says why.
 
 A call takes up to 1.2 kB of memory per character (of a letter that NFC decomposes, tokenizers 0.23), so texts go to
 the tokenizer in slices bounded by characters.
@@ -22,6 +23,7 @@ from transformers import AutoTokenizer
 
 from worker.classifier.first_cut import FirstCut
 from worker.classifier.model_files import as_model_error
+from worker.classifier.tiktoken_encoder import open_tiktoken
 from worker.errors import ModelError
 
 # Several scripts, an emoji, a combining accent, a special token of each family: a wrong copy would encode one
@@ -56,6 +58,7 @@ class TextEncoder:
 
     Attributes:
         largest_id: The largest token id that a text can have.
+        fallbacks: A sentence that says why tiktoken does not tokenise; empty when it does.
     """
 
     def __init__(self, document: str, *, tokens_max: int, truncation_side: str) -> None:
@@ -63,12 +66,20 @@ class TextEncoder:
         # The post-processor holds the ids of the special tokens that the model needs, so these are still added.
         tokenizer = Tokenizer.from_str(json.dumps({**parsed, "added_tokens": []}))
         tokenizer.no_padding()
+        self._in_front: list[int] = tokenizer.encode("").ids
+        self._tiktoken, self.fallbacks = open_tiktoken(parsed, tokenizer)
         tokenizer.enable_truncation(max_length=tokens_max, direction=truncation_side)
         added = {token["id"] for token in parsed["added_tokens"]}
         self.largest_id = max(id_ for id_ in tokenizer.get_vocab().values() if id_ not in added)
         self.tokens_max = tokens_max
         self._tokenizer = tokenizer
-        self._first_cut = FirstCut.of(parsed, tokens_max=tokens_max) if truncation_side == "right" else None
+        self._cuts_right = truncation_side == "right"
+        self._first_cut = FirstCut.of(parsed, tokens_max=tokens_max) if self._cuts_right else None
+
+    @property
+    def library(self) -> str:
+        """The library that tokenises: ``tiktoken`` or ``tokenizers``."""
+        return "tokenizers" if self._tiktoken is None else "tiktoken"
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Return the tokens of each text, in order."""
@@ -91,6 +102,9 @@ class TextEncoder:
         return [encoded for part in slices(texts) for encoded in self._encode(part)]
 
     def _encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        found = None if self._tiktoken is None else self._tiktoken.encode(texts)
+        if found is not None:
+            return [self._bounded(ids) for ids in found]
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         # Reading ``overflowing`` copies it: read it only of a text that fills the bound.
         return [
@@ -98,6 +112,14 @@ class TextEncoder:
             for encoding in encodings
             for ids in (encoding.ids,)
         ]
+
+    def _bounded(self, ids: list[int]) -> EncodedText:
+        """Put the tokens that the model needs in front, and cut the text's tokens to the rest of the bound."""
+        room = self.tokens_max - len(self._in_front)
+        if len(ids) <= room:
+            return EncodedText(self._in_front + ids, truncated=False)
+        kept = ids[:room] if self._cuts_right else ids[len(ids) - room :]
+        return EncodedText(self._in_front + kept, truncated=True)
 
 
 def slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:

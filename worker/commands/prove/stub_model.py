@@ -48,6 +48,7 @@ class StubModel:
         dtype="float32",
         device="none",
         attention="none",
+        tokenizer="none",
         threads=0,
     )
     batch_tokens_max = BATCH_TOKENS_MAX
