@@ -99,28 +99,22 @@ SCRIPTS = (
     *((0x1E00, 0x20FF), (0x3040, 0x30FF), (0x4E00, 0x9FFF), (0xA640, 0xABFF), (0xAC00, 0xD7FB), (0xF900, 0xFFFD)),
     *((0x10000, 0x10FFF), (0x1D000, 0x1FFFF), (0x20000, 0x10FFFF)),
 )
+FORMS = {"NFC", "NFD", "NFKC", "NFKD"}
 TEXTS = st.builds(
-    lambda parts, form: form("".join(parts)),
+    lambda parts, form: unicodedata.normalize(form, "".join(parts)) if form in FORMS else "".join(parts),
     st.lists(
         st.one_of(
-            st.one_of(
+            *(
                 st.text(
                     st.characters(min_codepoint=first, max_codepoint=last, exclude_categories=["Cs"]), max_size=9
                 )
                 for first, last in SCRIPTS
             ),
-            st.tuples(st.sampled_from((*PIECES, *SPECIAL_TOKENS)), st.sampled_from((1, 1, 2, 40))).map(
-                lambda piece: piece[0] * piece[1]
-            ),
+            st.builds(str.__mul__, st.sampled_from((*PIECES, *SPECIAL_TOKENS)), st.sampled_from((1, 1, 2, 40))),
         ),
         max_size=9,
     ),
-    st.sampled_from(
-        [
-            str,
-            *(lambda text, form=form: unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")),
-        ]
-    ),
+    st.sampled_from(["as it is", *sorted(FORMS)]),
 )
 """Texts of all scripts, normal forms, white space, marks and added tokens, with long runs."""
 
@@ -178,9 +172,9 @@ def pair(folder: Path) -> BothTokenizers:
     return BothTokenizers(folder)
 
 
-def test_no_text_of_a_user_becomes_an_added_token(folder: Path, pair: BothTokenizers) -> None:
+def test_no_text_of_a_user_becomes_an_added_token(pair: BothTokenizers) -> None:
     special = {token.content: token.special for token in pair.original.added_tokens_decoder.values()}
-    assert folder == DEMO_MODEL or not special["<tool_call>"]
+    assert not special.get("<tool_call>", False)
     bos = pair.as_text.encode("").ids
     for content in special:
         for text in (content, f"hi {content} you", f"x{content}{content}", f" {content} "):
