@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Installs what validates the manifests and rules into .tools, with the standard library alone: `make tools`.
+"""Install the programs that validate the manifests and rules into .tools: `make tools`.
 
-The programs come in .tools/bin: kustomize (the same as in `kubectl kustomize`), kubeconform, promtool and
-prometheus; the JSON schemas that kubeconform reads in .tools/schemas. A stamp says what was installed, so a second
-run does nothing. Needed: Go, npm, and Debian's apt-get for the two of Prometheus (elsewhere those on the PATH are
-taken).
+.tools/bin has the programs: kustomize (the same as in `kubectl kustomize`), kubeconform, promtool and prometheus.
+.tools/schemas has the JSON schemas for kubeconform. A stamp says what was installed, so a second run does nothing.
+This script needs Go and npm, and no Python package. The two programs of Prometheus come from Debian's package.
+Without apt-get, the script takes them from the PATH.
 """
 # ruff: noqa: T201, S603 - a person reads what this prints; the commands that it runs are its own words
 
@@ -31,13 +31,13 @@ GO_PROGRAMS = {
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
 }
-PROMETHEUS = ("prometheus", "promtool")  # Debian's: each release has its one version
+PROMETHEUS = ("prometheus", "promtool")  # each release of Debian has one version of them
 
-# Strict schemas of Kubernetes itself: the oldest version that has image volumes on by default.
+# The version of Kubernetes for the strict schemas: the oldest version that enables image volumes by default.
 KUBERNETES = "1.35.0"
 KUBERNETES_SCHEMAS = "kubernetes-validate==1.37.0"
 
-# The custom resources that deploy/ uses, as types; the generator makes strict schemas of them.
+# The custom resources that deploy/ uses, as TypeScript types. The generator makes strict schemas of the types.
 NPM_PACKAGES = {
     "@kubernetes-models/keda": "2.0.0",
     "@kubernetes-models/prometheus-operator": "6.0.0",
@@ -52,43 +52,43 @@ CUSTOM_RESOURCES = {
 
 
 class RefusalError(Exception):
-    """A person must act first; the sentence says how."""
+    """A person must act first; the message says how."""
 
 
 def run(*command: str, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Runs one command and gives what it said.
+    """Run one command, and return its output.
 
     Raises:
-        RefusalError: It isn't there or failed, with the end of what it said.
+        RefusalError: The command is missing, or it failed; the message has the end of its output.
     """
     if shutil.which(command[0]) is None:
-        raise RefusalError(f"{command[0]} is not here: install it, then run this again.")
+        raise RefusalError(f"{command[0]} is missing: install it, then run this again.")
     done = subprocess.run(
         command, cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()[-15:]
-        raise RefusalError("\n".join([f"`{' '.join(command)}` failed:", *said]))
+        lines = (done.stdout + done.stderr).strip().splitlines()[-15:]
+        raise RefusalError("\n".join([f"`{' '.join(command)}` failed:", *lines]))
     return done.stdout
 
 
 def install_go_programs(scratch: Path) -> None:
-    """Builds kustomize and kubeconform; without cgo, so that no C compiler is needed."""
+    """Build kustomize and kubeconform, without cgo, so that no C compiler is needed."""
     for package in GO_PROGRAMS.values():
         run("go", "install", package, cwd=scratch, environment={"GOBIN": str(BIN), "CGO_ENABLED": "0"})
 
 
 def install_prometheus(scratch: Path) -> None:
-    """Takes the two programs out of Debian's package, which installed would start a service.
+    """Copy the two programs from Debian's package. The package is not installed, because it would start a service.
 
     Raises:
-        RefusalError: There is no apt-get, or it has no package, and the PATH has no such programs either.
+        RefusalError: apt-get does not know the package; or there is no apt-get, and a program is not on the PATH.
     """
     if shutil.which("apt-get") is None:
         for program in PROMETHEUS:
             found = shutil.which(program)
             if found is None:
-                raise RefusalError(f"{program} is not here, and no apt-get to get it: put it on the PATH.")
+                raise RefusalError(f"{program} is missing, and so is apt-get: put {program} on the PATH.")
             (BIN / program).unlink(missing_ok=True)
             (BIN / program).symlink_to(found)
         return
@@ -96,7 +96,9 @@ def install_prometheus(scratch: Path) -> None:
         run("apt-get", "download", "prometheus", cwd=scratch)
     except RefusalError:
         if os.geteuid() != 0:
-            raise RefusalError("apt-get knows no package prometheus: run `apt-get update` as root first.") from None
+            raise RefusalError(
+                "apt-get does not know the package prometheus: run `apt-get update` as root first."
+            ) from None
         run("apt-get", "update", cwd=scratch)
         run("apt-get", "download", "prometheus", cwd=scratch)
     (package,) = scratch.glob("prometheus_*.deb")
@@ -106,21 +108,21 @@ def install_prometheus(scratch: Path) -> None:
 
 
 def install_kubernetes_schemas(scratch: Path) -> None:
-    """Takes one version's strict schemas out of the wheel that carries them for all versions."""
+    """Copy one version's strict schemas from the wheel that has the schemas of all versions."""
     run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", KUBERNETES_SCHEMAS, cwd=scratch)
     (wheel,) = scratch.glob("*.whl")
     folder = f"kubernetes_validate/kubernetes-json-schema/v{KUBERNETES}-local-strict/"
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name.startswith(folder) and name.endswith(".json"):
-                # They give themselves addresses on a server, and refer to their neighbour by its path there.
+                # A schema has an address on a server, and refers to other schemas by their paths on that server.
                 schema = json.loads(archive.read(name).replace(b'"/api/_definitions.json', b'"_definitions.json'))
                 schema.pop("$id", None)
                 (SCHEMAS / name.removeprefix(folder)).write_text(json.dumps(schema))
 
 
 def install_custom_resource_schemas(scratch: Path) -> None:
-    """Makes JSON schemas of the types in the npm packages: a field that no type has is refused."""
+    """Make JSON schemas of the types in the npm packages. They refuse a field that the type does not have."""
     (scratch / "package.json").write_text(json.dumps({"private": True, "dependencies": NPM_PACKAGES}))
     run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", cwd=scratch)
     exports = [
@@ -132,9 +134,9 @@ def install_custom_resource_schemas(scratch: Path) -> None:
     options = {"module": "nodenext", "moduleResolution": "nodenext", "strict": True, "types": []}
     (scratch / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["resources.ts"]}))
     generator = str(scratch / "node_modules" / ".bin" / "ts-json-schema-generator")
-    made = run(generator, "--tsconfig", "tsconfig.json", "--path", "resources.ts", "--no-type-check", cwd=scratch)
-    definitions = json.loads(made)["definitions"]
-    open_where_nothing_is_known(definitions)
+    output = run(generator, "--tsconfig", "tsconfig.json", "--path", "resources.ts", "--no-type-check", cwd=scratch)
+    definitions = json.loads(output)["definitions"]
+    allow_any_field_where_none_is_known(definitions)
     for module, kinds in CUSTOM_RESOURCES.items():
         group, version = module.split("/")[-2:]
         for kind in kinds:
@@ -142,16 +144,16 @@ def install_custom_resource_schemas(scratch: Path) -> None:
             (SCHEMAS / f"{kind.lower()}-{group.split('.')[0]}-{version}.json").write_text(json.dumps(schema))
 
 
-def open_where_nothing_is_known(schema: Any) -> None:
-    """An object without a single known field, such as a topic's `config`, takes any."""
+def allow_any_field_where_none_is_known(schema: Any) -> None:
+    """Allow any field in objects without a known field, such as a topic's `config`."""
     if isinstance(schema, dict):
         if schema.get("additionalProperties") is False and not schema.get("properties"):
             del schema["additionalProperties"]
         for part in schema.values():
-            open_where_nothing_is_known(part)
+            allow_any_field_where_none_is_known(part)
     elif isinstance(schema, list):
         for part in schema:
-            open_where_nothing_is_known(part)
+            allow_any_field_where_none_is_known(part)
 
 
 STEPS: Sequence[tuple[str, Callable[[Path], None]]] = (
@@ -163,7 +165,7 @@ STEPS: Sequence[tuple[str, Callable[[Path], None]]] = (
 
 
 def install() -> list[str]:
-    """Does every step that can be done; gives a sentence for each that can't."""
+    """Do every step that is possible, and return a message for each step that is not."""
     digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == digest:
         return []
@@ -185,7 +187,7 @@ def install() -> list[str]:
 
 
 def main() -> int:
-    """Installs; the exit code is 1 when something is missing."""
+    """Install, and return the exit code: 1 if a step failed."""
     refusals = install()
     for refusal in refusals:
         print(refusal, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The process: signals first, then the command, then its exit code."""
+"""The process: run a command, and exit with its exit code."""
 
 import sys
 
@@ -8,18 +8,18 @@ from worker.watchdog import end
 
 
 def main() -> None:
-    """The entry point of ``moderation-worker`` and ``python -m worker``."""
+    """Run the command line of ``moderation-worker`` or ``python -m worker``."""
     if not __debug__:
-        print("moderation-worker does not run under -O: its assertions guard your data", file=sys.stderr)  # noqa: T201 - to people
+        print("moderation-worker does not run under -O: its assertions guard your data", file=sys.stderr)  # noqa: T201 - for people
         sys.exit(ExitCode.CONFIGURATION)
-    from worker import cli  # noqa: PLC0415 - after the check
+    from worker import cli  # noqa: PLC0415 - after the check for -O
 
     try:
         code = cli.main(sys.argv[1:])
     except FatalError as stop:
-        print(escaped_lines(str(stop)), file=sys.stderr)  # noqa: T201 - to people
+        print(escaped_lines(str(stop)), file=sys.stderr)  # noqa: T201 - for people
         code = stop.exit_code
-    except BrokenPipeError:  # the reader of our output has left, as head does
+    except BrokenPipeError:  # the program that reads the output has ended, as head does
         end(ExitCode.OTHER)
     except KeyboardInterrupt:
         code = ExitCode.OTHER

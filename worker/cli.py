@@ -1,4 +1,4 @@
-"""The commands, one line each. Only the module of the chosen command is imported, with what that command needs."""
+"""The list of commands. Only the module of the chosen command is imported, with what that command needs."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ class Command(NamedTuple):
 
     Attributes:
         name: The word that the user types.
-        module: The module in ``worker.commands`` that offers what ``CommandModule`` names.
+        module: The module in ``worker.commands`` that has the functions of ``CommandModule``.
         summary: One sentence for ``--help``.
     """
 
@@ -23,47 +23,47 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("run", "run", "The worker, until SIGTERM or SIGINT."),
-    Command("config", "config", "The effective settings, each with where it came from."),
+    Command("run", "run", "Runs the worker until SIGTERM or SIGINT."),
+    Command("config", "config", "Shows the settings in effect, and where each value came from."),
     Command("topics", "topics", "Creates the topics."),
     Command("model", "model", "Fetches a model."),
-    Command("broker", "broker.command", "A real single-node Kafka in the foreground."),
-    Command("classify", "classify.command", "Judges texts, or with --jsonl messages, a line each; needs no Kafka."),
-    Command("check", "check.command", "Says whether `run` would work here, and how fast; changes nothing."),
+    Command("broker", "broker.command", "Runs a real Kafka with one broker in the foreground."),
+    Command("classify", "classify.command", "Judges texts, or with --jsonl a message per line; needs no Kafka."),
+    Command("check", "check.command", "Shows whether `run` would work here, and how fast; changes nothing."),
     Command(
         "bench",
         "bench.command",
-        "Measures what this machine does with this model, and says what limits it; needs no Kafka.",
+        "Measures how fast this model is on this machine, and says what limits it; needs no Kafka.",
     ),
     Command(
         "dead-letters",
         "dead_letters",
-        "What could not be judged: counts by reason and hour, and where examples stand; only reads.",
+        "Counts the messages that could not be judged, by reason and hour, with examples; changes nothing.",
     ),
     Command(
         "demo",
         "demo.command",
-        "A trial run on a Kafka of its own, with one worker killed on the way; about half a minute.",
+        "Shows two workers on a new Kafka, and kills one of them; takes about half a minute.",
     ),
     Command(
         "prove",
         "prove.command",
-        "Injects faults into workers of its own, and shows that no message was lost or judged twice.",
+        "Injects faults into workers that it starts, and shows that no message was lost or judged twice.",
     ),
 )
 
 
 class CommandModule(Protocol):
-    """What the module of a command offers."""
+    """The two functions that the module of a command has."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's arguments, and its settings as the end of ``--help``."""
+        """Add the command's arguments, and list its settings at the end of ``--help``."""
 
     def run(self, options: argparse.Namespace) -> ExitCode:
         """Run the command.
 
         Raises:
-            FatalError: The command refuses to go on; the error has the exit code.
+            FatalError: The command cannot continue; the error has the exit code.
         """
 
 
@@ -71,12 +71,12 @@ def main(arguments: Sequence[str]) -> ExitCode:
     """Run one command.
 
     Raises:
-        FatalError: The command refuses to go on; the error has the exit code.
+        FatalError: The command cannot continue; the error has the exit code.
     """
     parser = argparse.ArgumentParser(
         prog="moderation-worker",
         description="Moderates live chat on Apache Kafka with the DuoGuard classifier, exactly once.",
-        epilog="Settings are environment variables: each command's --help names its own.",
+        epilog="Settings are environment variables. Each command's --help lists the settings that it uses.",
     )
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

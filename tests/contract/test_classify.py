@@ -1,4 +1,4 @@
-"""`classify`: the worker's judgement without Kafka, for programs and for people."""
+"""`classify`: judge without Kafka, as JSON for programs and as bars for people."""
 
 import io
 import json
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 NOW = "2026-01-31T09:30:00.250Z"
 
 
-class Arriving:
+class PiecewiseStream:
     """A stream whose bytes arrive in these pieces."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -42,7 +42,7 @@ class Arriving:
         return next(self._pieces, b"")
 
 
-class PoisonedBy:
+class PoisonedModel:
     """A model that one text breaks."""
 
     def __init__(self, model: Classifier, poison: str) -> None:
@@ -62,15 +62,15 @@ class PoisonedBy:
 
 
 def read(*pieces: bytes, bytes_max: int = 100, lines_max: int = 100) -> list[list[bytes]]:
-    batches = read_lines(Arriving(pieces), bytes_max=bytes_max, lines_max=lines_max)
+    batches = read_lines(PiecewiseStream(pieces), bytes_max=bytes_max, lines_max=lines_max)
     return [[line.value for line in batch] for batch in batches]
 
 
-def test_a_line_is_given_as_soon_as_it_has_arrived() -> None:
+def test_a_line_is_read_as_soon_as_it_has_arrived() -> None:
     assert read(b"a\nb", b"c\n", b"d\n") == [[b"a"], [b"bc"], [b"d"]]
 
 
-def test_the_last_line_needs_no_end_and_an_end_makes_no_line() -> None:
+def test_a_line_feed_at_the_end_is_optional() -> None:
     assert read(b"a\nb") == [[b"a"], [b"b"]]
     assert read(b"a\n\n") == [[b"a", b""]]
     assert read() == []
@@ -80,21 +80,21 @@ def test_a_carriage_return_belongs_to_the_end_of_a_line() -> None:
     assert read(b"a\r\nb\r\n\r\n") == [[b"a", b"b", b""]]
 
 
-def test_many_lines_come_in_batches() -> None:
+def test_lines_are_read_in_batches() -> None:
     assert read(b"a\n" * 5, lines_max=2) == [[b"a"] * 2, [b"a"] * 2, [b"a"]]
 
 
-def test_a_line_at_the_limit_is_whole_whatever_ends_it() -> None:
+def test_a_line_at_the_limit_is_complete_with_either_line_end() -> None:
     for end in (b"\n", b"\r\n"):
-        (line,), (after,) = read_lines(Arriving([b"x" * 100 + end, b"y\n"]), bytes_max=100, lines_max=9)
+        (line,), (after,) = read_lines(PiecewiseStream([b"x" * 100 + end, b"y\n"]), bytes_max=100, lines_max=9)
         assert (line.value, line.size_bytes) == (b"x" * 100, 100)
         assert (after.number, after.value) == (2, b"y")
 
 
-def test_a_huge_line_is_measured_and_never_held() -> None:
+def test_a_huge_line_is_measured_but_not_kept_in_memory() -> None:
     tracemalloc.start()
     piece = b"x" * 65_536
-    batches = read_lines(Arriving([*repeat(piece, 1000), b"\nnext\n"]), bytes_max=1000, lines_max=9)
+    batches = read_lines(PiecewiseStream([*repeat(piece, 1000), b"\nnext\n"]), bytes_max=1000, lines_max=9)
     found = [line for batch in batches for line in batch]
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -109,9 +109,9 @@ def classifier() -> Classifier:
 
 
 def judged(
-    model: Classifier | PoisonedBy, given: bytes, *, shape: InputShape | None = None, records_max: int = 3
+    model: Classifier | PoisonedModel, given: bytes, *, shape: InputShape | None = None, records_max: int = 3
 ) -> tuple[bool, list[Any]]:
-    """Whether all was good, and the documents that came out."""
+    """Return whether all lines were good, and the documents that were written."""
     shape = shape or InputShape()
     outputs = OutputBuilder(
         model={"name": "demo", "revision": "0", "commit": None, "dtype": "float32"},
@@ -145,7 +145,7 @@ def test_every_line_gets_one_verdict_in_its_place(classifier: Classifier) -> Non
         assert document["judged_at"] == NOW
 
 
-def test_the_scores_are_those_of_the_worker_s_model(classifier: Classifier) -> None:
+def test_the_scores_equal_the_scores_of_the_model(classifier: Classifier) -> None:
     text = "see you all tomorrow at the same time"
     _, (document,) = judged(classifier, json.dumps({"text": text}).encode())
     (scores,) = classifier.score([encoded.tokens for encoded in classifier.encode([text])])
@@ -154,7 +154,7 @@ def test_the_scores_are_those_of_the_worker_s_model(classifier: Classifier) -> N
     assert published.tolist() == scores.tolist()
 
 
-def test_a_text_that_comes_again_has_the_same_verdict_to_the_byte(classifier: Classifier) -> None:
+def test_a_repeated_text_has_exactly_the_same_verdict(classifier: Classifier) -> None:
     again = json.dumps({"message_id": "m", "text": "see you all tomorrow at the same time, " * 2}).encode() + b"\n"
     other = json.dumps({"text": "gg"}).encode() + b"\n"
     _, (first, _, twin, later) = judged(classifier, again + other + again + again, records_max=3)
@@ -162,7 +162,7 @@ def test_a_text_that_comes_again_has_the_same_verdict_to_the_byte(classifier: Cl
     assert first["input"] == {"characters": 78, "tokens": 16, "truncated": True}
 
 
-def test_a_message_without_an_id_is_named_by_its_line_every_line_counted(classifier: Classifier) -> None:
+def test_a_message_without_an_id_is_named_by_its_line_number(classifier: Classifier) -> None:
     _, documents = judged(classifier, b'{"text":"a"}\n\n{"text":"b","message_id":7}\n{"text":"c"}\n')
     assert [document.get("message_id") for document in documents] == ["line:1", None, "7", "line:4"]
 
@@ -189,15 +189,15 @@ def test_a_blank_text_has_a_verdict_and_a_blank_line_has_none(classifier: Classi
     assert documents[1]["error"]["reason"] == "no_text"
 
 
-def test_a_text_that_breaks_the_model_is_an_error_and_takes_no_other_with_it(classifier: Classifier) -> None:
-    model = PoisonedBy(classifier, "the poison")
+def test_a_text_that_breaks_the_model_is_an_error_and_does_not_affect_other_texts(classifier: Classifier) -> None:
+    model = PoisonedModel(classifier, "the poison")
     good, documents = judged(model, b'{"text":"before"}\n{"text":"the poison"}\n{"text":"after"}\n')
     assert not good
     assert [document.get("message_id") for document in documents] == ["line:1", None, "line:3"]
     assert documents[1]["error"]["reason"] == "model_failed"
 
 
-def shown(model: Classifier | PoisonedBy, *texts: str, threshold: float = 0.5) -> tuple[bool, str]:
+def shown(model: Classifier | PoisonedModel, *texts: str, threshold: float = 0.5) -> tuple[bool, str]:
     screen = io.StringIO()
     good = show_texts(
         [lines_of(texts)],
@@ -211,12 +211,14 @@ def shown(model: Classifier | PoisonedBy, *texts: str, threshold: float = 0.5) -
 
 
 def bars(screen: str) -> dict[str, str]:
-    """The rest of the row of each category."""
+    """Return the row of each category, without its indentation."""
     rows = [row.strip() for row in screen.splitlines() if row.startswith(("    ", "  !"))]
     return {name: row for row in rows for name in CATEGORY_NAMES if row.removeprefix("! ").startswith(name)}
 
 
-def test_people_see_a_bar_for_each_category_with_its_threshold_flagged_ones_first(classifier: Classifier) -> None:
+def test_people_see_a_bar_and_a_threshold_for_each_category_and_flagged_categories_first(
+    classifier: Classifier,
+) -> None:
     good, screen = shown(classifier, "good game everyone", threshold=0.0)
     rows = bars(screen)
     assert good
@@ -232,8 +234,8 @@ def test_people_see_a_bar_for_each_category_with_its_threshold_flagged_ones_firs
     assert scores[:-1] == sorted(scores[:-1], reverse=True)
 
 
-def test_people_are_told_what_is_blank_cut_or_broken(classifier: Classifier) -> None:
-    model = PoisonedBy(classifier, "the poison")
+def test_people_see_which_texts_are_blank_cut_or_broken(classifier: Classifier) -> None:
+    model = PoisonedModel(classifier, "the poison")
     good, screen = shown(model, "  ", "word " * 40, "the poison", "\x1b[2J", os.fsdecode(b"caf\xe9"))
     assert not good
     assert "the text is blank" in screen
@@ -243,14 +245,14 @@ def test_people_are_told_what_is_blank_cut_or_broken(classifier: Classifier) -> 
     assert "caf\N{REPLACEMENT CHARACTER}" in screen
 
 
-def test_a_text_can_not_steer_the_terminal(classifier: Classifier) -> None:
+def test_a_text_cannot_control_the_terminal(classifier: Classifier) -> None:
     _, screen = shown(classifier, "red \x1b[31m \u202e\r [bold]x[/bold]", "\u202e\x9b31m\u2028")
     assert not set("\x1b\u202e\r\x9b\u2028") & set(screen)
     assert "[bold]x[/bold]" in screen
 
 
 def environ(**changes: str) -> dict[str, str]:
-    """This machine's, with no settings but these, and no Kafka."""
+    """Return this machine's environment with only these settings, and without a Kafka."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
     return bare | {"WORKER_MODEL__PATH": "demo", "WORKER_MODEL__THREADS": "1", **changes}
 
@@ -272,7 +274,7 @@ def conversation() -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
-def test_a_line_typed_is_answered_before_the_next(conversation: "subprocess.Popen[bytes]") -> None:
+def test_each_line_is_answered_before_the_next_line_arrives(conversation: "subprocess.Popen[bytes]") -> None:
     assert conversation.stdin is not None
     assert conversation.stdout is not None
     for number in (1, 2):
@@ -300,7 +302,7 @@ def test_the_options_win_over_the_settings_and_one_bad_line_is_exit_code_1() -> 
     assert last["message_id"] == "line:3"
 
 
-def test_texts_come_from_standard_input_where_there_are_no_arguments() -> None:
+def test_without_arguments_the_texts_come_from_standard_input() -> None:
     done = run(given=b"hello from a pipe\nand a second text")
     assert done.returncode == 0
     screen = done.stdout.decode()

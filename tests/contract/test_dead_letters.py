@@ -1,4 +1,4 @@
-"""`dead-letters`, as people call it: what it counts, where it points, and that it shows no message."""
+"""`dead-letters` as a process: it counts, names the places of examples, and shows no message."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at run time
     AclBinding,
     AclOperation,
     AclPermissionType,
@@ -36,8 +36,8 @@ pytestmark = pytest.mark.kafka
 HOUR_MS = 3_600_000
 NOW_MS = time.time_ns() // 1_000_000
 WORKER = "worker"  # the user of the secured Kafka, and the password
-WORDS = b"what somebody said"
-MAKER = OutputBuilder(
+TEXT = b"the text of a message"
+BUILDER = OutputBuilder(
     model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
     policy=Policy.of(0.5, {}),
     shape=InputShape(),
@@ -48,7 +48,7 @@ MAKER = OutputBuilder(
 
 
 def dead_letters(servers: str, topic: str, *arguments: str, **changes: str) -> tuple[int, str]:
-    """The exit code, and what was said on both streams."""
+    """Return the exit code, and what the command printed on both streams."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
     settings = {"BOOTSTRAP_SERVERS": servers, "DEAD_LETTER_TOPIC": topic, **changes}
     done = subprocess.run(
@@ -60,13 +60,13 @@ def dead_letters(servers: str, topic: str, *arguments: str, **changes: str) -> t
         check=False,
         timeout=60,
     )
-    said = done.stdout.decode()
-    assert WORDS.decode() not in said
-    return done.returncode, said
+    printed = done.stdout.decode()
+    assert TEXT.decode() not in printed
+    return done.returncode, printed
 
 
 class Letters:
-    """Puts records into a dead-letter topic, with the very headers that the worker gives them."""
+    """Puts records into a dead-letter topic, with the same headers as the worker."""
 
     def __init__(self, servers: str, topic: str) -> None:
         self.producer = Producer({"bootstrap.servers": servers, "transactional.id": f"{topic}.letters"})
@@ -74,25 +74,25 @@ class Letters:
         self.producer.begin_transaction()
         self._topic = topic
 
-    def put(self, reason: str, *, ago_ms: int, offset: int = 0, value: bytes = WORDS, partition: int = 0) -> None:
+    def put(self, reason: str, *, ago_ms: int, offset: int = 0, value: bytes = TEXT, partition: int = 0) -> None:
         source = ConsumedRecord(
             partition=Partition("chat.messages", 7),
             assignment_epoch=1,
             previous_next_offset=offset,
             offset=offset,
             timestamp_ms=NOW_MS,
-            key=WORDS,
+            key=TEXT,
             value=value,
-            headers=[("said", WORDS)],
+            headers=[("header", TEXT)],
         )
         record = PreparedRecord(
             source=source, content=DeadLetterReason(reason=reason, message=f"Sentence on {reason}.")
         )
-        (letter,) = MAKER.build([ScoredRecord(record=record, scores=None)], judged_at="")
+        (letter,) = BUILDER.build([ScoredRecord(record=record, scores=None)], judged_at="")
         self._produce(letter.value, letter.key, list(letter.headers), ago_ms, partition)
 
     def put_foreign(self, *, ago_ms: int) -> None:
-        self._produce(WORDS, WORDS, [("said", WORDS)], ago_ms, 0)
+        self._produce(TEXT, TEXT, [("header", TEXT)], ago_ms, 0)
 
     def commit(self) -> None:
         assert self.producer.flush(10) == 0
@@ -113,7 +113,7 @@ class Letters:
 
 
 def as_settings(client: dict[str, str]) -> dict[str, str]:
-    """A client's properties as variables, without what all of them begin with."""
+    """Return a client's properties as variables without the prefix."""
     own = ("security.protocol", "sasl.mechanism", "sasl.username", "sasl.password")
     rest = {name: value for name, value in client.items() if name not in own}
     named = {name.upper().replace(".", "_"): client[name] for name in own}
@@ -124,7 +124,7 @@ def hour(ago_ms: int) -> str:
     return rfc3339((NOW_MS - ago_ms) // HOUR_MS * HOUR_MS)[:16].replace("T", " ")
 
 
-def test_counts_by_hour_and_reason_and_the_newest_places_are_shown_and_no_message(
+def test_counts_and_the_places_of_the_newest_examples_are_shown_and_no_message(
     bootstrap_servers: str, fresh_topics: Callable[..., Topics]
 ) -> None:
     topic = fresh_topics(partitions=2).dead_letters
@@ -132,38 +132,40 @@ def test_counts_by_hour_and_reason_and_the_newest_places_are_shown_and_no_messag
     for number in range(5):
         letters.put("not_json", ago_ms=5 * HOUR_MS - number, offset=100 + number)
     letters.put("not_json", ago_ms=2 * HOUR_MS, offset=4711, partition=1)
-    letters.put("too_large", ago_ms=2 * HOUR_MS, value=WORDS * 100)
+    letters.put("too_large", ago_ms=2 * HOUR_MS, value=TEXT * 100)
     letters.put_foreign(ago_ms=HOUR_MS)
-    letters.put("no_text", ago_ms=30 * HOUR_MS)  # before the 24 hours, and behind later ones
+    letters.put("no_text", ago_ms=30 * HOUR_MS)  # older than 24 hours, at a later offset than newer records
     letters.commit()
     letters.put("no_text", ago_ms=HOUR_MS)
     letters.producer.flush(10)
     letters.producer.abort_transaction(10)
 
-    code, said = dead_letters(bootstrap_servers, topic, "--examples", "2")
-    assert code == ExitCode.DONE, said
-    rows = [line.replace("█", "").split() for line in said.splitlines() if "█" in line]
+    code, printed = dead_letters(bootstrap_servers, topic, "--examples", "2")
+    assert code == ExitCode.DONE, printed
+    rows = [line.replace("█", "").split() for line in printed.splitlines() if "█" in line]
     assert rows == [
         [*hour(5 * HOUR_MS).split(), "not_json", "5"],
         [*hour(2 * HOUR_MS).split(), "not_json", "1"],
         ["too_large", "1"],
         [*hour(HOUR_MS).split(), "foreign", "1"],
     ]
-    assert f"{topic}: 8 since " in said
-    assert f"oldest {rfc3339(NOW_MS - 5 * HOUR_MS)}, newest {rfc3339(NOW_MS - HOUR_MS)}\n" in said
-    assert f"\nnot_json: 6. {REASONS['not_json']}\n  {topic}[1]@0 " in said
-    newest = said.index("    of chat.messages[7]@4711, worker 9.8.7\n    Sentence on not_json.\n")
-    assert newest < said.index(f"  {topic}[0]@4 ")
-    assert f"{topic}[0]@3 " not in said  # the third newest
-    assert "of chat.messages[7]@0, worker 9.8.7, left out: value\n" in said
-    assert f"--bootstrap-server {bootstrap_servers} " in said
-    assert f"--topic {topic} --partition 1 --offset 0 " in said
-    assert "no_text" not in said
+    assert f"{topic}: 8 dead letters since " in printed
+    assert f"oldest {rfc3339(NOW_MS - 5 * HOUR_MS)}, newest {rfc3339(NOW_MS - HOUR_MS)}\n" in printed
+    assert f"\nnot_json: 6. {REASONS['not_json']}\n  {topic}[1]@0 " in printed
+    newest = printed.index("    of chat.messages[7]@4711, worker 9.8.7\n    Sentence on not_json.\n")
+    assert newest < printed.index(f"  {topic}[0]@4 ")
+    assert f"{topic}[0]@3 " not in printed  # the third newest
+    assert "of chat.messages[7]@0, worker 9.8.7, left out: value\n" in printed
+    assert f"--bootstrap-server {bootstrap_servers} " in printed
+    assert f"--topic {topic} --partition 1 --offset 0 " in printed
+    assert "no_text" not in printed
     listed = AdminClient({"bootstrap.servers": bootstrap_servers}).list_consumer_groups().result()
     assert "reader" not in {group.group_id for group in listed.valid}
 
 
-def test_a_reason_and_a_time_narrow_it_down(bootstrap_servers: str, fresh_topics: Callable[..., Topics]) -> None:
+def test_only_one_reason_or_a_longer_time_can_be_counted(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics]
+) -> None:
     topic = fresh_topics().dead_letters
     letters = Letters(bootstrap_servers, topic)
     letters.put("not_json", ago_ms=30 * HOUR_MS)
@@ -171,21 +173,25 @@ def test_a_reason_and_a_time_narrow_it_down(bootstrap_servers: str, fresh_topics
     letters.put("no_text", ago_ms=30 * HOUR_MS)
     letters.commit()
     since = rfc3339(NOW_MS - 35 * HOUR_MS)
-    code, said = dead_letters(bootstrap_servers, topic, "--since", since, "--reason", "not_json")
-    assert (code, f"{topic}: 1 since {since}" in said, "no_text" in said) == (ExitCode.DONE, True, False), said
-    code, said = dead_letters(bootstrap_servers, topic)
-    assert (code, f"{topic}: nothing since " in said) == (ExitCode.DONE, True), said
+    code, printed = dead_letters(bootstrap_servers, topic, "--since", since, "--reason", "not_json")
+    assert (code, f"{topic}: 1 dead letters since {since}" in printed, "no_text" in printed) == (
+        ExitCode.DONE,
+        True,
+        False,
+    ), printed
+    code, printed = dead_letters(bootstrap_servers, topic)
+    assert (code, f"{topic}: no dead letters since " in printed) == (ExitCode.DONE, True), printed
 
 
-def test_a_topic_that_is_not_there_is_named_with_the_command_that_makes_it(bootstrap_servers: str) -> None:
-    code, said = dead_letters(bootstrap_servers, "no-such-topic")
-    assert (code, said) == (
+def test_a_missing_topic_is_named_with_the_command_that_creates_it(bootstrap_servers: str) -> None:
+    code, printed = dead_letters(bootstrap_servers, "no-such-topic")
+    assert (code, printed) == (
         ExitCode.KAFKA,
         "Topic no-such-topic does not exist: create it with moderation-worker topics create.\n",
     )
 
 
-def test_what_keeps_it_out_is_named_and_read_on_the_topic_is_enough(secured_bootstrap_servers: str) -> None:
+def test_a_missing_permission_is_named_and_read_on_the_topic_is_enough(secured_bootstrap_servers: str) -> None:
     topic = f"test-{uuid.uuid4().hex[:12]}.dead-letters"
     client: dict[str, Any] = {"bootstrap.servers": secured_bootstrap_servers, **login("admin", "admin")}
     create_topics(client, [TopicSpec(name=topic, partitions=1)])
@@ -200,8 +206,8 @@ def test_what_keeps_it_out_is_named_and_read_on_the_topic_is_enough(secured_boot
         binding = AclBinding(ResourceType.TOPIC, topic, pattern, "User:worker", "*", operation, allow)
         admin.create_acls([binding])[binding].result(10)
 
-    code, said = look("hunter2")
-    assert (code, "SASL_PASSWORD" in said, "hunter2" in said) == (ExitCode.KAFKA, True, False), said
+    code, printed = look("hunter2")
+    assert (code, "SASL_PASSWORD" in printed, "hunter2" in printed) == (ExitCode.KAFKA, True, False), printed
     hidden = f"This user may not see whether topic {topic} exists: grant this user READ on the topic.\n"
     assert look(WORKER) == (ExitCode.KAFKA, hidden)
     grant(AclOperation.DESCRIBE)
@@ -210,5 +216,5 @@ def test_what_keeps_it_out_is_named_and_read_on_the_topic_is_enough(secured_boot
         f"Kafka does not let this user read {topic}: grant this user READ on the topic.\n",
     )
     grant(AclOperation.READ)
-    code, said = look(WORKER)
-    assert (code, f"{topic}: nothing since " in said) == (ExitCode.DONE, True), said
+    code, printed = look(WORKER)
+    assert (code, f"{topic}: no dead letters since " in printed) == (ExitCode.DONE, True), printed

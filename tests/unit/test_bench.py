@@ -1,4 +1,4 @@
-"""`bench`: what it reads, how it times, and what it makes of the figures."""
+"""`bench`: reading texts, timing stages, and the advice that follows from the figures."""
 
 import gzip
 import time
@@ -49,7 +49,7 @@ ON_GPU = Figures(
     dtype_hint="",
 )
 FLAT = replace(ON_GPU, device=[*SMALLER, stage(batch_messages=800, batch_ms=50)], messages_per_s=16_000)
-"""A batch of twice the tokens takes hardly more time."""
+"""A batch with twice as many tokens takes a quarter more time."""
 PREPARING = replace(ON_GPU, prepared=stage(5_000, cpus_busy=1), messages_per_s=5_000)
 SHARED = replace(ON_GPU, messages_per_s=7_000)
 
@@ -65,8 +65,12 @@ SHARED = replace(ON_GPU, messages_per_s=7_000)
         (replace(FLAT, records_max=800), Limit.OVERHEAD, "Raise WORKER_BATCH__RECORDS_MAX, now 800"),
         (PREPARING, Limit.PREPARING, "the device 10,000. It keeps 1.0 of 16 CPUs busy. Try a second worker"),
         (replace(PREPARING, cpus=1), Limit.PREPARING, "1.0 of 1 CPUs busy. Give the worker more CPUs"),
-        (replace(ON_GPU, judged=stage(5_000), messages_per_s=5_000), Limit.JUDGING, "5,000 messages/s on its one"),
-        (SHARED, Limit.SHARED, "the slowest alone does 10,000 messages/s, all together 7,000."),
+        (
+            replace(ON_GPU, judged=stage(5_000), messages_per_s=5_000),
+            Limit.JUDGING,
+            "5,000 messages/s on one thread",
+        ),
+        (SHARED, Limit.SHARED, "the slowest alone does 10,000 messages/s, all together do 7,000."),
         (SHARED, Limit.SHARED, "Try a second worker on this device"),
         (replace(SHARED, on_cpu=True, cpus=2), Limit.SHARED, "They share 2 CPUs with the model"),
     ],
@@ -78,7 +82,7 @@ def test_one_sentence_says_what_limits_and_what_to_change(figures: Figures, limi
 
 def test_a_faster_dtype_is_named_where_the_device_limits() -> None:
     hint = "float32, though this CPU is faster in bfloat16 (WORKER_MODEL__DTYPE=bfloat16)"
-    assert f"Worth trying: {hint}." in advice(replace(ON_GPU, dtype_hint=hint))
+    assert f"Try this: {hint}." in advice(replace(ON_GPU, dtype_hint=hint))
     assert hint not in " ".join(advice(replace(PREPARING, dtype_hint=hint)))
 
 
@@ -86,7 +90,7 @@ def test_figures_that_contradict_each_other_are_reported() -> None:
     assert "Measure again" in advice(replace(ON_GPU, messages_per_s=16_000))[1]
 
 
-def test_the_samples_are_all_different_from_their_beginning_on() -> None:
+def test_all_built_in_texts_differ_and_most_differ_from_their_beginning() -> None:
     texts = built_in_texts()
     assert len(set(texts)) == len(texts) > 9000
     batch = texts[:1024]
@@ -98,23 +102,23 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "texts"
 
 
-def test_a_file_has_a_text_a_line(file: Path) -> None:
+def test_a_file_may_have_a_text_per_line(file: Path) -> None:
     file.write_bytes("\n hello \r\n{not at the start\n\t\n今日\ngg".encode())
     assert read_texts(file, InputShape()) == [" hello ", "{not at the start", "今日", "gg"]
 
 
 @pytest.mark.parametrize("shape", [InputShape(), InputShape(format="text")])
-def test_or_a_message_a_line(file: Path, shape: InputShape) -> None:
+def test_a_file_may_have_an_input_message_per_line(file: Path, shape: InputShape) -> None:
     file.write_bytes(b'\xef\xbb\xbf{"text":"hello"}\n\n{"text":" "}\n{"text":"half \\ud83d","user_id":7}\n')
     assert read_texts(file, shape) == ["hello", "half \ufffd"]
 
 
-def test_in_the_shape_that_the_settings_say(file: Path) -> None:
+def test_messages_have_the_shape_that_the_settings_describe(file: Path) -> None:
     file.write_bytes(b'{"payload":{"body":"hello"}}\n')
     assert read_texts(file, InputShape(text=("payload", "body"))) == ["hello"]
 
 
-def test_gzipped_or_not_whatever_its_name(file: Path) -> None:
+def test_a_gzipped_file_may_have_any_name(file: Path) -> None:
     file.write_bytes(gzip.compress(b"one\ntwo\n", mtime=0))
     assert read_texts(file, InputShape()) == ["one", "two"]
 
@@ -126,8 +130,8 @@ def test_gzipped_or_not_whatever_its_name(file: Path) -> None:
         (b"\n  \n", "holds no text"),
         (b'{"text":""}', "holds no text"),
         (gzip.compress(b"", mtime=0), "holds no text"),
-        (gzip.compress(b"the secret " * 100, mtime=0)[:-9], "its gzip is damaged"),
-        (b"\x1f\x8b" + b"the secret", "its gzip is damaged"),
+        (gzip.compress(b"the secret " * 100, mtime=0)[:-9], "its gzip data is damaged"),
+        (b"\x1f\x8b" + b"the secret", "its gzip data is damaged"),
         (b"gg\nthe secret \x00", "line 2: The value holds control characters"),
         (b'\n{"text":"gg"}\nthe secret', "line 3: The value is not JSON"),
         (b'{"text":"gg"}\n{"words":"the secret"}', "line 2: There is no text at /text"),
@@ -135,7 +139,9 @@ def test_gzipped_or_not_whatever_its_name(file: Path) -> None:
         (b"gg\n" + b"the secret" * 20, "line 2: The line has 200 bytes; WORKER_INPUT__BYTES_MAX is 100."),
     ],
 )
-def test_a_file_that_can_not_be_used_is_refused_and_never_shown(file: Path, content: bytes, said: str) -> None:
+def test_an_unusable_file_is_refused_and_its_contents_are_never_shown(
+    file: Path, content: bytes, said: str
+) -> None:
     file.write_bytes(content)
     with pytest.raises(ConfigurationError) as refused:
         read_texts(file, InputShape(bytes_max=100))
@@ -145,14 +151,14 @@ def test_a_file_that_can_not_be_used_is_refused_and_never_shown(file: Path, cont
     assert "secret" not in str(refused.value)
 
 
-def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_folder_or_a_missing_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(ConfigurationError, match="can't be read"):
+        with pytest.raises(ConfigurationError, match="cannot be read"):
             read_texts(path, InputShape())
 
 
 class Clock:
-    """Time as work takes it."""
+    """A clock that advances only when the test works."""
 
     def __init__(self) -> None:
         self.now_ns = 0
@@ -164,7 +170,7 @@ class Clock:
         self.now_ns += ms * 1_000_000
 
 
-def test_a_stage_has_the_medians_of_warm_batches() -> None:
+def test_the_figures_of_a_stage_are_medians_without_the_first_batch() -> None:
     clock = Clock()
     took_ms = iter([1000, 10, 10, 30, 10, 40])
     batches = [Batch(items=None, messages=5, tokens=50)]
@@ -180,7 +186,7 @@ def test_batches_are_those_that_the_worker_makes() -> None:
     assert [batch.messages for batch in batches_of(lists[:7], 20, 4096)] == [7]
 
 
-def test_equal_texts_of_a_batch_are_scored_once_and_counted_each() -> None:
+def test_equal_texts_of_a_batch_are_scored_once_and_counted_separately() -> None:
     (batch,) = batches_of([[1, 2], [3], [1, 2]], 3, 100)
     assert (batch.items, batch.messages, batch.tokens) == ([[1, 2], [3]], 3, 3)
 
@@ -208,7 +214,7 @@ def test_the_loop_is_as_fast_as_a_warm_model_and_scores_each_text(text_ms: int, 
     )
 
 
-def test_the_user_s_pointers_do_not_apply_to_the_samples() -> None:
+def test_the_user_s_pointers_do_not_apply_to_the_built_in_texts() -> None:
     settings = load_settings({"WORKER_INPUT__TEXT_POINTER": "/payload/body"}).settings
     model = Slow(200)
     assert messages_per_second(settings, model, built_in_texts(), seconds=2, clock_ns=model.clock) == 5

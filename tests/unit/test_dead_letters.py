@@ -33,7 +33,7 @@ def shown(tally: Tally) -> str:
         ("2026-01-31T05:10:00.250+02:00", NOW_MS + 250),
     ],
 )
-def test_since_is_a_time_or_how_long_ago(text: str, since_ms: int) -> None:
+def test_since_is_a_time_or_a_time_ago(text: str, since_ms: int) -> None:
     assert parse_since(text, NOW_MS) == since_ms
 
 
@@ -43,7 +43,7 @@ def test_any_other_since_is_a_wrong_setting(text: str) -> None:
         parse_since(text, NOW_MS)
 
 
-def test_all_reasons_at_once_with_great_numbers_fit_into_80_columns() -> None:
+def test_all_reasons_with_large_numbers_fit_into_80_columns() -> None:
     tally = Tally(now_ms=NOW_MS, examples_max=1)
     for reason in [*REASONS, FOREIGN]:
         tally.add(reason, letter())
@@ -53,7 +53,7 @@ def test_all_reasons_at_once_with_great_numbers_fit_into_80_columns() -> None:
     assert {line.split()[-3] for line in lines if " 123,456,789  █" in line} == {*REASONS, FOREIGN}
 
 
-def test_a_clock_that_is_far_ahead_makes_no_hours_of_its_own() -> None:
+def test_records_with_times_in_the_future_count_in_the_current_hour() -> None:
     tally = Tally(now_ms=NOW_MS, examples_max=3)
     for number in range(100):
         tally.add(FOREIGN, letter(-number * HOUR_MS))
@@ -62,21 +62,21 @@ def test_a_clock_that_is_far_ahead_makes_no_hours_of_its_own() -> None:
     assert "newest 9999-12-31" in shown(tally)
 
 
-def test_the_newest_are_kept_whatever_the_order_of_reading() -> None:
+def test_the_newest_examples_are_kept_in_any_order_of_reading() -> None:
     tally = Tally(now_ms=NOW_MS, examples_max=2)
     for offset, ago_ms in enumerate([5, 1, 9, 3]):
         tally.add("not_json", letter(ago_ms, offset=offset))
     assert [one.offset for one in tally.examples("not_json")] == [1, 3]
 
 
-def test_without_examples_there_is_nothing_to_look_at() -> None:
+def test_without_examples_no_command_is_shown() -> None:
     tally = Tally(now_ms=NOW_MS, examples_max=0)
     tally.add("not_json", letter())
     assert "not_json: 1." in shown(tally)
     assert "command" not in shown(tally)
 
 
-def test_a_forged_header_steers_no_terminal_and_floods_none() -> None:
+def test_a_forged_header_neither_controls_nor_floods_the_terminal() -> None:
     tally = Tally(now_ms=NOW_MS, examples_max=1)
     forged = {"error.reason": "\x1b[2J[red]", "error.message": "\x1b]0;x\x07" + "a\n" * 10_000}
     tally.add(FOREIGN, letter(headers=forged))

@@ -31,7 +31,7 @@ from worker.settings import Need, admin_config, load_settings, variables_for
 FOREIGN = "foreign"
 MEANINGS = {
     **REASONS,
-    FOREIGN: "No moderation.error.reason that this version knows: another program's, or a newer worker's.",
+    FOREIGN: "A record of another program or of a newer worker: this version does not know its reason.",
 }
 UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 HOUR_MS = UNITS_MS["h"]
@@ -46,9 +46,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which dead letters to count, and how many to show."""
-    parser.add_argument("--since", default="24h", help="90m, 24h, 7d, or an RFC 3339 time (default: 24h)")
-    parser.add_argument("--reason", choices=[*REASONS, "foreign"], metavar="SLUG", help="only this one")
-    parser.add_argument("--examples", type=int, default=3, metavar="N", help="of each reason (default: 3)")
+    parser.add_argument(
+        "--since",
+        default="24h",
+        help="count from this time: 90m, 24h or 7d ago, or an RFC 3339 time (default: 24h)",
+    )
+    parser.add_argument("--reason", choices=[*REASONS, "foreign"], metavar="SLUG", help="count only this reason")
+    parser.add_argument(
+        "--examples", type=int, default=3, metavar="N", help="examples to show of each reason (default: 3)"
+    )
     parser.epilog = variables_for("kafka")
 
 
@@ -149,10 +155,10 @@ def parse_since(text: str, now_ms: int) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        moment = datetime.min  # noqa: DTZ901 - without a zone, it is refused like any other
+        moment = datetime.min  # noqa: DTZ901 - it has no zone, so the check below refuses it
     if moment.tzinfo is None or moment < _EPOCH:
         raise ConfigurationError(
-            f"--since: got {text[:80]!r}; wants how long ago, such as 90m, 24h or 7d, or an RFC 3339 time with its "
+            f"--since: got {text[:80]!r}; wants a time ago, such as 90m, 24h or 7d, or an RFC 3339 time with its "
             "zone, such as 2026-01-31T02:00:00Z"
         )
     return (moment - _EPOCH) // timedelta(milliseconds=1)
@@ -174,7 +180,7 @@ def tally_of(
         client_config: librdkafka's properties: servers and security.
         topic: The dead-letter topic.
         since_ms: The time from which records count, in milliseconds since 1970.
-        now_ms: The current time.
+        now_ms: The current time, in milliseconds since 1970.
         reason: Count only records with this reason. None means all.
         examples_max: The number of examples to keep of each reason.
         progress: Called with a line of progress every two seconds.
@@ -183,15 +189,15 @@ def tally_of(
         KafkaFatalError: The topic can't be read.
     """
     tally = Tally(now_ms=now_ms, examples_max=examples_max)
-    tell_s = time.monotonic() + PROGRESS_S
+    progress_s = time.monotonic() + PROGRESS_S
     with open_reader(client_config, [topic], since_ms=since_ms) as reader:
         for count, message in enumerate(read_to_end(reader, SILENCE_MS_MAX), 1):
             found, letter = read(message)
             # Within a partition times may go back: each worker has its own clock.
             if letter.timestamp_ms >= since_ms and reason in {None, found}:
                 tally.add(found, letter)
-            if time.monotonic() >= tell_s:
-                tell_s = time.monotonic() + PROGRESS_S
+            if time.monotonic() >= progress_s:
+                progress_s = time.monotonic() + PROGRESS_S
                 progress(f"{count:,} records read, now at {_time(letter.timestamp_ms)} ...")
     return tally
 
@@ -200,14 +206,14 @@ def read(message: Message) -> tuple[str, Letter]:
     """Return a record's reason, and the record as an example."""
     topic, partition, offset = topic_partition_offset(message)
     given: Any = dict(headers_of(message) or ())
-    ours = {
+    written = {
         name.removeprefix(PREFIX): value.decode(errors="replace")
         for name, value in given.items()
         if name.startswith(PREFIX) and value is not None
     }
-    reason = ours.get("error.reason", FOREIGN)
+    reason = written.get("error.reason", FOREIGN)
     return reason if reason in REASONS else FOREIGN, Letter(
-        topic=topic, partition=partition, offset=offset, timestamp_ms=message.timestamp()[1], headers=ours
+        topic=topic, partition=partition, offset=offset, timestamp_ms=message.timestamp()[1], headers=written
     )
 
 
@@ -218,15 +224,15 @@ def show(tally: Tally, console: Console, *, topic: str, since_ms: int, look_with
         tally: The counts and examples.
         console: The console to print to.
         topic: The dead-letter topic.
-        since_ms: Since when.
+        since_ms: The time from which records were counted, in milliseconds since 1970.
         look_with: The command that reads a record, without its topic, partition and offset.
     """
     since = rfc3339(since_ms)
     if tally.oldest_ms is None or tally.newest_ms is None:
-        console.print(f"{topic}: nothing since {since} (--since 30d looks further back)", soft_wrap=True)
+        console.print(f"{topic}: no dead letters since {since} (--since 30d starts earlier)", soft_wrap=True)
         return
     total = sum(tally.counts.values())
-    console.print(f"{topic}: {total:,} since {since}", soft_wrap=True, style="bold", markup=False)
+    console.print(f"{topic}: {total:,} dead letters since {since}", soft_wrap=True, style="bold", markup=False)
     console.print(f"oldest {_time(tally.oldest_ms)}, newest {_time(tally.newest_ms)}\n")
     console.print(_table(tally.counts))
     shown: list[Letter] = []
@@ -260,12 +266,12 @@ def _example(letter: Letter) -> Text:
     lines.append(f"  {_time(letter.timestamp_ms)}", style="default")
     if "error.reason" in headers:
         topic, partition, offset = (headers.get(f"source.{name}", "?") for name in ("topic", "partition", "offset"))
-        said = f"of {topic}[{partition}]@{offset}, worker {headers.get('worker', '?')}"
+        details = f"of {topic}[{partition}]@{offset}, worker {headers.get('worker', '?')}"
         if "error.truncated" in headers:
-            said += f", left out: {headers['error.truncated']}"
+            details += f", left out: {headers['error.truncated']}"
         if headers["error.reason"] not in REASONS:
-            said += f", reason: {headers['error.reason']}"
-        lines.append(f"\n    {said}\n    {headers.get('error.message', '')}", style="default")
+            details += f", reason: {headers['error.reason']}"
+        lines.append(f"\n    {details}\n    {headers.get('error.message', '')}", style="default")
     return lines
 
 
@@ -276,7 +282,7 @@ def _time(epoch_ms: int) -> str:
 
 def _how_to_look(letter: Letter, look_with: str) -> str:
     return (
-        "\nThe message itself, as it came, is the record's value. To read the first above:\n"
+        "\nThe value of a dead letter is the original message. To read the first example:\n"
         f"  {look_with} \\\n"
         f"    --topic {letter.topic} --partition {letter.partition} --offset {letter.offset} \\\n"
         "    --max-messages 1 | less"

@@ -1,1 +1,1 @@
-"""The command `bench`: how fast the user's own model is on this machine, and what limits it; needs no Kafka."""
+"""The command `bench`: how fast the user's model is on this machine, and what limits it. It needs no Kafka."""

@@ -1,4 +1,4 @@
-"""The command `bench`: measure, and print the figures and what limits."""
+"""The command `bench`: measure, and print the figures and what limits the worker."""
 
 import argparse
 import os
@@ -26,26 +26,29 @@ SECONDS_MAX = 3600
 CPU_SHARE, DEVICE_SHARE, TOGETHER_SHARE = 0.2, 0.5, 0.3
 """Shares of the time for the stages of the CPU, for the device, and for all stages together."""
 BATCHES_MAX = 8
-"""Full batches to tokenise for the device: more would only need memory."""
+"""Number of full batches to tokenise for the device. More batches would need memory and change no figure."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the texts, the time and the file for the figures."""
     parser.add_argument(
-        "--texts", type=Path, metavar="FILE", help="a text a line, or a message a line as JSON; gzipped or not"
+        "--texts",
+        type=Path,
+        metavar="FILE",
+        help="texts to measure with: a text per line, or a message per line as JSON; it may be gzipped",
     )
     parser.add_argument(
-        "--seconds", type=_seconds, default=20, metavar="S", help="how long to measure (default: 20)"
+        "--seconds", type=_seconds, default=20, metavar="S", help="seconds to measure (default: 20)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures as JSON too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file, as JSON")
     parser.epilog = variables_for("model", "input", "batch")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    """Measure, and print the figures and what limits.
+    """Measure, and print the figures and what limits the worker.
 
     Raises:
-        FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
+        FatalError: A setting or a file is wrong, or the model cannot be loaded, or it breaks.
     """
     settings = load({Need.MODEL}).settings
     if options.json:
@@ -73,19 +76,20 @@ def measure(
     *,
     seconds: float,
 ) -> Figures:
-    """Measure each stage by itself, then all stages together.
+    """Measure each stage alone, then all stages together.
 
     Raises:
-        ModelError: The tokenizer knows none of the texts, or the device is broken.
+        ModelError: The tokenizer makes no token of any text, or the device is broken.
     """
     from worker.classifier.device import cpus  # noqa: PLC0415 - PyTorch is loaded with the model
 
-    # Cut as the worker cuts them. Texts without a token are never scored.
+    # The texts are cut as the worker cuts them. A text without a token is never scored.
     first = [text[: settings.input.characters_max] for text in texts[: BATCHES_MAX * settings.batch.records_max]]
     token_lists = [encoded.tokens for encoded in model.encode(first) if encoded.tokens]
     if not token_lists:
         raise ModelError(
-            "The tokenizer finds no token in any text. Either it is another model's, or --texts is not chat."
+            "The tokenizer makes no token of any text. Either it belongs to another model, or the file of --texts "
+            "holds no chat."
         )
     prepared, judged = prepare_and_judge(settings, model, texts, seconds=seconds * CPU_SHARE)
     device: list[StageRate] = []
@@ -110,7 +114,7 @@ def measure(
 
 
 def show(figures: Figures, model: wiring.ScoringModel, console: Console, *, built_in: bool) -> None:
-    """Print the figures in at most 80 columns, and what limits."""
+    """Print the figures in at most 80 columns, and what limits the worker."""
     identity = model.identity
 
     def say(line: str, style: str | None = None) -> None:
@@ -124,10 +128,10 @@ def show(figures: Figures, model: wiring.ScoringModel, console: Console, *, buil
     )
     for line in model.fallbacks:
         say(f"    {line}")
-    hint = "; real chat repeats itself: measure your own with --texts FILE" if built_in else ""
+    hint = "; real chat repeats itself: measure your own chat with --texts FILE" if built_in else ""
     say(
         f"texts: {figures.texts:,}{' built-in' if built_in else ''}, {figures.texts_different:,} different, "
-        f"{figures.tokens_mean:.1f} tokens in the mean{hint}\n"
+        f"{figures.tokens_mean:.1f} tokens on average{hint}\n"
     )
     table = Table("stage", box=None, pad_edge=False)
     for column in ("messages/s", "tokens/s"):
@@ -153,7 +157,7 @@ def _seconds(text: str) -> int:
 
 
 def _try_to_write(path: Path) -> None:
-    """Refuse a file that cannot be written before the measurement; an empty file is left where there was none."""
+    """Refuse a file that cannot be written, before the measurement. This creates the file if it does not exist."""
     try:
         path.open("ab").close()
     except OSError as error:

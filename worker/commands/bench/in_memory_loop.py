@@ -1,4 +1,4 @@
-"""The worker's own loop and its three threads on a log in memory: the speed of one worker without Kafka."""
+"""Run the worker's own loop with its three threads on a log in memory, to measure one worker without Kafka."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
 
 FIRST_ROUND = 16
-"""Messages of the first round; fewer are not worth handing to three threads."""
+"""Messages of the first round. With fewer messages, the threads would mostly wait for each other."""
 
 
 def messages_per_second(
@@ -26,9 +26,9 @@ def messages_per_second(
 ) -> float:
     """Measure how many messages a second the worker judges with these texts.
 
-    The score cache is off: the texts are repeated, and the cache would soon know them all. The number of messages
-    doubles until a round takes half of the time. The best of at least two rounds counts, because the first round
-    is slower, and because other work of the machine makes a round slower.
+    The score cache is off, because the texts are repeated and the cache would soon hold all of them. The number of
+    messages doubles until a round takes half of the time. The best of at least two rounds counts, because the first
+    round is slower, and because other work on the machine makes a round slower.
 
     Raises:
         ModelError: The device is broken.
@@ -53,7 +53,7 @@ class _InMemoryLog:
     """The loop's ``TransactionalSession`` on a list of messages, which it repeats.
 
     Attributes:
-        unpublished: Messages whose outputs are not published yet.
+        unpublished: Number of messages whose outputs are not published yet.
     """
 
     def __init__(self, messages: Sequence[ConsumedRecord]) -> None:
@@ -70,7 +70,7 @@ class _InMemoryLog:
         self._unread += messages
 
     def poll(self, *, records_max: int, wait_ms: int) -> list[ConsumedRecord]:
-        assert self._unread or not wait_ms  # noqa: S101 - the loop waits only when all is published
+        assert self._unread or not wait_ms  # noqa: S101 - the loop waits only when everything is published
         count = 0 if self._paused else min(records_max, self._unread)
         self._unread -= count
         return list(islice(self._messages, count))

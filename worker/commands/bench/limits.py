@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 HINDERED = 0.75
-"""All stages together below this share of the slowest stage: they are slowed by something that they share."""
+"""Below this share of the slowest stage's speed, all stages together are slowed by something that they share."""
 
 DISTURBED = 1.5
-"""All stages together above this multiple of the slowest stage: the measurement of that stage was disturbed."""
+"""Above this multiple of the slowest stage's speed, the measurement of that stage was disturbed."""
 
 OVERHEAD = 0.3
-"""Share of a batch's time that does not depend on its size, from which larger batches are worth trying."""
+"""Larger batches are worth a trial if more than this share of a batch's time does not depend on its size."""
 
 BUSY = 0.7
-"""Share of the CPUs that a stage keeps busy, from which a second process on the machine gains nothing."""
+"""A second process on the machine gains nothing if a stage keeps more than this share of the CPUs busy."""
 
 
 class Limit(StrEnum):
@@ -29,15 +29,15 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRate:
-    """The speed of one stage while nothing else ran. All figures are medians over batches.
+    """The speed of one stage while no other stage ran. All figures are medians over batches.
 
     Attributes:
         name: The stage.
-        messages_per_s: Messages a second.
-        batch_messages: Messages of a batch.
-        batch_tokens: Tokens to score of a batch, those of equal texts once; 0 where nothing is scored.
-        batch_ms: Time for a batch.
-        cpus_busy: CPU time of all threads, as a share of the time: 1.5 is one CPU and a half.
+        messages_per_s: Messages per second.
+        batch_messages: Messages in a batch.
+        batch_tokens: Tokens to score in a batch. Equal texts are scored once. 0 for a stage that scores nothing.
+        batch_ms: Time for a batch, in milliseconds.
+        cpus_busy: CPU time of all threads divided by the elapsed time: 1.5 means one CPU and a half.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Figures:
     """Everything that was measured.
 
     Attributes:
-        prepared: Decoding and tokenising.
-        judged: Judging and encoding.
-        device: The model with growing batches, at least one row.
-        messages_per_s: Messages a second with all stages together.
-        tokens_mean: Tokens of a text in the mean.
+        prepared: The stage that decodes and tokenises.
+        judged: The stage that judges and encodes.
+        device: The model with growing batches, at least one entry.
+        messages_per_s: Messages per second of all stages together.
+        tokens_mean: Mean number of tokens of a text.
         texts: Number of texts.
         texts_different: Number of different texts.
         on_cpu: Whether the model runs on the CPU.
         cpus: Number of CPUs that the process may use.
-        records_max: Most messages of a batch.
-        tokens_max: Most tokens of a batch.
+        records_max: Largest number of messages in a batch.
+        tokens_max: Largest number of tokens in a batch.
         dtype_hint: The classifier's sentence about ``WORKER_MODEL__DTYPE``; empty if it has none.
     """
 
@@ -97,7 +97,7 @@ def figure(value: float) -> str:
 
 
 def fixed_share(device: Sequence[StageRate]) -> float:
-    """Return the share of the largest batch's time that an empty batch would take: two sizes make a line."""
+    """Return the share of the largest batch's time that an empty batch would take, by a line through two sizes."""
     *_, full = device
     smaller = [stage for stage in device if stage.batch_tokens < full.batch_tokens]
     if not smaller:
@@ -107,7 +107,7 @@ def fixed_share(device: Sequence[StageRate]) -> float:
 
 
 def limit_of(figures: Figures) -> Limit:
-    """Return what limits: the slowest stage, unless all stages together are much slower than that stage."""
+    """Return what limits the worker: the slowest stage, unless all stages together are much slower."""
     if figures.messages_per_s < HINDERED * figures.slowest.messages_per_s:
         return Limit.SHARED
     if figures.slowest is figures.full:
@@ -116,17 +116,17 @@ def limit_of(figures: Figures) -> Limit:
 
 
 def advice(figures: Figures) -> list[str]:
-    """Return first the sentence about what limits and what to change, then other sentences worth reading."""
+    """Return the sentence about what limits the worker and what to change, then other advice."""
     limit = limit_of(figures)
     sentences = [_sentence(limit, figures)]
     if figures.messages_per_s > DISTURBED * figures.slowest.messages_per_s:
         sentences.append(
-            f"The worker did {figure(figures.messages_per_s)} messages/s with all stages together: other work "
-            "disturbed the measurement of the single stages. Measure again while this machine is quiet, or for "
-            "longer (--seconds)."
+            f"All stages together did {figure(figures.messages_per_s)} messages/s, more than the slowest alone. "
+            "So other work on this machine disturbed a measurement. Measure again while this machine is idle, or "
+            "for longer (--seconds)."
         )
     if figures.dtype_hint and limit not in {Limit.PREPARING, Limit.JUDGING}:
-        sentences.append(f"Worth trying: {figures.dtype_hint}.")
+        sentences.append(f"Try this: {figures.dtype_hint}.")
     return sentences
 
 
@@ -137,24 +137,30 @@ def _sentence(limit: Limit, figures: Figures) -> str:
     match limit:
         case Limit.DEVICE:
             more = "more CPUs, a GPU, or workers on other machines" if figures.on_cpu else "one worker per device"
-            return f"The device limits: {scored}. More workers on this device gain nothing. Use {more}."
+            return f"The device limits the worker: {scored}. More workers on this device gain nothing. Use {more}."
         case Limit.OVERHEAD:
             bound = f"TOKENS_MAX, now {figures.tokens_max}"
             if full.batch_messages >= figures.records_max:
                 bound = f"RECORDS_MAX, now {figures.records_max}"
             share = f"{fixed_share(figures.device):.0%} of it does not depend on the batch's size"
-            return f"The device limits: {scored}, and {share}. Raise WORKER_BATCH__{bound}."
+            return f"The device limits the worker: {scored}, and {share}. Raise WORKER_BATCH__{bound}."
         case Limit.SHARED:
             change = f"They share one Python process and {cpus} CPUs. Try a second worker on this device."
             if figures.on_cpu:
                 change = f"They share {cpus} CPUs with the model. Give the worker more CPUs, or a GPU."
             together = figure(figures.messages_per_s)
-            return f"The stages slow each other: the slowest alone does {alone}, all together {together}. {change}"
+            return (
+                f"The stages slow each other: the slowest alone does {alone}, all together do {together}. {change}"
+            )
         case Limit.PREPARING:
             busy = figures.prepared.cpus_busy
             change = "Try a second worker on this device, which uses the other CPUs."
             if busy > BUSY * cpus:
-                change = "Give the worker more CPUs; without them a second worker gains nothing."
-            return f"Preparing limits: {alone}, {device}. It keeps {busy:.1f} of {cpus} CPUs busy. {change}"
+                change = "Give the worker more CPUs. Without more CPUs a second worker gains nothing."
+            return (
+                f"Preparing limits the worker: {alone}, {device}. It keeps {busy:.1f} of {cpus} CPUs busy. {change}"
+            )
         case Limit.JUDGING:
-            return f"Judging limits: {alone} on its one thread, {device}. Try a second worker on this device."
+            return (
+                f"Judging limits the worker: {alone} on one thread, {device}. Try a second worker on this device."
+            )

@@ -1,4 +1,4 @@
-"""Time each stage by itself: preparing, the device with growing batches, judging."""
+"""Time each stage alone: preparing, the device with growing batches, judging."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,19 +19,19 @@ from worker.records import ScoredRecord
 from worker.settings import Settings
 
 SHARES = (8, 2, 1)
-"""The device scores an eighth of a full batch, a half, and a full batch."""
+"""The device scores batches of an eighth of the full size, of half the size, and of the full size."""
 
 Items = TypeVar("Items")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch(Generic[Items]):
-    """What one call works on.
+    """The work of one call.
 
     Attributes:
         items: The argument of the call.
-        messages: Messages of the batch.
-        tokens: Tokens to score; 0 where nothing is scored.
+        messages: Number of messages in the batch.
+        tokens: Number of tokens to score; 0 for a stage that scores nothing.
     """
 
     items: Items
@@ -47,7 +47,7 @@ def time_stage(
     seconds: float,
     clock_ns: Callable[[], int] = time.monotonic_ns,
 ) -> StageRate:
-    """Work on the batches in turn for this time, after one batch that is not counted, and return the medians."""
+    """Work on the batches in turn for this time, and return the medians. A first batch is not counted."""
     work(batches[0].items)
     timed: list[tuple[Batch[Items], float]] = []
     cpu_ns, begin_ns = time.process_time_ns(), clock_ns()
@@ -80,7 +80,7 @@ def prepare_and_judge(
     parts = [messages[start : start + size] for start in range(0, len(messages) - size + 1, size)] or [messages]
     unprepared = [Batch(items=part, messages=len(part)) for part in parts]
     prepared = time_stage("decode and tokenise", prepare, unprepared, seconds=seconds / 2)
-    # Random scores: the time for judging does not depend on how the scores were made.
+    # Random scores, because the time for judging does not depend on the model.
     records = prepare(parts[0])
     scores = np.random.default_rng(0).random((len(records), len(CATEGORY_SLUGS)), np.float32) / 2
     results = [ScoredRecord(record=record, scores=row) for record, row in zip(records, scores, strict=True)]
@@ -98,29 +98,30 @@ def score_growing_batches(
         settings: The bounds of a batch.
         model: An open model.
         token_lists: The tokens of texts, in the order of the texts.
-        seconds: The time for all sizes. A size is left out when one batch of it would take longer.
+        seconds: The time for all sizes. A size is left out if one batch of this size would take longer.
     """
-    pace_s = 0.0  # for a token
-    # A thread of its own, as in the worker. OpenMP's threads spin while they wait for each other, and for less time
-    # when there are more of them than CPUs, as there are with those of the thread that warmed the model up. On a
-    # busy machine of 2 CPUs a batch took 0.1 s here and 0.7 to 1.3 s on the main thread.
+    token_s = 0.0
+    # The model runs on its own thread, as in the worker. OpenMP has a team of threads for each calling thread. The
+    # threads of a team spin while they wait for each other. They spin for less time if there are more OpenMP
+    # threads than CPUs, and the thread that warmed up the model has a team too. On a busy machine with 2 CPUs a
+    # batch took 0.1 s here and 0.7 to 1.3 s on the main thread.
     with ThreadPoolExecutor(1, "device") as thread:
         for share in SHARES:
             batches = batches_of(
                 token_lists, max(1, settings.batch.records_max // share), model.batch_tokens_max // share
             )
-            if pace_s * batches[0].tokens > seconds:
+            if token_s * batches[0].tokens > seconds:
                 return
             name = f"device, batches of {batches[0].messages:,}"
             rate = thread.submit(time_stage, name, model.score, batches, seconds=seconds / len(SHARES)).result()
-            pace_s = rate.batch_ms / 1000 / rate.batch_tokens
+            token_s = rate.batch_ms / 1000 / rate.batch_tokens
             yield rate
 
 
 def batches_of(
     token_lists: Sequence[Sequence[int]], records_max: int, tokens_max: int
 ) -> list[Batch[Sequence[Sequence[int]]]]:
-    """Cut the texts into batches as the worker does. An incomplete last batch counts only if it is the only one."""
+    """Cut the texts into batches as the worker does. Drop an incomplete last batch, unless it is the only one."""
     batches: list[Batch[Sequence[Sequence[int]]]] = []
     start = tokens = 0
     for index, one in enumerate(token_lists):
@@ -132,6 +133,6 @@ def batches_of(
 
 
 def _batch(token_lists: Sequence[Sequence[int]]) -> Batch[Sequence[Sequence[int]]]:
-    """Of equal texts of a batch only the first is scored, as in the worker."""
+    """Return a batch in which equal texts are scored once, as in the worker."""
     different = list(dict(zip(map(tuple, token_lists), token_lists, strict=True)).values())
     return Batch(items=different, messages=len(token_lists), tokens=sum(map(len, different)))

@@ -1,4 +1,4 @@
-"""Texts to measure with: built-in ones, or those of a file. None of them is ever shown."""
+"""Texts to measure with: built-in texts, or the texts of a file. No text is ever shown."""
 
 import codecs
 import gzip
@@ -13,7 +13,7 @@ from worker.commands.classify.lines import InputLine, Readable, read_lines
 from worker.errors import ConfigurationError
 
 TEXTS_MAX = 100_000
-"""Read of a file: more would tell nothing new."""
+"""Largest number of texts that are read from a file. More texts would not change the figures."""
 
 _GZIP = b"\x1f\x8b"
 """How a gzip file begins. Source: RFC 1952, section 2.3.1."""
@@ -36,7 +36,7 @@ SAMPLES = (
     "wait, go back two minutes, I missed how you did the second part with the blue wire",
     "12 wins in a row, nice",
 )
-"""Chat as it is: short, mild, of several languages."""
+"""Typical chat: short, harmless, in several languages."""
 
 _OPENINGS = (
     *("ok", "oh", "so", "well", "yes", "no", "hey", "haha", "wow", "nice", "true", "right"),
@@ -45,19 +45,20 @@ _OPENINGS = (
 
 
 def built_in_texts() -> list[str]:
-    """9,216 texts, all different: equal ones are scored once, and so are equal beginnings, if the model can."""
+    """Return 9,216 different texts with different beginnings, because equal texts are scored once."""
     return [f"{one} {two} {text}" for one, two in product(_OPENINGS, repeat=2) for text in SAMPLES]
 
 
 def read_texts(path: Path, shape: InputShape) -> list[str]:
-    """The texts of a file that are not blank, in order, up to ``TEXTS_MAX`` of them.
+    """Return the first ``TEXTS_MAX`` texts of a file that are not blank, in order.
 
     Args:
-        path: One text a line, or one input message a line: when the first begins with a brace. May be gzipped.
-        shape: Where in such a message the text stands.
+        path: A file, which may be gzipped. Each line is a text; or, if the first line begins with a brace, an input
+            message.
+        shape: Where in an input message the text is.
 
     Raises:
-        ConfigurationError: It can't be read, a line is no text, or there is none.
+        ConfigurationError: The file cannot be read, a line is not a text, or the file holds no text.
     """
     try:
         with path.open("rb") as file:
@@ -65,8 +66,8 @@ def read_texts(path: Path, shape: InputShape) -> list[str]:
             source: Readable = gzip.GzipFile(fileobj=file) if zipped else file
             texts = list(islice(_texts(source, shape), TEXTS_MAX))
     except (OSError, EOFError, zlib.error) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip is damaged"
-        raise _refused(f"{str(path)!r}, which can't be read ({said})") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip data is damaged"
+        raise _refused(f"{str(path)!r}, which cannot be read ({reason})") from error
     except Undecodable as error:
         raise _refused(f"{str(path)!r}, {error.message}") from None
     if not texts:
@@ -75,7 +76,11 @@ def read_texts(path: Path, shape: InputShape) -> list[str]:
 
 
 def _texts(source: Readable, shape: InputShape) -> Iterator[str]:
-    """Raises Undecodable, with the number of the line in its message."""
+    """Yield the texts that are not blank.
+
+    Raises:
+        Undecodable: A line is not a text. The message has the number of the line.
+    """
     lines = (line for batch in read_lines(source, bytes_max=shape.bytes_max, lines_max=1024) for line in batch)
     form: InputShape | None = None
     for line in lines:
@@ -100,6 +105,6 @@ def _text(line: InputLine, value: bytes, form: InputShape) -> str:
 
 def _refused(got: str) -> ConfigurationError:
     return ConfigurationError(
-        f"--texts: got {got}; wants a UTF-8 file, gzipped or not, with one text a line, or one JSON object with "
-        "text a line"
+        f"--texts: got {got}; wants a UTF-8 file, gzipped or not, with a text per line, or with a JSON object "
+        "per line"
     )
