@@ -95,8 +95,8 @@ def pages() -> dict[str, str]:
         "dead-letter": "The key and the value are the original's. The value in this example:\n\n"
         f"```text\n{UNREADABLE.decode()}\n```\n\nThe reasons:\n\n"
         + _table(("reason", "means"), ((f"`{slug}`", means) for slug, means in REASONS.items()))
-        + "\nIf the original is too large for the topic, the value becomes null. If that is not enough, the headers "
-        "are left out,\nand then the key. `moderation.error.truncated` names the missing parts.",
+        + "\nIf the original is too large for the topic, the value becomes null. If that is not enough, the "
+        "headers are\nleft out, and then the key. `moderation.error.truncated` names the missing parts.",
     }
     files = {"message": "input", "verdict": "verdict", "alert": "alert", "dead-letter": "dead-letter"}
     messages = {f"docs/messages/{files[name]}.md": _message(name, given[name], after[name]) for name in given}

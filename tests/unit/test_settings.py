@@ -168,7 +168,7 @@ WRONG = [
     ("KAFKA__BOOTSTRAP_SERVERS", "http://kafka:9092/x", "host:port"),
     ("KAFKA__BOOTSTRAP_SERVERS", "kafka:9092,", "host:port"),
     ("KAFKA__INPUT_TOPICS", "chat.messages,", "a topic name"),
-    ("KAFKA__INPUT_TOPICS", "a,a", "each topic once"),
+    ("KAFKA__INPUT_TOPICS", "a,a", "each topic only once"),
     ("KAFKA__VERDICT_TOPIC", "über", "a topic name"),
     ("KAFKA__ALERT_TOPIC", "..", "a topic name"),
     ("KAFKA__DEAD_LETTER_TOPIC", "x" * 250, "a topic name"),
@@ -220,8 +220,8 @@ WRONG = [
     ("LOG__LEVEL", "INFO", "'debug'"),
     ("LOG__FORMAT", "xml", "'text' or 'json'"),
     ("SHUTDOWN__GRACE_MS_MAX", "20s", "a whole number from 0"),
-    ("OUTPUT__HEADERS", "tenant,,region", "names of headers, separated by commas, each once"),
-    ("OUTPUT__HEADERS", "tenant,tenant", "names of headers, separated by commas, each once"),
+    ("OUTPUT__HEADERS", "tenant,,region", "names of headers, separated by commas, each name only once"),
+    ("OUTPUT__HEADERS", "tenant,tenant", "names of headers, separated by commas, each name only once"),
     ("OUTPUT__CLOUDEVENTS", "yes", "true or false"),
 ]
 

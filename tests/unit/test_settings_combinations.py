@@ -39,11 +39,11 @@ GSSAPI = "KAFKA__SECURITY_PROTOCOL=SASL_SSL KAFKA__SASL_MECHANISM=GSSAPI"
 @pytest.mark.parametrize(
     ("values", "name", "wants"),
     [
-        (f"{CONSUMER} KAFKA__SESSION_TIMEOUT_MS=15000", "KAFKA__SESSION_TIMEOUT_MS", "nothing beside"),
+        (f"{CONSUMER} KAFKA__SESSION_TIMEOUT_MS=15000", "KAFKA__SESSION_TIMEOUT_MS", "no value with"),
         (
             f"{CONSUMER} KAFKA__PARTITION_ASSIGNMENT_STRATEGY=roundrobin",
             "KAFKA__PARTITION_ASSIGNMENT_STRATEGY",
-            "nothing beside",
+            "no value with",
         ),
         (
             f'{CONSUMER} KAFKA__PROPERTIES={{"heartbeat.interval.ms":9}}',
@@ -57,10 +57,10 @@ GSSAPI = "KAFKA__SECURITY_PROTOCOL=SASL_SSL KAFKA__SASL_MECHANISM=GSSAPI"
         ("KAFKA__SASL_MECHANISM=PLAIN", "KAFKA__SASL_MECHANISM", "SASL_SSL or SASL_PLAINTEXT"),
         (USER, "KAFKA__SASL_USERNAME", "SASL_SSL or SASL_PLAINTEXT"),
         (f"{SSL} {PASSWORD}", "KAFKA__SASL_PASSWORD", "SASL_SSL or SASL_PLAINTEXT"),
-        (f"KAFKA__SECURITY_PROTOCOL=SASL_SSL {USER}", "KAFKA__SASL_MECHANISM", "one beside"),
-        (f"{SASL} {USER}", "KAFKA__SASL_PASSWORD", "something beside"),
-        (f"{SASL} {PASSWORD}", "KAFKA__SASL_USERNAME", "something beside"),
-        (f"{GSSAPI} {PASSWORD}", "KAFKA__SASL_PASSWORD", "nothing beside"),
+        (f"KAFKA__SECURITY_PROTOCOL=SASL_SSL {USER}", "KAFKA__SASL_MECHANISM", "a mechanism with"),
+        (f"{SASL} {USER}", "KAFKA__SASL_PASSWORD", "a value with"),
+        (f"{SASL} {PASSWORD}", "KAFKA__SASL_USERNAME", "a value with"),
+        (f"{GSSAPI} {PASSWORD}", "KAFKA__SASL_PASSWORD", "no value with"),
         (KEY_PASSWORD, "KAFKA__SSL_KEY_PASSWORD", "SSL or SASL_SSL"),
         ("KAFKA__SSL_CA_LOCATION=probe", "KAFKA__SSL_CA_LOCATION", "SSL or SASL_SSL"),
         (f"{SSL} {KEY_PASSWORD}", "KAFKA__SSL_KEY_PASSWORD", "WORKER_KAFKA__SSL_KEY_LOCATION"),
@@ -88,7 +88,7 @@ def test_a_combination_that_cant_work_is_refused(values: str, name: str, wants: 
             "WORKER_KAFKA__VERDICT_TOPIC (moderation.alerts) has",
         ),
         (environment(f"{SSL} {CERTIFICATE}"), f"WORKER_KAFKA__SSL_CERTIFICATE_LOCATION ({__file__})"),
-        (environment(f"{SSL} {KEY_PASSWORD}"), "WORKER_KAFKA__SSL_KEY_LOCATION (unset) as well"),
+        (environment(f"{SSL} {KEY_PASSWORD}"), "WORKER_KAFKA__SSL_KEY_LOCATION (unset) to be set too"),
         ({"WORKER_KAFKA__PROPERTIES": '{"group.id": "x"}'}, "WORKER_KAFKA__GROUP_ID (moderation) sets it"),
     ],
 )

@@ -157,7 +157,11 @@ def test_the_exporters_are_those_of_opentelemetrys_variables(environ: dict[str, 
             "OTEL_EXPORTER_OTLP_PROTOCOL",
             "http/protobuf (a collector takes it at port 4318), or OTEL_METRICS_EXPORTER (not set) without otlp",
         ),
-        ({"OTEL_METRICS_EXPORTER": "prometheus"}, "WORKER_HEALTH__PORT", "a port to be scraped at, beside "),
+        (
+            {"OTEL_METRICS_EXPORTER": "prometheus"},
+            "WORKER_HEALTH__PORT",
+            "a port, because Prometheus scrapes it with ",
+        ),
     ],
 )
 def test_an_exporter_that_can_not_be_is_named_with_what_is_wanted(

@@ -1,4 +1,4 @@
-"""Find settings that are valid one by one but cannot work together."""
+"""Find settings that are valid alone but cannot work together."""
 
 import re
 from collections.abc import Iterator
@@ -11,18 +11,19 @@ from worker.settings.properties import REFUSED, bare_name, is_property_name
 
 
 class InvalidCombination(NamedTuple):
-    """A variable whose value does not fit to other variables.
+    """A variable whose value does not fit the values of other variables.
 
     Attributes:
         variable: The variable to change.
         wants: Completes "wants ...".
-        beside: The other variables of the combination. If one of them is wrong itself, this fault is not reported.
+        others: The other variables of the combination. If the value of one of them is invalid, this fault is not
+            reported.
         got: The wrong part of the value; empty: the whole value.
     """
 
     variable: str
     wants: str
-    beside: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     got: str = ""
 
 
@@ -43,7 +44,7 @@ def _group_protocol(settings: Settings) -> Iterator[InvalidCombination]:
         for variable in ("WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY", "WORKER_KAFKA__SESSION_TIMEOUT_MS"):
             if settings.is_set(variable):
                 yield InvalidCombination(
-                    variable, f"nothing beside {protocol}=consumer: the broker decides it", (protocol,)
+                    variable, f"no value with {protocol}=consumer: the broker decides it", (protocol,)
                 )
     elif kafka.max_poll_interval_ms < kafka.session_timeout_ms:
         other = "WORKER_KAFKA__SESSION_TIMEOUT_MS"
@@ -58,7 +59,7 @@ def _topics(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
         variable, topic = f"WORKER_KAFKA__{name}".upper(), getattr(kafka, name)
         owner = owners.setdefault(topic, variable)
         if owner != variable:
-            yield InvalidCombination(variable, f"a topic of its own: {owner} has this one", (owner,))
+            yield InvalidCombination(variable, f"another topic: {owner} has this topic", (owner,))
 
 
 def _sasl(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
@@ -69,7 +70,7 @@ def _sasl(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
         for variable in (variable for variable, value in named.items() if value is not None):
             yield InvalidCombination(variable, f"{protocol} to be SASL_SSL or SASL_PLAINTEXT", (protocol,))
     elif kafka.sasl_mechanism is None:
-        yield InvalidCombination(mechanism, f"one beside {protocol}={kafka.security_protocol}", (protocol,))
+        yield InvalidCombination(mechanism, f"a mechanism with {protocol}={kafka.security_protocol}", (protocol,))
     elif kafka.sasl_mechanism == "OAUTHBEARER":
         for fault in token_faults(kafka):
             yield InvalidCombination("WORKER_KAFKA__PROPERTIES", fault.wants, (mechanism, protocol), fault.got)
@@ -77,9 +78,9 @@ def _sasl(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
         takes_password = kafka.sasl_mechanism not in {"OAUTHBEARER", "GSSAPI"}
         for variable in (username, password):
             if (named[variable] is not None) != takes_password:
-                wants = "something" if takes_password else "nothing"
+                wants = "a value" if takes_password else "no value"
                 yield InvalidCombination(
-                    variable, f"{wants} beside {mechanism}={kafka.sasl_mechanism}", (mechanism, protocol)
+                    variable, f"{wants} with {mechanism}={kafka.sasl_mechanism}", (mechanism, protocol)
                 )
 
 
@@ -105,14 +106,14 @@ def _ssl(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
     if has_certificate and not has_key:
         yield InvalidCombination(key, f"the key of {certificate}", (certificate, properties))
     if named[password] is not None and not has_key:
-        yield InvalidCombination(password, f"{key} as well", (key, properties))
+        yield InvalidCombination(password, f"{key} to be set too", (key, properties))
 
 
 def _properties(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
     variable, protocol = "WORKER_KAFKA__PROPERTIES", "WORKER_KAFKA__GROUP_PROTOCOL"
     for name, value in kafka.properties.items():
         bare = bare_name(name)
-        # librdkafka's names are lower case. A name in other letters gets the reason too.
+        # librdkafka's names are in lower case. The same name in upper case gets the same reason.
         if reason := REFUSED.get(bare_name(name.lower())):
             yield InvalidCombination(variable, f"no {bare}: {reason}", got=f"the property {name}")
         elif not is_property_name(bare):
@@ -121,7 +122,7 @@ def _properties(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
             )
         elif bare == "heartbeat.interval.ms" and kafka.group_protocol == "consumer":
             yield InvalidCombination(
-                variable, f"no {bare} beside {protocol}=consumer: the broker decides it", (protocol,)
+                variable, f"no {bare} with {protocol}=consumer: the broker decides it", (protocol,)
             )
         elif bare == "ssl.providers" and not re.fullmatch(r"[\w, -]*", str(value.get_secret_value()), re.ASCII):
             wants = (
@@ -135,9 +136,7 @@ def _input(settings: Settings) -> Iterator[InvalidCombination]:
         for name in ("TEXT", "MESSAGE_ID", "CHANNEL_ID", "USER_ID", "SENT_AT"):
             variable, other = f"WORKER_INPUT__{name}_POINTER", "WORKER_INPUT__FORMAT"
             if settings.is_set(variable):
-                yield InvalidCombination(
-                    variable, f"nothing beside {other}=text: there is no JSON to point into", (other,)
-                )
+                yield InvalidCombination(variable, f"no value with {other}=text: the input is not JSON", (other,))
 
 
 def _model(settings: Settings) -> Iterator[InvalidCombination]:
@@ -146,11 +145,11 @@ def _model(settings: Settings) -> Iterator[InvalidCombination]:
     is_local = model.path == "demo" or (model.path != "" and Path(model.path).is_dir())
     if model.revision is not None and is_local:
         yield InvalidCombination(
-            "WORKER_MODEL__REVISION", f"nothing beside a local {path}: a folder has no revisions", (path,)
+            "WORKER_MODEL__REVISION", f"no value with a local {path}: a folder has no revisions", (path,)
         )
     if model.tokenizer_revision is not None and model.tokenizer is not None and Path(model.tokenizer).is_dir():
         other = "WORKER_MODEL__TOKENIZER"
-        wants = f"nothing beside a local {other}: a folder has no revisions"
+        wants = f"no value with a local {other}: a folder has no revisions"
         yield InvalidCombination("WORKER_MODEL__TOKENIZER_REVISION", wants, (other,))
     longest, other = model.tokens_max, "WORKER_MODEL__TOKENS_MAX"
     if isinstance(settings.batch.tokens_max, int) and settings.batch.tokens_max < longest:

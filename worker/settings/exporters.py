@@ -57,7 +57,7 @@ def exporters_of(environ: Mapping[str, str], *, health_port: int) -> tuple[Expor
             without = f"{variable} ({environ.get(variable) or 'not set'}) without otlp"
             faults.append(ExporterFault(protocol, f"{HTTP} (a collector takes it at port 4318), or {without}"))
     if "prometheus" in metrics and not health_port:
-        faults.append(ExporterFault(PORT, f"a port to be scraped at, beside {METRICS}=prometheus"))
+        faults.append(ExporterFault(PORT, f"a port, because Prometheus scrapes it with {METRICS}=prometheus"))
     exporters = Exporters(
         otlp_metrics="otlp" in metrics, otlp_traces="otlp" in traces, prometheus="prometheus" in metrics
     )

@@ -116,7 +116,7 @@ def load_settings(
             _with_values(found.wants, settings, right),
         )
         for found in invalid_combinations(settings)
-        if not wrong.keys() & {found.variable, *found.beside}
+        if not wrong.keys() & {found.variable, *found.others}
     ]
     exporters, amiss = exporters_of(environ, health_port=settings.health.port)
     faults += [_fault(one.variable, shown(environ.get(one.variable)), one.wants) for one in amiss]

@@ -1,4 +1,4 @@
-"""Find logins that would wait for ever for a token, and logins that protect less than they seem to."""
+"""Find logins that would wait for a token for ever, and logins that protect less than they seem to."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class TokenFault(NamedTuple):
     """What is wrong with the token source of OAUTHBEARER.
 
     Attributes:
-        got: The properties as they are, without secrets.
+        got: The properties with their values, without secrets.
         wants: Completes "wants ...".
     """
 
@@ -31,10 +31,11 @@ class TokenFault(NamedTuple):
 
 
 def token_faults(kafka: KafkaSettings) -> Iterator[TokenFault]:
-    """Look for a client that has no token source.
+    """Yield a fault for the clients that have no token source.
 
-    Without one librdkafka asks a callback that the worker does not have, and waits for ever without a log line
-    (librdkafka issue 3871). The values decide and not the names: ``default`` and ``false`` are no source.
+    Without a token source librdkafka asks a callback that the worker does not have, and waits for ever without a
+    log line (librdkafka issue 3871). A property that is set is not always a source: ``default`` and ``false`` are
+    not.
     """
     found: dict[TokenFault, list[str]] = {}
     for client, name in _CLIENTS.items():
@@ -51,23 +52,27 @@ def _token_fault(properties: Config) -> TokenFault | None:
     got = f"{_METHOD}={method} and {_UNSECURED}={unsecured}"
     if method != "oidc":
         wants = (
-            f"a token source for OAUTHBEARER: {_METHOD}=oidc with {_URL}, {_ID[0]} and {_SECRET[0]}, or for a "
-            f"trial {_UNSECURED}=true. IAM of Amazon MSK is not supported, since it needs a callback in code: use "
+            f"a token source for OAUTHBEARER: {_METHOD}=oidc with {_URL}, {_ID[0]} and {_SECRET[0]}, or for "
+            f"tests {_UNSECURED}=true. IAM of Amazon MSK is not supported, because it needs a callback in code: use "
             "SCRAM or mutual TLS there"
         )
         return None if is_unsecured else TokenFault(got, wants)
     if is_unsecured:
-        return TokenFault(got, f"one token source, so no {_UNSECURED} beside {_METHOD}=oidc")
+        return TokenFault(got, f"only one token source: {_UNSECURED} or {_METHOD}=oidc")
     metadata = _word(properties, _METADATA, "none")
     if metadata == "aws_iam":
         wants = f"none or azure_imds as {_METADATA}: librdkafka has no token source for aws_iam"
         return TokenFault(f"{_METADATA}={metadata}", wants)
     missing = [" or ".join(names) for names in _needed(properties, metadata) if not _any(properties, names)]
-    return TokenFault(f"{_METHOD}=oidc without {', '.join(missing)}", "all that oidc needs") if missing else None
+    return (
+        TokenFault(f"{_METHOD}=oidc without {', '.join(missing)}", "everything that oidc needs")
+        if missing
+        else None
+    )
 
 
 def _needed(properties: Config, metadata: str) -> list[tuple[str, ...]]:
-    """List what oidc needs: of each tuple one property."""
+    """Return what oidc needs: one property of each tuple."""
     if metadata == "azure_imds":
         return [(_URL, "sasl.oauthbearer.config")]
     if _word(properties, "sasl.oauthbearer.grant.type", "").endswith("jwt-bearer"):
@@ -89,20 +94,21 @@ def login_warnings(kafka: KafkaSettings) -> Iterator[str]:
         name = "enable.ssl.certificate.verification"
         if any(_word(one, name, "true") in {"false", "f", "0"} for one in of_clients):
             yield _property_warning(
-                f"{name}=false: the worker does not check the brokers' certificates, so anybody on the network can "
-                "pose as a broker. Remove it, and name the authority in WORKER_KAFKA__SSL_CA_LOCATION"
+                f"{name}=false: the worker does not check the brokers' certificates, so anyone on the network can "
+                "act as a broker. Remove the property, and name the authority in WORKER_KAFKA__SSL_CA_LOCATION"
             )
         name = "ssl.endpoint.identification.algorithm"
         if any(_word(one, name, "https") == "none" for one in of_clients):
             yield _property_warning(
                 f"{name}=none: the worker does not check that a certificate was made for the broker's host name, "
-                "so any certificate of the same authority passes. Remove it, and have certificates made for each "
-                "host"
+                "so it accepts any certificate of the same authority. Remove the property, and use a certificate for "
+                "each host"
             )
     if mechanism == "OAUTHBEARER":
         if any(_is_true(_word(one, _UNSECURED, "false")) for one in of_clients):
             yield _property_warning(
-                f"{_UNSECURED}=true: the tokens are not signed, so anybody can log in as anybody. It is for trials"
+                f"{_UNSECURED}=true: the tokens are not signed, so anyone can log in as any user. Use it "
+                "only for tests"
             )
         if any(_word(one, _URL, "").startswith("http://") for one in of_clients):
             yield _property_warning(
@@ -115,7 +121,7 @@ def _property_warning(text: str) -> str:
 
 
 def _word(properties: Config, name: str, default: str) -> str:
-    """Read a value as librdkafka does, which compares words without regard to case."""
+    """Return a value in lower case, because librdkafka compares words without regard to case."""
     return str(properties.get(name, default)).lower()
 
 

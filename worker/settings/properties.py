@@ -6,8 +6,8 @@ Source: librdkafka, CONFIGURATION.md, and ``rd_kafka_conf_properties_show`` of l
 import re
 
 _GUARANTEE = "exactly once depends on the worker's own value"
-_RUNS_CODE = "it would run other code inside the worker, with its password and its grants"
-_OWN_LOG = "the worker learns of broken connections from librdkafka's log; WORKER_LOG__LEVEL sets what is shown"
+_RUNS_CODE = "it would run other code inside the worker, which has the worker's password and permissions"
+_OWN_LOG = "the worker detects broken connections by librdkafka's log; WORKER_LOG__LEVEL sets what is shown"
 _ONLY_CODE = "only code can set it"
 
 REFUSED: dict[str, str] = {
@@ -18,7 +18,7 @@ REFUSED: dict[str, str] = {
     "client.rack": "WORKER_KAFKA__CLIENT_RACK sets it",
     "transactional.id": "WORKER_KAFKA__TRANSACTIONAL_ID sets it",
     "group.instance.id": "WORKER_KAFKA__GROUP_INSTANCE_ID sets it",
-    "auto.offset.reset": "WORKER_KAFKA__AUTO_OFFSET_RESET decides, and librdkafka's own would lose messages",
+    "auto.offset.reset": "WORKER_KAFKA__AUTO_OFFSET_RESET replaces it; librdkafka's reset would lose messages",
     "message.max.bytes": "WORKER_KAFKA__RECORD_BYTES_MAX sets it",
     "batch.size": "WORKER_KAFKA__RECORD_BYTES_MAX sets it",
     "group.protocol": "WORKER_KAFKA__GROUP_PROTOCOL sets it",
@@ -47,27 +47,27 @@ REFUSED: dict[str, str] = {
     "max.in.flight": _GUARANTEE,
     "retries": _GUARANTEE,
     "message.send.max.retries": _GUARANTEE,
-    "partitioner": "an output goes to its input's partition",
+    "partitioner": "the worker chooses the partition of each output",
     "enable.partition.eof": _GUARANTEE,
-    "topic.blacklist": "the worker would take a topic that it names for one that does not exist",
+    "topic.blacklist": "for the worker, a topic on this list would not exist",
     "log_level": _OWN_LOG,
     "log.connection.close": _OWN_LOG,
     "log.queue": _OWN_LOG,
     "logger": "WORKER_LOG__LEVEL and WORKER_LOG__FORMAT decide what is logged",
-    # These name a library that is loaded, or a command that is run.
+    # Each of these names a library to load, or a command to run.
     "plugin.library.paths": _RUNS_CODE,
     "sasl.kerberos.kinit.cmd": _RUNS_CODE,
     "ssl.engine.location": _RUNS_CODE,
     "ssl.engine.id": _RUNS_CODE,
-    # librdkafka refuses a text for these only when a client is built, or misreads it.
+    # For these, librdkafka misreads a text, or refuses it only when it creates a client.
     "interceptors": _ONLY_CODE,
     "opaque": _ONLY_CODE,
-    "internal.termination.signal": "signals tell the worker to stop",
-    # Undocumented: all clients would connect to a mock broker inside librdkafka.
+    "internal.termination.signal": "the worker uses signals to stop",
+    # Not documented: all clients would connect to a mock broker inside librdkafka.
     "test.mock.num.brokers": "the worker needs a real broker; librdkafka's mock keeps nothing",
     "test.mock.broker.rtt": "the worker needs a real broker; librdkafka's mock keeps nothing",
 }
-"""Properties that nobody may set, librdkafka's aliases included, each with the reason."""
+"""Properties that must not be set, including librdkafka's aliases, each with the reason."""
 
 _MASK = "***"
 _LOGIN_WORDS = (
@@ -76,7 +76,7 @@ _LOGIN_WORDS = (
 _LOGIN = ("sasl.", "ssl.", "https.")
 _SHOWN = frozenset(
     {
-        # Logins: of these properties alone, whatever else begins with sasl, ssl or https is masked.
+        # Logins: every other property that begins with sasl, ssl or https is masked.
         "enable.sasl.oauthbearer.unsecure.jwt",
         "enable.ssl.certificate.verification",
         "https.ca.location",
@@ -119,7 +119,7 @@ def bare_name(name: str) -> str:
 
 
 def is_property_name(name: str) -> bool:
-    """Return whether a text can set the property: names with underscores are callbacks and pointers."""
+    """Return whether a text can set the property. A name with an underscore is a callback or a pointer."""
     return name == "log_level" or re.fullmatch("[a-z0-9]+([.][a-z0-9]+)*", name) is not None
 
 
@@ -127,7 +127,7 @@ def shown_value(name: str, value: str | float) -> str | float:
     """Mask a value, unless it is known not to be a secret.
 
     A word is shown only for the properties in ``_SHOWN``. A number, true or false is shown for any property
-    whose name does not suggest a login. A URL is masked when it holds a login or a query.
+    whose name does not look like a login's. A URL is masked when it holds a login or a query.
     """
     bare = bare_name(name.lower())
     if bare in _SHOWN:

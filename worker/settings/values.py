@@ -1,7 +1,8 @@
 """The types of the settings: what the text of a variable may be.
 
-pydantic's ``Field`` has ranges and patterns. ``wants`` turns them into words. A function is here for what neither a
-range nor a pattern can say. The message of its ``ValueError`` completes the sentence "wants ...".
+pydantic's ``Field`` has ranges and patterns, and the module ``wants`` turns them into words. The functions of this
+module check what neither a range nor a pattern can express. The message of a ``ValueError`` completes the sentence
+"wants ...".
 """
 
 import os
@@ -24,7 +25,7 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)
 
 
 def _digits(text: str) -> str:
-    """Refuse what pydantic also reads as a whole number: ``1_000``, ``+5``, ``5.0`` and spaces."""
+    """Refuse other texts that pydantic reads as a whole number: ``1_000``, ``+5``, ``5.0`` and spaces."""
     if not re.fullmatch("[0-9]+", text):
         raise PydanticKnownError("int_parsing")
     return text
@@ -67,7 +68,7 @@ def _split(text: str) -> list[str]:
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("each topic once")
+        raise ValueError("each topic only once")
     return names
 
 
@@ -95,10 +96,10 @@ def _pointer(text: str) -> str:
 def _header_names(text: str) -> tuple[str, ...]:
     names = tuple(_split(text))
     if "" in names or len(set(names)) < len(names):
-        raise ValueError("names of headers, separated by commas, each once")
-    if ours := [name for name in names if _OWN_HEADERS.match(name)]:
+        raise ValueError("names of headers, separated by commas, each name only once")
+    if own := [name for name in names if _OWN_HEADERS.match(name)]:
         raise ValueError(
-            f"no {', '.join(map(repr, ours))}: the worker writes content-type, traceparent, tracestate, ce_* and "
+            f"no {', '.join(map(repr, own))}: the worker writes content-type, traceparent, tracestate, ce_* and "
             "moderation.* itself, in any letter case"
         )
     return names
@@ -117,7 +118,7 @@ def _readable_file(text: str) -> str:
 
 
 def _certificate_authorities(text: str) -> str:
-    # Source: librdkafka, CONFIGURATION.md, ssl.ca.location: a file, a folder, or the word that looks for one.
+    # Source: librdkafka, CONFIGURATION.md, ssl.ca.location: a file, a folder, or `probe`, which looks for one.
     if text != "probe" and not (Path(text).exists() and os.access(text, os.R_OK)):
         raise ValueError("a file or folder that can be read, or probe")
     return text
@@ -127,13 +128,13 @@ def _sasl_mechanism(text: str) -> str:
     if text == "AWS_MSK_IAM":
         raise ValueError(
             "'SCRAM-SHA-512', or no mechanism, WORKER_KAFKA__SECURITY_PROTOCOL=SSL and a client certificate: IAM "
-            "of Amazon MSK is not supported, since it needs a callback in code that signs tokens"
+            "of Amazon MSK is not supported, because it needs a callback in code that signs tokens"
         )
     return text
 
 
 DIGITS = BeforeValidator(_digits)
-"""Follows a whole number's ``Field``: pydantic applies the range to what passes this check."""
+"""Put this after the ``Field`` of a whole number: pydantic applies the range to the texts that pass this check."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Thresholds = Annotated[dict[str, float], BeforeValidator(_thresholds)]
 Scalar = str | int | float | bool
@@ -141,7 +142,7 @@ Properties = Annotated[dict[str, Secret[Scalar]], BeforeValidator(_properties)]
 """Any value may be a secret: ``properties.shown_value`` decides which may be shown."""
 TopicName = Annotated[
     str,
-    # Source: org.apache.kafka.common.internals.Topic. The names "." and ".." are reserved.
+    # Source: org.apache.kafka.common.internals.Topic, which also refuses the names "." and "..".
     Field(
         max_length=249,
         pattern=r"^([.]*[a-zA-Z0-9_-][a-zA-Z0-9._-]*|[.]{3,})$",

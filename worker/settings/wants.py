@@ -1,4 +1,4 @@
-"""Say in words what a setting may be, from the JSON Schema that pydantic makes of its type."""
+"""Say in words which values a setting may have, by the JSON Schema that pydantic makes of its type."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ def wants(schema: Mapping[str, Any]) -> str:
         schema: The field's JSON Schema. ``wants`` in it holds the words for a pattern.
 
     Returns:
-        Empty where the schema has neither a range nor such words: pydantic's message is good then.
+        An empty string if the schema has neither a range nor such words. Then pydantic's message is used.
     """
     if "wants" in schema:
         return str(schema["wants"])
