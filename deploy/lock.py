@@ -76,7 +76,7 @@ def main() -> None:
     upgrade = ["--upgrade"] if sys.argv[1:] == ["--upgrade"] else []
     before = CPU.read_text() if CPU.exists() else ""
     with tempfile.TemporaryDirectory() as folder:
-        # `--output-file` is how uv learns of the present versions.
+        # uv takes the present versions from the file of `--output-file`.
         known = Path(folder) / "known.txt"
         known.write_text("".join(requirements(lock.read_text()) for lock in (FULL, CUDA) if lock.exists()))
         uv("pyproject.toml", "--extra", "broker", "--group", "dev", *upgrade, "--output-file", known)
@@ -89,7 +89,7 @@ def main() -> None:
     (DEPLOY / "runtime.lock").write_text(split(runtime)[0])
     (DEPLOY / "build.lock").write_text(HEADER + build)
     found = re.search(r"^torch==([^\s;+]+)", torch, re.MULTILINE)
-    assert found, "PyTorch is a dependency"  # noqa: S101 - ours to mend
+    assert found, "PyTorch is a dependency"  # noqa: S101 - otherwise pyproject.toml is wrong
     CPU.write_text(cpu_lock(found[1], before))
 
 

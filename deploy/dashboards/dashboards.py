@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the two Grafana dashboards beside it from the tables below: ``python deploy/dashboards/dashboards.py``.
+"""Write the two Grafana dashboards from the tables below: ``python deploy/dashboards/dashboards.py``.
 
-In a query ``{@`` stands for the choice of workers, and ``[@]`` for Grafana's own window of rates: written out they
-would hide the rest. A query sums over the labels that it does not name; where two workers may report the same
-partition until one of them is scraped again, it takes the greater figure. What a panel is about, its metrics say.
+In a query, ``{@`` means the selection of workers, and ``[@]`` means Grafana's own window of rates. These short forms
+keep the queries readable. A query sums over the labels that it does not name. If two workers may report the same
+partition until the next scrape, the query takes the maximum. The description of a panel comes from its metrics.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from worker.telemetry.names import METRICS
 
 FOLDER = Path(__file__).parent
-SCHEMA_VERSION = 39  # Grafana 11's; later ones read it
+SCHEMA_VERSION = 39  # of Grafana 11; later versions read it
 COLUMNS = 24
 CHOSEN = 'job="$job", namespace=~"$namespace", instance=~"$instance"'
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -33,15 +33,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What stands in one rectangle.
+    """One panel.
 
     Attributes:
-        title: Above it.
-        queries: PromQL by the legend of its curves.
-        unit: Grafana's name of it.
-        kind: How it is drawn.
-        stacked: The curves are parts of a whole.
-        nothing: What a single figure says when there is no data.
+        title: The panel's title.
+        queries: The legend of each curve, and its PromQL.
+        unit: Grafana's name of the unit.
+        kind: Grafana's type of the panel.
+        stacked: Whether the curves are parts of a whole.
+        nothing: The text of a single figure when there is no data.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Panel:
 
     @property
     def about(self) -> str:
-        """What its metrics say of themselves."""
+        """The descriptions of the panel's metrics."""
         asked = " ".join(self.queries.values())
         return " ".join(
             metric.about for metric in METRICS if re.search(rf"\b{metric.prometheus}(_bucket)?\b", asked)
@@ -62,7 +62,13 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """One of Grafana's: its rows of panels, by the heading above them."""
+    """One dashboard.
+
+    Attributes:
+        name: The name of the file.
+        title: The title in Grafana.
+        rows: The heading of each row, and its panels.
+    """
 
     name: str
     title: str
@@ -70,48 +76,48 @@ class Dashboard:
 
 
 def rate(metric: str, by: str = "", where: str = "") -> str:
-    """How much a second."""
+    """Return the query of a rate per second."""
     return f"sum{f' by ({by})' if by else ''} (rate({metric}{{@{where}}}[@]))"
 
 
 def rates(metric: str, by: str, where: str = "") -> dict[str, str]:
-    """How much a second, a curve for each value of the labels."""
+    """Return a rate per second, with a curve for each value of the labels."""
     return {legend(by): rate(metric, by, where)}
 
 
 def states(metric: str, by: str) -> dict[str, str]:
-    """How much there is, a curve for each value of the label."""
+    """Return a sum, with a curve for each value of the labels."""
     return {legend(by): f"sum by ({by}) ({metric}{{@}})"}
 
 
 def legend(by: str) -> str:
-    """The values of the labels."""
+    """Return the legend that shows the values of the labels."""
     return " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
 
 
 def quantile(of: float, histogram: str, by: str = "") -> str:
-    """One of them, from the buckets of all workers."""
+    """Return the query of a quantile, from the buckets of all workers."""
     buckets = rate(f"{histogram}_bucket", f"{by}, le" if by else "le")
     return f"histogram_quantile({of}, {buckets})"
 
 
 def quantiles(histogram: str) -> dict[str, str]:
-    """The median, the 90th and the 99th percentile."""
+    """Return the median, and the 90th and the 99th percentile."""
     return {f"p{of * 100:.0f}": quantile(of, histogram) for of in (0.5, 0.9, 0.99)}
 
 
 def heat(title: str, histogram: str) -> Panel:
-    """How often each bucket, over time."""
+    """Return a panel with the frequency of each bucket over time."""
     return Panel(title, {"{{le}}": f"sum by (le) (increase({histogram}_bucket{{@}}[@]))"}, kind=Kind.HEAT)
 
 
 def stat(title: str, query: str, unit: str = "short", nothing: str = "no data") -> Panel:
-    """A single figure."""
+    """Return a panel with a single figure."""
     return Panel(title, {"now": query}, unit, Kind.STAT, nothing=nothing)
 
 
 def share(part: str, whole: str) -> str:
-    """A part of a whole; 0, not nothing, where the part has not been counted yet."""
+    """Return the query of a share. It is 0, not empty, while the part has not been counted yet."""
     return f"({part} or 0 * {whole}) / {whole}"
 
 
@@ -120,7 +126,7 @@ BACKLOG = f"max by (namespace, {TOPIC}, messaging_destination_partition_id) (mod
 UNKNOWN = "sum(moderation_backlog_unknown{@})"
 VERDICTS, LOOKUPS = "moderation_verdicts_total", "moderation_cache_lookups_total"
 FLAGGED = share(rate(VERDICTS, where=', moderation_flagged="true"'), rate(VERDICTS))
-KNOWN = share(rate(LOOKUPS, where=', moderation_lookup="hit"'), rate(LOOKUPS))
+CACHED = share(rate(LOOKUPS, where=', moderation_lookup="hit"'), rate(LOOKUPS))
 END_TO_END = "moderation_end_to_end_duration_seconds"
 CALLS = "messaging_client_operation_duration_seconds"
 MODEL = "moderation_model_name, moderation_model_revision, moderation_model_dtype"
@@ -135,7 +141,11 @@ OVERVIEW = Dashboard(
             stat("Flagged", FLAGGED, "percentunit"),
             stat("Backlog", f"sum({BACKLOG}) unless {UNKNOWN} > 0", nothing="unknown"),
             stat("End to end, p99", quantile(0.99, END_TO_END), "s"),
-            stat("Dead letters of an hour", "sum(increase(moderation_dead_letters_total{@}[1h]))", nothing="none"),
+            stat(
+                "Dead letters in the last hour",
+                "sum(increase(moderation_dead_letters_total{@}[1h]))",
+                nothing="none",
+            ),
         ),
         "Flow": (
             Panel(
@@ -202,13 +212,17 @@ INTERNALS = Dashboard(
             Panel("Fill of a batch", quantiles("moderation_batch_fill"), "percentunit"),
         ),
         "Time": (
-            Panel("The oldest message waits for the device", quantiles("moderation_batch_wait_seconds"), "s"),
+            Panel("Wait of the oldest message for the device", quantiles("moderation_batch_wait_seconds"), "s"),
             Panel("Preparing a chunk", quantiles("moderation_prepare_duration_seconds"), "s"),
             Panel("Scoring a batch", quantiles("moderation_score_duration_seconds"), "s"),
             Panel("From poll to the end of the transaction", quantiles("messaging_process_duration_seconds"), "s"),
         ),
         "Device": (
-            Panel("The device is busy", rates("moderation_device_busy_seconds_total", "instance"), "percentunit"),
+            Panel(
+                "Share of time the device is busy",
+                rates("moderation_device_busy_seconds_total", "instance"),
+                "percentunit",
+            ),
             Panel(
                 "Tokens a second",
                 {
@@ -217,31 +231,31 @@ INTERNALS = Dashboard(
                 },
                 stacked=True,
             ),
-            Panel("Texts known before", {"of the texts to score": KNOWN}, "percentunit"),
+            Panel("Texts found in the cache", {"of the texts to score": CACHED}, "percentunit"),
             Panel("GPU memory", states("moderation_device_memory_bytes", "instance"), "bytes"),
         ),
         "Transactions": (
             Panel("Transactions a second", rates("moderation_transactions_total", "moderation_outcome")),
             Panel("Outputs not committed, a second", rates("moderation_aborted_messages_total", TOPIC)),
             Panel(
-                "What went wrong, since the workers started",
+                "Transaction events since the workers started",
                 states("moderation_transaction_events_total", "moderation_event"),
             ),
         ),
         "Kafka": (
             Panel("Calls to Kafka, p99", {legend(OPERATION): quantile(0.99, CALLS, OPERATION)}, "s"),
             Panel(
-                "Calls that failed or went on, a second",
+                "Calls to Kafka with an error, a second",
                 rates(f"{CALLS}_count", f"{OPERATION}, error_type", ', error_type!=""'),
             ),
             Panel(
-                "Assignments, since the workers started", states("moderation_rebalances_total", "moderation_change")
+                "Rebalances since the workers started", states("moderation_rebalances_total", "moderation_change")
             ),
             Panel("Records in memory", states("moderation_records_in_flight", "instance"), stacked=True),
         ),
         "Limits at the brokers": (
             Panel(
-                "Delayed by quotas, of each second",
+                "Share of time delayed by quotas",
                 rates("moderation_throttle_time_seconds_total", "moderation_client"),
                 "percentunit",
             ),
@@ -266,12 +280,12 @@ DASHBOARDS = (OVERVIEW, INTERNALS)
 
 
 def promql(query: str) -> str:
-    """A query of the tables as Grafana takes it."""
+    """Return a query of the tables in the form that Grafana reads."""
     return query.replace("{@", "{" + CHOSEN).replace("[@]", "[$__rate_interval]")
 
 
 def text(dashboard: Dashboard) -> str:
-    """The file."""
+    """Return the text of the dashboard's file."""
     return json.dumps(_dashboard(dashboard), indent=1) + "\n"
 
 
@@ -303,8 +317,8 @@ def _dashboard(dashboard: Dashboard) -> dict[str, Any]:
 
 def _variables() -> Iterator[dict[str, Any]]:
     yield {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
-    # A job is chosen always: `up` and the process's own metrics are everybody's. Outside Kubernetes nothing has a
-    # namespace, and a label that is not there matches `.*`.
+    # A job is always selected, because every program exports `up` and the metrics of the process. Outside
+    # Kubernetes there is no namespace, and `.*` matches a missing label.
     for name, label, chosen in (
         ("job", "Job", ""),
         ("namespace", "Namespace", '{job="$job"}'),
@@ -317,7 +331,7 @@ def _variables() -> Iterator[dict[str, Any]]:
             "type": "query",
             "datasource": DATASOURCE,
             "query": {"query": f"label_values(moderation_partitions{chosen}, {name})", "refId": name},
-            "refresh": 2,  # when the range of time changes: workers come and go
+            "refresh": 2,  # when the time range changes, because workers start and stop
             **(every if chosen else {}),
         }
 
@@ -380,7 +394,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Writes the files."""
+    """Write the files."""
     for dashboard in DASHBOARDS:
         (FOLDER / f"{dashboard.name}.json").write_text(text(dashboard), encoding="utf-8")
 

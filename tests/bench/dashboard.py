@@ -40,7 +40,7 @@ SHOWN = (
     *("Messages a second, read and written", "Backlog", "From message to verdict"),
     *("Verdicts and alerts a second", "Flags a second, by category", "Dead letters a second, by reason"),
     *("Partitions of each worker", "Fill of a batch", "Scoring a batch"),
-    *("The device is busy", "Tokens a second", "Texts known before"),
+    *("Share of time the device is busy", "Tokens a second", "Texts found in the cache"),
     *("Transactions a second", "Calls to Kafka, p99", "CPUs in use"),
 )
 

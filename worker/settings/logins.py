@@ -53,8 +53,8 @@ def _token_fault(properties: Config) -> TokenFault | None:
     if method != "oidc":
         wants = (
             f"a token source for OAUTHBEARER: {_METHOD}=oidc with {_URL}, {_ID[0]} and {_SECRET[0]}, or for "
-            f"tests {_UNSECURED}=true. IAM of Amazon MSK is not supported, because it needs a callback in code: use "
-            "SCRAM or mutual TLS there"
+            f"tests {_UNSECURED}=true. IAM of Amazon MSK is not supported, because it needs a callback in code: "
+            "use SCRAM or mutual TLS there"
         )
         return None if is_unsecured else TokenFault(got, wants)
     if is_unsecured:
@@ -101,8 +101,8 @@ def login_warnings(kafka: KafkaSettings) -> Iterator[str]:
         if any(_word(one, name, "https") == "none" for one in of_clients):
             yield _property_warning(
                 f"{name}=none: the worker does not check that a certificate was made for the broker's host name, "
-                "so it accepts any certificate of the same authority. Remove the property, and use a certificate for "
-                "each host"
+                "so it accepts any certificate of the same authority. Remove the property, and use a "
+                "certificate for each host"
             )
     if mechanism == "OAUTHBEARER":
         if any(_is_true(_word(one, _UNSECURED, "false")) for one in of_clients):
