@@ -121,6 +121,30 @@ def environment_for_uv() -> dict[str, str]:
     return environment
 
 
+def check_target(environment: dict[str, str]) -> None:
+    """Check that uv would install into .venv. Every environment has pip, so uv can say where it finds pip.
+
+    uv keeps what it knows of an interpreter in its cache, by the path. If uv has once met .venv/bin/python without
+    pyvenv.cfg, as in an incomplete .venv, it would later install into the Python from which .venv was made. Only an
+    install with `--refresh` makes uv look again.
+
+    Raises:
+        RefusalError: uv would install into another Python.
+    """
+    refresh = [*UV_INSTALL, "--quiet", "--dry-run", "--no-index", "--no-deps", "--refresh", "pip"]
+    subprocess.run(refresh, env=environment, capture_output=True, check=False)
+    shown = subprocess.run(
+        [str(UV), "pip", "show", "pip"], env=environment, capture_output=True, text=True, check=False
+    )
+    found = re.search("^Location: (.*)$", shown.stdout, re.MULTILINE)
+    if found is None or VENV.resolve() not in Path(found[1]).resolve().parents:
+        target = found[1] if found else shown.stderr.strip()
+        raise RefusalError(
+            f"uv would install into {target}, not into {VENV}: unset the variables UV_*, delete .venv and the "
+            "folder that `uv cache dir` names, then run this again."
+        )
+
+
 def locked(package: str, lock: Path = LOCK) -> str:
     """Return one package's requirement from a lock, with its hashes."""
     found = re.search(rf"^{package}==.*(\n    --hash.*)*", lock.read_text(), re.MULTILINE)
@@ -220,6 +244,7 @@ def install(torch: str) -> None:
     install_uv += ["--require-hashes", "-r", str(pinned)]
     step("[2/4] uv, which installs the rest", install_uv, {**os.environ})
     environment = environment_for_uv()
+    check_target(environment)
     build = build_for(torch, environment)
     need_room(build, environment)
     install_all = [*UV_INSTALL, *from_locks(build)]

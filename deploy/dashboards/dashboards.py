@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Write the two Grafana dashboards from the tables below: ``python deploy/dashboards/dashboards.py``.
 
-In a query, ``{@`` means the selection of workers, and ``[@]`` means Grafana's own window of rates. These short forms
-keep the queries readable. A query sums over the labels that it does not name. If two workers may report the same
-partition until the next scrape, the query takes the maximum. The description of a panel comes from its metrics.
+In a query, ``{@`` means the selection of workers, and ``[@]`` means Grafana's own window of rates. With these
+short forms the queries are readable. A query sums over the labels that it does not name. If two workers may report
+the same partition until the next scrape, the query takes the maximum. The description of a panel comes from its
+metrics.
 """
 
 import json

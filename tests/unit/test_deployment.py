@@ -1,5 +1,6 @@
 """What stands around the code: the lock, the install, the Makefile, the image and the compose file."""
 
+import os
 import re
 import runpy
 import shutil
@@ -199,6 +200,30 @@ def test_too_little_disk_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPa
         monkeypatch.setitem(names["need_room"].__globals__, name, value)
     with pytest.raises(names["RefusalError"], match="free some, or set UV_CACHE_DIR"):
         names["need_room"]("cpu", {"UV_CACHE_DIR": str(tmp_path)})
+
+
+def test_uv_installs_into_a_new_environment_although_it_knew_the_path_as_another_python(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    venv, base = tmp_path / ".venv", Path(sys.executable).resolve()
+    python = venv / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(base)  # an environment without pyvenv.cfg
+    environment = {"PATH": os.environ["PATH"], "UV_PYTHON": str(python), "UV_CACHE_DIR": str(tmp_path / "cache")}
+
+    def location() -> str:
+        show = [BIN / "uv", "pip", "show", "pip"]
+        return subprocess.run(show, env=environment, capture_output=True, text=True, check=False).stdout
+
+    assert str(venv) not in location()
+    subprocess.run([base, "-m", "venv", "--clear", venv], check=True)
+    names = runpy.run_path(str(ROOT / "deploy" / "install.py"))
+    for name, value in {"VENV": venv, "UV": BIN / "uv", "UV_INSTALL": [str(BIN / "uv"), "pip", "install"]}.items():
+        monkeypatch.setitem(names["check_target"].__globals__, name, value)
+    names["check_target"](environment)
+    assert str(venv) in location()
+    with pytest.raises(names["RefusalError"], match="not into"):
+        names["check_target"]({**environment, "UV_PYTHON": str(base)})
 
 
 def test_an_unknown_build_of_torch_is_refused_in_a_sentence() -> None:
