@@ -31,11 +31,25 @@ def _instant(found: Any) -> str | int | float | None:
     # orjson turned an integer beyond 64 bits into a float, which is not the number that was sent.
     if type(found) is float and -(2.0**63) < found < 2.0**64:
         return found
+    if type(found) is dict and "$date" in found:
+        return _instant_of_mongodb(found["$date"])
+    raise Unreadable
+
+
+def _instant_of_mongodb(found: Any) -> str | int:
+    """Return a date of MongoDB's Extended JSON: milliseconds, a string, or ``{"$numberLong": "1769851800000"}``."""
+    if type(found) is dict:
+        found = found.get("$numberLong")
+    if type(found) is str or type(found) is int:
+        return found
     raise Unreadable
 
 
 def identity(places: Sequence[str]) -> ReadField:
-    """Return the function that reads an id or a word: the first place that has one."""
+    """Return the function that reads an id or a word: the first place that has one.
+
+    An empty string is passed over where there are several places: it says that the event has no such id.
+    """
     if len(places) != 1 or "*" in places[0]:
         return _first(places, _identity)
     find, name = find_one(places[0]), only_name(places[0])
@@ -76,6 +90,8 @@ def _first(places: Sequence[str], of: Callable[[Any], Any]) -> ReadField:
         is_unreadable = False
         for find in finds:
             for found in find(event, headers):
+                if found == "":
+                    continue
                 try:
                     return of(found)
                 except Unreadable:

@@ -19,12 +19,12 @@ FindAll = Callable[[Any, Headers], Sequence[Any]]
 Accepts = Callable[[Any, Headers], bool]
 """Returns whether an event meets a rule."""
 
-_INDEX = re.compile("0|[1-9][0-9]{0,9}")
+INDEX = re.compile("0|[1-9][0-9]{0,9}")
 
 
 def find_all(place: str) -> FindAll:
     """Return the function that finds every value at a place."""
-    tokens = () if place.startswith(HEADER) else parse_pointer(place)
+    tokens = _tokens(place)
     if EVERY not in tokens:
         find = find_one(place)
 
@@ -64,7 +64,7 @@ def _walk(tokens: Sequence[str]) -> Callable[[Any], Any]:
         for token in tokens:
             if type(found) is dict:
                 found = found.get(token)
-            elif type(found) is list and _INDEX.fullmatch(token) and int(token) < len(found):
+            elif type(found) is list and INDEX.fullmatch(token) and int(token) < len(found):
                 found = found[int(token)]
             else:
                 return None
@@ -77,7 +77,7 @@ def _every(document: Any, tokens: Sequence[str]) -> list[Any]:
     found = [document]
     for token in tokens:
         if token == EVERY:
-            found = [inner for one in found for inner in _children(one)]
+            found = [inner for one in found for inner in children(one)]
         else:
             step = _walk((token,))
             found = [step(one) for one in found]
@@ -87,7 +87,8 @@ def _every(document: Any, tokens: Sequence[str]) -> list[Any]:
     return found
 
 
-def _children(found: Any) -> Sequence[Any]:
+def children(found: Any) -> Sequence[Any]:
+    """Return every element of an array, and every value of an object."""
     if type(found) is list:
         return found
     return [*found.values()] if type(found) is dict else ()
@@ -109,39 +110,42 @@ def _header(name: str) -> Find:
 
 def accepts(rule: WhereRule) -> Accepts:
     """Return the function that tells whether an event meets a rule."""
-    many = EVERY in rule.at and EVERY in (() if rule.at.startswith(HEADER) else parse_pointer(rule.at))
-    if rule.one_of is None:
-        if rule.present is not None:
-            return _is_present(rule.at, wanted=rule.present)
-        excluded = _is_any(rule.not_in or ())
-        return _none_is(rule.at, excluded) if many else _one_is_not(rule.at, excluded)
-    listed = _is_any(rule.one_of or ())
-    return _any_is(rule.at, listed) if many else _one_is(rule.at, listed)
+    if rule.present is not None:
+        find_any, wanted = _find_first(rule.at), rule.present
+        return lambda event, headers: bool(find_any(event, headers)) is wanted
+    listed = _is_any(rule.not_in or () if rule.one_of is None else rule.one_of)
+    if len(rule.at) > 1 or EVERY in _tokens(rule.at[0]):
+        accept = _any_is(_find_first(rule.at), listed)
+    else:
+        accept = _one_is(find_one(rule.at[0]), listed)
+    return accept if rule.one_of is not None else lambda event, headers: not accept(event, headers)
 
 
-def _is_present(place: str, *, wanted: bool) -> Accepts:
-    find = find_all(place)
-    return lambda event, headers: bool(find(event, headers)) is wanted
+def _tokens(place: str) -> Sequence[str]:
+    return () if place.startswith(HEADER) else parse_pointer(place)
 
 
-def _one_is(place: str, listed: Callable[[Any], bool]) -> Accepts:
-    find = find_one(place)
+def _find_first(places: Sequence[str]) -> FindAll:
+    """Return the function that finds every value at the first place that has one."""
+    if len(places) == 1:
+        return find_all(places[0])
+    finds = [find_all(place) for place in places]
+
+    def first(event: Any, headers: Headers) -> Sequence[Any]:
+        for find in finds:
+            if found := find(event, headers):
+                return found
+        return ()
+
+    return first
+
+
+def _one_is(find: Find, listed: Callable[[Any], bool]) -> Accepts:
     return lambda event, headers: listed(find(event, headers))
 
 
-def _one_is_not(place: str, listed: Callable[[Any], bool]) -> Accepts:
-    find = find_one(place)
-    return lambda event, headers: not listed(find(event, headers))
-
-
-def _any_is(place: str, listed: Callable[[Any], bool]) -> Accepts:
-    find = find_all(place)
+def _any_is(find: FindAll, listed: Callable[[Any], bool]) -> Accepts:
     return lambda event, headers: any(map(listed, find(event, headers) or (None,)))
-
-
-def _none_is(place: str, listed: Callable[[Any], bool]) -> Accepts:
-    find = find_all(place)
-    return lambda event, headers: not any(map(listed, find(event, headers) or (None,)))
 
 
 def _is_any(values: Sequence[Any]) -> Callable[[Any], bool]:

@@ -11,7 +11,10 @@ Parse = Callable[[Any], Undecodable | None]
 
 
 def parser(places: Sequence[str]) -> Parse:
-    """Return the function that parses the strings at these places, in order. A place without a string stays."""
+    """Return the function that parses the strings at these places, in order. A place without a string stays.
+
+    At a place with ``*``, a string that is not JSON stays too, because the others may be JSON.
+    """
     parsers = [_at(parse_pointer(place)) for place in places]
 
     def parse(event: Any) -> Undecodable | None:
@@ -35,7 +38,8 @@ def _at(pointer: Pointer) -> Parse:
                 try:
                     holder[place] = read_json(holder[place], what)
                 except Undecodable as error:
-                    refused = refused or Undecodable(error.reason, error.message)
+                    if EVERY not in pointer:
+                        refused = refused or Undecodable(error.reason, error.message)
         return refused
 
     return parse

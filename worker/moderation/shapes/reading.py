@@ -11,13 +11,13 @@ Only the text can cost a message its verdict. A field that cannot be read become
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from schemas.chat import ChatMessage, MessageContext, Undecodable, kind, read_json, read_text
 from worker.moderation.shapes import fields
 from worker.moderation.shapes.envelopes import ITSELF, edit_marker, envelope_opener
 from worker.moderation.shapes.fields import ReadField, Unreadable
-from worker.moderation.shapes.finding import Accepts, accepts
+from worker.moderation.shapes.finding import Accepts, Find, accepts, find_one
 from worker.moderation.shapes.parsing import parser
 from worker.moderation.shapes.shape_file import Envelope, Shape, WhereRule
 from worker.moderation.shapes.skipping import skip_reason
@@ -33,8 +33,8 @@ Read = Callable[[bytes, Headers], Reading]
 ITEMS_MAX = 10_000
 """Largest number of elements of an array. All outputs of a record are in one transaction."""
 
-_ReadEvent = Callable[[Any, Headers], ChatMessage | Skipped]
-_ReadEnvelope = Callable[[Any, Headers, Any], ChatMessage | Skipped]
+_ReadEvent = Callable[[Any, Headers], Reading]
+_ReadEnvelope = Callable[[Any, Headers, Any], Reading]
 """Reads a document. The last argument is the event where the document is not an envelope."""
 
 
@@ -49,6 +49,8 @@ def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: 
     unwrap = unwrapper(shape.unwrap, bytes_max) if shape.unwrap else None
     if shape.wire == "json":
         read_event = _json_event(shape)
+        if shape.event:
+            read_event = _located(shape.event, read_event)
         if envelope is not None:
             read_event = _json_itself(_enveloped(envelope, shape, bytes_max, read_event))
         whole = _of_json(read_event)
@@ -72,18 +74,49 @@ def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: 
 def _of_json(read_event: _ReadEvent) -> Read:
     def read(value: bytes, headers: Headers) -> Reading:
         document = read_json(value)
-        if type(document) is not list:
-            return read_event(document, headers)
-        if not document:
-            return Skipped(reason="The array is empty.")
-        if len(document) > ITEMS_MAX:
-            raise Undecodable("too_large", f"The array has {len(document)} elements; the limit is {ITEMS_MAX}.")
-        return tuple(_item(read_event, element, headers) for element in document)
+        return _items(read_event, document, headers) if type(document) is list else read_event(document, headers)
 
     return read
 
 
-def _item(read_event: _ReadEvent, element: Any, headers: Headers) -> ItemReading:
+def _located(places: Sequence[str], read_event: _ReadEvent) -> _ReadEvent:
+    """Return the function that reads the event at the first place that has an object or an array."""
+    finds: list[Find] = [find_one(place) if place else (lambda document, _: document) for place in places]
+    absent = Skipped(reason=f"There is no object and no array at {' or '.join(filter(None, places))}.")
+
+    def read(document: Any, headers: Headers) -> Reading:
+        if type(document) is not dict:
+            raise Undecodable("not_an_object", f"The value is {kind(document)}, not an object.")
+        for find in finds:
+            found = find(document, headers)
+            if type(found) is dict:
+                return read_event(found, headers)
+            if type(found) is list:
+                return _items(read_event, found, headers)
+        return absent
+
+    return read
+
+
+def _items(read_event: _ReadEvent, elements: Sequence[Any], headers: Headers) -> Reading:
+    """Return what is in an array: a reading for each element, or for each element of an array in an element."""
+    if not elements:
+        return Skipped(reason="The array is empty.")
+    if len(elements) > ITEMS_MAX:
+        raise Undecodable("too_large", f"The array has {len(elements)} elements; the limit is {ITEMS_MAX}.")
+    found: list[ItemReading] = []
+    for element in elements:
+        reading = _item(read_event, element, headers)
+        if type(reading) is tuple:
+            found += reading
+        else:
+            found.append(cast("ItemReading", reading))
+        if len(found) > ITEMS_MAX:
+            raise Undecodable("too_large", f"The arrays have more than {ITEMS_MAX} elements.")
+    return tuple(found)
+
+
+def _item(read_event: _ReadEvent, element: Any, headers: Headers) -> Reading:
     try:
         return read_event(element, headers)
     except Undecodable as error:
@@ -96,7 +129,7 @@ def _json_event(shape: Shape) -> _ReadEvent:
     rules = compiled_rules(shape.where)
     read_text_of, read_fields = text(shape), _fields(shape)
 
-    def read(event: Any, headers: Headers) -> ChatMessage | Skipped:
+    def read(event: Any, headers: Headers) -> Reading:
         if type(event) is not dict:
             raise Undecodable("not_an_object", f"The value is {kind(event)}, not an object.")
         refusal = None if parse is None else parse(event)
@@ -118,7 +151,7 @@ def _text_event(shape: Shape) -> _ReadEvent:
     """Return the function that reads an event that is the text itself."""
     rules, read_fields, join = compiled_rules(shape.where), _fields(shape), joiner(shape)
 
-    def read(event: Any, headers: Headers) -> ChatMessage | Skipped:
+    def read(event: Any, headers: Headers) -> Reading:
         for is_met, skipped in rules:
             if not is_met({}, headers):
                 return skipped
@@ -139,16 +172,18 @@ def compiled_rules(rules: Sequence[WhereRule]) -> list[tuple[Accepts, Skipped]]:
 def _enveloped(envelope: Envelope, shape: Shape, bytes_max: int, read_event: _ReadEvent) -> _ReadEnvelope:
     opened, is_edit = envelope_opener(envelope, shape.wire, bytes_max), edit_marker(envelope)
 
-    def read(document: Any, headers: Headers, itself: Any) -> ChatMessage | Skipped:
+    def read(document: Any, headers: Headers, itself: Any) -> Reading:
         event = opened(document, headers)
         if type(event) is Skipped:
             return event
         if event is ITSELF:
             return read_event(itself, headers)
-        message = read_event(event, headers)
-        if type(message) is ChatMessage and is_edit(document, headers):
-            message.context = (message.context or MessageContext())._replace(edited=True)
-        return message
+        reading = read_event(event, headers)
+        if is_edit(document, headers):
+            for one in reading if type(reading) is tuple else (reading,):
+                if type(one) is ChatMessage:
+                    one.context = (one.context or MessageContext())._replace(edited=True)
+        return reading
 
     return read
 

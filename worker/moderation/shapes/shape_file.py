@@ -49,10 +49,26 @@ def _scalars(given: Any) -> Any:
     return given
 
 
+def _event_pointer(text: str) -> str:
+    if text and "*" in parse_tokens(_pointer(text)):
+        raise ValueError("wants a pointer without '*'")
+    return text
+
+
+def _as_list(given: Any) -> Any:
+    return given if isinstance(given, list) else [given]
+
+
 Pointer = Annotated[StrictStr, AfterValidator(_pointer)]
 """A JSON Pointer, in which ``*`` means every element of an array and every value of an object."""
 Place = Annotated[StrictStr, AfterValidator(_place)]
 """A JSON Pointer, or ``header:NAME``."""
+EventPointer = Annotated[StrictStr, AfterValidator(_event_pointer)]
+"""A JSON Pointer without ``*``; an empty string is the whole document."""
+Places = Annotated[
+    list[Place], BeforeValidator(_as_list, json_schema_input_type=Place | list[Place]), Field(min_length=1)
+]
+"""One place, or several of which the first that has a value counts."""
 Scalars = Annotated[list[StrictStr | StrictInt | StrictBool | None], BeforeValidator(_scalars), Field(min_length=1)]
 
 
@@ -65,8 +81,8 @@ class _Part(BaseModel):
 class WhereRule(_Part):
     """A condition on a value. An absent value counts as null."""
 
-    at: Place
-    """Where the value is: a JSON Pointer, or header:NAME."""
+    at: Places
+    """Where the value is: a JSON Pointer, or header:NAME. Of several places the first that has a value counts."""
     one_of: Scalars | None = Field(None, alias="in")
     """The value must be one of these."""
     not_in: Scalars | None = None
@@ -90,6 +106,23 @@ class RoleRule(WhereRule):
     """The role."""
 
 
+class TextPlace(_Part):
+    """A place of a text that is read in a special way."""
+
+    at: Pointer
+    """Where the text is."""
+    when: list[WhereRule] = []
+    """The text is read only if the event meets all these rules."""
+    format: Literal["slack_blocks"] | None = Field(None, alias="as")
+    """slack_blocks: the value is not a string but Slack's blocks; what a reader sees of these is the text."""
+
+    @model_validator(mode="after")
+    def _points_into_the_event(self) -> "TextPlace":
+        if any(place.startswith(HEADER) for rule in self.when for place in rule.at):
+            raise ValueError("wants JSON Pointers in 'when', no header")
+        return self
+
+
 class PackedPayload(_Part):
     """A payload in another format than the envelope."""
 
@@ -100,12 +133,23 @@ class PackedPayload(_Part):
 
 
 def _is_object(given: Any) -> str:
+    if isinstance(given, list):
+        return "list"
     return "object" if isinstance(given, dict | BaseModel) else "pointer"
 
 
 Role = Annotated[Annotated[Place, Tag("pointer")] | Annotated[RoleRule, Tag("object")], Discriminator(_is_object)]
 Edited = Annotated[
     Annotated[Place, Tag("pointer")] | Annotated[WhereRule, Tag("object")], Discriminator(_is_object)
+]
+OneText = Annotated[
+    Annotated[Pointer, Tag("pointer")] | Annotated[TextPlace, Tag("object")], Discriminator(_is_object)
+]
+Text = Annotated[
+    Annotated[Pointer, Tag("pointer")]
+    | Annotated[TextPlace, Tag("object")]
+    | Annotated[list[OneText], Tag("list"), Field(min_length=1)],
+    Discriminator(_is_object),
 ]
 Payload = Annotated[
     Annotated[Pointer, Tag("pointer")] | Annotated[PackedPayload, Tag("object")], Discriminator(_is_object)
@@ -123,18 +167,22 @@ class Shape(_Part):
     """json; or text: the value is the text itself, without ids."""
     unwrap: list[UnwrapStep] = []
     """Steps before the parsing, in order: gzip, zstd, base64, confluent (drop 5 bytes), glue (AWS's header)."""
+    event: list[EventPointer] = []
+    """Where the event is in the record: the first place that has an object or an array; "" is the whole record. All
+    other pointers start there. An array holds several messages. A record without such a place is skipped."""
     parse: list[Pointer] = []
     """Strings that themselves hold JSON."""
     where: list[WhereRule] = []
     """Which records are chat messages: those that meet all rules. All others are skipped."""
-    text: list[Pointer] = []
-    """Every pointer that resolves to a string with characters, in this order, joined with a line feed."""
+    text: list[Text] = []
+    """Every pointer that resolves to a string with characters, in this order, joined with a line feed. Of a list
+    inside this list, only the first pointer that resolves to a string with characters."""
     first_text: StrictBool = False
     """true: use only the first pointer that resolves to a string with characters."""
     no_text: Literal["verdict", "dead_letter"] = "verdict"
     """A message without a text: verdict (outcome no_text), or dead_letter (the producer's fault)."""
     markup: Markup = "none"
-    """The markup of the text: none, discord, slack, html or markdown. What a reader sees is judged."""
+    """The markup of the text: none, discord, slack, html or markdown."""
     message_id: list[Place] = []
     """The message's id: the first place that has one. header:NAME reads a header."""
     channel_id: list[Place] = []
@@ -150,7 +198,7 @@ class Shape(_Part):
     language: list[Place] = []
     """The language that the event names."""
     edited: list[Edited] = []
-    """Present, not null and not false: this is an edit; or {at, in}."""
+    """Present, not null and not false: this is an edit; or a rule as in where."""
     quotes: Literal["drop", "keep"] = "keep"
     """drop: leave out somebody else's words that the platform marks as a quote."""
 
@@ -197,9 +245,10 @@ def contradictions(data: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
 
 def _of_json(name: str, given: Any) -> bool:
     """Return whether a key points into JSON. Ids can come from headers with ``wire: text`` too."""
-    if name in {"parse", "text", "first_text"}:
+    if name in {"event", "parse", "text", "first_text"}:
         return True
-    places = [one.get("at") if isinstance(one, dict) else one for one in given] if isinstance(given, list) else []
+    entries = given if isinstance(given, list) else []
+    places = [place for one in entries for place in _as_list(one.get("at") if isinstance(one, dict) else one)]
     return any(isinstance(place, str) and place.startswith("/") for place in places)
 
 
@@ -212,8 +261,10 @@ def _excluding(rules: Sequence[Any]) -> Iterator[tuple[tuple[str | int, ...], st
         except ValueError:
             continue
         for number, other in earlier:
-            if other.at == rule.at and "*" not in parse_tokens(rule.at) and _exclude_all(rule, other):
-                wrong = f"no value at {rule.at} also meets where[{number}], so every record would be skipped"
+            is_one = not any("*" in parse_tokens(place) for place in rule.at)
+            if other.at == rule.at and is_one and _exclude_all(rule, other):
+                places = " or ".join(rule.at)
+                wrong = f"no value at {places} also meets where[{number}], so every record would be skipped"
                 yield ("where", index), f"where[{index}]: {wrong}; change one of the two"
         earlier.append((index, rule))
 

@@ -7,11 +7,12 @@ _WORDS_MAX = 5
 
 def skip_reason(rule: WhereRule) -> str:
     """Return why a record that does not meet a rule is skipped."""
+    places = " or ".join(rule.at)
     if rule.present is not None:
-        return f"There is {'no' if rule.present else 'a'} value at {rule.at}."
+        return f"There is {'no' if rule.present else 'a'} value at {places}."
     if rule.one_of is not None:
-        return f"The value at {rule.at} is not {_listed(rule.one_of)}."
-    return f"The value at {rule.at} is {_listed(rule.not_in or [])}."
+        return f"The value at {places} is not {_listed(rule.one_of)}."
+    return f"The value at {places} is {_listed(rule.not_in or [])}."
 
 
 def _listed(values: list[str | int | bool | None]) -> str:

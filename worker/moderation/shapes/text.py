@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from schemas.chat import Undecodable, is_nothing, kind
-from worker.moderation.markup import WITHOUT_QUOTES
-from worker.moderation.shapes.finding import FindAll, find_all, find_one, only_name
-from worker.moderation.shapes.shape_file import Shape
+from worker.moderation.markup import WITHOUT_QUOTES, slack_blocks
+from worker.moderation.shapes.finding import accepts, find_one, only_name
+from worker.moderation.shapes.place_tree import PlaceTree
+from worker.moderation.shapes.shape_file import Shape, Text, TextPlace
 
 
 class FoundText(NamedTuple):
@@ -32,10 +33,11 @@ Join = Callable[[Sequence[str]], str]
 
 def text(shape: Shape) -> ReadText:
     """Return the function that reads the text."""
-    several = _several([(place, find_all(place)) for place in shape.text], shape, joiner(shape))
-    if len(shape.text) > 1 or "*" in shape.text[0] or joiner(shape) is not _joined:
+    several = _several(shape)
+    first = shape.text[0]
+    if len(shape.text) > 1 or not isinstance(first, str) or "*" in first or joiner(shape) is not _joined:
         return several
-    find, name = find_one(shape.text[0]), only_name(shape.text[0])
+    find, name = find_one(first), only_name(first)
     if name is not None:
 
         def at_top(event: Any) -> FoundText | str:
@@ -51,9 +53,10 @@ def text(shape: Shape) -> ReadText:
     return single
 
 
-def _several(finds: Sequence[tuple[str, FindAll]], shape: Shape, join: Join) -> ReadText:
-    absent = f"There is no text at {' or '.join(place for place, _ in finds)}."
-    gather = _gatherer(finds, first_only=shape.first_text)
+def _several(shape: Shape) -> ReadText:
+    gather, join = _gatherer(shape), joiner(shape)
+    absent = f"There is no text at {' or '.join(_places(shape))}."
+    none_is_wrong = shape.no_text == "dead_letter"
 
     def read(event: Any) -> FoundText | str:
         strings, wrong = gather(event)
@@ -62,32 +65,78 @@ def _several(finds: Sequence[tuple[str, FindAll]], shape: Shape, join: Join) -> 
             return FoundText(join(parts), is_partial=True) if wrong else join(parts)
         if wrong:
             raise Undecodable("wrong_type", wrong)
-        if not strings and shape.no_text == "dead_letter":
+        if not strings and none_is_wrong:
             raise Undecodable("no_text", absent)
         return ""
 
     return read
 
 
-def _gatherer(
-    finds: Sequence[tuple[str, FindAll]], *, first_only: bool
-) -> Callable[[Any], tuple[Sequence[str], str]]:
+def _alternatives(given: Text) -> Sequence[str | TextPlace]:
+    """Return the places of an entry, of which only the first that has characters is read."""
+    return [given] if isinstance(given, str | TextPlace) else given
+
+
+def _places(shape: Shape) -> list[str]:
+    """Return every place of the text, in order."""
+    return [one if isinstance(one, str) else one.at for entry in shape.text for one in _alternatives(entry)]
+
+
+_Strings = Callable[[Any, Sequence[Any]], Sequence[Any]]
+"""Returns what a place gives: of the event, and the values at the place."""
+_PlaceOfText = tuple[int, str, _Strings | None]
+"""The number of a place, the place, and how to read it if it is not just a string."""
+
+
+def _gatherer(shape: Shape) -> Callable[[Any], tuple[Sequence[str], str]]:
     """Return the function that finds the strings of a text, and says what is wrong with the first other value."""
+    places = _places(shape)
+    tree, numbers = PlaceTree.of(places), iter(range(len(places)))
+    entries: list[list[_PlaceOfText]] = [
+        [(next(numbers), _pointer(one), _special(one)) for one in _alternatives(entry)] for entry in shape.text
+    ]
+    is_first_only = shape.first_text
 
     def gather(event: Any) -> tuple[Sequence[str], str]:
+        at = tree.find(event)
         strings: list[str] = []
         wrong = ""
-        for place, find in finds:
-            for found in find(event, ()):
-                if type(found) is str:
-                    strings.append(found)
-                elif not is_nothing(found) and not wrong:
-                    wrong = f"The value at {place} is {kind(found)}, not a string."
-            if first_only and any(strings):
+        for entry in entries if at else ():
+            before = len(strings)
+            for number, place, special in entry:
+                if (values := at.get(number)) is None:
+                    continue
+                for found in values if special is None else special(event, values):
+                    if type(found) is str:
+                        strings.append(found)
+                    elif not is_nothing(found) and not wrong:
+                        wrong = f"The value at {place} is {kind(found)}, not a string."
+                if any(strings[before:]):
+                    break
+            if is_first_only and any(strings):
                 break
         return strings, wrong
 
     return gather
+
+
+def _pointer(place: str | TextPlace) -> str:
+    return place if isinstance(place, str) else place.at
+
+
+def _special(place: str | TextPlace) -> _Strings | None:
+    """Return the function that reads a place with conditions or a format; None for any other."""
+    if isinstance(place, str):
+        return None
+    rules = [accepts(rule) for rule in place.when]
+    show = slack_blocks.text_of if place.format else None
+
+    def read(event: Any, values: Sequence[Any]) -> Sequence[Any]:
+        if not all(is_met(event, ()) for is_met in rules):
+            return ()
+        return values if show is None else [show(one) for one in values]
+
+    return read
 
 
 def joiner(shape: Shape) -> Join:
