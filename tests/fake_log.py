@@ -179,17 +179,14 @@ class FakeLog:
         found: list[ConsumedRecord] = []
         for partition in self._owned.partitions:
             values = self._cluster.inputs[partition]
-            offset = self._next[partition]
+            offset, position = self._next[partition], self._owned.position(partition)
+            assert position is not None
             if offset < self._cluster.low.get(partition, 0):  # retention has deleted the record at the position
                 self._rewind()
                 return []
             while offset < len(values) and len(found) < records_max:
                 if (partition, offset) not in self._cluster.skipped:
-                    fetched = self._owned.fetched(
-                        partition, offset, timestamp_ms=None, key=None, value=values[offset], headers=()
-                    )
-                    assert fetched is not None
-                    found.append(fetched)
+                    found.append(position.deliver(offset, None, None, values[offset], ()))
                 offset += 1
             self._next[partition] = offset
             if offset == len(values):

@@ -34,6 +34,7 @@ SESSION = [
 SUITES: Mapping[str, Sequence[str]] = {
     "transaction table": ["tests/unit/test_transaction.py"],
     "stall detection": ["tests/unit/test_stall_detection.py"],
+    "ownership": ["tests/property/test_ownership.py"],
     "simulation": ["tests/property/test_loop.py"],
     "fake log": [*SESSION, "-k", "fake"],
     "log on Kafka": [
@@ -113,6 +114,20 @@ MUTANTS = (
         suites=["log on Kafka"],
     ),
     Mutant(
+        fault="ownership checked only for the first partition of a transaction",
+        file="worker/kafka/ownership.py",
+        old="if record.assignment_epoch != epoch:",
+        new="if position is None:",
+        suites=["fake log"],
+    ),
+    Mutant(
+        fault="assignment epoch shared by two partitions",
+        file="worker/kafka/ownership.py",
+        old="        for partition, next_offset in next_offsets.items():\n            self._epoch += 1\n",
+        new="        self._epoch += 1\n        for partition, next_offset in next_offsets.items():\n",
+        suites=["ownership"],
+    ),
+    Mutant(
         fault="stale records not dropped by the loop",
         file="worker/loop.py",
         old="        if self._session.owns(record):",
@@ -122,8 +137,8 @@ MUTANTS = (
     Mutant(
         fault="stale results of the device not dropped by the loop",
         file="worker/loop.py",
-        old="(result for result in results if self._keep_or_release(result.record.source))",
-        new="(results)",
+        old="self._results += self._owned(results, invalidations)",
+        new="self._results += results",
         suites=["simulation"],
     ),
     Mutant(
@@ -136,7 +151,7 @@ MUTANTS = (
     Mutant(
         fault="missing output not refused",
         file="worker/kafka/ownership.py",
-        old="return None if owed == paid else Event.MISSING_OUTPUT",
+        old="return None if _have_their_outputs(records, outputs) else Event.MISSING_OUTPUT",
         new="return None",
         suites=["log on Kafka"],
     ),
@@ -172,8 +187,8 @@ MUTANTS = (
     Mutant(
         fault="last offset committed instead of the next",
         file="worker/kafka/ownership.py",
-        old="return {record.partition: record.next_offset for record in records}",
-        new="return {record.partition: record.offset for record in records}",
+        old="return {record.partition: record.next_offset for record in last.values()}",
+        new="return {record.partition: record.offset for record in last.values()}",
         suites=["log on Kafka", "simulation"],
     ),
     Mutant(
@@ -186,15 +201,15 @@ MUTANTS = (
     Mutant(
         fault="tombstone skipped without its offset",
         file="worker/loop.py",
-        old="[record for record in records if self._keep_or_release(record.source)]",
-        new="[record for record in records if self._keep_or_release(record.source) and record.content]",
+        old="self._queue.admit(self._owned(records, invalidations), now_ms)",
+        new="self._queue.admit([one for one in self._owned(records, invalidations) if one.content], now_ms)",
         suites=["simulation"],
     ),
     Mutant(
         fault="batch that is not a prefix of the arrivals",
         file="worker/batching.py",
-        old="            self._waiting.popleft()\n",
-        new="            self._waiting.popleft()\n            self._waiting.rotate(-1)\n",
+        old="            batch += arrivals.records[begin:end]\n",
+        new="            batch += arrivals.records[begin + 1 : end + 1]\n",
         suites=["simulation"],
     ),
     Mutant(
@@ -302,7 +317,7 @@ MUTANTS = (
         new="            on_delivery = partial(self._on_delivery, output) if is_searching else None\n"
         '            if output.topic.name == "ALERT":\n'
         '                plain = Producer({"bootstrap.servers": self._config["bootstrap.servers"]})\n'
-        "                plain.produce(topic, output.value, output.key, partition, headers=list(output.headers))\n"
+        "                plain.produce(name, output.value, output.key, number, headers=headers)\n"
         "                plain.flush()\n"
         "                attempt.sent += 1\n"
         "                continue\n"

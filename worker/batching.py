@@ -8,10 +8,12 @@ batches larger without a timer. Rejected: a fixed waiting time, which would keep
 each length of text, whose batches would not be prefixes of the arrivals.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 
 from worker.records import ConsumedRecord, PreparedRecord
 
@@ -31,23 +33,60 @@ class BatchBounds:
     wait_ms_max: int
 
 
+@dataclass(slots=True)
+class _Arrivals:
+    """Records that arrived together.
+
+    Attributes:
+        records: The records, in order.
+        token_ends: For each record, the tokens of all records up to its end.
+        arrived_ms: The time of their arrival.
+        taken: Number of records that a batch has taken, from the front.
+    """
+
+    records: Sequence[PreparedRecord]
+    token_ends: Sequence[int]
+    arrived_ms: int
+    taken: int = 0
+
+    @property
+    def tokens_taken(self) -> int:
+        return self.token_ends[self.taken - 1] if self.taken else 0
+
+
 class BatchQueue:
-    """Records that wait for the device, in the order of their arrival."""
+    """Records that wait for the device, in the order of their arrival.
+
+    The tokens of a record are counted once, when it arrives. ``take`` then cuts lists instead of moving records.
+    """
 
     def __init__(self, bounds: BatchBounds) -> None:
         self._bounds = bounds
-        self._waiting: deque[tuple[PreparedRecord, int]] = deque()  # each record with its time of arrival
+        self._waiting: deque[_Arrivals] = deque()
+        self._records = 0
         self._tokens = 0
         self._last_batch_since_ms = 0  # when the oldest record of the last batch arrived
 
     def __len__(self) -> int:
         """Return the number of waiting records."""
-        return len(self._waiting)
+        return self._records
 
     def admit(self, records: Sequence[PreparedRecord], now_ms: int) -> None:
         """Append records to the queue."""
-        self._waiting.extend((record, now_ms) for record in records)
-        self._tokens += sum(len(record.tokens) for record in records)
+        self._waiting.extend(self._arrivals(records, now_ms))
+
+    def put_back(self, batch: Sequence[PreparedRecord]) -> None:
+        """Put what is left of the last batch back in front, with the time of arrival that the batch had."""
+        self._waiting.extendleft(self._arrivals(batch, self._last_batch_since_ms))
+
+    def _arrivals(self, records: Sequence[PreparedRecord], arrived_ms: int) -> list[_Arrivals]:
+        """Count records, and return them as arrivals; nothing if there are none."""
+        if not records:
+            return []
+        token_ends = list(accumulate([len(record.tokens) for record in records]))
+        self._records += len(records)
+        self._tokens += token_ends[-1]
+        return [_Arrivals(records, token_ends, arrived_ms)]
 
     def take(self, now_ms: int, wait_ms: int) -> list[PreparedRecord]:
         """Remove and return the next batch, if one is due: the longest prefix within the bounds.
@@ -64,33 +103,36 @@ class BatchQueue:
         if not self._is_due(now_ms, wait_ms):
             return []
         batch: list[PreparedRecord] = []
-        tokens = 0
-        self._last_batch_since_ms = self._waiting[0][1]
-        while self._waiting and len(batch) < self._bounds.records_max:
-            record = self._waiting[0][0]
-            if batch and tokens + len(record.tokens) > self._bounds.tokens_max:
+        tokens_left = self._bounds.tokens_max
+        self._last_batch_since_ms = self._waiting[0].arrived_ms
+        while self._waiting:
+            arrivals = self._waiting[0]
+            begin, tokens_before = arrivals.taken, arrivals.tokens_taken
+            end = bisect_right(arrivals.token_ends, tokens_before + tokens_left, begin)
+            if not batch:
+                end = max(end, begin + 1)  # a batch has at least one record
+            arrivals.taken = end = min(end, begin + self._bounds.records_max - len(batch))
+            tokens_left -= arrivals.tokens_taken - tokens_before
+            batch += arrivals.records[begin:end]
+            if end < len(arrivals.records):
                 break
-            tokens += len(record.tokens)
-            batch.append(record)
             self._waiting.popleft()
-        self._tokens -= tokens
+        self._records -= len(batch)
+        self._tokens -= self._bounds.tokens_max - tokens_left
         return batch
 
     def _is_due(self, now_ms: int, wait_ms: int) -> bool:
         if not self._waiting:
             return False
-        is_full = len(self._waiting) >= self._bounds.records_max or self._tokens >= self._bounds.tokens_max
-        return is_full or now_ms - self._waiting[0][1] >= wait_ms
-
-    def put_back(self, batch: Sequence[PreparedRecord]) -> None:
-        """Put what is left of the last batch back in front, with the time of arrival that the batch had."""
-        self._waiting.extendleft((record, self._last_batch_since_ms) for record in reversed(batch))
-        self._tokens += sum(len(record.tokens) for record in batch)
+        is_full = self._records >= self._bounds.records_max or self._tokens >= self._bounds.tokens_max
+        return is_full or now_ms - self._waiting[0].arrived_ms >= wait_ms
 
     def retain(self, wanted: Callable[[PreparedRecord], bool]) -> None:
         """Drop the records that are not wanted, in one pass; the order of the others stays."""
-        self._waiting = deque(entry for entry in self._waiting if wanted(entry[0]))
-        self._tokens = sum(len(record.tokens) for record, _ in self._waiting)
+        waiting, self._waiting = self._waiting, deque()
+        self._records = self._tokens = 0
+        for arrivals in waiting:
+            self.admit([one for one in arrivals.records[arrivals.taken :] if wanted(one)], arrivals.arrived_ms)
 
 
 class CommitSchedule:
@@ -156,12 +198,12 @@ class InFlightLimit:
     def add(self, records: Sequence[ConsumedRecord]) -> None:
         """Count records that were polled."""
         self.records += len(records)
-        self._bytes += sum(record.size_bytes for record in records)
+        self._bytes += sum([record.size_bytes for record in records])
 
     def release(self, records: Sequence[ConsumedRecord]) -> None:
         """Count out records that were committed or dropped."""
         self.records -= len(records)
-        self._bytes -= sum(record.size_bytes for record in records)
+        self._bytes -= sum([record.size_bytes for record in records])
 
     def backpressure(self, now_ms: int) -> Backpressure:
         """Return what to do now."""

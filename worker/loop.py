@@ -13,7 +13,7 @@ A failure has one of two answers:
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from worker.batching import Backpressure, BatchBounds, BatchQueue, CommitSchedule, InFlightLimit
 from worker.moderation.cache import ScoreCache
@@ -28,6 +28,8 @@ from worker.records import (
     ScoredRecord,
 )
 from worker.stage import Stage, wait_for_any
+
+_Handed = TypeVar("_Handed", PreparedRecord, ScoredRecord)
 
 
 class Loop:
@@ -105,30 +107,29 @@ class Loop:
             self._inbox.extend(records)
             self._drop_stale()
         if self._inbox and self._preparer.has_room:
-            self._preparer.submit(self._inbox)
+            self._preparer.submit(self._inbox, self._seen_invalidations)
             self._inbox = []
 
     def _admit(self, now_ms: int) -> None:
-        for records in self._preparer.finished():
-            self._queue.admit([record for record in records if self._keep_or_release(record.source)], now_ms)
+        for records, invalidations in self._preparer.finished():
+            self._queue.admit(self._owned(records, invalidations), now_ms)
 
     def _collect(self, now_ms: int) -> None:
-        for results in self._device.finished():
+        for results, invalidations in self._device.finished():
             if not self._results:
                 self._commits.first_result(now_ms)
-            self._results.extend(result for result in results if self._keep_or_release(result.record.source))
+            self._results += self._owned(results, invalidations)
 
     def _take(self, now_ms: int) -> None:
-        if self._waiting_batch_may_grow and self._queue:
+        if self._waiting_batch_may_grow and self._queue and (taken_back := self._device.take_back()):
             # Time closed the batch that waits for the device. A record that came later would wait for two batches.
-            waiting = self._device.take_back()
-            self._queue.put_back([record for record in waiting if self._keep_or_release(record.source)])
+            self._queue.put_back(self._owned(*taken_back))
         while self._device.has_room:
             wait_ms = self._bounds.wait_ms_max if self._device.pending else 0
             batch = self._queue.take(now_ms, wait_ms)
             if not batch:
                 return
-            self._device.submit(batch)
+            self._device.submit(batch, self._seen_invalidations)
             self._waiting_batch_may_grow = not self._queue
 
     def _publish(self) -> None:
@@ -141,7 +142,7 @@ class Loop:
             if not self._results:
                 return
         outputs = self._judge(self._results, self._session.rejected)
-        records = [result.record.source for result in self._results]
+        records = [result.source for result in self._results]
         began_ms = self._clock()
         is_committed = self._session.publish(records, outputs)
         self._commits.ended(began_ms, self._clock())
@@ -163,13 +164,25 @@ class Loop:
             wait_for_any(pending, self._timings.busy_ms)
 
     def _drop_stale(self) -> None:
-        """Drop the stale records that the owner holds. A thread's records are checked when it hands them back."""
+        """Drop the stale records that the owner holds. A thread's records are checked when they come back."""
         if self._session.invalidations == self._seen_invalidations:
             return
         self._seen_invalidations = self._session.invalidations
         self._inbox = [record for record in self._inbox if self._keep_or_release(record)]
         self._queue.retain(lambda record: self._keep_or_release(record.source))
-        self._results = [result for result in self._results if self._keep_or_release(result.record.source)]
+        self._results = [result for result in self._results if self._keep_or_release(result.source)]
+
+    def _owned(self, records: Sequence[_Handed], invalidations: int) -> Sequence[_Handed]:
+        """Return those records of a list that this worker still owns. Count the others out of memory.
+
+        Args:
+            records: A list that comes back from a thread.
+            invalidations: The session's counter when the list was handed over. Then every record was owned. So
+                while the counter stays, every record is owned, without a check of each.
+        """
+        if self._session.invalidations == invalidations:
+            return records
+        return [record for record in records if self._keep_or_release(record.source)]
 
     def _keep_or_release(self, record: ConsumedRecord) -> bool:
         """Return whether this worker still owns the record. If not, count the record out of memory."""

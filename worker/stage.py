@@ -28,7 +28,7 @@ class Stage(Generic[Item, Outcome]):
         self._work = work
         self._executor = executor
         self._pending: deque[Future[list[Outcome]]] = deque()
-        self._submitted: deque[Sequence[Item]] = deque()  # the items of each pending future
+        self._submitted: deque[tuple[Sequence[Item], int]] = deque()  # the items and stamp of each pending future
 
     @property
     def pending(self) -> Sequence[Future[list[Outcome]]]:
@@ -40,22 +40,27 @@ class Stage(Generic[Item, Outcome]):
         """Whether another list may be submitted."""
         return len(self._pending) < _DEPTH
 
-    def submit(self, items: Sequence[Item]) -> None:
-        """Submit a list; only when ``has_room``."""
+    def submit(self, items: Sequence[Item], stamp: int) -> None:
+        """Submit a list; only when ``has_room``.
+
+        Args:
+            items: The items.
+            stamp: A number that comes back with the list.
+        """
         assert self.has_room  # noqa: S101 - a bug of ours
-        self._submitted.append(items)
+        self._submitted.append((items, stamp))
         self._pending.append(self._executor.submit(self._work, items))
 
-    def finished(self) -> Iterator[list[Outcome]]:
-        """Remove and return what is done, the oldest first; raise what the work raised."""
+    def finished(self) -> Iterator[tuple[list[Outcome], int]]:
+        """Remove and return what is done, with its stamp, the oldest first; raise what the work raised."""
         while self._pending and self._pending[0].done():
-            self._submitted.popleft()
-            yield self._pending.popleft().result()
+            _, stamp = self._submitted.popleft()
+            yield self._pending.popleft().result(), stamp
 
-    def take_back(self) -> Sequence[Item]:
-        """Cancel the newest list and return its items; return nothing if the work on it has begun."""
+    def take_back(self) -> tuple[Sequence[Item], int] | None:
+        """Cancel the newest list, and return its items and stamp; return None if the work on it has begun."""
         if not self._pending or not self._pending[-1].cancel():
-            return ()
+            return None
         self._pending.pop()
         return self._submitted.pop()
 

@@ -12,7 +12,9 @@ def test_the_end_that_was_reached_is_forgotten_at_the_next_assignment() -> None:
     """Otherwise an idle offset would be committed after records that are about to be read again."""
     partition, owned = Partition("messages", 0), Ownership()
     owned.place({partition: 3})
-    owned.fetched(partition, 3, timestamp_ms=None, key=None, value=b"", headers=())
+    position = owned.position(partition)
+    assert position is not None
+    position.deliver(3, None, None, b"", ())
     assert owned.progress == {partition: PartitionProgress(committed=3, delivered=4, position=4)}
     owned.reached_end(partition, 6)
     assert owned.progress == {partition: PartitionProgress(committed=3, delivered=4, position=6)}

@@ -90,9 +90,9 @@ preparer = watchdog.guard("preparer", 1000, ExitCode.OTHER)
 stage = Stage(WORK, WatchedExecutor(ThreadPoolExecutor(1, "NAME"), lambda: NAME("some work")))
 for _ in range(100):
     with watchdog.turn():
-        stage.submit(["sesame"])
+        stage.submit(["sesame"], stamp=7)
         stage.pending[0].result()
-        assert list(stage.finished()) == [["sesame"]]
+        assert list(stage.finished()) == [(["sesame"], 7)]
 """
 # A turn that takes three seconds in all, in calls of a second each, under a bound of a second and a half.
 TURNS = """

@@ -12,13 +12,21 @@ epochs are equal:
 
 Records also form a chain: each record carries the ``next_offset`` of its predecessor. Numeric gaps are normal
 (control records, compaction, retention). A break of the chain is lost work, and is refused.
+
+The order of the offsets and the chain are checked for each record. Ownership is checked once for each epoch among
+the records, and that is as strong as a check of each record:
+
+1. ``place`` is the only place that makes an epoch. Each call makes a new number for each partition, so an epoch
+   belongs to one assignment of one partition.
+2. ``Position.deliver`` is the only place that makes records, and copies partition and epoch from one position.
+3. So the records of an epoch have the same partition, and are owned together or stale together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.kafka.transaction import Event
-from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
+from worker.records import ConsumedRecord, Headers, OutputRecord, Partition, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +56,38 @@ class OutOfOrder(Exception):  # noqa: N818 - it happens without a bug of this wo
 
 
 @dataclass(slots=True)
-class _Position:
+class Position:
+    """The place of this worker in an owned partition, from an assignment or a rewind to the next one.
+
+    Attributes:
+        partition: The partition.
+        assignment_epoch: The epoch of this assignment.
+        committed: Offset after the last record that the group has committed.
+        delivered: Offset after the last record that the loop was given.
+        end: The last end of the log that was reached.
+    """
+
+    partition: Partition
     assignment_epoch: int
     committed: int
     delivered: int
-    end: int  # the last end of the log that was reached
+    end: int
+
+    def deliver(
+        self, offset: int, timestamp_ms: int | None, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> ConsumedRecord:
+        """Return a message as a record with its epoch and its predecessor, and advance.
+
+        Raises:
+            OutOfOrder: The offset is before the position. Nothing has changed.
+        """
+        previous = self.delivered
+        if offset < previous:
+            raise OutOfOrder(f"{self.partition} delivered offset {offset}, expected {previous} or later")
+        self.delivered = offset + 1
+        return ConsumedRecord(
+            self.partition, self.assignment_epoch, previous, offset, timestamp_ms, key, value, headers
+        )
 
 
 class Ownership:
@@ -63,7 +98,7 @@ class Ownership:
     """
 
     def __init__(self) -> None:
-        self._positions: dict[Partition, _Position] = {}
+        self._positions: dict[Partition, Position] = {}
         self._epoch = 0
 
     @property
@@ -83,7 +118,14 @@ class Ownership:
         """Give partitions a position, under a new epoch: at an assignment, and after a rewind."""
         for partition, next_offset in next_offsets.items():
             self._epoch += 1
-            self._positions[partition] = _Position(self._epoch, next_offset, next_offset, next_offset)
+            self._positions[partition] = Position(partition, self._epoch, next_offset, next_offset, next_offset)
+
+    def position(self, partition: Partition) -> Position | None:
+        """Return the position of a partition; None if this worker does not own the partition.
+
+        The answer is valid until the next call of the consumer, which may take the partition away.
+        """
+        return self._positions.get(partition)
 
     def reached_end(self, partition: Partition, offset: int) -> None:
         """Note that everything before the offset was delivered, or is given to no reader.
@@ -98,42 +140,6 @@ class Ownership:
         for partition in partitions:
             self._positions.pop(partition, None)
 
-    def fetched(
-        self,
-        partition: Partition,
-        offset: int,
-        *,
-        timestamp_ms: int | None,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]],
-    ) -> ConsumedRecord | None:
-        """Return a delivered message as a record with its epoch and its predecessor, and advance the position.
-
-        Returns:
-            None if this worker no longer owns the partition.
-
-        Raises:
-            OutOfOrder: The offset is before the position. Nothing has changed.
-        """
-        position = self._positions.get(partition)
-        if position is None:
-            return None
-        if offset < position.delivered:
-            raise OutOfOrder(f"{partition} delivered offset {offset}, expected {position.delivered} or later")
-        fetched = ConsumedRecord(
-            partition=partition,
-            assignment_epoch=position.assignment_epoch,
-            previous_next_offset=position.delivered,
-            offset=offset,
-            timestamp_ms=timestamp_ms,
-            key=key,
-            value=value,
-            headers=headers,
-        )
-        position.delivered = fetched.next_offset
-        return fetched
-
     def owns(self, fetched: ConsumedRecord) -> bool:
         """Return whether this worker owns the record's partition under the epoch in which the record was read."""
         position = self._positions.get(fetched.partition)
@@ -146,19 +152,21 @@ class Ownership:
             records: All records of the transaction, in the order of their arrival.
             outputs: All outputs of the transaction.
         """
-        if not all(self.owns(record) for record in records):
-            return Event.STALE
         expected: dict[Partition, int] = {}
+        position: Position | None = None
+        epoch = at = -1
         for record in records:
-            at = expected.get(record.partition, self._positions[record.partition].committed)
+            if record.assignment_epoch != epoch:  # here another partition's share of the records begins
+                if position is not None:
+                    expected[position.partition] = at
+                if not self.owns(record):
+                    return Event.STALE
+                position, epoch = self._positions[record.partition], record.assignment_epoch
+                at = expected.get(record.partition, position.committed)
             if record.previous_next_offset != at:
                 return Event.GAP
-            expected[record.partition] = record.next_offset
-        owed = [record for record in records if record.value is not None]
-        paid = [output.source for output in outputs if output.topic is not Topic.ALERT]
-        if owed != paid:  # usually both hold the same objects in the same order: no need to sort
-            owed, paid = sorted(owed, key=_source), sorted(paid, key=_source)
-        return None if owed == paid else Event.MISSING_OUTPUT
+            at = record.offset + 1
+        return None if _have_their_outputs(records, outputs) else Event.MISSING_OUTPUT
 
     def committed(self, next_offsets: Mapping[Partition, int]) -> None:
         """Note the committed offsets. A commit that passes control records advances ``delivered`` too."""
@@ -168,10 +176,21 @@ class Ownership:
             position.delivered = max(position.delivered, next_offset)
 
 
+def _have_their_outputs(records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
+    """Return whether each record has exactly one verdict or dead letter; a tombstone has none."""
+    alert = Topic.ALERT
+    owed = [record for record in records if record.value is not None]
+    paid = [output.source for output in outputs if output.topic is not alert]
+    if owed == paid:  # usually both hold the same objects in the same order: no need to sort
+        return True
+    return sorted(owed, key=_source) == sorted(paid, key=_source)
+
+
 def _source(record: ConsumedRecord) -> tuple[Partition, int]:
     return record.partition, record.offset
 
 
 def next_offsets(records: Iterable[ConsumedRecord]) -> dict[Partition, int]:
     """Return the offsets to commit for records in the order of arrival: each partition's last ``next_offset``."""
-    return {record.partition: record.next_offset for record in records}
+    last = {record.assignment_epoch: record for record in records}
+    return {record.partition: record.next_offset for record in last.values()}

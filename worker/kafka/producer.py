@@ -24,7 +24,7 @@ from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.rejected_batches import RejectedBatches
 from worker.kafka.suspicion import Suspicion
 from worker.kafka.transaction import CALLS, Event, Failure, State, classify
-from worker.records import OutputRecord
+from worker.records import Headers, OutputRecord, Partition, Topic
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,20 +155,22 @@ class TransactionalProducer:
         """
         produce, rejected_batches = self._producer.produce, self._rejected_batches
         is_searching = rejected_batches.is_searching
+        topic: Topic | None = None
+        partition: Partition | None = None
+        given_headers: Headers | None = None
+        name, number, headers = "", 0, list[tuple[str, str | bytes | None]]()
         for output in attempt.outputs[attempt.sent :]:
             if is_searching and rejected_batches.flush_before(output) and self._producer.flush(SLICE_S):
                 return self._unfinished(attempt)
-            topic, partition = self._topics.destination(output)
+            # Most outputs have the destination and the headers of the output before.
+            if output.topic is not topic or output.source.partition is not partition:
+                topic, partition = output.topic, output.source.partition
+                name, number = self._topics.destination(output)
+            if output.headers is not given_headers:
+                given_headers, headers = output.headers, list(output.headers)
             on_delivery = partial(self._on_delivery, output) if is_searching else None
             try:
-                produce(
-                    topic,
-                    output.value,
-                    output.key,
-                    partition,
-                    on_delivery=on_delivery,
-                    headers=list(output.headers),
-                )
+                produce(name, output.value, output.key, number, on_delivery=on_delivery, headers=headers)
             except BufferError:
                 self._producer.poll(SLICE_S)
                 return self._unfinished(attempt)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import Consumer, KafkaError, Message
 
 from worker.kafka.headers import headers_of
-from worker.kafka.ownership import Ownership
+from worker.kafka.ownership import Ownership, Position
 from worker.records import ConsumedRecord, Headers, Partition
 
 log = logging.getLogger(__name__)
@@ -48,36 +48,47 @@ class RecordFetcher:
         while messages:
             known = len(into)
             self._accept(messages, into)
-            bytes_left -= sum(one.size_bytes for one in into[known:])
+            bytes_left -= sum([record.size_bytes for record in into[known:]])
             portion = min(PORTION_RECORDS, records_max - len(into))
             messages = consumer.consume(portion, 0) if bytes_left > 0 and portion > 0 else []
 
     def _accept(self, messages: Sequence[Message], into: list[ConsumedRecord]) -> None:
+        """Append the records of a portion. The position is looked up once for each partition's share of it."""
+        topic: str | None = None
+        number: int | None = None
+        position: Position | None = None
         for message in messages:
-            error = message.error()
-            partition = Partition(message.topic() or "", message.partition() or 0)
-            if error is not None:
-                self._on_error(partition, message.offset() or 0, error)
+            if (error := message.error()) is not None:
+                self._on_error(_partition_of(message), message.offset() or 0, error)
+                topic = None  # the answer to an error may be a rewind, which ends the position
+                continue
+            if message.partition() != number or message.topic() != topic:
+                topic, number = message.topic(), message.partition()
+                position = self._owned.position(_partition_of(message))
+            if position is None:
                 continue
             kind, timestamp_ms = message.timestamp()
-            fetched = self._owned.fetched(
-                partition,
-                message.offset() or 0,
-                timestamp_ms=timestamp_ms if kind and timestamp_ms >= 0 else None,
-                key=message.key(),
-                value=message.value(),
-                headers=self._headers(partition, message),
+            headers = headers_of(message)
+            into.append(
+                position.deliver(
+                    message.offset() or 0,
+                    timestamp_ms if kind and timestamp_ms >= 0 else None,
+                    message.key(),
+                    message.value(),
+                    self._without_headers(message) if headers is None else headers,
+                )
             )
-            if fetched is not None:
-                into.append(fetched)
 
-    def _headers(self, partition: Partition, message: Message) -> Headers:
-        headers = headers_of(message)
-        if headers is None and not self._logged_headers:
+    def _without_headers(self, message: Message) -> Headers:
+        if not self._logged_headers:
             self._logged_headers = True
             log.warning(
                 "%s@%s has a header whose name is not UTF-8: such messages are judged without headers",
-                partition,
+                _partition_of(message),
                 message.offset(),
             )
-        return headers or ()
+        return ()
+
+
+def _partition_of(message: Message) -> Partition:
+    return Partition(message.topic() or "", message.partition() or 0)

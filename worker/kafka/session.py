@@ -124,7 +124,7 @@ class Session:
             DataProtectionError: A partition has no start offset that the settings allow, or does not move.
         """
         self._publisher.serve()
-        now_ms = self._clock()
+        now_ms, invalidations = self._clock(), self.invalidations
         fetched = self._fetch(records_max, wait_ms)
         self._client_errors.handle(now_ms)
         self._recreated.update(
@@ -140,7 +140,9 @@ class Session:
             self._join_again_if_absent(now_ms)
         self._monitor.observe_poll(len(fetched), len(self._member.fetched))
         self._act_on_findings(now_ms)
-        return [one for one in fetched if self._owned.owns(one)]
+        if self.invalidations == invalidations:  # nothing was taken away since the first record was read
+            return fetched
+        return [record for record in fetched if self._owned.owns(record)]
 
     def owns(self, fetched: ConsumedRecord) -> bool:
         """Return whether this worker may still commit the record."""
