@@ -116,9 +116,9 @@ MUTANTS = (
     Mutant(
         fault="ownership checked only for the first partition of a transaction",
         file="worker/kafka/ownership.py",
-        old="if record.assignment_epoch != epoch:",
-        new="if position is None:",
-        suites=["fake log"],
+        old="if not self.owns(record):",
+        new="if position is None and not self.owns(record):",
+        suites=["ownership"],
     ),
     Mutant(
         fault="assignment epoch shared by two partitions",

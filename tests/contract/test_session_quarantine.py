@@ -42,6 +42,18 @@ def test_a_partition_in_quarantine_is_not_read_while_the_other_partition_is(clus
     assert not cluster.committed(0)
 
 
+def test_stale_records_of_one_partition_are_refused_after_records_of_another(cluster: Cluster) -> None:
+    cluster.produce(0, [b"a0"])
+    cluster.produce(1, [b"b0"])
+    log = cluster.join()
+    records = polled(log, 2)
+    log.quarantine([too_many_dead_letters(cluster.partition(0))])
+    records.sort(key=log.owns, reverse=True)
+    assert [one.value for one in records] == [b"b0", b"a0"]
+    assert not publish(log, records, verdicts(records))
+    assert cluster.visible() == []
+
+
 def test_a_released_partition_is_read_from_its_committed_offset(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0", b"bad1", b"bad2"])
     cluster.produce(1, [b"b0"])

@@ -55,18 +55,6 @@ def test_stale_records_are_refused(cluster: Cluster) -> None:
     assert not any(log.owns(one) for one in fresh)
 
 
-def test_stale_records_of_one_partition_are_refused_after_records_of_another(cluster: Cluster) -> None:
-    cluster.produce(0, [b"a0"])
-    cluster.produce(1, [b"b0"])
-    log = cluster.join()
-    records = polled(log, 2)
-    log.quarantine([too_many_dead_letters(cluster.partition(0))])
-    records.sort(key=log.owns, reverse=True)
-    assert [one.value for one in records] == [b"b0", b"a0"]
-    assert not publish(log, records, verdicts(records))
-    assert cluster.visible() == []
-
-
 def test_a_gap_is_refused(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0", b"a1", b"a2"])
     log = cluster.join()
