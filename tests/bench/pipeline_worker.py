@@ -21,6 +21,7 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.classifier.tokenizer import EncodedText, TextEncoder
 from worker.commands.prove.stub_model import StubModel, run_with_model
 from worker.records import DeviceUsage, Scores
+from worker.running import tune_garbage_collector
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 
@@ -70,6 +71,7 @@ def main() -> None:
 
 def _open(tokenizer: Path, _settings: Settings, _say: Callable[[str], None]) -> NullModel:
     model = NullModel(tokenizer)
+    tune_garbage_collector()  # the worker does it later, before it joins: it is part of the start-up
     tell({"ready_cpu_s": time.process_time(), "ready_owner_cpu_s": time.thread_time()})
     return model
 

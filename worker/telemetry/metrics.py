@@ -110,12 +110,12 @@ class Instruments:
             now_ms: Present time, in milliseconds of the epoch.
             took_ns: Nanoseconds since the poll of the oldest record.
         """
-        alerts = [output for output in outputs if output.topic is Topic.ALERT]
-        letters = [output for output in outputs if output.topic is Topic.DEAD_LETTER]
-        verdicts = len(outputs) - len(alerts) - len(letters)
-        ignored = [
-            output.metric_values for output in outputs if output.metric_values and output.topic is Topic.VERDICT
-        ]
+        verdict = Topic.VERDICT
+        others = [output for output in outputs if output.topic is not verdict]
+        alerts = [output for output in others if output.topic is Topic.ALERT]
+        letters = [output for output in others if output.topic is Topic.DEAD_LETTER]
+        verdicts = len(outputs) - len(others)
+        ignored = [output.metric_values for output in outputs if output.metric_values and output.topic is verdict]
         counts = {Topic.VERDICT: verdicts, Topic.ALERT: len(alerts), Topic.DEAD_LETTER: len(letters)}
         sent = {self._messaging.topics[topic]: count for topic, count in counts.items()}
         self._add(names.SENT, names.DESTINATION, sent, self._kafka | {names.OPERATION: "send"})
