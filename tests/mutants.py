@@ -93,6 +93,13 @@ MUTANTS = (
         suites=["log on Kafka"],
     ),
     Mutant(
+        fault="revoke not counted as an invalidation",
+        file="worker/kafka/session.py",
+        old="        self._quarantined.forget(gone)\n        self.invalidations += 1\n",
+        new="        self._quarantined.forget(gone)\n",
+        suites=["log on Kafka"],
+    ),
+    Mutant(
         fault="records kept across a revoke and a reassignment",
         file="worker/kafka/ownership.py",
         old="return position is not None and position.assignment_epoch == fetched.assignment_epoch",

@@ -8,6 +8,14 @@ A failure has one of two answers:
 
 1. A partition was revoked, or went into quarantine: its records are dropped, and the other partitions go on.
 2. Anything else: the session rewinds to the committed offsets. Then every record in memory is stale and is dropped.
+
+A list that comes back from a thread is not checked record by record. One comparison is as strong:
+
+1. The session's ``invalidations`` grows whenever a record can become stale.
+2. After each call that can do so, the owner drops the stale records that it holds. So each record of a list that it
+   hands over is owned, and the list keeps the counter of that moment.
+3. If the counter is the same when the list comes back, no record has become stale. Otherwise each one is checked.
+4. ``publish`` refuses stale records in any case. The simulation fails if the loop publishes any.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -177,8 +185,7 @@ class Loop:
 
         Args:
             records: A list that comes back from a thread.
-            invalidations: The session's counter when the list was handed over. Then every record was owned. So
-                while the counter stays, every record is owned, without a check of each.
+            invalidations: The session's counter when the list was handed over.
         """
         if self._session.invalidations == invalidations:
             return records
