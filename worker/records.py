@@ -113,7 +113,7 @@ class CachedScores(NamedTuple):
     truncated: bool
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class PreparedMessage:
     """A chat message that could be decoded, ready to be scored.
 
@@ -147,7 +147,7 @@ class PreparedMessage:
         return len(self.tokens) if self.cached is None else self.cached.tokens
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class PreparedRecord:
     """A consumed record, decoded and tokenised.
 
@@ -171,7 +171,7 @@ class PreparedRecord:
         return self.content.text_digest if isinstance(self.content, PreparedMessage) else b""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class ScoredRecord:
     """A record and its scores.
 
@@ -201,7 +201,7 @@ class Topic(StrEnum):
     DEAD_LETTER = "dead letter"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class OutputRecord:
     """One record to produce.
 

@@ -68,6 +68,8 @@ class ScoreCache:
 
     def get_many(self, digests: Iterable[bytes]) -> dict[bytes, CachedScores]:
         """Return the cached scores of these texts by digest, and make these texts the most recent."""
+        if not self._entries_max:
+            return {}
         found = {}
         with self._lock:
             for digest in digests:
@@ -78,6 +80,8 @@ class ScoreCache:
 
     def put_many(self, messages: Sequence[PreparedMessage], answers: Sequence[Scores | DeadLetterReason]) -> None:
         """Cache the scores of these messages' texts, and evict the least recent texts to make room."""
+        if not self._entries_max:
+            return
         scored = {
             message.text_digest: _packed(message, scores)
             for message, scores in zip(messages, answers, strict=True)

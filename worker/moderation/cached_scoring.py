@@ -29,18 +29,20 @@ def score_batch(scorer: Scorer, batch: Sequence[PreparedRecord], cache: ScoreCac
     messages = [
         content
         for record in batch
-        if isinstance(content := record.content, PreparedMessage) and content.token_count
+        if isinstance(content := record.content, PreparedMessage) and content.text_digest
     ]
     uncached = {message.text_digest: message for message in messages if message.cached is None}
     found = cache.get_many(uncached)
-    to_score = [message for digest, message in uncached.items() if digest not in found]
+    to_score = (
+        [message for digest, message in uncached.items() if digest not in found] if found else [*uncached.values()]
+    )
     answers = scorer.score([message.tokens for message in to_score]) if to_score else ()
     cache.put_many(to_score, answers)
     cache.hits += len(messages) - len(to_score)
     cache.misses += len(to_score)
     scores: dict[bytes, Scores | DeadLetterReason] = {
-        message.text_digest: message.cached.scores for message in messages if message.cached
+        message.text_digest: message.cached.scores for message in messages if message.cached is not None
     }
     scores.update((digest, cached.scores) for digest, cached in found.items())
-    scores.update(zip((message.text_digest for message in to_score), answers, strict=True))
-    return [ScoredRecord(record=record, scores=scores.get(record.text_digest)) for record in batch]
+    scores.update(zip([message.text_digest for message in to_score], answers, strict=True))
+    return [ScoredRecord(record, scores.get(record.text_digest)) for record in batch]
