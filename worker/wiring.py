@@ -262,7 +262,7 @@ def session_options(settings: Settings) -> SessionOptions:
 def open_loop(
     settings: Settings,
     model: ScoringModel,
-    source: TransactionalSession,
+    session: TransactionalSession,
     telemetry: "Telemetry | None" = None,
     guard: Guard = unguarded,
 ) -> Loop:
@@ -278,10 +278,10 @@ def open_loop(
     watch = guard("device", batch.score_ms_max, ExitCode.MODEL)
     device: Executor = WatchedExecutor(ThreadPoolExecutor(1, "device"), lambda: watch("scoring a batch"))
     if telemetry is not None:
-        source, preparer = telemetry.log(source), telemetry.preparer(preparer)
+        session, preparer = telemetry.session(session), telemetry.preparer(preparer)
         device = telemetry.device(device, bounds)
     return Loop(
-        session=source,
+        session=session,
         prepare=make_prepare(settings, model.encode, cache, guard),
         scorer=model,
         cache=cache,

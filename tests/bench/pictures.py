@@ -37,10 +37,10 @@ def cache(report: Report) -> Figure:
     """Show what the verdict cache saves, by its size."""
     rows = {
         _cache_size(row): {
-            "texts known": 100 * row["hit_share"],
-            "texts known to the ideal": 100 * row["ideal_hit_share"],
+            "texts found": 100 * row["hit_share"],
+            "texts found by the ideal cache": 100 * row["ideal_hit_share"],
             "tokens saved": 100 * row["tokens_saved_share"],
-            "tokens saved by the ideal": 100 * row["ideal_tokens_saved_share"],
+            "tokens saved by the ideal cache": 100 * row["ideal_tokens_saved_share"],
         }
         for row in report["rows"]
     }
@@ -54,7 +54,7 @@ def classifier(report: Report) -> Figure:
 
 
 def latency(report: Report) -> Figure:
-    """Show the latency of each load beside the delay that no design without partial batches avoids."""
+    """Show the latency of each load, and the delay that no design without partial batches avoids."""
     groups = {
         load["load"]: {
             **{name: load[name] for name in ("p50", "p90", "p99")},

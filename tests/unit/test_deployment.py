@@ -212,11 +212,11 @@ def test_uv_installs_into_a_new_environment_although_it_knew_the_path_as_another
     environment = {"PATH": os.environ["PATH"], "UV_PYTHON": str(python), "UV_CACHE_DIR": str(tmp_path / "cache")}
 
     def location() -> str:
-        show = [BIN / "uv", "pip", "show", "pip"]
+        show = [str(BIN / "uv"), "pip", "show", "pip"]
         return subprocess.run(show, env=environment, capture_output=True, text=True, check=False).stdout
 
     assert str(venv) not in location()
-    subprocess.run([base, "-m", "venv", "--clear", venv], check=True)
+    subprocess.run([str(base), "-m", "venv", "--clear", str(venv)], check=True)
     names = runpy.run_path(str(ROOT / "deploy" / "install.py"))
     for name, value in {"VENV": venv, "UV": BIN / "uv", "UV_INSTALL": [str(BIN / "uv"), "pip", "install"]}.items():
         monkeypatch.setitem(names["check_target"].__globals__, name, value)

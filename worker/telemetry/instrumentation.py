@@ -56,9 +56,9 @@ class Telemetry:
 
         return watched
 
-    def log(self, log: TransactionalSession) -> TransactionalSession:
+    def session(self, session: TransactionalSession) -> TransactionalSession:
         """Return a session that also measures polls and transactions."""
-        return _Log(log, self)
+        return _Session(session, self)
 
     def preparer(self, executor: Executor) -> Executor:
         """Return an executor that also measures the preparer."""
@@ -92,14 +92,14 @@ class Telemetry:
         self._meters.polled(fetched, now_ns - began_ns)
 
     def publish(
-        self, log: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]
+        self, session: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]
     ) -> bool:
         """Publish, and record the outcome."""
         if not records:
-            return log.publish(records, outputs)
+            return session.publish(records, outputs)
         self._error = ""
         with self._tracing.transaction(records) if self._tracing else nullcontext() as span:
-            committed = log.publish(records, outputs)
+            committed = session.publish(records, outputs)
             error = "" if committed else self._error or "refused"
             if error and span is not None:
                 failed(span, error)
@@ -117,19 +117,19 @@ def error_type(failure: Exception) -> str:
     return str(name()) if callable(name) else type(failure).__qualname__
 
 
-class _Log:
+class _Session:
     """A ``TransactionalSession`` that measures another one."""
 
-    def __init__(self, log: TransactionalSession, telemetry: Telemetry) -> None:
-        self._session = log
+    def __init__(self, session: TransactionalSession, telemetry: Telemetry) -> None:
+        self._session = session
         self._telemetry = telemetry
         # Not wrapped: the loop calls ``owns`` several times for each record.
-        self.owns = log.owns
-        self.ready = log.ready
-        self.rewind = log.rewind
-        self.quarantine = log.quarantine
-        self.pause = log.pause
-        self.resume = log.resume
+        self.owns = session.owns
+        self.ready = session.ready
+        self.rewind = session.rewind
+        self.quarantine = session.quarantine
+        self.pause = session.pause
+        self.resume = session.resume
 
     @property
     def invalidations(self) -> int:

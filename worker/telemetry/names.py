@@ -175,8 +175,8 @@ BACKLOG = Metric(
     name="moderation.backlog",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="{message}",
-    about="Messages that a read_committed consumer could read and that have no committed verdict; no point while "
-    "the number is not known.",
+    about="Messages that a read_committed consumer could read and that have no committed verdict; no data point "
+    "while the number is not known.",
     attributes=(DESTINATION, PARTITION),
 )
 BACKLOG_UNKNOWN = Metric(
@@ -190,8 +190,8 @@ INPUT_BLOCKED = Metric(
     name="moderation.input.blocked",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="s",
-    about="How long another producer's open transaction has blocked a partition; no point before 20 s, or while "
-    "the time is not known.",
+    about="How long another producer's open transaction has blocked a partition; no data point before 20 s, or "
+    "while the time is not known.",
     attributes=(DESTINATION, PARTITION),
 )
 END_TO_END = Metric(
@@ -267,7 +267,7 @@ DEVICE_MEMORY = Metric(
     name="moderation.device.memory",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="By",
-    about="Memory of the GPU that the worker has reserved; no point on a CPU.",
+    about="Memory of the GPU that the worker has reserved; no data point on a CPU.",
 )
 CACHE_LOOKUPS = Metric(
     name="moderation.cache.lookups",
