@@ -99,7 +99,7 @@ def committed_reader(servers: str, group: str) -> Consumer:
 
 def readable_records(servers: str, topic: str) -> int:
     """Return how many records a read_committed reader finds in a topic's first partition, which is not empty."""
-    consumer = committed_reader(servers, "somebody else")
+    consumer = committed_reader(servers, "another-reader")
     consumer.assign([TopicPartition(topic, 0, 0)])
     count = 0
     while True:

@@ -61,7 +61,7 @@ def containers(overlay: Path) -> list[Document]:
 
 
 def environment(overlay: Path, container: Document, pod_name: str = "moderation-worker-0") -> dict[str, str]:
-    """What the kubelet hands to a container: ``$(NAME)`` sees only what stands in ``env`` above it."""
+    """Return the variables that the kubelet gives to a container. ``$(NAME)`` sees earlier entries of ``env``."""
     maps = {found["metadata"]["name"]: found["data"] for found in of_kind(overlay, "ConfigMap")}
     fields = {"metadata.name": pod_name, "metadata.namespace": "moderation", "spec.nodeName": "node-1"}
     own: dict[str, str] = {}

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Receiver:
-    """What has come so far.
+    """What has arrived so far.
 
     Attributes:
-        spans: In the order of arrival.
-        metrics: The last of each name.
-        resource: Of whoever sent last.
-        schema_urls: Of the scopes that sent.
-        endpoint: For ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+        spans: The spans, in the order of arrival.
+        metrics: The last metric of each name.
+        resource: The resource of the last sender.
+        schema_urls: The schema URLs of all scopes.
+        endpoint: The value for ``OTEL_EXPORTER_OTLP_ENDPOINT``.
     """
 
     def __init__(self) -> None:

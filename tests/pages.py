@@ -23,8 +23,8 @@ class Fence:
 
     Attributes:
         place: Page and line of the fence.
-        language: What stands behind the backticks.
-        code: Without its indentation.
+        language: The word after the backticks.
+        code: The code, without its indentation.
         not_run_because: The reason in the comment above it; None: there is no such comment.
     """
 

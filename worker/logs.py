@@ -46,7 +46,7 @@ def escaped(text: str, characters_max: int | None = None) -> str:
     Controls, line separators, surrogates and the characters that change the direction of writing are not printable.
 
     Args:
-        text: Any text, for example of a message or a header that anybody may have written.
+        text: Any text, for example of a message or a header, which any person may have written.
         characters_max: A longer result is cut, and ends in ``…``. None means that nothing is cut.
     """
     line = text if characters_max is None else text[: characters_max + 1]

@@ -1,4 +1,4 @@
-"""Every block of commands in the docs runs as it stands there, on a Kafka of its own with the default names."""
+"""Every block of commands in the docs runs unchanged, on a new Kafka with the default names."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ from worker.kafka.topics import contract_topics, create_topics
 COMMAND_S_MAX = 60
 MESSAGES = (ROOT / "worker/commands/demo/messages.jsonl").read_bytes().splitlines()
 
-# A worker that is asked to run is told to stop as soon as it has partitions.
+# A worker that is asked to run gets SIGTERM as soon as it has partitions.
 WORKER = """\
 import os, subprocess, sys
 
@@ -75,7 +75,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
     changed = load_file(weights)
     changed["score.weight"] = -changed["score.weight"]  # so that the two disagree
     save_file(changed, weights, {"format": "pt"})
-    ours = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("WORKER_", "OTEL_", "MAKE", "MFLAGS"))
@@ -89,7 +89,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
         }
         judge_the_sample(environ, classifier)
         path = f"{_tools(folder / 'bin')}{os.pathsep}{os.environ['PATH']}"
-        yield Desk(folder=folder, environ={**ours, **environ, "PATH": path, "PYTHONPATH": str(ROOT)})
+        yield Desk(folder=folder, environ={**inherited, **environ, "PATH": path, "PYTHONPATH": str(ROOT)})
 
 
 def judge_the_sample(environ: Mapping[str, str], classifier: Classifier) -> None:
@@ -111,7 +111,7 @@ def judge_the_sample(environ: Mapping[str, str], classifier: Classifier) -> None
 
 
 def _tools(folder: Path) -> Path:
-    """What the docs call by name: ours, make, and Kafka's."""
+    """Return a folder with the programs that the docs call by name: the worker, make, and Kafka's tools."""
     folder.mkdir()
     install_tools(folder)
     (folder / "worker.py").write_text(WORKER)

@@ -120,14 +120,14 @@ def granted(variables: Mapping[str, str]) -> set[tuple[str, ...]]:
     return {tuple(words[words.index("--operation") + 1 :]) for words in known}
 
 
-def test_a_trial_shares_nothing_with_a_production_but_the_input(tmp_path: Path) -> None:
+def test_a_trial_shares_only_the_input_with_a_production(tmp_path: Path) -> None:
     trial, production = (ROOT / "deploy" / "kubernetes" / "overlays" / name for name in ("cpu-trial", "gpu"))
-    ours, theirs = (settings(overlay, tmp_path / overlay.name).kafka for overlay in (trial, production))
-    assert ours.input_topics == theirs.input_topics
+    of_trial, of_production = (settings(overlay, tmp_path / overlay.name).kafka for overlay in (trial, production))
+    assert of_trial.input_topics == of_production.input_topics
     for name in ("group_id", "verdict_topic", "alert_topic", "dead_letter_topic", "transactional_id"):
-        assert getattr(ours, name) != getattr(theirs, name), name
-    assert not ours.transactional_id.startswith(theirs.group_id), "the production's grant would cover it"
-    assert not theirs.transactional_id.startswith(ours.group_id), "the trial's grant would cover it"
+        assert getattr(of_trial, name) != getattr(of_production, name), name
+    assert not of_trial.transactional_id.startswith(of_production.group_id), "the production's grant would cover it"
+    assert not of_production.transactional_id.startswith(of_trial.group_id), "the trial's grant would cover it"
     chosen = {
         name: value
         for name, value in environment(trial, worker(trial)).items()

@@ -244,12 +244,12 @@ def test_a_fetched_folder_is_pinned_and_another_fetch_repairs_a_changed_folder(
         assert words in changed["refused"]
     assert "holds added_tokens.json, which would be loaded but did not come from the hub" in planted["refused"]
     (folder / "added_tokens.json").unlink()
-    unfinished, again, mended = visit(
+    unfinished, again, repaired = visit(
         hub, {"name": str(folder)}, {"name": SMALL, "folder": str(folder)}, {"name": str(folder), "digest": digest}
     )
     assert "lists no file: the download has not finished" in unfinished["refused"]
     assert "refused" not in again
-    assert (mended["digest"], mended["commit"]) == (digest, commit_of(SMALL))
+    assert (repaired["digest"], repaired["commit"]) == (digest, commit_of(SMALL))
 
 
 @pytest.mark.slow

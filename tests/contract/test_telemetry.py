@@ -238,7 +238,7 @@ def test_an_aborted_transaction_is_counted_apart_and_its_log_lines_have_the_trac
     scene.send([chat("the broker won't take the alert of this one")])
     with otlp_receiver() as receiver:
         worker = start(
-            # At this level each attempt has its line; the others tell of the first one, and then now and then.
+            # At this level each attempt has a line. Other levels have a line for the first attempt, then only few.
             scene.environ(LOG__FORMAT="json", LOG__LEVEL="debug")
             | QUICKLY
             | {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}

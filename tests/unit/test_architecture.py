@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.cli": {"schemas", "worker"},
     "worker.__main__": {"schemas", "worker"},
 }
-"""What the modules of a folder, or a file beside them, may import of ours. The wings never import each other."""
+"""What the modules of a folder, or a single file, may import of this project. The wings never import each other."""
 
 LAST = {"worker.wiring", "worker.running", "worker.commands", "worker.cli", "worker.__main__"}
 """These may know everything, and nothing else may know them."""
@@ -108,7 +108,7 @@ def test_a_library_is_imported_only_where_it_is_known(library: str) -> None:
 
 
 def test_the_worker_loads_nothing_before_it_is_used() -> None:
-    """Signals are heard before torch is imported; telemetry costs nothing where nobody wants it."""
+    """The worker handles signals before it imports torch, and telemetry that is off costs nothing."""
     code = "import sys, worker.cli, worker.running, worker.commands.run; print(*sys.modules)"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.decode().split()

@@ -108,7 +108,7 @@ def test_panels_have_their_own_numbers_and_places() -> None:
 
 
 def test_every_panel_says_what_it_is_about() -> None:
-    # What Prometheus and the process say of themselves needs no words of ours.
+    # The series of Prometheus and of the process need no description.
     assert [
         panel["title"] for panel in PANELS if not panel["description"] and "moderation" in str(panel["targets"])
     ] == []

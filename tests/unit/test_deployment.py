@@ -1,4 +1,4 @@
-"""What stands around the code: the lock, the install, the Makefile, the image and the compose file."""
+"""The files around the code: the locks, the install, the Makefile, the image and the compose file."""
 
 import os
 import re

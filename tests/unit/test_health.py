@@ -18,7 +18,7 @@ BOUND_MS = 30_000
 
 @dataclass(slots=True)
 class Port:
-    """A port that is served, and what stands behind it."""
+    """A port that is served, and the parts that answer."""
 
     number: int
     status: WorkerStatus

@@ -247,7 +247,7 @@ def test_properties_that_are_no_secrets_are_shown() -> None:
         ("sasl_oauthbearer_token_endpoint_url", "https://me:hunter2@login.example/token"),
         ("sasl_oauthbearer_token_endpoint_url", "https://login.example/token?secret=hunter2"),
         ("sasl_jaas_config", "password=hunter2"),
-        # Names that librdkafka does not have, but that somebody may type.
+        # Names that librdkafka does not have, but that a user may type.
         ("sasl_pasword", "hunter2"),
         ("ssl_keystore_pass", "1234"),
         ("basic_auth_user_info", "me:hunter2"),

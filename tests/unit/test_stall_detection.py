@@ -26,7 +26,7 @@ def detector() -> StallDetector:
 
 
 def turn_over(detector: StallDetector, times: int = 2) -> None:
-    """Poll so many times without a record: each time librdkafka's queue was empty."""
+    """Poll this often without a record: each time librdkafka's queue was empty."""
     for _ in range(times):
         detector.observe_poll(0, 1)
 

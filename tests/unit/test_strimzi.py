@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka.admin import AclBinding  # type: ignore[attr-defined] # theirs to export
+from confluent_kafka.admin import AclBinding  # type: ignore[attr-defined] # exported at run time
 from ruamel.yaml import YAML
 
 from tests.acls import binding, documented

@@ -15,7 +15,7 @@ SUMMARY = "Downloads model and tokenizer into one folder that works offline."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `fetch` with its arguments."""
     fetch = add_subcommand(parser, "fetch", SUMMARY, "model")
-    fetch.add_argument("name", help="such as DuoGuard/DuoGuard-0.5B")
+    fetch.add_argument("name", help="the name on the hub, such as DuoGuard/DuoGuard-0.5B")
     fetch.add_argument("folder", type=Path)
 
 

@@ -15,8 +15,13 @@ SUMMARY = "Creates the topics that are missing."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `create` with its arguments."""
     create = add_subcommand(parser, "create", SUMMARY, "kafka")
-    create.add_argument("--partitions", type=int, default=6, help="of each topic (default: 6)")
-    create.add_argument("--replication-factor", type=int, default=-1, help="default: the broker's own")
+    create.add_argument("--partitions", type=int, default=6, help="partitions of each topic (default: 6)")
+    create.add_argument(
+        "--replication-factor",
+        type=int,
+        default=-1,
+        help="replicas of each partition (default: the broker's default)",
+    )
 
 
 def run(options: argparse.Namespace) -> ExitCode:

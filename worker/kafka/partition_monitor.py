@@ -68,7 +68,7 @@ class PartitionMonitor:
         return {} if self._is_outdated(now_ms) else self._blocked
 
     def observe_poll(self, records: int, partitions: int) -> None:
-        """Note that a poll of so many fetched partitions returned so many records."""
+        """Note the number of records that a poll returned, and the number of partitions that it fetched."""
         self._stall_detector.observe_poll(records, partitions)
 
     def reset(self) -> None:

@@ -4,7 +4,7 @@ A partition is in quarantine while too many of its records would be dead letters
 partition stays assigned, and its committed offset does not change. From time to time the worker reads a sample: the
 last records of the partition's log (``TailSample``).
 
-- Records that cannot be decoded: a readable sample means that somebody has repaired the producer. The partition is
+- Records that cannot be decoded: a readable sample means that the producer was corrected. The partition is
   released. Everything in its log at that moment is processed, dead letters included (``exempt_below``). The bound
   applies again to later records.
 - Records that break the model: only the model can tell whether they still do. So each sample releases the

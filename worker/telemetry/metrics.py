@@ -141,12 +141,12 @@ class Instruments:
         self._instruments[names.PROCESS_DURATION].record(took_ns * NS, at | {names.ERROR: error} if error else at)
 
     def _add(
-        self, metric: Metric, attribute: str, counts: Mapping[Any, int], beside: Mapping[str, str] | None = None
+        self, metric: Metric, attribute: str, counts: Mapping[Any, int], others: Mapping[str, str] | None = None
     ) -> None:
         """Add each count that is not 0, with its value of the attribute."""
         for value, count in counts.items():
             if count:
-                self._instruments[metric].add(count, {**(beside or {}), attribute: value})
+                self._instruments[metric].add(count, {**(others or {}), attribute: value})
 
 
 def oldest(records: Sequence[ConsumedRecord]) -> list[int]:

@@ -11,8 +11,12 @@ from worker.errors import ExitCode
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where the broker listens and where it keeps its data."""
-    parser.add_argument("--port", type=int, help="default: a free one")
-    parser.add_argument("--data-dir", type=Path, help="kept; default: a temporary one, removed at the end")
+    parser.add_argument("--port", type=int, help="the port (default: a free port)")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        help="folder for the data, which is kept (default: a temporary folder, which is removed)",
+    )
 
 
 def run(options: argparse.Namespace) -> ExitCode:

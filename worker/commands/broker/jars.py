@@ -15,12 +15,12 @@ from pathlib import Path
 
 from worker.errors import KafkaFatalError
 
-# Not 4.3.0 to 4.4.0: these brokers can lose the outputs of a committed transaction (KAFKA-20734). A transaction
-# coordinator of theirs takes a partition without a leader for a deleted one, and skips its commit marker. The next
-# abort of the same producer then covers the outputs. `prove` lost 12 messages to it when the one broker restarted.
+# Not 4.3.0 to 4.4.0: these brokers can lose the outputs of a committed transaction (KAFKA-20734). Their
+# transaction coordinator treats a partition without a leader as deleted, and skips its commit marker. The next
+# abort of the same producer then covers the outputs. So `prove` lost 12 messages when its only broker restarted.
 KAFKA_VERSION = "4.2.2"
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
-ELSEWHERE = "point TEST_KAFKA_BOOTSTRAP_SERVERS at a Kafka of your own"
+ELSEWHERE = "point TEST_KAFKA_BOOTSTRAP_SERVERS at your own Kafka"
 DIGESTS = Path(__file__).with_name("jars.sha256")
 """One line for each jar, in the format of ``sha256sum``."""
 

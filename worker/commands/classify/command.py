@@ -23,10 +23,20 @@ from worker.settings import Need, Settings, variables_for
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to judge, and two settings that are often changed for a trial."""
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("text", nargs="*", default=[], metavar="TEXT", help="default: standard input, a text a line")
-    what.add_argument("--jsonl", action="store_true", help="standard input: messages; standard output: verdicts")
-    parser.add_argument("--model", help="instead of WORKER_MODEL__PATH")
-    parser.add_argument("--threshold", help="instead of WORKER_POLICY__THRESHOLD")
+    what.add_argument(
+        "text",
+        nargs="*",
+        default=[],
+        metavar="TEXT",
+        help="a text to judge; default: standard input, with a text per line",
+    )
+    what.add_argument(
+        "--jsonl",
+        action="store_true",
+        help="read a message per line from standard input, and write a verdict per line",
+    )
+    parser.add_argument("--model", help="the model, instead of WORKER_MODEL__PATH")
+    parser.add_argument("--threshold", help="the threshold, instead of WORKER_POLICY__THRESHOLD")
     parser.epilog = variables_for("model", "policy", "input", "batch", "cache")
 
 

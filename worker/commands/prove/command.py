@@ -25,21 +25,27 @@ PICTURE_NEEDS = "The timeline was not drawn: install matplotlib (pip install mat
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the plan and of the picture."""
-    parser.add_argument("--seconds", type=int, default=120, help="how long faults are injected (default: 120)")
-    parser.add_argument("--seed", type=int, help="of the plan of faults; default: any, and printed")
+    parser.add_argument(
+        "--seconds", type=int, default=120, help="for how many seconds to inject faults (default: 120)"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="the seed of the plan of faults (default: random; the report prints it)"
+    )
     parser.add_argument(
         "--workers",
         type=int,
         default=3,
         choices=range(WORKERS_MIN, WORKERS_MAX + 1),
-        help="at the beginning (default: 3)",
+        help="number of workers at the beginning (default: 3)",
     )
-    parser.add_argument("--per-second", type=int, default=500, metavar="N", help="messages (default: 500)")
+    parser.add_argument(
+        "--per-second", type=int, default=500, metavar="N", help="messages to send each second (default: 500)"
+    )
     parser.add_argument(
         "--picture",
         type=Path,
         metavar="FILE",
-        help="the timeline as SVG, by matplotlib; the result as JSON goes beside it; default: proof-SEED.svg",
+        help="file for the timeline (default: proof-SEED.svg); the file with .json instead gets the result",
     )
     parser.epilog = variables_for("kafka")
 
@@ -48,7 +54,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """Run the proof, and end the process.
 
     Raises:
-        FatalError: The proof can't be done.
+        FatalError: The proof cannot run.
     """
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     chosen = ProofOptions(
