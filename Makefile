@@ -49,8 +49,9 @@ simulate: install ## Simulate the worker's loop with SEEDS seeds, starting at FR
 chaos: install ## Break workers and brokers for DURATION seconds in each kind of group; account for every message
 	CHAOS_SECONDS=$(DURATION) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -x tests/chaos
 
-hostile: install ## Judge CASES hostile messages made from SEED; up to ten minutes for 100,000
+hostile: install ## Judge CASES hostile messages and 10,000 damaged events a shape, made from SEED; twelve minutes
 	HOSTILE_CASES=$(CASES) HOSTILE_SEED=$(SEED) $(BIN)/python -m pytest -x tests/property/test_hostile.py
+	MUTATED_EVENTS=10000 HOSTILE_SEED=$(SEED) $(BIN)/python -m pytest -x tests/property/test_mutated_events.py
 
 mutants: install ## Put deliberate faults into the code, and show which suite catches each; some minutes
 	$(BIN)/python -m tests.mutants

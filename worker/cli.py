@@ -29,6 +29,7 @@ COMMANDS = (
     Command("model", "model", "Fetches a model."),
     Command("broker", "broker.command", "Runs a real Kafka with one broker in the foreground."),
     Command("classify", "classify.command", "Judges texts, or with --jsonl a message per line; needs no Kafka."),
+    Command("shape", "shape.command", "The input shapes: lists them, tries them on events, says which one fits."),
     Command("check", "check.command", "Shows whether `run` would work here, and how fast; changes nothing."),
     Command(
         "bench",

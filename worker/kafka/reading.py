@@ -21,7 +21,7 @@ _DENIED = "grant this user READ on the topic"
 
 @contextmanager
 def open_reader(
-    client_config: Mapping[str, Any], topics: Sequence[str], *, since_ms: int | None = None
+    client_config: Mapping[str, Any], topics: Sequence[str], *, since_ms: int | None = None, last: int | None = None
 ) -> Iterator[Consumer]:
     """Give a consumer of all partitions of the topics.
 
@@ -29,6 +29,7 @@ def open_reader(
         client_config: librdkafka's properties: servers and security.
         topics: The topics to read.
         since_ms: Begin with the first record of this time or later. None means the beginning.
+        last: Begin so that about this number of records is left, spread over the partitions. None means all.
 
     Raises:
         KafkaFatalError: No broker answered, a broker refused the login, or a topic is missing or hidden.
@@ -58,7 +59,10 @@ def open_reader(
         beginnings = [
             TopicPartition(name, number, OFFSET_BEGINNING) for name in topics for number in range(counts[name])
         ]
-        reader.assign(beginnings if since_ms is None else _offsets_at(reader, beginnings, since_ms))
+        if last is not None:
+            reader.assign(_offsets_before_end(reader, beginnings, last))
+        else:
+            reader.assign(beginnings if since_ms is None else _offsets_at(reader, beginnings, since_ms))
         yield reader
     finally:
         reader.close()
@@ -125,3 +129,30 @@ def _offsets_at(reader: Consumer, partitions: Sequence[TopicPartition], since_ms
     if failure is not None:
         raise KafkaFatalError(f"Kafka did not give the offsets for this time: {failure.str()}.")
     return found
+
+
+def _offsets_before_end(
+    reader: Consumer, partitions: Sequence[TopicPartition], records: int
+) -> list[TopicPartition]:
+    """Return offsets with about this number of records behind them. Each partition gets one request."""
+    bounds = []
+    for at in partitions:
+        try:
+            bounds.append(reader.get_watermark_offsets(at, ANSWER_MS_MAX / 1000))
+        except KafkaException as error:
+            raise KafkaFatalError(
+                f"Kafka did not give the offsets of {at.topic}[{at.partition}]: {error.args[0].str()}."
+            ) from error
+    taken = shares([high - low for low, high in bounds], records)
+    return [
+        TopicPartition(at.topic, at.partition, high - count)
+        for at, (_, high), count in zip(partitions, bounds, taken, strict=True)
+    ]
+
+
+def shares(available: Sequence[int], total: int) -> list[int]:
+    """Return how many to take of each, as evenly as possible, so that the sum is the total or all there is."""
+    taken = [0] * len(available)
+    for place, (number, most) in enumerate(sorted(enumerate(available), key=lambda pair: pair[1])):
+        taken[number] = min(most, (total - sum(taken)) // (len(available) - place))
+    return taken

@@ -46,7 +46,8 @@ def _inline(section: dict[str, Any]) -> str:
 def _piece(element: Any) -> str:
     if type(element) is not dict:
         return ""
-    for name, before, after in _PIECES.get(str(element.get("type")), ()):
+    kind = element.get("type")
+    for name, before, after in _PIECES.get(kind, ()) if type(kind) is str else ():
         value = element.get(name)
         if type(value) is str and value:
             return f"{before}{value}{after}"
