@@ -1,0 +1,144 @@
+"""A verdict from the template has the bytes of the verdict that is encoded from a dictionary."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import verdict
+from schemas.chat import InputShape
+from schemas.labels import CATEGORY_SLUGS
+from worker.moderation.outputs import OutputBuilder
+from worker.moderation.policy import Policy
+from worker.records import (
+    CachedScores,
+    ConsumedRecord,
+    OutputRecord,
+    Partition,
+    PreparedMessage,
+    PreparedRecord,
+    ScoredRecord,
+    Topic,
+)
+
+NOW = "2026-01-31T09:30:00.250Z"
+SCORES = st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12).map(lambda row: np.array(row, np.float32))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('%\0"\\b\u2028'), max_size=12)
+CACHED = st.builds(CachedScores, scores=SCORES, tokens=st.integers(1, 512), truncated=st.booleans())
+KNOWN = {
+    "message_id": TEXTS,
+    "sent_at": st.none()
+    | TEXTS
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    "tokens": st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    "characters": st.integers(1, 2**40),
+    "cached": st.none() | CACHED,
+    "ignored": st.just(()) | st.just(("user_id",)),
+}
+HINTS = get_type_hints(PreparedMessage)
+MESSAGES = st.builds(
+    PreparedMessage,
+    **{one.name: KNOWN.get(one.name, st.from_type(HINTS[one.name])) for one in fields(PreparedMessage)},
+)
+"""Messages with any value in every field, also in fields that come later."""
+
+
+@st.composite
+def results(draw: st.DrawFn) -> ScoredRecord:
+    source = ConsumedRecord(
+        partition=Partition(draw(st.sampled_from(["chat", "50%", "\u00e9"])), draw(st.integers(0, 1))),
+        assignment_epoch=1,
+        previous_next_offset=0,
+        offset=draw(st.integers(0, 2**63 - 1)),
+        timestamp_ms=draw(st.none() | st.integers(-(2**40), 2**50)),
+        key=draw(st.none() | st.binary(max_size=5)),
+        value=b'{"text":"hello"}',
+        headers=draw(st.sampled_from([[], [("trace", b"1")]])),
+    )
+    record = PreparedRecord(source=source, content=draw(MESSAGES))
+    return ScoredRecord(record=record, scores=draw(SCORES) * np.float32(draw(st.sampled_from([0.4, 1.0]))))
+
+
+def built(scored: Sequence[ScoredRecord], name: str, *, in_general: bool) -> list[OutputRecord]:
+    """Return the outputs. Verdicts with the attributes of a CloudEvent are built from a dictionary."""
+    builder = OutputBuilder(
+        model={"name": f"{name}%b", "revision": "r%d", "commit": None, "dtype": "float32"},
+        policy=Policy.of(0.5, {"hate": 0.25}, version=f"100 % {name}"),
+        shape=InputShape(),
+        alert_text="none",
+        record_bytes_max=1_000_000,
+        worker_version="0.1.0",
+        cloudevents=in_general,
+    )
+    return builder.build(scored, judged_at=NOW)
+
+
+@given(scored=st.lists(results(), max_size=6), name=TEXTS)
+def test_both_ways_write_the_same_bytes(scored: list[ScoredRecord], name: str) -> None:
+    one, other = (built(scored, name, in_general=in_general) for in_general in (False, True))
+    assert [(o.topic, o.source, o.key, o.value, o.metric_values) for o in one] == [
+        (o.topic, o.source, o.key, o.value, o.metric_values) for o in other
+    ]
+
+
+GOLDEN = (
+    b'{"schema":"verdict/1","verdict_id":"VERDICT_ID","message_id":"m\xc3\xa9 \\"1\\"","channel_id":null,'
+    b'"user_id":"u","sent_at":1.5,"flagged":FLAGGED,"categories":{CATEGORIES},"category_scores":{SCORES},'
+    b'"max_score":MAX,"top_category":"hate",'
+    b'"model":{"name":"toy%b","revision":"r%d","commit":null,"dtype":"float32"},'
+    b'"policy":{"version":"100 % toy","threshold":0.5,"thresholds":{"hate":0.25}},'
+    b'"input":{"characters":5,"tokens":2,"truncated":false},'
+    b'"source":{"topic":"chat","partition":3,"offset":42,"timestamp_ms":1769851800000},'
+    b'"judged_at":"2026-01-31T09:30:00.250Z"}'
+)
+
+
+def golden(scores: Any, *, flagged: bool) -> bytes:
+    """Return the document that readers have got since the first version."""
+    policy = Policy.of(0.5, {"hate": 0.25})
+    source: verdict.SourceJson = {"topic": "chat", "partition": 3, "offset": 42, "timestamp_ms": 1_769_851_800_000}
+    identity = verdict.identify("verdict/1", judge=("r%d", "float32", policy.fingerprint), source=source)
+    changes = {
+        b"VERDICT_ID": identity,
+        b"FLAGGED": str(flagged).lower(),
+        b"CATEGORIES": ",".join(f'"{s}":{str(flagged and s == "hate").lower()}' for s in CATEGORY_SLUGS),
+        b"SCORES": ",".join(f'"{slug}":{score}' for slug, score in zip(CATEGORY_SLUGS, scores, strict=True)),
+        b"MAX": str(scores.max()),
+    }
+    document = GOLDEN
+    for place, text in changes.items():
+        document = document.replace(place, text.encode())
+    return document
+
+
+def test_a_verdict_has_the_same_bytes_in_every_release() -> None:
+    source = ConsumedRecord(
+        partition=Partition("chat", 3),
+        assignment_epoch=1,
+        previous_next_offset=42,
+        offset=42,
+        timestamp_ms=1_769_851_800_000,
+        key=b"channel",
+        value=b'{"text":"hello"}',
+        headers=[],
+    )
+    message = PreparedMessage(
+        message_id='m\u00e9 "1"',
+        channel_id=None,
+        user_id="u",
+        sent_at=1.5,
+        characters=5,
+        text_digest=b"n",
+        tokens=(1, 2),
+        truncated=False,
+    )
+    for hate in (0.125, 0.875):
+        scores = np.array([hate if slug == "hate" else 0.0625 for slug in CATEGORY_SLUGS], np.float32)
+        record = ScoredRecord(record=PreparedRecord(source=source, content=message), scores=scores)
+        for in_general in (False, True):
+            output = built([record], "toy", in_general=in_general)[0]
+            assert (output.topic, output.value) == (Topic.VERDICT, golden(scores, flagged=hate > 0.5))

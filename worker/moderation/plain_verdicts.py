@@ -1,0 +1,79 @@
+"""Build the verdicts of the common case from a template, column by column: half the time of the general way. Pure.
+
+Invariant: a plain verdict has the bytes that ``OutputBuilder`` would encode from a dictionary. A test compares both
+ways for any message. The template is made of such a dictionary, so the fields and their order are in one place.
+
+A verdict is plain if its text was scored and not flagged, the input record has no headers, and no optional field is
+needed. Every other record gets None here, and its outputs are built in the general way.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from schemas.labels import CATEGORY_SLUGS
+from schemas.verdict import Verdict, VerdictTemplate, encode_numbers, encode_rows
+from worker.moderation.output_headers import CONTENT_TYPE, size_bytes
+from worker.moderation.policy import Policy
+from worker.records import Headers, OutputRecord, Partition, PreparedMessage, ScoredRecord, Topic
+
+PLAIN_HEADERS: Headers = (CONTENT_TYPE,)
+PLAIN_HEADERS_BYTES = size_bytes(None, None, PLAIN_HEADERS)
+_UNSCORED = np.zeros(len(CATEGORY_SLUGS), np.float32)
+
+
+class PlainVerdicts:
+    """Builds plain verdicts.
+
+    Args:
+        policy: The thresholds.
+        judge: Model revision, dtype, and the thresholds' fingerprint, as for ``identify``.
+        record_bytes_max: Largest size of key, value and headers of a verdict together.
+        example: Returns the verdict on a record as a dictionary. Its arguments are the record and the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        judge: Sequence[str],
+        record_bytes_max: int,
+        example: Callable[[ScoredRecord, str], Verdict],
+    ) -> None:
+        self._policy = policy
+        self._judge = judge
+        self._value_bytes_max = record_bytes_max - PLAIN_HEADERS_BYTES
+        self._example = example
+
+    def build(self, results: Sequence[ScoredRecord], judged_at: str) -> list[OutputRecord | None]:
+        """Return the verdict of each result, in order; None where the verdict is not plain."""
+        if not results:
+            return []
+        scores = [result.scores if isinstance(result.scores, np.ndarray) else _UNSCORED for result in results]
+        matrix = np.concatenate(scores).reshape(len(results), len(CATEGORY_SLUGS))
+        flagged = (matrix > self._policy.values).max(axis=1)
+        tops, highest = matrix.argmax(axis=1).tolist(), encode_numbers(matrix.max(axis=1))
+        templates: dict[Partition, VerdictTemplate] = {}
+        outputs: list[OutputRecord | None] = []
+        columns = zip(results, flagged.tolist(), encode_rows(matrix), highest, tops, strict=True)
+        for result, has_flag, encoded, max_score, top in columns:
+            source, message = result.record.source, result.record.content
+            if (
+                has_flag
+                or source.headers
+                or not isinstance(message, PreparedMessage)
+                or not isinstance(result.scores, np.ndarray)
+                or message.ignored
+            ):
+                outputs.append(None)
+                continue
+            if (template := templates.get(source.partition)) is None:
+                example = self._example(result, judged_at)
+                template = templates[source.partition] = VerdictTemplate(example, judge=self._judge)
+            key, value = source.key, template.fill(source, message, encoded, max_score, top)
+            outputs.append(
+                None
+                if len(value) + len(key or b"") > self._value_bytes_max
+                else OutputRecord(topic=Topic.VERDICT, source=source, key=key, value=value, headers=PLAIN_HEADERS)
+            )
+        return outputs
