@@ -48,7 +48,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "late requests": ["tests/contract/test_network.py", "-k", "arrives_late and END_TXN"],
     "drain": ["tests/property/test_loop.py", "-k", "must_end"],
     "recreated topics": ["tests/contract/test_recreated_topics.py", "-k", "was_down"],
-    "start offsets": ["tests/contract/test_worker_starts.py", "-k", "a_time_to_start_at"],
+    "start offsets": ["tests/contract/test_worker_starts.py", "-k", "a_start_time"],
 }
 
 
