@@ -35,6 +35,8 @@ def find_all(place: str) -> FindAll:
         return single
     at = tokens.index(EVERY)
     start, rest = _walk(tokens[:at]), tokens[at:]
+    if len(rest) == 1:
+        return lambda event, _: [one for one in children(start(event)) if one is not None]
 
     def several(event: Any, _: Headers) -> Sequence[Any]:
         found = start(event)
@@ -49,8 +51,17 @@ def find_one(place: str) -> Find:
         return _header(place.removeprefix(HEADER))
     if (name := only_name(place)) is not None:
         return lambda event, _: event.get(name)
-    walk = _walk(parse_pointer(place))
-    return lambda event, _: walk(event)
+    tokens = parse_pointer(place)
+    walk = _walk(tokens)
+    if len(tokens) != 2:  # noqa: PLR2004 - most places of the platforms have two tokens, and need no loop
+        return lambda event, _: walk(event)
+    first, second = tokens
+
+    def find(event: Any, _: Headers) -> Any:
+        inner = event.get(first)
+        return inner.get(second) if type(inner) is dict else walk(event)
+
+    return find
 
 
 def only_name(place: str) -> str | None:

@@ -51,11 +51,13 @@ class PlaceTree:
 def _collect(value: Any, node: PlaceTree, found: dict[int, list[Any]]) -> None:
     for number in node.numbers:
         found.setdefault(number, []).append(value)
-    for token, following in node.named.items():
-        inner = value.get(token) if type(value) is dict else _element(value, token)
-        if inner is not None:
-            _collect(inner, following, found)
-    if node.every is not None:
+    if node.named:
+        is_object = type(value) is dict
+        for token, following in node.named.items():
+            inner = value.get(token) if is_object else _element(value, token)
+            if inner is not None:
+                _collect(inner, following, found)
+    if node.every is not None and value:
         for inner in children(value):
             if inner is not None:
                 _collect(inner, node.every, found)

@@ -3,7 +3,7 @@
 The text keeps its markup: the view of the text that a reader sees is made later.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.chat import Undecodable, is_nothing, kind
@@ -95,10 +95,26 @@ def _gatherer(shape: Shape) -> Callable[[Any], tuple[Sequence[str], str]]:
     entries: list[list[_PlaceOfText]] = [
         [(next(numbers), _pointer(one), _special(one)) for one in _alternatives(entry)] for entry in shape.text
     ]
-    is_first_only = shape.first_text
+    choose = _chooser(entries, is_first_only=shape.first_text)
+    strings_at = frozenset(number for entry in entries for number, _, special in entry if special is None)
 
     def gather(event: Any) -> tuple[Sequence[str], str]:
         at = tree.find(event)
+        if len(at) == 1:  # most messages have their text at one place
+            [(number, values)] = at.items()
+            if number in strings_at and len(values) == 1 and type(values[0]) is str:
+                return values, ""
+        return choose(event, at)
+
+    return gather
+
+
+def _chooser(
+    entries: Sequence[Sequence[_PlaceOfText]], *, is_first_only: bool
+) -> Callable[[Any, Mapping[int, Sequence[Any]]], tuple[Sequence[str], str]]:
+    """Return the function that chooses the strings of a text from the values at all places."""
+
+    def choose(event: Any, at: Mapping[int, Sequence[Any]]) -> tuple[Sequence[str], str]:
         strings: list[str] = []
         wrong = ""
         for entry in entries if at else ():
@@ -117,7 +133,7 @@ def _gatherer(shape: Shape) -> Callable[[Any], tuple[Sequence[str], str]]:
                 break
         return strings, wrong
 
-    return gather
+    return choose
 
 
 def _pointer(place: str | TextPlace) -> str:
