@@ -53,7 +53,7 @@ class PlainVerdicts:
         matrix = np.concatenate(scores).reshape(len(results), len(CATEGORY_SLUGS))
         flagged = (matrix > self._policy.values).max(axis=1)
         tops, highest = matrix.argmax(axis=1).tolist(), encode_numbers(matrix.max(axis=1))
-        templates: dict[Partition, VerdictTemplate] = {}
+        topic, templates = Topic.VERDICT, dict[Partition, VerdictTemplate]()
         outputs: list[OutputRecord | None] = []
         columns = zip(results, flagged.tolist(), encode_rows(matrix), highest, tops, strict=True)
         for result, has_flag, encoded, max_score, top in columns:
@@ -74,6 +74,6 @@ class PlainVerdicts:
             outputs.append(
                 None
                 if len(value) + len(key or b"") > self._value_bytes_max
-                else OutputRecord(topic=Topic.VERDICT, source=source, key=key, value=value, headers=PLAIN_HEADERS)
+                else OutputRecord(topic, source, key, value, PLAIN_HEADERS)
             )
         return outputs
