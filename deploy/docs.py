@@ -54,10 +54,10 @@ def outputs_of(value: bytes, offset: int) -> list[OutputRecord]:
         value=value,
         headers=[("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")],
     )
-    shape, cache = wiring.input_shape(Settings()), ScoreCache(bytes_max=0)
+    read, cache = wiring.input_reader(Settings()), ScoreCache(bytes_max=0)
     tokenizer = (DEMO_MODEL / "tokenizer.json").read_text(encoding="utf-8")
     encode = TextEncoder(tokenizer, tokens_max=512, truncation_side="right").encode
-    [record] = prepare([source], shape=shape, characters_max=1000, encode=encode, cache=cache)
+    [record] = prepare([source], read=read, characters_max=1000, encode=encode, cache=cache)
     scores: Scores = np.array([SCORES.get(slug, 0.01) for slug in CATEGORY_SLUGS], np.float32)
     return _outputs().build([ScoredRecord(record=record, scores=scores)], judged_at=JUDGED_AT)
 
@@ -67,7 +67,7 @@ def _outputs() -> OutputBuilder:
     return OutputBuilder(
         model={"name": "demo", "revision": revision, "commit": None, "dtype": "float32"},
         policy=Policy.of(0.5, {"intellectual_property": 0.4}),
-        shape=wiring.input_shape(Settings()),
+        read=wiring.input_reader(Settings()),
         alert_text="none",
         record_bytes_max=1_000_000,
         worker_version=wiring.VERSION,

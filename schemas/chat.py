@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -41,29 +41,6 @@ class MessageContext(NamedTuple):
     roles: tuple[str, ...] = ()
     language: str | None = None
     edited: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputShape:
-    """How to read an input value: its format, and where its fields are.
-
-    Attributes:
-        format: ``json``, or ``text`` when the value is the text itself, without ids.
-        text: Pointer to the text.
-        message_id: Pointer to the message id.
-        channel_id: Pointer to the channel id.
-        user_id: Pointer to the user id.
-        sent_at: Pointer to the time of sending.
-        bytes_max: Largest size of a value, in bytes. A larger value is not decoded.
-    """
-
-    format: Literal["json", "text"] = "json"
-    text: Pointer = ("text",)
-    message_id: Pointer = ("message_id",)
-    channel_id: Pointer = ("channel_id",)
-    user_id: Pointer = ("user_id",)
-    sent_at: Pointer = ("sent_at",)
-    bytes_max: int = 1_048_576
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a frozen object takes half a microsecond more to make
@@ -179,100 +156,3 @@ _KINDS = {
 def kind(found: Any) -> str:
     """Return what a JSON value is, with its article."""
     return _KINDS[type(found)]
-
-
-def is_readable(value: bytes, shape: InputShape) -> bool:
-    """Return whether a value holds a chat message."""
-    try:
-        decode(value, shape)
-    except Undecodable:
-        return False
-    return True
-
-
-def decode(value: bytes, shape: InputShape) -> ChatMessage:
-    """Return the chat message in a value.
-
-    Raises:
-        Undecodable: The value does not hold a chat message, so the record is a dead letter.
-    """
-    if len(value) > shape.bytes_max:
-        raise Undecodable("too_large", f"The value has {len(value)} bytes; the limit is {shape.bytes_max}.")
-    if shape.format == "text":
-        return ChatMessage(text=read_text(value))
-    return _read(read_json(value), shape)
-
-
-def _read(document: Any, shape: InputShape) -> ChatMessage:
-    if type(document) is not dict:
-        raise Undecodable("not_an_object", f"The value is {kind(document)}, not an object.")
-    text = _find(document, shape.text)
-    if type(text) is not str:
-        raise _without_text(text, shape.text)
-    try:
-        return ChatMessage(
-            message_id=_identity(document, shape.message_id),
-            channel_id=_identity(document, shape.channel_id),
-            user_id=_identity(document, shape.user_id),
-            text=text,
-            sent_at=_instant(document, shape.sent_at),
-        )
-    except _Unreadable:
-        return _with_ignored(document, shape, text)
-
-
-def _without_text(found: Any, pointer: Pointer) -> Undecodable:
-    if is_nothing(found):
-        return Undecodable("no_text", f"There is no text at {written(pointer)}.")
-    return Undecodable("wrong_type", f"The value at {written(pointer)} is {kind(found)}, not a string.")
-
-
-_INDEX = re.compile("0|[1-9][0-9]{0,9}")
-
-
-def _find(document: Any, pointer: Pointer) -> Any:
-    """Return the value at a pointer; None when the value is absent or null."""
-    for token in pointer:
-        if type(document) is dict:
-            document = document.get(token)
-        elif type(document) is list and _INDEX.fullmatch(token) and int(token) < len(document):
-            document = document[int(token)]
-        else:
-            return None
-    return document
-
-
-class _Unreadable(Exception):  # noqa: N818 - it describes the field, it is not an error of the program
-    """A field other than the text has a type that cannot be read."""
-
-
-def _identity(document: Any, pointer: Pointer) -> str | None:
-    found = _find(document, pointer)
-    if found is None or type(found) is str:
-        return found
-    if type(found) is int:  # not a boolean; orjson turns integers beyond 64 bits into floats
-        return str(found)
-    raise _Unreadable
-
-
-def _instant(document: Any, pointer: Pointer) -> str | int | float | None:
-    found = _find(document, pointer)
-    if found is None or type(found) is str or type(found) is int:
-        return found
-    # orjson turned an integer beyond 64 bits into a float, which is not the number that was sent.
-    if type(found) is float and -(2.0**63) < found < 2.0**64:
-        return found
-    raise _Unreadable
-
-
-def _with_ignored(document: Any, shape: InputShape, text: str) -> ChatMessage:
-    """Return the message without the fields that cannot be read, and name these fields."""
-    fields: dict[str, Any] = {}
-    ignored = []
-    for name in ("message_id", "channel_id", "user_id", "sent_at"):
-        read = _instant if name == "sent_at" else _identity
-        try:
-            fields[name] = read(document, getattr(shape, name))
-        except _Unreadable:
-            ignored.append(name)
-    return ChatMessage(**fields, text=text, ignored=tuple(ignored))

@@ -69,18 +69,37 @@ class SourceJson(TypedDict):
         partition: The partition.
         offset: The offset.
         timestamp_ms: Kafka's timestamp, in milliseconds since 1970; None when the record has none.
+        item: The number of the element, from 0; absent when the record is not a JSON array.
     """
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: int | None
+    item: NotRequired[int]
+
+
+class ContextJson(TypedDict, total=False):
+    """What a message says about its author and itself. A field is absent when the message has none.
+
+    Attributes:
+        tenant_id: The customer, community or server of the message.
+        roles: The author's roles, each once.
+        language: The language that the event names.
+        edited: The message replaces an earlier version of itself.
+    """
+
+    tenant_id: str
+    roles: Sequence[str]
+    language: str
+    edited: Literal[True]
 
 
 class Verdict(TypedDict):
     """The verdict on a message. An ``orjson.Fragment`` is the same object, already encoded.
 
     ``outcome`` is absent when the text was scored. ``ignored`` is absent when every field could be read.
+    ``tenant_id``, ``roles``, ``language`` and ``edited`` are absent when the message has none.
     """
 
     schema: Literal["verdict/1"]
@@ -99,8 +118,12 @@ class Verdict(TypedDict):
     input: InputJson
     source: SourceJson | None
     judged_at: str
-    outcome: NotRequired[Literal["blank", "no_text"]]
+    outcome: NotRequired[Literal["blank", "no_text", "exempt"]]
     ignored: NotRequired[Sequence[str]]
+    tenant_id: NotRequired[str]
+    roles: NotRequired[Sequence[str]]
+    language: NotRequired[str]
+    edited: NotRequired[Literal[True]]
 
 
 class AlertCategory(TypedDict):
@@ -243,7 +266,7 @@ def identify(schema: str, *, judge: Sequence[str], source: SourceJson) -> str:
     """Return a ``verdict_id`` or ``alert_id``, which is the same whenever the same judge judges the same message.
 
     It is the first 32 hexadecimal digits of the SHA-256 of a JSON array without spaces: the schema's name, the
-    strings of ``judge``, then topic, partition and offset.
+    strings of ``judge``, then topic, partition and offset, and the number of the element of an array.
 
     Args:
         schema: ``verdict/1`` or ``alert/1``.
@@ -251,6 +274,8 @@ def identify(schema: str, *, judge: Sequence[str], source: SourceJson) -> str:
         source: The input record; its timestamp is not part of the id.
     """
     parts = [schema, *judge, source["topic"], source["partition"], source["offset"]]
+    if "item" in source:
+        parts.append(source["item"])
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
 

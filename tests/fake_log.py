@@ -18,7 +18,7 @@ from worker.kafka.offset_reset import OffsetReset, start_offset
 from worker.kafka.ownership import Ownership, next_offsets
 from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_quarantined
 from worker.kafka.stall_detection import PartitionLag, idle_offsets
-from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition, Topic
+from worker.records import ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition, Topic
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -63,7 +63,7 @@ class FakeLog:
 
     def __init__(self, cluster: FakeCluster, transactional_id: str) -> None:
         self.invalidations = 0
-        self.rejected: dict[tuple[Partition, int], str] = {}
+        self.rejected: dict[MessagePosition, str] = {}
         self.transactional_id = transactional_id
         self.outcome = Outcome.COMMITTED
         self.refused = ""
@@ -239,7 +239,7 @@ class FakeLog:
         large = [output for output in outputs if self._cluster.too_large(output)]
         if large:
             self.rejected |= {
-                (output.source.partition, output.source.offset): "output_too_large" for output in large
+                (output.source.partition, output.source.offset, output.item): "output_too_large" for output in large
             }
             assert all(output.topic is not Topic.DEAD_LETTER for output in large)
             return False

@@ -144,8 +144,8 @@ MUTANTS = (
     Mutant(
         fault="stale results of the device not dropped by the loop",
         file="worker/loop.py",
-        old="self._results += self._owned(results, invalidations)",
-        new="self._results += results",
+        old="*self._owned(results, invalidations)]",
+        new="*results]",
         suites=["simulation"],
     ),
     Mutant(
@@ -258,7 +258,7 @@ MUTANTS = (
     Mutant(
         fault="memory of dropped records not released",
         file="worker/loop.py",
-        old="        self._in_flight.release([record])\n",
+        old="        self._in_flight.release([record] if is_last else (), 0 if is_last else 1)\n",
         new="",
         suites=["simulation"],
     ),

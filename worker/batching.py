@@ -184,7 +184,7 @@ class InFlightLimit:
         full_ms_max: Longest time for which memory is full without a pause.
 
     Attributes:
-        records: Records in memory.
+        records: Records in memory. An array counts once for each of its elements.
     """
 
     def __init__(self, *, records_max: int, bytes_max: int, full_ms_max: int = 1000) -> None:
@@ -200,9 +200,13 @@ class InFlightLimit:
         self.records += len(records)
         self._bytes += sum([record.size_bytes for record in records])
 
-    def release(self, records: Sequence[ConsumedRecord]) -> None:
-        """Count out records that were committed or dropped."""
-        self.records -= len(records)
+    def add_elements(self, number: int) -> None:
+        """Count further elements of arrays: an array was counted as one record when it was polled."""
+        self.records += number
+
+    def release(self, records: Sequence[ConsumedRecord], elements: int = 0) -> None:
+        """Count out records that were committed or dropped, and further elements of arrays."""
+        self.records -= len(records) + elements
         self._bytes -= sum([record.size_bytes for record in records])
 
     def backpressure(self, now_ms: int) -> Backpressure:

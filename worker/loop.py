@@ -30,10 +30,12 @@ from worker.moderation.dead_letter_share import DeadLetterShare
 from worker.records import (
     ConsumedRecord,
     DeadLetterExcess,
+    MessagePosition,
     OutputRecord,
     Partition,
     PreparedRecord,
     ScoredRecord,
+    Skipped,
 )
 from worker.stage import Stage, wait_for_any
 
@@ -76,6 +78,7 @@ class Loop:
         self._commits = CommitSchedule(wait_ms_max=timings.commit_ms_max, pause_ms=timings.commit_pause_ms)
         self._inbox: list[ConsumedRecord] = []
         self._results: list[ScoredRecord] = []
+        self._incomplete: list[ScoredRecord] = []  # the first elements of an array, while the others are not scored
         self._waiting_batch_may_grow = False
         self._seen_invalidations = session.invalidations
 
@@ -120,13 +123,25 @@ class Loop:
 
     def _admit(self, now_ms: int) -> None:
         for records, invalidations in self._preparer.finished():
+            self._in_flight.add_elements(sum([not record.is_last for record in records]))
             self._queue.admit(self._owned(records, invalidations), now_ms)
 
     def _collect(self, now_ms: int) -> None:
         for results, invalidations in self._device.finished():
             if not self._results:
                 self._commits.first_result(now_ms)
-            self._results += self._owned(results, invalidations)
+            self._results += self._whole_records([*self._incomplete, *self._owned(results, invalidations)])
+
+    def _whole_records(self, results: list[ScoredRecord]) -> list[ScoredRecord]:
+        """Return results without the first elements of an array whose other elements are not scored yet.
+
+        All outputs of a record must be in one transaction, because its offset is committed only once.
+        """
+        end = len(results)
+        while end and not results[end - 1].is_last:
+            end -= 1
+        self._incomplete = results[end:]
+        return results[:end] if self._incomplete else results
 
     def _take(self, now_ms: int) -> None:
         if self._waiting_batch_may_grow and self._queue and (taken_back := self._device.take_back()):
@@ -150,14 +165,15 @@ class Loop:
             if not self._results:
                 return
         outputs = self._judge(self._results, self._session.rejected)
-        records = [result.source for result in self._results]
+        records = [result.source for result in self._results if result.is_last]
         began_ms = self._clock()
         is_committed = self._session.publish(records, outputs)
         self._commits.ended(began_ms, self._clock())
         if is_committed:
             self._share.observe(self._results, self._session.exempt_below)
+            self._in_flight.release(records, len(self._results) - len(records))
+            self.totals.skipped += sum([isinstance(one.record.content, Skipped) for one in self._results])
             self._results = []
-            self._in_flight.release(records)
             self.totals.records += len(records)
             self.totals.outputs += len(outputs)
             self.totals.transactions += 1
@@ -177,8 +193,9 @@ class Loop:
             return
         self._seen_invalidations = self._session.invalidations
         self._inbox = [record for record in self._inbox if self._keep_or_release(record)]
-        self._queue.retain(lambda record: self._keep_or_release(record.source))
-        self._results = [result for result in self._results if self._keep_or_release(result.source)]
+        self._queue.retain(lambda record: self._keep_or_release(record.source, is_last=record.is_last))
+        for held in (self._results, self._incomplete):
+            held[:] = [one for one in held if self._keep_or_release(one.source, is_last=one.is_last)]
 
     def _owned(self, records: Sequence[_Handed], invalidations: int) -> Sequence[_Handed]:
         """Return those records of a list that this worker still owns. Count the others out of memory.
@@ -189,13 +206,13 @@ class Loop:
         """
         if self._session.invalidations == invalidations:
             return records
-        return [record for record in records if self._keep_or_release(record.source)]
+        return [one for one in records if self._keep_or_release(one.source, is_last=one.is_last)]
 
-    def _keep_or_release(self, record: ConsumedRecord) -> bool:
-        """Return whether this worker still owns the record. If not, count the record out of memory."""
+    def _keep_or_release(self, record: ConsumedRecord, *, is_last: bool = True) -> bool:
+        """Return whether this worker still owns the record. If not, count it or its element out."""
         if self._session.owns(record):
             return True
-        self._in_flight.release([record])
+        self._in_flight.release([record] if is_last else (), 0 if is_last else 1)
         return False
 
     def drain(self, until_ms: int) -> bool:
@@ -226,7 +243,7 @@ class Loop:
 
 
 Prepare = Callable[[Sequence[ConsumedRecord]], list[PreparedRecord]]
-Judge = Callable[[Sequence[ScoredRecord], Mapping[tuple[Partition, int], str]], Sequence[OutputRecord]]
+Judge = Callable[[Sequence[ScoredRecord], Mapping[MessagePosition, str]], Sequence[OutputRecord]]
 
 
 class TransactionalSession(Protocol):
@@ -237,8 +254,8 @@ class TransactionalSession(Protocol):
         """A counter that grows whenever a record in memory can have become stale."""
 
     @property
-    def rejected(self) -> Mapping[tuple[Partition, int], str]:
-        """Records whose outputs a broker rejects: (partition, offset) to the reason of the dead letter."""
+    def rejected(self) -> Mapping[MessagePosition, str]:
+        """Messages whose outputs a broker rejects: position to the reason of the dead letter."""
 
     @property
     def exempt_below(self) -> Mapping[Partition, int]:
@@ -298,11 +315,13 @@ class LoopTotals:
     Attributes:
         records: Input records whose offsets were committed.
         outputs: Records that were published in committed transactions.
+        skipped: Records and elements of arrays that were skipped, because they are not chat messages.
         transactions: Committed transactions.
         rewinds: Transactions that failed, each with a rewind.
     """
 
     records: int = 0
     outputs: int = 0
+    skipped: int = 0
     transactions: int = 0
     rewinds: int = 0

@@ -104,6 +104,7 @@ def update_status(status: WorkerStatus, model: ScoringModel, session: Session, l
             throttled_s=session.throttled_s,
             cache_hits=loop.cache.hits,
             cache_misses=loop.cache.misses,
+            skipped=loop.totals.skipped,
             usage=model.usage,
         )
     status.last_iteration_ms = now_ms
@@ -171,4 +172,5 @@ class ProgressLog:
         counts = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
         known = f"{cache.hits} of {cache.hits + cache.misses} texts known"
         total = f"{tally.records} messages in {tally.transactions} transactions"
-        return f"{total}, {known}, {tally.rewinds} rewinds{counts}"
+        skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+        return f"{total}{skipped}, {known}, {tally.rewinds} rewinds{counts}"

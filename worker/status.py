@@ -35,6 +35,7 @@ class StatusSnapshot:
         throttled_s: Seconds for which quotas have delayed the consumer and the producer.
         cache_hits: Texts that needed no scoring.
         cache_misses: Texts that the model scored.
+        skipped: Messages that were skipped, because the shape says that they are not chat messages.
         usage: Work and memory of the device.
     """
 
@@ -50,6 +51,7 @@ class StatusSnapshot:
     throttled_s: Mapping[str, float] = field(default_factory=dict)
     cache_hits: int = 0
     cache_misses: int = 0
+    skipped: int = 0
     usage: DeviceUsage = field(default_factory=DeviceUsage)
 
 

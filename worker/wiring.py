@@ -13,9 +13,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
 from schemas import verdict
-from schemas.chat import InputShape, is_readable, parse_pointer
 from worker.batching import BatchBounds, InFlightLimit
-from worker.errors import ExitCode
+from worker.errors import ConfigurationError, ExitCode
 from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session_options import SessionOptions
@@ -26,12 +25,13 @@ from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode, TokenizedText, prepare, split_by_bytes
+from worker.moderation.shapes import TEXT_SHAPE, Read, compile_shape, is_readable, load_envelope, load_shape
 from worker.records import (
     ConsumedRecord,
     DeviceUsage,
+    MessagePosition,
     ModelIdentity,
     OutputRecord,
-    Partition,
     PreparedRecord,
     ScoredRecord,
     Topic,
@@ -90,18 +90,33 @@ def now_rfc3339() -> str:
     return verdict.rfc3339(time.time_ns() // 1_000_000)
 
 
-def input_shape(settings: Settings) -> InputShape:
-    """Return where the input's text and ids are."""
+def input_reader(settings: Settings) -> Read:
+    """Return the function that reads a record: the shape of the settings, with the pointers of the settings.
+
+    Raises:
+        ConfigurationError: The shape or the envelope is unknown, or the shape's file is wrong.
+    """
     given = settings.input
-    return InputShape(
-        format=given.format,
-        text=parse_pointer(given.text_pointer),
-        message_id=parse_pointer(given.message_id_pointer),
-        channel_id=parse_pointer(given.channel_id_pointer),
-        user_id=parse_pointer(given.user_id_pointer),
-        sent_at=parse_pointer(given.sent_at_pointer),
-        bytes_max=given.bytes_max,
-    )
+    if given.format == "text":
+        shape = TEXT_SHAPE
+    else:
+        pointers = {
+            "text": given.text_pointer,
+            "message_id": given.message_id_pointer,
+            "channel_id": given.channel_id_pointer,
+            "user_id": given.user_id_pointer,
+            "sent_at": given.sent_at_pointer,
+        }
+        places = {name: [pointer] for name, pointer in pointers.items() if pointer is not None}
+        shape = load_shape(given.shape)
+        if places and shape.wire == "text":
+            raise ConfigurationError(
+                f"WORKER_INPUT__{next(iter(places)).upper()}_POINTER: wants nothing with the shape {given.shape}, "
+                "because its wire is text and there is no JSON to point into"
+            )
+        shape = shape.model_copy(update=places)
+    envelope = None if given.envelope is None else load_envelope(given.envelope)
+    return compile_shape(shape, envelope=envelope, bytes_max=given.bytes_max)
 
 
 def open_classifier(settings: Settings, say: Callable[[str], None]) -> "Classifier":
@@ -142,7 +157,7 @@ def unguarded(*_: object) -> Watch:
 
 def make_prepare(settings: Settings, encode: Encode, cache: ScoreCache, guard: Guard = unguarded) -> Prepare:
     """Return the loop's ``Prepare``: it prepares a chunk in portions, because decoded messages take more memory."""
-    shape, characters_max = input_shape(settings), settings.input.characters_max
+    read, characters_max = input_reader(settings), settings.input.characters_max
     longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
     watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
 
@@ -150,7 +165,7 @@ def make_prepare(settings: Settings, encode: Encode, cache: ScoreCache, guard: G
         records = []
         for portion in split_by_bytes(chunk):
             with watch("decoding and tokenising messages"):
-                records += prepare(portion, shape=shape, characters_max=characters_max, encode=encode, cache=cache)
+                records += prepare(portion, read=read, characters_max=characters_max, encode=encode, cache=cache)
         return records
 
     return prepared
@@ -172,7 +187,7 @@ def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
             "dtype": model.identity.dtype,
         },
         policy=make_policy(settings),
-        shape=input_shape(settings),
+        read=input_reader(settings),
         alert_text=settings.alert.text,
         record_bytes_max=settings.kafka.record_bytes_max,
         worker_version=VERSION,
@@ -184,9 +199,7 @@ def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
 def make_judge(outputs: OutputBuilder) -> Judge:
     """Return the loop's ``Judge``: it builds the output records of scored records."""
 
-    def judged(
-        results: Sequence[ScoredRecord], rejected: Mapping[tuple[Partition, int], str]
-    ) -> Sequence[OutputRecord]:
+    def judged(results: Sequence[ScoredRecord], rejected: Mapping[MessagePosition, str]) -> Sequence[OutputRecord]:
         return outputs.build(results, judged_at=now_rfc3339(), rejected=rejected)
 
     return judged
@@ -246,7 +259,7 @@ def session_options(settings: Settings) -> SessionOptions:
         incremental_rebalance=kafka.group_protocol == "consumer"
         or kafka.partition_assignment_strategy == "cooperative-sticky",
         admin_config=admin_config(kafka),
-        is_readable=partial(is_readable, shape=input_shape(settings)),
+        is_readable=partial(is_readable, input_reader(settings)),
         publisher=PublisherOptions(
             config=producer_config(kafka),
             admin_config=admin_config(kafka),

@@ -187,6 +187,7 @@ OVERVIEW = Dashboard(
                 stacked=True,
             ),
             Panel("Ignored fields a second", rates("moderation_fields_ignored_total", "moderation_field")),
+            Panel("Skipped messages a second", rates("moderation_messages_skipped_total", "instance")),
         ),
         "Workers": (
             Panel(

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from schemas.chat import InputShape
 from tests.bench import side_by_side
 from tests.bench.pictures import draw
+from tests.shapes import plain
 from worker.classifier.tokenizer import TextEncoder
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.cached_scoring import score_batch
@@ -80,7 +80,7 @@ def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cac
     ahead: deque[list[PreparedRecord]] = deque()
     for chunk in chunks:
         ahead.append(
-            prepare(chunk, shape=InputShape(), characters_max=128 * TOKENS_MAX, encode=encoder.encode, cache=cache)
+            prepare(chunk, read=plain(), characters_max=128 * TOKENS_MAX, encode=encoder.encode, cache=cache)
         )
         if len(ahead) == BATCHES_IN_MEMORY:
             score_batch(model, ahead.popleft(), cache)

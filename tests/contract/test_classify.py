@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from schemas.chat import InputShape
 from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
+from tests.shapes import of_text, plain
 from tests.small_models import options
 from worker.classifier import Classifier, load
 from worker.commands.classify.bars import show_texts
@@ -26,6 +26,7 @@ from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import Encode
+from worker.moderation.shapes import Read
 from worker.records import DeadLetterReason, Scores
 
 ROOT = Path(__file__).parents[2]
@@ -109,23 +110,34 @@ def classifier() -> Classifier:
 
 
 def judged(
-    model: Classifier | PoisonedModel, given: bytes, *, shape: InputShape | None = None, records_max: int = 3
+    model: Classifier | PoisonedModel,
+    given: bytes,
+    *,
+    read: Read | None = None,
+    bytes_max: int = 1_048_576,
+    records_max: int = 3,
 ) -> tuple[bool, list[Any]]:
     """Return whether all lines were good, and the documents that were written."""
-    shape = shape or InputShape()
+    read = read or plain(bytes_max=bytes_max)
     outputs = OutputBuilder(
         model={"name": "demo", "revision": "0", "commit": None, "dtype": "float32"},
         policy=Policy.of(),
-        shape=shape,
+        read=read,
         alert_text="none",
         record_bytes_max=1_000_000,
         worker_version="0",
     )
     sink = io.BytesIO()
     good = judge_lines(
-        read_lines(io.BytesIO(given), bytes_max=shape.bytes_max, lines_max=records_max),
+        read_lines(io.BytesIO(given), bytes_max=bytes_max, lines_max=records_max),
         sink,
-        judge=LineJudge(model=model, shape=shape, characters_max=2000, cache=ScoreCache(bytes_max=100_000)),
+        judge=LineJudge(
+            model=model,
+            read=read,
+            bytes_max=bytes_max,
+            characters_max=2000,
+            cache=ScoreCache(bytes_max=100_000),
+        ),
         outputs=outputs,
         now=lambda: NOW,
     )
@@ -168,8 +180,8 @@ def test_a_message_without_an_id_is_named_by_its_line_number(classifier: Classif
 
 
 def test_a_bad_line_becomes_an_error_in_its_place(classifier: Classifier) -> None:
-    given = b'\nno\n[]\n{}\n{"text":1}\n\xff\n{"text":"%s"}\n{"text":"fine"}' % (b"x" * 200)
-    good, documents = judged(classifier, given, shape=InputShape(bytes_max=100))
+    given = b'\nno\n3\n{}\n{"text":1}\n\xff\n{"text":"%s"}\n{"text":"fine"}' % (b"x" * 200)
+    good, documents = judged(classifier, given, bytes_max=100)
     assert not good
     reasons = [document["error"]["reason"] for document in documents[:-1]]
     assert reasons == ["not_json", "not_json", "not_an_object", "no_text", "wrong_type", "not_json", "too_large"]
@@ -183,7 +195,7 @@ def test_a_blank_text_has_a_verdict_and_a_blank_line_has_none(classifier: Classi
     good, (document,) = judged(classifier, b'{"text":"  "}')
     assert good
     assert (document["max_score"], document["top_category"], document["flagged"]) == (0.0, None, False)
-    good, documents = judged(classifier, b"hello\n  \n", shape=InputShape(format="text"))
+    good, documents = judged(classifier, b"hello\n  \n", read=of_text())
     assert not good
     assert documents[0]["message_id"] == "line:1"
     assert documents[1]["error"]["reason"] == "no_text"
@@ -203,7 +215,7 @@ def shown(model: Classifier | PoisonedModel, *texts: str, threshold: float = 0.5
         [lines_of(texts)],
         Console(file=screen, highlight=False),
         judge=LineJudge(
-            model=model, shape=InputShape(format="text"), characters_max=2000, cache=ScoreCache(bytes_max=100_000)
+            model=model, read=of_text(), bytes_max=100_000, characters_max=2000, cache=ScoreCache(bytes_max=100_000)
         ),
         policy=Policy.of(threshold, {"hate": 1.0}),
     )

@@ -21,10 +21,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at 
     ResourceType,
 )
 
-from schemas.chat import InputShape
 from schemas.dead_letter import REASONS
 from schemas.verdict import rfc3339
 from tests.conftest import Topics, login
+from tests.shapes import plain
 from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.moderation.outputs import OutputBuilder
@@ -40,7 +40,7 @@ TEXT = b"the text of a message"
 BUILDER = OutputBuilder(
     model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
     policy=Policy.of(0.5, {}),
-    shape=InputShape(),
+    read=plain(),
     alert_text="full",
     record_bytes_max=1_000,
     worker_version="9.8.7",

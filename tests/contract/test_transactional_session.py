@@ -96,6 +96,6 @@ def test_an_output_that_the_client_finds_too_large_is_not_left_out(
     records = polled(log, 2)
     small, large = verdicts(records)
     assert not publish(log, records, [small, replace(large, value=bytes(1_100_000))])
-    assert set(log.rejected) == {(real.partition(0), 1)}
+    assert set(log.rejected) == {(real.partition(0), 1, None)}
     assert real.visible() == []
     real.leave(log)

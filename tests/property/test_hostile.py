@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from schemas import dead_letter
-from schemas.chat import InputShape
 from tests.hostile import CANARY, HUGE_PIECES, MEGABYTE, SPECIAL_TOKENS, Case, cases, huge, written
+from tests.shapes import of_text, plain
 from tests.small_models import options
 from worker.classifier import Classifier, load
 from worker.moderation.cache import ScoreCache
@@ -27,6 +27,7 @@ from worker.moderation.cached_scoring import score_batch
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
+from worker.moderation.shapes import Read
 from worker.moderation.trace_context import trace_context_of
 from worker.records import ConsumedRecord, OutputRecord, Topic
 
@@ -34,7 +35,7 @@ CASES = int(os.environ.get("HOSTILE_CASES", "10000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
 CHUNK_RECORDS = 250
 TOKENS_MAX = 64  # fewer tokens, so that more messages are tested in a second
-SHAPE = InputShape()
+READ = plain()
 SCHEMAS = {
     topic: Draft202012Validator(json.loads(path.read_bytes()))
     for topic in Topic
@@ -46,7 +47,7 @@ SCHEMAS = {
 class Setup:
     """The settings that decide which outputs a message has."""
 
-    shape: InputShape = SHAPE
+    read: Read = READ
     threshold: float = 0.5
     alert_text: Literal["none", "full"] = "none"
     record_bytes_max: int = 1_000_000
@@ -55,7 +56,7 @@ class Setup:
 SETUPS = {
     "as delivered": Setup(),
     "alerts with texts for all": Setup(threshold=0, alert_text="full"),
-    "the value is the text": Setup(shape=InputShape(format="text"), threshold=0, alert_text="full"),
+    "the value is the text": Setup(read=of_text(), threshold=0, alert_text="full"),
     "no room for much": Setup(threshold=0, alert_text="full", record_bytes_max=4000),
 }
 
@@ -69,12 +70,12 @@ def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifi
     """Process a message like the worker, without Kafka and threads."""
     cache = ScoreCache(bytes_max=1_000_000)
     records = prepare(
-        sources, shape=setup.shape, characters_max=128 * TOKENS_MAX, encode=classifier.encode, cache=cache
+        sources, read=setup.read, characters_max=128 * TOKENS_MAX, encode=classifier.encode, cache=cache
     )
     outputs = OutputBuilder(
         model={"name": "demo", "revision": "r", "commit": None, "dtype": "float32"},
         policy=Policy.of(setup.threshold),
-        shape=setup.shape,
+        read=setup.read,
         alert_text=setup.alert_text,
         record_bytes_max=setup.record_bytes_max,
         worker_version="0.1.0",
@@ -167,7 +168,7 @@ def test_ten_megabytes_of_anything_are_judged_within_the_bound_and_are_dead_lett
 ) -> None:
     for piece in HUGE_PIECES:
         case = Case(kind=piece, typed=True, key=None, value=huge(piece), headers=[], timestamp_ms=None)
-        roomy = Setup(shape=InputShape(bytes_max=16 * MEGABYTE))
+        roomy = Setup(read=plain(bytes_max=16 * MEGABYTE))
         outputs = judged([case.at(7)], roomy, classifier)
         assert wrongs(case, outputs, roomy) == []
         assert orjson.loads(outputs[0].value or b"")["input"]["truncated"]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from worker.commands.ledger import InputPosition
 from worker.errors import ModelError
 from worker.loop import Prepare
 from worker.moderation.cache import ScoreCache
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
+    MessagePosition,
     OutputRecord,
     PreparedMessage,
     PreparedRecord,
@@ -134,7 +134,7 @@ def _content(source: ConsumedRecord, kind: Kind, cache: ScoreCache) -> PreparedM
     )
 
 
-def judge(results: Sequence[ScoredRecord], rejected: Mapping[InputPosition, str]) -> list[OutputRecord]:
+def judge(results: Sequence[ScoredRecord], rejected: Mapping[MessagePosition, str]) -> list[OutputRecord]:
     """Return a verdict or a dead letter for each result, and an alert for a flagged one."""
     outputs: list[OutputRecord] = []
     for result in results:
@@ -143,7 +143,7 @@ def judge(results: Sequence[ScoredRecord], rejected: Mapping[InputPosition, str]
             continue
         faulty = isinstance(result.record.content, DeadLetterReason) or isinstance(result.scores, DeadLetterReason)
         topics = [Topic.DEAD_LETTER]
-        if not faulty and (source.partition, source.offset) not in rejected:
+        if not faulty and (source.partition, source.offset, None) not in rejected:
             flagged = isinstance(result.scores, np.ndarray) and result.scores[0] > 0.5
             topics = [Topic.VERDICT, Topic.ALERT] if flagged else [Topic.VERDICT]
         outputs += [OutputRecord(topic=topic, source=source, key=None, value=None, headers=()) for topic in topics]

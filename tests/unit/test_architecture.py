@@ -14,7 +14,7 @@ NOUNS = {"schemas", "worker.records", "worker.errors"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "schemas": {"schemas"},
-    "worker.records": set(),
+    "worker.records": {"schemas"},
     "worker.errors": set(),
     "worker.kafka": {*NOUNS, "worker.kafka"} - {"schemas"},
     "worker.moderation": {*NOUNS, "worker.moderation"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.chat import InputShape
+from tests.shapes import plain
 from worker.commands.bench.in_memory_loop import messages_per_second
 from worker.commands.bench.limits import Figures, Limit, StageRate, advice, limit_of
 from worker.commands.bench.stages import Batch, batches_of, score_growing_batches, time_stage
@@ -104,23 +104,22 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_file_may_have_a_text_per_line(file: Path) -> None:
     file.write_bytes("\n hello \r\n{not at the start\n\t\n今日\ngg".encode())
-    assert read_texts(file, InputShape()) == [" hello ", "{not at the start", "今日", "gg"]
+    assert read_texts(file, plain()) == [" hello ", "{not at the start", "今日", "gg"]
 
 
-@pytest.mark.parametrize("shape", [InputShape(), InputShape(format="text")])
-def test_a_file_may_have_an_input_message_per_line(file: Path, shape: InputShape) -> None:
+def test_a_file_may_have_an_input_message_per_line(file: Path) -> None:
     file.write_bytes(b'\xef\xbb\xbf{"text":"hello"}\n\n{"text":" "}\n{"text":"half \\ud83d","user_id":7}\n')
-    assert read_texts(file, shape) == ["hello", "half \ufffd"]
+    assert read_texts(file, plain()) == ["hello", "half \ufffd"]
 
 
 def test_messages_have_the_shape_that_the_settings_describe(file: Path) -> None:
     file.write_bytes(b'{"payload":{"body":"hello"}}\n')
-    assert read_texts(file, InputShape(text=("payload", "body"))) == ["hello"]
+    assert read_texts(file, plain(text=["/payload/body"])) == ["hello"]
 
 
 def test_a_gzipped_file_may_have_any_name(file: Path) -> None:
     file.write_bytes(gzip.compress(b"one\ntwo\n", mtime=0))
-    assert read_texts(file, InputShape()) == ["one", "two"]
+    assert read_texts(file, plain()) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_an_unusable_file_is_refused_and_its_contents_are_never_shown(
 ) -> None:
     file.write_bytes(content)
     with pytest.raises(ConfigurationError) as refused:
-        read_texts(file, InputShape(bytes_max=100))
+        read_texts(file, plain(bytes_max=100), bytes_max=100)
     assert said in str(refused.value)
     assert "--texts" in str(refused.value)
     assert "wants a UTF-8 file" in str(refused.value)
@@ -154,7 +153,7 @@ def test_an_unusable_file_is_refused_and_its_contents_are_never_shown(
 def test_a_folder_or_a_missing_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ConfigurationError, match="cannot be read"):
-            read_texts(path, InputShape())
+            read_texts(path, plain())
 
 
 class Clock:

@@ -12,8 +12,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from deploy.demo_model.figures import auc, write_card
 from deploy.demo_model.train import main
-from schemas.chat import ChatMessage, InputShape, Undecodable, decode
+from schemas.chat import ChatMessage, Undecodable
 from schemas.labels import CATEGORY_SLUGS
+from tests.shapes import decode, plain
 from worker.classifier.model_files import DEMO_MODEL
 from worker.records import Scores
 
@@ -58,7 +59,7 @@ def judged() -> list[ChatMessage]:
     messages = []
     for line in LINES:
         try:
-            messages.append(decode(line, InputShape()))
+            messages.append(decode(line, plain()))
         except Undecodable:
             continue
     return messages
@@ -108,7 +109,7 @@ def test_the_sample_chat_gives_296_verdicts_and_4_dead_letters_with_four_reasons
     reasons = []
     for line in LINES:
         try:
-            decode(line, InputShape())
+            decode(line, plain())
         except Undecodable as fault:
             reasons.append(fault.reason)
     assert len(LINES) == 300

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from schemas.chat import InputShape
 from schemas.labels import CATEGORY_SLUGS
+from tests.shapes import plain
 from worker.moderation.dead_letters import STUB_KEY_BYTES_MAX
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
@@ -15,6 +15,7 @@ from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
     Headers,
+    MessagePosition,
     OutputRecord,
     Partition,
     PreparedMessage,
@@ -60,7 +61,7 @@ def outputs(
     return OutputBuilder(
         model={"name": "toy", "revision": revision, "commit": None, "dtype": "float32"},
         policy=policy or Policy.of(),
-        shape=InputShape(),
+        read=plain(),
         alert_text=alert_text,
         record_bytes_max=record_bytes_max,
         worker_version="0.1.0",
@@ -355,7 +356,7 @@ def test_a_message_whose_output_a_broker_rejected_for_its_size_becomes_a_stub() 
     refused = result(FLAGGED, offset=1, headers=[("h", b"h")])
     other_partition = result(CALM, offset=1, partition=Partition("chat", 4))
     built = outputs().build(
-        [refused, other_partition], judged_at=NOW, rejected={(Partition("chat", 3), 1): "output_too_large"}
+        [refused, other_partition], judged_at=NOW, rejected={(Partition("chat", 3), 1, None): "output_too_large"}
     )
     assert topics(built) == [Topic.DEAD_LETTER, Topic.VERDICT]
     letter = built[0]
@@ -366,14 +367,14 @@ def test_a_message_whose_output_a_broker_rejected_for_its_size_becomes_a_stub() 
 
 
 def test_a_message_whose_output_a_broker_rejected_for_another_reason_is_kept_whole() -> None:
-    rejected = {(Partition("chat", 3), 42): "output_refused"}
+    rejected: dict[MessagePosition, str] = {(Partition("chat", 3), 42, None): "output_refused"}
     (letter,) = outputs().build([result(CALM)], judged_at=NOW, rejected=rejected)
     assert ours(letter)["error.reason"] == "output_refused"
     assert (letter.value, letter.key) == (RECORD.value, RECORD.key)
 
 
 def test_a_stub_leaves_out_the_key_only_when_it_is_long() -> None:
-    rejected = {(Partition("chat", 3), 42): "output_too_large"}
+    rejected: dict[MessagePosition, str] = {(Partition("chat", 3), 42, None): "output_too_large"}
     long, short = (
         outputs().build([result(CALM, key=b"k" * size)], judged_at=NOW, rejected=rejected)[0]
         for size in (STUB_KEY_BYTES_MAX + 1, STUB_KEY_BYTES_MAX)
@@ -383,7 +384,9 @@ def test_a_stub_leaves_out_the_key_only_when_it_is_long() -> None:
 
 
 def test_a_rejected_dead_letter_keeps_its_own_reason() -> None:
-    (letter,) = outputs().build([failed()], judged_at=NOW, rejected={(Partition("chat", 3), 42): "output_refused"})
+    (letter,) = outputs().build(
+        [failed()], judged_at=NOW, rejected={(Partition("chat", 3), 42, None): "output_refused"}
+    )
     assert ours(letter)["error.reason"] == "not_json"
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import verdict
-from schemas.chat import InputShape
 from schemas.labels import CATEGORY_SLUGS
+from tests.shapes import plain
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.records import (
@@ -59,7 +59,7 @@ def results(draw: st.DrawFn) -> ScoredRecord:
         value=b'{"text":"hello"}',
         headers=draw(st.sampled_from([[], [("trace", b"1")]])),
     )
-    record = PreparedRecord(source=source, content=draw(MESSAGES))
+    record = PreparedRecord(source=source, content=draw(MESSAGES), item=draw(st.none() | st.integers(0, 9)))
     return ScoredRecord(record=record, scores=draw(SCORES) * np.float32(draw(st.sampled_from([0.4, 1.0]))))
 
 
@@ -68,7 +68,7 @@ def built(scored: Sequence[ScoredRecord], name: str, *, in_general: bool) -> lis
     builder = OutputBuilder(
         model={"name": f"{name}%b", "revision": "r%d", "commit": None, "dtype": "float32"},
         policy=Policy.of(0.5, {"hate": 0.25}, version=f"100 % {name}"),
-        shape=InputShape(),
+        read=plain(),
         alert_text="none",
         record_bytes_max=1_000_000,
         worker_version="0.1.0",

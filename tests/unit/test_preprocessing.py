@@ -4,12 +4,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from schemas.chat import InputShape
+from tests.shapes import plain
 from worker.moderation.cache import ScoreCache
 from worker.moderation.preprocessing import PORTION_BYTES_MAX, prepare, split_by_bytes
 from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedMessage, PreparedRecord
 
-SHAPE = InputShape()
+READ = plain()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def prepared(
 ) -> list[PreparedRecord]:
     cache = cache or ScoreCache(bytes_max=0)
     chunk = [consumed(offset, value) for offset, value in enumerate(values)]
-    records = prepare(chunk, shape=SHAPE, characters_max=12, encode=encode, cache=cache)
+    records = prepare(chunk, read=READ, characters_max=12, encode=encode, cache=cache)
     assert [record.source for record in records] == chunk
     return records
 
@@ -83,7 +83,7 @@ def test_a_tombstone_has_no_content() -> None:
 
 
 def test_a_value_that_cannot_be_decoded_carries_its_reason() -> None:
-    assert reason(prepared(b"[]")[0]) == "not_an_object"
+    assert reason(prepared(b"7")[0]) == "not_an_object"
 
 
 def test_records_of_all_kinds_keep_their_order_in_a_chunk() -> None:
@@ -109,11 +109,11 @@ def test_an_empty_id_is_an_id() -> None:
 def test_the_caller_can_choose_the_id_of_messages_without_an_id() -> None:
     (record,) = prepare(
         [consumed(4, b'{"text":"a"}')],
-        shape=SHAPE,
+        read=READ,
         characters_max=12,
         encode=letters,
         cache=ScoreCache(bytes_max=0),
-        message_id=lambda source: f"line:{source.offset}",
+        message_id=lambda source, _: f"line:{source.offset}",
     )
     assert message(record).message_id == "line:4"
 

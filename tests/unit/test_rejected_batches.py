@@ -81,7 +81,7 @@ def passes(broker: Broker, outputs: Sequence[OutputRecord], refused: RejectedBat
     for number in range(1, count + 1):
         owed = [
             one
-            if (INPUT, one.source.offset) not in refused.rejected
+            if (INPUT, one.source.offset, None) not in refused.rejected
             else output(one.source.offset, topic=Topic.DEAD_LETTER, key=one.key)
             for one in outputs
         ]
@@ -153,7 +153,7 @@ def test_a_record_that_came_alone_is_at_fault_once_another_record_was_accepted()
         trial = refused.holds_suspect(outputs)
         assert not broker.transaction(refused.suspects_last(outputs) if trial else outputs, refused)
         refused.settle(destination, "INVALID_RECORD")
-    assert refused.rejected == {(INPUT, 0): "output_refused"}
+    assert refused.rejected == {(INPUT, 0, None): "output_refused"}
 
 
 def test_a_suspect_that_is_accepted_later_is_no_longer_a_suspect() -> None:
@@ -209,7 +209,7 @@ def test_a_commit_of_other_partitions_does_not_end_the_search() -> None:
     refused.settle(destination, "")
     refused.committed({Partition("messages", 1): 100})
     searching = [refused.is_searching]
-    assert refused.rejected == {(INPUT, 7): "output_too_large"}
+    assert refused.rejected == {(INPUT, 7, None): "output_too_large"}
     refused.committed({INPUT: 8})
     assert [*searching, refused.is_searching] == [True, False]
     assert not refused.rejected

@@ -22,8 +22,10 @@ the records, and that is as strong as a check of each record:
 3. So the records of an epoch have the same partition, and are owned together or stale together.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from worker.kafka.transaction import Event
 from worker.records import ConsumedRecord, Headers, OutputRecord, Partition, Topic
@@ -177,13 +179,27 @@ class Ownership:
 
 
 def _have_their_outputs(records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
-    """Return whether each record has exactly one verdict or dead letter; a tombstone has none."""
+    """Return whether each record has one verdict or dead letter for each of its messages; a tombstone has none."""
     alert = Topic.ALERT
     owed = [record for record in records if record.value is not None]
     paid = [output.source for output in outputs if output.topic is not alert]
+    if not _ONE_MESSAGE.issuperset(map(_messages, owed)):
+        return _have_items(owed, outputs)
     if owed == paid:  # usually both hold the same objects in the same order: no need to sort
         return True
     return sorted(owed, key=_source) == sorted(paid, key=_source)
+
+
+_ONE_MESSAGE = frozenset({1})
+_messages = attrgetter("messages")
+
+
+def _have_items(owed: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
+    """Return the same where a record is skipped, or is an array: an element never has two outputs."""
+    wanted = {_source(record): record.messages for record in owed if record.messages}
+    positions = [(*_source(output.source), output.item) for output in outputs if output.topic is not Topic.ALERT]
+    found = Counter((partition, offset) for partition, offset, _ in positions)
+    return wanted == found and len(set(positions)) == len(positions)
 
 
 def _source(record: ConsumedRecord) -> tuple[Partition, int]:

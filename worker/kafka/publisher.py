@@ -22,7 +22,7 @@ from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.rejected_batches import RejectedBatches
 from worker.kafka.suspicion import FatalErrors
 from worker.kafka.transaction import CALLS, Event, Failure, Outcome, State, follow
-from worker.records import OutputRecord, Partition
+from worker.records import MessagePosition, OutputRecord, Partition
 
 
 class Publisher:
@@ -71,8 +71,8 @@ class Publisher:
         return self._log.events
 
     @property
-    def rejected(self) -> Mapping[tuple[Partition, int], str]:
-        """Records (partition, offset) whose outputs a broker refuses, with the dead-letter reason."""
+    def rejected(self) -> Mapping[MessagePosition, str]:
+        """Records (position) whose outputs a broker refuses, with the dead-letter reason."""
         return self._rejected_batches.rejected
 
     def serve(self) -> None:

@@ -27,14 +27,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 
-from worker.records import OutputRecord, Partition, Topic
+from worker.records import MessagePosition, OutputRecord, Partition, Topic
 
-OutputId = tuple[Topic, Partition, int]
-"""The topic of an output, and the partition and the offset of its input record."""
+OutputId = tuple[Topic, Partition, int, int | None]
+"""The topic of an output, and the position of its input message."""
 OutputKind = tuple[Topic, bool]
 """The topic of an output, and whether the output has a key. A compacted topic refuses outputs without a key."""
-RecordId = tuple[Partition, int]
-"""The partition and the offset of an input record."""
 Destination = Callable[[OutputRecord], tuple[str, int]]
 """Returns the name and the partition of the topic that an output goes to."""
 
@@ -71,12 +69,12 @@ class RejectedBatches:
     """The outputs that the brokers have accepted and refused during a search.
 
     Attributes:
-        rejected: The input records whose outputs a broker refuses, each with its dead-letter reason.
+        rejected: The input messages whose outputs a broker refuses, each with its dead-letter reason.
         topic_fault: The topic that is at fault; None while there is no such topic.
     """
 
     def __init__(self) -> None:
-        self.rejected: dict[RecordId, str] = {}
+        self.rejected: dict[MessagePosition, str] = {}
         self.topic_fault: TopicFault | None = None
         self._flush_before: set[OutputId] = set()
         self._suspects: dict[OutputId, OutputRecord] = {}
@@ -153,7 +151,7 @@ class RejectedBatches:
         """
         commits = self._commits = (self._commits or 0) + 1
 
-        def is_open(partition: Partition, offset: int) -> bool:
+        def is_open(partition: Partition, offset: int, _item: int | None) -> bool:
             return commits < _COMMITS_MAX and offset >= next_offsets.get(partition, 0)
 
         self._reports.clear()
@@ -179,7 +177,7 @@ class RejectedBatches:
                 self.topic_fault = TopicFault(output=suspects[0], reason=REFUSED)
 
     def _reject(self, output: OutputRecord, reason: str) -> None:
-        record = output.source.partition, output.source.offset
+        record = output.source.partition, output.source.offset, output.item
         if record in self.rejected and output.topic is Topic.DEAD_LETTER:  # a smaller dead letter is not possible
             self.topic_fault = TopicFault(output=output, reason=reason)
         self.rejected[record] = reason
@@ -187,7 +185,7 @@ class RejectedBatches:
 
 def output_id(output: OutputRecord) -> OutputId:
     """Return what identifies an output in all passes."""
-    return output.topic, output.source.partition, output.source.offset
+    return output.topic, output.source.partition, output.source.offset, output.item
 
 
 def _kind(output: OutputRecord) -> OutputKind:

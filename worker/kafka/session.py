@@ -40,7 +40,7 @@ from worker.kafka.tail_sampler import TailSampler
 from worker.kafka.throttling import Throttling
 from worker.kafka.topic_ids import stamp
 from worker.kafka.transaction import Event
-from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition
+from worker.records import ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class Session:
         self._member.resume()
 
     @property
-    def rejected(self) -> Mapping[tuple[Partition, int], str]:
+    def rejected(self) -> Mapping[MessagePosition, str]:
         """The records (partition, offset) whose outputs a broker rejects, with the dead letter's reason."""
         return self._publisher.rejected
 

@@ -20,6 +20,7 @@ from worker.records import (
     Partition,
     PreparedMessage,
     ScoredRecord,
+    Skipped,
 )
 
 
@@ -118,7 +119,7 @@ class DeadLetterShare:
         dead_letters: defaultdict[Partition, list[_DeadLetter]] = defaultdict(list)
         for result in results:
             source, content = result.record.source, result.record.content
-            if content is None:
+            if content is None or type(content) is Skipped:
                 continue
             counts[source.partition] += 1
             why = content if type(content) is DeadLetterReason else result.scores
@@ -157,7 +158,7 @@ _partition = attrgetter("record.source.partition")
 
 
 def _without_verdict(results: Sequence[ScoredRecord]) -> list[ScoredRecord]:
-    """Return the results that get no verdict: dead letters and tombstones."""
+    """Return the results that get no verdict: dead letters, skipped records and tombstones."""
     return [
         one
         for one in results

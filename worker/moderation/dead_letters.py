@@ -39,15 +39,26 @@ class DeadLetterBuilder:
         self._record_bytes_max = record_bytes_max
         self._worker_version = worker_version
 
-    def build(self, source: ConsumedRecord, failure: DeadLetterReason) -> OutputRecord:
-        """Return a dead letter with as much of the original as fits."""
-        for omitted in _OMISSIONS:
-            letter = self._without(omitted, source, failure)
+    def build(
+        self, source: ConsumedRecord, failure: DeadLetterReason, item: int | None = None, *, with_value: bool = True
+    ) -> OutputRecord:
+        """Return a dead letter with as much of the original as fits.
+
+        Args:
+            source: The record.
+            failure: Why it is a dead letter.
+            item: The number of the element that is the dead letter; None for the whole record.
+            with_value: Whether the dead letter has the record's value.
+        """
+        for omitted in _OMISSIONS if with_value else _OMISSIONS[1:]:
+            letter = self._without(omitted, source, failure, item)
             if size_bytes(letter.key, letter.value, letter.headers) <= self._record_bytes_max:
                 return letter
         return letter  # the limit is below the size of our own headers: the broker decides
 
-    def of_rejected(self, source: ConsumedRecord, own: DeadLetterReason | None, reason: str) -> OutputRecord:
+    def of_rejected(
+        self, source: ConsumedRecord, own: DeadLetterReason | None, reason: str, item: int | None = None
+    ) -> OutputRecord:
         """Return the dead letter of a record whose output a broker rejects.
 
         It is a stub, unless the broker rejected the output for another reason than its size.
@@ -57,18 +68,22 @@ class DeadLetterBuilder:
             own: Why the record is a dead letter in any case: a broker rejects its dead letter. None for a record
                 with a verdict.
             reason: ``output_too_large`` or ``output_refused``.
+            item: The number of the element; None for the whole record.
         """
         if own is not None:
-            return self._stub(source, own)
+            return self._stub(source, own, item)
         failure = _REJECTIONS[reason]
-        return self.build(source, failure) if reason == "output_refused" else self._stub(source, failure)
+        is_small = reason == "output_refused"
+        return self.build(source, failure, item) if is_small else self._stub(source, failure, item)
 
-    def _stub(self, source: ConsumedRecord, failure: DeadLetterReason) -> OutputRecord:
+    def _stub(self, source: ConsumedRecord, failure: DeadLetterReason, item: int | None) -> OutputRecord:
         """Return a dead letter so small that no broker rejects it for its size."""
         keeps_key = len(source.key or b"") <= STUB_KEY_BYTES_MAX
-        return self._without(_OMISSIONS[2 if keeps_key else 3], source, failure)
+        return self._without(_OMISSIONS[2 if keeps_key else 3], source, failure, item)
 
-    def _without(self, omitted: tuple[str, ...], source: ConsumedRecord, failure: DeadLetterReason) -> OutputRecord:
+    def _without(
+        self, omitted: tuple[str, ...], source: ConsumedRecord, failure: DeadLetterReason, item: int | None
+    ) -> OutputRecord:
         own_headers = {
             "error.reason": failure.reason,
             "error.message": failure.message[: dead_letter.MESSAGE_CHARACTERS_MAX],
@@ -76,6 +91,7 @@ class DeadLetterBuilder:
             "source.topic": source.partition.topic,
             "source.partition": source.partition.number,
             "source.offset": source.offset,
+            "source.item": item,
             "source.timestamp_ms": source.timestamp_ms,
             "worker": self._worker_version,
         }
@@ -89,6 +105,7 @@ class DeadLetterBuilder:
                 *((dead_letter.PREFIX + name, str(v).encode()) for name, v in own_headers.items() if v is not None),
             ],
             metric_values=(failure.reason,),
+            item=item,
         )
 
 

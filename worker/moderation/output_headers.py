@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from worker.moderation.trace_context import trace_context_of
-from worker.records import ConsumedRecord, Headers
+from worker.records import Headers, PreparedRecord
 
 CONTENT_TYPE = ("content-type", b"application/json")
 
@@ -27,20 +27,21 @@ def output_headers(input_headers: Headers, copied_names: Collection[str]) -> Hea
 
 
 def cloud_event(
-    source: ConsumedRecord, kind: Literal["verdict", "alert"], id_: str, judged_at: str
+    record: PreparedRecord, kind: Literal["verdict", "alert"], id_: str, judged_at: str
 ) -> list[tuple[str, bytes | None]]:
     """Return the attributes of a CloudEvent in binary mode; its ``datacontenttype`` is the content-type header.
 
     Source: CloudEvents 1.0.2, "Kafka Protocol Binding", section 3.2.
     """
-    topic, number = source.partition
+    topic, number = record.source.partition
+    subject = f"{topic}:{number}:{record.source.offset}"
     attributes = {
         "specversion": "1.0",
         "id": id_,
         "source": f"urn:moderation-worker:{topic}",
         "type": f"moderation.{kind}.v1",
         "time": judged_at,
-        "subject": f"{topic}:{number}:{source.offset}",
+        "subject": subject if record.item is None else f"{subject}#{record.item}",
     }
     return [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
 

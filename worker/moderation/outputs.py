@@ -2,37 +2,46 @@
 
 What holds for every list that ``OutputBuilder.build`` returns:
 
-1. Each scored record has exactly one verdict or one dead letter. A tombstone has neither.
+1. Each scored record has exactly one verdict or one dead letter. A tombstone and a skipped record have neither.
 2. An alert follows each flagged verdict.
 3. The outputs have the order of the scored records.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import orjson
 
-from schemas import chat, verdict
+from schemas import verdict
+from schemas.chat import ChatMessage
 from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.dead_letters import DeadLetterBuilder
 from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
-from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts
+from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts, context_json
 from worker.moderation.policy import Judgement, Policy
+from worker.moderation.shapes import Read, Reading
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
+    MessagePosition,
     OutputRecord,
-    Partition,
     PreparedMessage,
+    PreparedRecord,
     ScoredRecord,
     Scores,
+    Skipped,
     Topic,
 )
 
 _NO_CATEGORY = orjson.Fragment(verdict.encode(dict.fromkeys(CATEGORY_SLUGS, False)))
-_NONE_REJECTED: Mapping[tuple[Partition, int], str] = MappingProxyType({})
+_NONE_REJECTED: Mapping[MessagePosition, str] = MappingProxyType({})
+LETTERS_WITH_VALUE_MAX = 10
+"""Dead letters of one array's elements that have the record's value. Further ones have none: a megabyte of 10,000
+broken elements would become 10 GB."""
 
 
 class _Row(NamedTuple):
@@ -55,7 +64,7 @@ class OutputBuilder:
     Args:
         model: The model, as verdicts name it.
         policy: The thresholds.
-        shape: How to read an input value. A flagged message is decoded again for its text, because few are flagged.
+        read: Reads an input record. A flagged message is decoded again for its text, because few are flagged.
         alert_text: Whether alerts carry the text.
         record_bytes_max: Largest size of key, value and headers of an output together.
         worker_version: Version of this worker, for the dead letters.
@@ -68,7 +77,7 @@ class OutputBuilder:
         *,
         model: verdict.ModelJson,
         policy: Policy,
-        shape: chat.InputShape,
+        read: Read,
         alert_text: Literal["none", "full"],
         record_bytes_max: int,
         worker_version: str,
@@ -76,7 +85,8 @@ class OutputBuilder:
         cloudevents: bool = False,
     ) -> None:
         self._policy = policy
-        self._shape = shape
+        self._read = read
+        self._last_read: tuple[ConsumedRecord, Reading] | None = None
         self._alert_text = alert_text
         self._record_bytes_max = record_bytes_max
         self._dead_letters = DeadLetterBuilder(record_bytes_max=record_bytes_max, worker_version=worker_version)
@@ -95,14 +105,14 @@ class OutputBuilder:
         results: Sequence[ScoredRecord],
         *,
         judged_at: str,
-        rejected: Mapping[tuple[Partition, int], str] = _NONE_REJECTED,
+        rejected: Mapping[MessagePosition, str] = _NONE_REJECTED,
     ) -> list[OutputRecord]:
         """Return the outputs of scored records.
 
         Args:
             results: Scored records, each partition's in the order in which it was read.
             judged_at: The time: RFC 3339, UTC, milliseconds.
-            rejected: Records whose outputs a broker rejects: (partition, offset) to the reason of the dead letter.
+            rejected: Messages whose outputs a broker rejects: position to the reason of the dead letter.
         """
         are_plain = not rejected and not self._cloudevents
         plain = self._plain.build(results, judged_at) if are_plain else [None] * len(results)
@@ -111,38 +121,51 @@ class OutputBuilder:
             return [output for output in plain if output is not None]
         rows = self._rows(others)
         outputs: list[OutputRecord] = []
+        letters: Counter[int] = Counter()  # of arrays
         for plain_verdict in plain:
             if plain_verdict is not None:
                 outputs.append(plain_verdict)
                 continue
             result, row = next(rows)
-            source, outcome = result.record.source, _outcome(result)
-            if outcome is None:
+            record, outcome = result.record, _outcome(result)
+            source = record.source
+            if outcome is None or isinstance(outcome, Skipped):
                 continue
-            if rejected and (reason := rejected.get((source.partition, source.offset))):
+            if rejected and (reason := rejected.get((source.partition, source.offset, record.item))):
                 own = outcome if isinstance(outcome, DeadLetterReason) else None
-                outputs.append(self._dead_letters.of_rejected(source, own, reason))
+                outputs.append(self._dead_letters.of_rejected(source, own, reason, record.item))
             elif isinstance(outcome, DeadLetterReason):
-                outputs.append(self._dead_letters.build(source, outcome))
+                letters[id(source)] += record.item is not None
+                with_value = letters[id(source)] <= LETTERS_WITH_VALUE_MAX
+                outputs.append(self._dead_letters.build(source, outcome, record.item, with_value=with_value))
             else:
-                outputs += self._verdict_and_alert(source, outcome, row, judged_at)
+                outputs += self._verdict_and_alert(record, outcome, row, judged_at)
+        self._last_read = None
         return outputs
 
     def json_lines(self, results: Sequence[ScoredRecord], *, judged_at: str) -> list[bytes]:
-        """Return a line of JSON for each result: a verdict that names no source, or an error."""
+        """Return a line of JSON for each result: a verdict that names no source, an error, or why it is skipped."""
         return [
-            verdict.encode({"error": {"reason": outcome.reason, "message": outcome.message}})
-            if isinstance(outcome, DeadLetterReason)
-            else verdict.encode(self._verdict(None, outcome, row, judged_at))
+            self._json_line(outcome, row, judged_at)
             for result, row in self._rows(results)
             if (outcome := _outcome(result)) is not None
         ]
 
+    def _json_line(self, outcome: PreparedMessage | DeadLetterReason | Skipped, row: _Row, judged_at: str) -> bytes:
+        match outcome:
+            case DeadLetterReason():
+                return verdict.encode({"error": {"reason": outcome.reason, "message": outcome.message}})
+            case Skipped():
+                return verdict.encode({"skipped": {"reason": outcome.reason}})
+            case _:
+                return verdict.encode(self._verdict(None, outcome, row, judged_at))
+
     def _example(self, result: ScoredRecord, judged_at: str) -> verdict.Verdict:
+        """Return the verdict on a record, without its optional fields."""
         [(_, row)] = self._rows([result])
         message = _outcome(result)
         assert isinstance(message, PreparedMessage), "an example of a verdict"  # noqa: S101 - a bug of ours
-        return self._verdict(result.record.source, message, row, judged_at)
+        return self._verdict(result.record, replace(message, context=None), row, judged_at)
 
     def _rows(self, results: Sequence[ScoredRecord]) -> Iterator[tuple[ScoredRecord, _Row]]:
         """Return each result with its row. A result without scores has a row of 0.0, the scores of a blank text."""
@@ -154,19 +177,20 @@ class OutputBuilder:
         return zip(results, map(_Row, *columns), strict=True)
 
     def _verdict_and_alert(
-        self, source: ConsumedRecord, message: PreparedMessage, row: _Row, judged_at: str
+        self, record: PreparedRecord, message: PreparedMessage, row: _Row, judged_at: str
     ) -> list[OutputRecord]:
         """Return a verdict, and an alert if flagged; or one dead letter when one of them would be too large."""
+        source = record.source
         headers = PLAIN_HEADERS
         overhead_bytes = PLAIN_HEADERS_BYTES + len(source.key or b"")
         if source.headers:
             headers = output_headers(source.headers, self._header_names)
             overhead_bytes = size_bytes(source.key, None, headers)
-        document = self._verdict(source, message, row, judged_at)
+        document = self._verdict(record, message, row, judged_at)
         value = verdict.encode(document)
         verdict_headers = headers
         if self._cloudevents:
-            event = cloud_event(source, "verdict", document["verdict_id"] or "", judged_at)
+            event = cloud_event(record, "verdict", document["verdict_id"] or "", judged_at)
             overhead_bytes += size_bytes(None, None, event)  # the event of an alert is not larger
             verdict_headers = [*headers, *event]
         largest_bytes = overhead_bytes + len(value)
@@ -178,14 +202,15 @@ class OutputBuilder:
                 value=value,
                 headers=verdict_headers,
                 metric_values=message.ignored,
+                item=record.item,
             )
         ]
         if row.judgement.flagged:
-            alert = self._alert(source, document, row)
-            value = self._alert_value(alert, source, self._record_bytes_max - overhead_bytes)
+            alert = self._alert(record, document, row)
+            value = self._alert_value(alert, record, self._record_bytes_max - overhead_bytes)
             largest_bytes = max(largest_bytes, overhead_bytes + len(value))
             if self._cloudevents:
-                headers = [*headers, *cloud_event(source, "alert", alert["alert_id"], judged_at)]
+                headers = [*headers, *cloud_event(record, "alert", alert["alert_id"], judged_at)]
             outputs.append(
                 OutputRecord(
                     topic=Topic.ALERT,
@@ -194,17 +219,19 @@ class OutputBuilder:
                     value=value,
                     headers=headers,
                     metric_values=[category["category"] for category in alert["categories"]],
+                    item=record.item,
                 )
             )
         if largest_bytes > self._record_bytes_max:
             sentence = f"An output would have {largest_bytes} bytes; the limit is {self._record_bytes_max}."
-            return [self._dead_letters.build(source, DeadLetterReason(reason="output_too_large", message=sentence))]
+            failure = DeadLetterReason(reason="output_too_large", message=sentence)
+            return [self._dead_letters.build(source, failure, record.item)]
         return outputs
 
     def _verdict(
-        self, source: ConsumedRecord | None, message: PreparedMessage, row: _Row, judged_at: str
+        self, record: PreparedRecord | None, message: PreparedMessage, row: _Row, judged_at: str
     ) -> verdict.Verdict:
-        source_json = None if source is None else _source_json(source)
+        source_json = None if record is None else _source_json(record)
         judgement, tokens = row.judgement, message.token_count
         document: verdict.Verdict = {
             "schema": "verdict/1",
@@ -234,10 +261,12 @@ class OutputBuilder:
             document["outcome"] = "blank" if message.characters else "no_text"
         if message.ignored:
             document["ignored"] = message.ignored
+        if message.context is not None:
+            document.update(cast("verdict.Verdict", context_json(message.context)))
         return document
 
-    def _alert(self, source: ConsumedRecord, document: verdict.Verdict, row: _Row) -> verdict.Alert:
-        source_json = _source_json(source)
+    def _alert(self, record: PreparedRecord, document: verdict.Verdict, row: _Row) -> verdict.Alert:
+        source_json = _source_json(record)
         flagged = [index for index, flag in enumerate(row.judgement.flags) if flag]
         flagged.sort(key=lambda index: -row.scores[index])
         return {
@@ -264,23 +293,34 @@ class OutputBuilder:
             "judged_at": document["judged_at"],
         }
 
-    def _alert_value(self, alert: verdict.Alert, source: ConsumedRecord, bytes_max: int) -> bytes:
+    def _alert_value(self, alert: verdict.Alert, record: PreparedRecord, bytes_max: int) -> bytes:
         """Return the alert's bytes, with the text if it is wanted and fits.
 
         A text that does not fit is left out, so that nobody evades the alert with a long text.
         """
         without_text = verdict.encode(alert)
-        if self._alert_text == "none" or source.value is None:
+        if self._alert_text == "none":
             return without_text
-        with_text = verdict.encode({**alert, "text": chat.decode(source.value, self._shape).text})
+        with_text = verdict.encode({**alert, "text": self._text_of(record)})
         return with_text if len(with_text) <= bytes_max else without_text
+
+    def _text_of(self, record: PreparedRecord) -> str:
+        """Return the text of a flagged message. An array is decoded once for all its elements."""
+        source = record.source
+        if self._last_read is None or self._last_read[0] is not source:
+            self._last_read = source, self._read(source.value or b"", source.headers)
+        found = self._last_read[1]
+        if isinstance(found, tuple):
+            found = found[record.item or 0]
+        assert isinstance(found, ChatMessage), "flagged without a text"  # noqa: S101 - a bug of ours
+        return found.text
 
     def _identify(self, schema: str, source_json: verdict.SourceJson) -> str:
         return verdict.identify(schema, judge=self._judge_id, source=source_json)
 
 
-def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | None:
-    """Return the message to give a verdict on, the reason of a dead letter, or None for a tombstone."""
+def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | Skipped | None:
+    """Return the message to judge, the reason of a dead letter or of skipping, or None for a tombstone."""
     if isinstance(result.scores, DeadLetterReason):
         return result.scores
     content = result.record.content
@@ -291,10 +331,14 @@ def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | None:
     return content
 
 
-def _source_json(source: ConsumedRecord) -> verdict.SourceJson:
-    return {
+def _source_json(record: PreparedRecord) -> verdict.SourceJson:
+    source = record.source
+    found: verdict.SourceJson = {
         "topic": source.partition.topic,
         "partition": source.partition.number,
         "offset": source.offset,
         "timestamp_ms": source.timestamp_ms,
     }
+    if record.item is not None:
+        found["item"] = record.item
+    return found

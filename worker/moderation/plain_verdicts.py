@@ -3,16 +3,17 @@
 Invariant: a plain verdict has the bytes that ``OutputBuilder`` would encode from a dictionary. A test compares both
 ways for any message. The template is made of such a dictionary, so the fields and their order are in one place.
 
-A verdict is plain if its text was scored and not flagged, the input record has no headers, and no optional field is
-needed. Every other record gets None here, and its outputs are built in the general way.
+A verdict is plain if its text was scored and not flagged, the input record has no headers and is not an array, and
+every field could be read. Every other record gets None here, and its outputs are built in the general way.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
-from schemas.verdict import Verdict, VerdictTemplate, encode_numbers, encode_rows
+from schemas.verdict import ContextJson, Verdict, VerdictTemplate, encode, encode_numbers, encode_rows
 from worker.moderation.output_headers import CONTENT_TYPE, size_bytes
 from worker.moderation.policy import Policy
 from worker.records import Headers, OutputRecord, Partition, PreparedMessage, ScoredRecord, Topic
@@ -64,6 +65,7 @@ class PlainVerdicts:
                 or not isinstance(message, PreparedMessage)
                 or not isinstance(result.scores, np.ndarray)
                 or message.ignored
+                or result.record.item is not None
             ):
                 outputs.append(None)
                 continue
@@ -71,9 +73,25 @@ class PlainVerdicts:
                 example = self._example(result, judged_at)
                 template = templates[source.partition] = VerdictTemplate(example, judge=self._judge)
             key, value = source.key, template.fill(source, message, encoded, max_score, top)
+            if message.context is not None:  # its fields are the last ones of a verdict
+                value = b"%b,%b" % (value[:-1], encode(context_json(message.context))[1:])
             outputs.append(
                 None
                 if len(value) + len(key or b"") > self._value_bytes_max
                 else OutputRecord(topic, source, key, value, PLAIN_HEADERS)
             )
         return outputs
+
+
+def context_json(context: MessageContext) -> ContextJson:
+    """Return the fields of a verdict that a message's context gives, each only if the message has it."""
+    found: ContextJson = {}
+    if context.tenant_id is not None:
+        found["tenant_id"] = context.tenant_id
+    if context.roles:
+        found["roles"] = context.roles
+    if context.language is not None:
+        found["language"] = context.language
+    if context.edited:
+        found["edited"] = True
+    return found

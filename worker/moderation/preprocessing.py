@@ -1,11 +1,20 @@
 """Decode and tokenise consumed records. Pure except for the tokenizer and the cache."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
-from schemas.chat import ChatMessage, InputShape, Undecodable, decode
+from schemas.chat import ChatMessage
 from worker.moderation.cache import ScoreCache
-from worker.records import CachedScores, ConsumedRecord, DeadLetterReason, PreparedMessage, PreparedRecord
+from worker.moderation.shapes import Read, Reading
+from worker.records import (
+    CachedScores,
+    ConsumedRecord,
+    DeadLetterReason,
+    PreparedMessage,
+    PreparedRecord,
+    Skipped,
+)
 
 
 class TokenizedText(Protocol):
@@ -42,62 +51,86 @@ def split_by_bytes(chunk: Sequence[ConsumedRecord]) -> Iterator[Sequence[Consume
         yield chunk[start:]
 
 
-def by_source(source: ConsumedRecord) -> str:
+def by_source(source: ConsumedRecord, item: int | None = None) -> str:
     """Return the id of a message that has none."""
-    return f"{source.partition.topic}:{source.partition.number}:{source.offset}"
+    record = f"{source.partition.topic}:{source.partition.number}:{source.offset}"
+    return record if item is None else f"{record}#{item}"
 
 
 def prepare(
     chunk: Sequence[ConsumedRecord],
     *,
-    shape: InputShape,
+    read: Read,
     characters_max: int,
     encode: Encode,
     cache: ScoreCache,
-    message_id: Callable[[ConsumedRecord], str] = by_source,
+    message_id: Callable[[ConsumedRecord, int | None], str] = by_source,
 ) -> list[PreparedRecord]:
-    """Return each record of a chunk decoded and tokenised, in order.
+    """Return each record of a chunk decoded and tokenised, in order; a JSON array as its elements, in order.
 
     One call of the tokenizer encodes all texts that the cache does not hold, each text once.
 
     Args:
         chunk: Consumed records.
-        shape: How to read a value.
+        read: Reads a record.
         characters_max: Characters to tokenise. A longer text is cut first, because the cost of tokenising grows
             with the whole length, and the model's bound would then cut the tokens.
         encode: The tokenizer.
         cache: The scores of texts that were scored before.
-        message_id: Returns the id of a message that has none.
+        message_id: Returns the id of a message that has none, from its record and the number of its element.
     """
-    decoded = [None if source.value is None else _decoded(source.value, shape) for source in chunk]
+    readings = [None if source.value is None else read(source.value, source.headers) for source in chunk]
+    numbers: Sequence[int | None] = [None] * len(chunk)
+    is_split = tuple in map(type, readings)
+    if is_split:
+        chunk, readings, numbers = _split_arrays(chunk, readings)
     digests = [
         cache.digest(chat.text) if isinstance(chat, ChatMessage) and not _is_blank(chat) else b""
-        for chat in decoded
+        for chat in readings
     ]
     found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, digests))}
     uncached = {
         digest: chat.text[:characters_max]
-        for digest, chat in zip(digests, decoded, strict=True)
+        for digest, chat in zip(digests, readings, strict=True)
         if digest and digest not in found and isinstance(chat, ChatMessage)
     }
     found.update(zip(uncached, _encoded([*uncached.values()], encode), strict=True))
     records = []
-    for source, chat, digest in zip(chunk, decoded, digests, strict=True):
-        content: PreparedMessage | DeadLetterReason | None
-        if chat is None or isinstance(chat, DeadLetterReason):
-            content = chat
-        else:
-            id_ = message_id(source) if chat.message_id is None else chat.message_id
+    for source, chat, digest, number in zip(chunk, readings, digests, numbers, strict=True):
+        content: PreparedMessage | DeadLetterReason | Skipped | None
+        if isinstance(chat, ChatMessage):
+            id_ = message_id(source, number) if chat.message_id is None else chat.message_id
             content = _content(chat, id_, digest, found.get(digest), characters_max)
-        records.append(PreparedRecord(source=source, content=content))
+        else:
+            assert not isinstance(chat, tuple)  # noqa: S101 - split above
+            content = chat
+            if isinstance(chat, Skipped) and number is None:
+                source.messages = 0
+        records.append(PreparedRecord(source=source, content=content, item=number))
+    if is_split:
+        for record, following in pairwise(records):
+            record.is_last = following.source is not record.source
     return records
 
 
-def _decoded(value: bytes, shape: InputShape) -> ChatMessage | DeadLetterReason:
-    try:
-        return decode(value, shape)
-    except Undecodable as error:
-        return DeadLetterReason(reason=error.reason, message=error.message)
+def _split_arrays(
+    chunk: Sequence[ConsumedRecord], readings: Sequence[Reading | None]
+) -> tuple[list[ConsumedRecord], list[Reading | None], list[int | None]]:
+    """Repeat the record of an array for each of its elements, and count the messages in the record."""
+    sources: list[ConsumedRecord] = []
+    items: list[Reading | None] = []
+    numbers: list[int | None] = []
+    for source, reading in zip(chunk, readings, strict=True):
+        if isinstance(reading, tuple):
+            source.messages = sum(not isinstance(item, Skipped) for item in reading)
+            sources += [source] * len(reading)
+            items += reading
+            numbers += range(len(reading))
+        else:
+            sources.append(source)
+            items.append(reading)
+            numbers.append(None)
+    return sources, items, numbers
 
 
 def _is_blank(chat: ChatMessage) -> bool:
@@ -127,6 +160,7 @@ def _content(
         truncated=found is not None and (found.truncated or characters > characters_max),
         cached=cached,
         ignored=chat.ignored,
+        context=chat.context,
     )
 
 

@@ -202,7 +202,7 @@ def _constructed(
     return found
 
 
-def _scalar(node: yaml.Node) -> Any:
+def _scalar(node: Any) -> Any:
     text: str = node.value
     if node.style is not None:  # quoted, or a block
         return text

@@ -133,8 +133,13 @@ def _properties(kafka: KafkaSettings) -> Iterator[InvalidCombination]:
 
 def _input(settings: Settings) -> Iterator[InvalidCombination]:
     if settings.input.format == "text":
+        other, shape = "WORKER_INPUT__FORMAT", "WORKER_INPUT__SHAPE"
+        if settings.input.shape != "plain":
+            yield InvalidCombination(
+                shape, f"nothing but plain with {other}=text; a shape file says wire: text itself", (other,)
+            )
         for name in ("TEXT", "MESSAGE_ID", "CHANNEL_ID", "USER_ID", "SENT_AT"):
-            variable, other = f"WORKER_INPUT__{name}_POINTER", "WORKER_INPUT__FORMAT"
+            variable = f"WORKER_INPUT__{name}_POINTER"
             if settings.is_set(variable):
                 yield InvalidCombination(variable, f"no value with {other}=text: the input is not JSON", (other,))
 

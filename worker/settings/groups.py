@@ -107,20 +107,24 @@ class KafkaSettings(Group):
 class InputSettings(Group):
     """``WORKER_INPUT__*``."""
 
+    shape: str = "plain"
+    """The shape of the events: the name of a built-in shape, or the path of a YAML file."""
+    envelope: str | None = None
+    """The envelope around the events: cloudevents, connect or debezium."""
     format: Literal["json", "text"] = "json"
-    """The input format: json, or text (the value is the text itself)."""
-    text_pointer: Pointer = "/text"
-    """Location of the text in the JSON (JSON Pointer, RFC 6901)."""
-    message_id_pointer: Pointer = "/message_id"
-    """Location of the message's id (JSON Pointer)."""
-    channel_id_pointer: Pointer = "/channel_id"
-    """Location of the channel's id (JSON Pointer)."""
-    user_id_pointer: Pointer = "/user_id"
-    """Location of the user's id (JSON Pointer)."""
-    sent_at_pointer: Pointer = "/sent_at"
-    """Location of the sending time (JSON Pointer)."""
+    """The input format of the shape plain: json, or text (the value is the text itself)."""
+    text_pointer: Pointer | None = None
+    """Location of the text in the JSON (JSON Pointer, RFC 6901), in place of the shape's."""
+    message_id_pointer: Pointer | None = None
+    """Location of the message's id (JSON Pointer), in place of the shape's."""
+    channel_id_pointer: Pointer | None = None
+    """Location of the channel's id (JSON Pointer), in place of the shape's."""
+    user_id_pointer: Pointer | None = None
+    """Location of the user's id (JSON Pointer), in place of the shape's."""
+    sent_at_pointer: Pointer | None = None
+    """Location of the sending time (JSON Pointer), in place of the shape's."""
     bytes_max: Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = 1_048_576
-    """Largest input value, in bytes; a larger value is a dead letter."""
+    """Largest input value, in bytes, packed and unpacked; a larger value is a dead letter."""
     characters_max: Annotated[int, Field(ge=1, le=INT32_MAX), DIGITS] = 0
     """A text is cut to this many characters before tokenisation; by default 128 times MODEL__TOKENS_MAX."""
 

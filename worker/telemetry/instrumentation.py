@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.batching import BatchBounds
 from worker.loop import TransactionalSession
-from worker.records import ConsumedRecord, OutputRecord, Partition, PreparedRecord
+from worker.records import ConsumedRecord, MessagePosition, OutputRecord, Partition, PreparedRecord
 from worker.telemetry.metrics import OPERATIONS, Instruments
 from worker.telemetry.tracing import PendingSpan, Tracing, failed
 
@@ -136,7 +136,7 @@ class _Session:
         return self._session.invalidations
 
     @property
-    def rejected(self) -> Mapping[tuple[Partition, int], str]:
+    def rejected(self) -> Mapping[MessagePosition, str]:
         return self._session.rejected
 
     @property

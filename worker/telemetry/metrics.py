@@ -177,6 +177,7 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
     names.CACHE_LOOKUPS: lambda snapshot: _each(
         names.LOOKUP, {"hit": snapshot.cache_hits, "miss": snapshot.cache_misses}
     ),
+    names.SKIPPED: lambda snapshot: _running(snapshot, snapshot.skipped),
     names.MODEL_INFO: lambda snapshot: [
         (1, dict(zip(names.MODEL, (model.name, model.revision, model.dtype, model.device), strict=True)))
         for model in [snapshot.model]

@@ -276,6 +276,12 @@ CACHE_LOOKUPS = Metric(
     about="Texts to score: hit (cached, or equal to another text of the batch), or miss (the model scored it).",
     attributes=(LOOKUP,),
 )
+SKIPPED = Metric(
+    name="moderation.messages.skipped",
+    kind=InstrumentKind.OBSERVED_COUNTER,
+    unit="{message}",
+    about="Messages that the input's shape skips: typing notices, joins, deletes. They have no output.",
+)
 VERDICTS = Metric(
     name="moderation.verdicts",
     kind=InstrumentKind.COUNTER,

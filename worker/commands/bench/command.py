@@ -53,7 +53,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     settings = load({Need.MODEL}).settings
     if options.json:
         _try_to_write(options.json)
-    texts = read_texts(options.texts, wiring.input_shape(settings)) if options.texts else built_in_texts()
+    bytes_max = settings.input.bytes_max
+    of_json = settings.input.model_copy(update={"format": "json"})  # the first line says whether it is JSON
+    read = wiring.input_reader(settings.model_copy(update={"input": of_json}))
+    texts = read_texts(options.texts, read, bytes_max=bytes_max) if options.texts else built_in_texts()
     model = wiring.open_classifier(settings, progress)
     figures = measure(settings, model, texts, progress, seconds=options.seconds)
     show(figures, model, Console(highlight=False), built_in=options.texts is None)

@@ -8,7 +8,7 @@ import orjson
 
 from worker import wiring
 from worker.kafka.quarantine import error_if_all_quarantined
-from worker.records import ConsumedRecord, DeadLetterExcess, OutputRecord, Partition
+from worker.records import ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
 from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
 
@@ -58,7 +58,7 @@ class _InMemoryLog:
 
     def __init__(self, messages: Sequence[ConsumedRecord]) -> None:
         self.invalidations = 0
-        self.rejected: Mapping[tuple[Partition, int], str] = {}
+        self.rejected: Mapping[MessagePosition, str] = {}
         self.exempt_below: Mapping[Partition, int] = {}
         self.unpublished = 0
         self._messages = cycle(messages)

@@ -4,13 +4,14 @@ import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 
-from schemas.chat import InputShape, Undecodable, decode
+from schemas.chat import ChatMessage, Undecodable
 from worker.commands.classify.lines import InputLine, Readable, read_lines
 from worker.errors import ConfigurationError
+from worker.moderation.shapes import TEXT_SHAPE, Read, Reading, compile_shape
+from worker.records import DeadLetterReason
 
 TEXTS_MAX = 100_000
 """Largest number of texts that are read from a file. More texts would not change the figures."""
@@ -49,13 +50,14 @@ def built_in_texts() -> list[str]:
     return [f"{one} {two} {text}" for one, two in product(_OPENINGS, repeat=2) for text in SAMPLES]
 
 
-def read_texts(path: Path, shape: InputShape) -> list[str]:
+def read_texts(path: Path, read: Read, *, bytes_max: int = 1_048_576) -> list[str]:
     """Return the first ``TEXTS_MAX`` texts of a file that are not blank, in order.
 
     Args:
         path: A file, which may be gzipped. Each line is a text; or, if the first line begins with a brace, an input
             message.
-        shape: Where in an input message the text is.
+        read: Reads an input message.
+        bytes_max: Largest size of a line, in bytes.
 
     Raises:
         ConfigurationError: The file cannot be read, a line is not a text, or the file holds no text.
@@ -64,7 +66,7 @@ def read_texts(path: Path, shape: InputShape) -> list[str]:
         with path.open("rb") as file:
             zipped = file.peek(2).startswith(_GZIP)
             source: Readable = gzip.GzipFile(fileobj=file) if zipped else file
-            texts = list(islice(_texts(source, shape), TEXTS_MAX))
+            texts = list(islice(_texts(source, read, bytes_max), TEXTS_MAX))
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip data is damaged"
         raise _refused(f"{str(path)!r}, which cannot be read ({reason})") from error
@@ -75,32 +77,31 @@ def read_texts(path: Path, shape: InputShape) -> list[str]:
     return texts
 
 
-def _texts(source: Readable, shape: InputShape) -> Iterator[str]:
+def _texts(source: Readable, read: Read, bytes_max: int) -> Iterator[str]:
     """Yield the texts that are not blank.
 
     Raises:
         Undecodable: A line is not a text. The message has the number of the line.
     """
-    lines = (line for batch in read_lines(source, bytes_max=shape.bytes_max, lines_max=1024) for line in batch)
-    form: InputShape | None = None
+    lines = (line for batch in read_lines(source, bytes_max=bytes_max, lines_max=1024) for line in batch)
+    form: Read | None = None
     for line in lines:
         value = line.value.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.value
         if not value.strip():
             continue
-        form = form or replace(shape, format="json" if value.startswith(b"{") else "text")
-        text = _text(line, value, form)
-        if text.strip():
-            yield text
+        form = form or (read if value.startswith(b"{") else compile_shape(TEXT_SHAPE, bytes_max=bytes_max))
+        if line.size_bytes > bytes_max:
+            sentence = f"The line has {line.size_bytes} bytes; WORKER_INPUT__BYTES_MAX is {bytes_max}."
+            raise Undecodable("too_large", f"line {line.number}: {sentence}")
+        yield from _texts_of(line, form(value, ()))
 
 
-def _text(line: InputLine, value: bytes, form: InputShape) -> str:
-    if line.size_bytes > form.bytes_max:
-        sentence = f"The line has {line.size_bytes} bytes; WORKER_INPUT__BYTES_MAX is {form.bytes_max}."
-        raise Undecodable("too_large", f"line {line.number}: {sentence}")
-    try:
-        return decode(value, form).text
-    except Undecodable as error:
-        raise Undecodable(error.reason, f"line {line.number}: {error.message}") from None
+def _texts_of(line: InputLine, found: Reading) -> Iterator[str]:
+    for item in found if isinstance(found, tuple) else (found,):
+        if isinstance(item, DeadLetterReason):
+            raise Undecodable(item.reason, f"line {line.number}: {item.message}")
+        if isinstance(item, ChatMessage) and item.text.strip():
+            yield item.text
 
 
 def _refused(got: str) -> ConfigurationError:

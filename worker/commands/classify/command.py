@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import cast
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from worker.commands.terminal import progress
 from worker.errors import ExitCode
 from worker.moderation.cache import ScoreCache
 from worker.moderation.policy import Policy
+from worker.moderation.shapes import TEXT_SHAPE, compile_shape
 from worker.settings import Need, Settings, variables_for
 
 
@@ -50,14 +50,16 @@ def run(options: argparse.Namespace) -> ExitCode:
     given = {variable: text for variable, text in overrides.items() if text is not None}
     settings = load({Need.MODEL}, {**os.environ, **given}).settings
     model = wiring.open_classifier(settings, progress)
-    shape = wiring.input_shape(settings)
+    bytes_max = settings.input.bytes_max
+    read = wiring.input_reader(settings) if options.jsonl else compile_shape(TEXT_SHAPE, bytes_max=bytes_max)
     judge = LineJudge(
         model=model,
-        shape=shape if options.jsonl else replace(shape, format="text"),
+        read=read,
+        bytes_max=bytes_max,
         characters_max=settings.input.characters_max,
         cache=ScoreCache(bytes_max=settings.cache.bytes_max),
     )
-    lines = [lines_of(options.text)] if options.text else _standard_input(settings, shape.bytes_max)
+    lines = [lines_of(options.text)] if options.text else _standard_input(settings, bytes_max)
     if options.jsonl:
         outputs = wiring.make_outputs(settings, model)
         good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
-from schemas.chat import InputShape
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer, score_batch
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.preprocessing import Encode, prepare
+from worker.moderation.shapes import Read
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
@@ -99,39 +99,44 @@ class LineJudge:
 
     Attributes:
         model: An open model.
-        shape: The input format of a line.
+        read: Reads a line.
+        bytes_max: Largest size of a line, in bytes.
         characters_max: A longer text is cut.
         cache: The scores of texts that were judged before.
     """
 
     model: Model
-    shape: InputShape
+    read: Read
+    bytes_max: int
     characters_max: int
     cache: ScoreCache
 
     def results(self, lines: Sequence[InputLine]) -> list[ScoredRecord]:
-        """Return each line with its scores, or with the reason why it has none.
+        """Return each line, or each element of its array, with its scores, or with the reason why it has none.
 
         Raises:
             ModelError: The device is broken.
         """
         prepared = prepare(
             [_fetched(line) for line in lines],
-            shape=self.shape,
+            read=self.read,
             characters_max=self.characters_max,
             encode=self.model.encode,
             cache=self.cache,
             message_id=_by_line,
         )
+        sizes = {line.number: line.size_bytes for line in lines}
         records = [
-            record if line.size_bytes <= self.shape.bytes_max else self._too_large(record, line)
-            for record, line in zip(prepared, lines, strict=True)
+            record
+            if (size_bytes := sizes[record.source.offset]) <= self.bytes_max
+            else self._too_large(record, size_bytes)
+            for record in prepared
         ]
         return score_batch(self.model, records, self.cache)
 
-    def _too_large(self, record: PreparedRecord, line: InputLine) -> PreparedRecord:
+    def _too_large(self, record: PreparedRecord, size_bytes: int) -> PreparedRecord:
         """Name the size of the whole line, which the kept part does not show."""
-        sentence = f"The value has {line.size_bytes} bytes; the limit is {self.shape.bytes_max}."
+        sentence = f"The value has {size_bytes} bytes; the limit is {self.bytes_max}."
         return replace(record, content=DeadLetterReason(reason="too_large", message=sentence))
 
 
@@ -179,9 +184,9 @@ def _fetched(line: InputLine) -> ConsumedRecord:
     )
 
 
-def _by_line(source: ConsumedRecord) -> str:
+def _by_line(source: ConsumedRecord, item: int | None) -> str:
     """Return the id for a message without an id."""
-    return f"line:{source.offset}"
+    return f"line:{source.offset}" if item is None else f"line:{source.offset}#{item}"
 
 
 def _blank_refused(result: ScoredRecord) -> ScoredRecord:

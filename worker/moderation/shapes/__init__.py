@@ -12,11 +12,19 @@ from worker.moderation.shapes.files import (
     load_shape,
     shape_source,
 )
-from worker.moderation.shapes.reading import ItemReading, Read, Reading, compile_shape
+from worker.moderation.shapes.reading import (
+    TEXT_SHAPE,
+    ItemReading,
+    Read,
+    Reading,
+    compile_shape,
+    is_readable,
+)
 from worker.moderation.shapes.shape_file import Envelope, Shape
 from worker.records import Skipped
 
 __all__ = [
+    "TEXT_SHAPE",
     "Envelope",
     "ItemReading",
     "Read",
@@ -26,6 +34,7 @@ __all__ = [
     "builtin_envelopes",
     "builtin_shapes",
     "compile_shape",
+    "is_readable",
     "load_envelope",
     "load_shape",
     "shape_source",

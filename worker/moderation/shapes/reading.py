@@ -33,6 +33,9 @@ Read = Callable[[bytes, Headers], Reading]
 ITEMS_MAX = 10_000
 """Largest number of elements of an array. All outputs of a record are in one transaction."""
 
+TEXT_SHAPE = Shape.model_validate({"schema": "shape/1", "wire": "text"})
+"""The shape of a value that is the text itself."""
+
 _ReadEvent = Callable[[Any, Headers], Reading]
 _ReadEnvelope = Callable[[Any, Headers, Any], Reading]
 """Reads a document. The last argument is the event where the document is not an envelope."""
@@ -69,6 +72,13 @@ def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: 
             return DeadLetterReason(reason=error.reason, message=error.message)
 
     return read
+
+
+def is_readable(read: Read, value: bytes) -> bool:
+    """Return whether a value holds a chat message, or is skipped; an array, whether any of its elements is."""
+    found = read(value, ())
+    items = found if isinstance(found, tuple) else (found,)
+    return any(type(item) is not DeadLetterReason for item in items)
 
 
 def _of_json(read_event: _ReadEvent) -> Read:
