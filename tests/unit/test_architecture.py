@@ -54,6 +54,8 @@ LIBRARIES: dict[str, set[str]] = {
     "tokenizers": {"worker.classifier"},
     "tiktoken": {"worker.classifier"},
     "huggingface_hub": {"worker.classifier"},
+    "decancer_py": {"worker.moderation.text_views"},
+    "unicodedata2": {"worker.moderation.text_views"},
     "opentelemetry": {"worker.telemetry"},
     "prometheus_client": {"worker.telemetry"},
     "pydantic_settings": {"worker.settings"},

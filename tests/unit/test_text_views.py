@@ -1,0 +1,162 @@
+"""What the plain view changes, and above all what it leaves as it is."""
+
+import random
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.commands.evaluate.evasions import EVASIONS
+from worker.moderation.text_views import STEPS, PlainText, Vocabulary
+from worker.moderation.text_views.letters import FLAGS
+from worker.moderation.text_views.triggers import triggers
+
+WORDS = (
+    "the to of and is it in them that all you kill good god people country these are nothing but very their hate "
+    "not will what with this from have hello every one head step two three like i a"
+)
+VIEW = PlainText.of(Vocabulary(WORDS.split(), ["s", "er", "ing", "ed", "ly"]))
+SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kill them all",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f 1\ufe0f\u20e3 \U0001f44d\U0001f3fd",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
+        "\U0001f1fa\U0001f1f8\U0001f1ec\U0001f1e7 won",
+        "\U0001f170\ufe0f \U0001f17f\ufe0f \U0001f197 \u24c2\ufe0f \u2122 \u00a9",
+        "\u0915\u094d\u200d\u0937 \u0936\u094d\u0930\u0940\u200c \u0939\u093f\u0928\u094d\u0926\u0940",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u0628\u0631\u0648\u0645",
+        "\u05e9\u05dc\u05d5\u05dd\u200f! \u200eabc\u200f \u2067\u05e9\u2069",
+        "\u0627\u0644\u0633\u0644\u0627\u0645\u064f \u0639\u0644\u064a\u0643\u0645\u200f.",
+        "\ud55c\uad6d\uc5b4 \u314b\u314b\u314b\u314b \u3160\u3160\u3160 \u1100\u1161\u11a8",
+        "\u0e20\u0e32\u0e29\u0e32\u200b\u0e44\u0e17\u0e22 \u0e19\u0e49\u0e33 \u0e17\u0e35\u0e48\u0e19\u0e35\u0e48",
+        "Ti\u1ebfng Vi\u1ec7t, tie\u0302\u0301ng Vie\u0302\u0323t",
+        "\u65e5\u672c\u8a9e\uff2e\uff28\uff2b\u306e\uff11\uff12\uff13 \uff8a\uff9b\uff70 \u337f \u2460\u2461",
+        "\u041f\u0440\u0438\u0432\u0435\u0442, \u043c\u0438\u0440: \u0432\u043e\u0442 \u043a\u043e\u0442",
+        "\u0395\u03bb\u03bb\u03ac\u03b4\u03b1 \u03ba\u03b1\u03b9 \u03c3\u03ba\u03ad\u03c8\u03b7",
+        "h8 gr8 2day b4 7-0 2018 x264 mp3 i7 utf8 base64 v1 joe99 5Head 1st 2nd step1 step2 one3 10:30 3.5",
+        "https://example.com/k1ll/aaaab/th3m www.k1ll.example @joee1",
+        "1\u00ba 2\u00aa 10 \u00b5m 5 m\u00b2 \u00bd \u2126",
+        "a b is not c, 1 2 3 4, I I I",
+        "www. mmm, ==== ---- ....",
+        "  /\\_/\\  \n ( o.o ) \n  > ^ <",
+        "```\nif x1 == y[i]:\n    return *p\n```",
+        "caf\u00e9 na\u00efve stra\u00dfe \u0142\u00f3d\u017a s\u00f8r \u0111\u00e2u",
+    ],
+)
+def test_ordinary_text_does_not_change(text: str) -> None:
+    assert VIEW.plain(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("k\u200bi\u200dl\u2060l them", "kill them"),
+        ("\u3164\u200b\ufeffkill", "kill"),
+        ("ki\u00adll\x00 them", "kill them"),
+        ("\U000e006b\U000e0069\U000e006c\U000e006c", "kill"),
+        ("\u202ellik\u202c them", "kill them"),
+        ("\u202emeht llik", "kill them"),
+        ("\uff4b\uff49\uff4c\uff4c\u3000\uff54\uff48\uff45\uff4d\uff01", "kill them!"),
+        ("\U0001d4f4\U0001d4f2\U0001d4f5\U0001d4f5 \u1d4f\u2071\u02e1\u02e1", "kill kill"),
+        ("\U0001ccd6\U0001ccd7", "AB"),
+        ("\u24da\u24d8\u24db\u24db", "kill"),
+        ("\U0001f17a\U0001f178\U0001f17b\U0001f17b", "Kill"),
+        ("\U0001f1f0\U0001f1ee\U0001f1f1\U0001f1f1", "Kill"),
+        ("\U0001f1f0 \U0001f1ee \U0001f1f1 \U0001f1f1   \U0001f1fd", "Kill x"),
+        ("k\u0321\u0335\u0336i\u0301l\u0310l\u0310", "kill"),
+        ("k\u0336i\u0336l\u0336l\u0336", "kill"),
+        ("k\u0456ll th\u0435m", "kill them"),
+        ("th\u0435 \u0441\u043e\u0443\u043d\u0442r\u0443", "the coyhtry"),
+        ("\u1d0b\u026a\u029f\u029f", "kill"),
+        ("k<b>i</b>ll k**il**l k&shy;ill", "kill kill kill"),
+        ("k i l l", "kill"),
+        ("k-i-l-l t-h-e-m o-f", "kill them of"),
+        ("k i l l   t h e m   o f", "kill them of"),
+        ("k1ll th3m @ll", "kill them all"),
+        ("K1LL", "KILL"),
+        ("kiiiillll GOOOOOD goood", "kill GOOD good"),
+    ],
+)
+def test_a_disguise_is_shown_as_what_a_reader_sees(text: str, shown: str) -> None:
+    assert VIEW.plain(text) == shown
+
+
+def test_a_text_of_invisible_characters_is_empty() -> None:
+    assert VIEW.plain("\u200b\u3164\ufeff") == ""
+
+
+@pytest.mark.parametrize("evasion", sorted(EVASIONS))
+def test_each_evasion_is_undone_in_most_words(evasion: str) -> None:
+    evaded = EVASIONS[evasion](SENTENCE, random.Random(3))  # noqa: S311 - a seed gives the same text
+    assert evaded != SENTENCE
+    words = VIEW.plain(evaded).casefold().split()
+    kept = sum(word in words for word in SENTENCE.casefold().split())
+    assert kept >= 9
+
+
+@pytest.mark.parametrize("evasion", sorted(EVASIONS))
+def test_an_evasion_is_the_same_for_the_same_seed(evasion: str) -> None:
+    first, second = (EVASIONS[evasion](SENTENCE, random.Random(5)) for _ in range(2))  # noqa: S311 - as above
+    assert first == second
+
+
+CHAT = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["k1ll", "aaa", "a b c d", "http://a.b/c1d", *" .-*@1$3aklieK<>&\n\u0301\u0336\u200b\u200d\u202e\u202c"]
+        ),
+        st.sampled_from("\u0430\u0456\uff4b\U0001d4f4\u24da\U0001f1f0\u05d0"),
+        st.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=40,
+).map("".join)
+
+
+@given(CHAT)
+@settings(max_examples=400, deadline=None)
+def test_the_trace_has_the_same_text_and_places_inside_the_original(text: str) -> None:
+    traced = VIEW.traced(text)
+    assert traced.text == VIEW.plain(text)
+    assert len(traced.starts) == len(traced.ends) == len(traced.text)
+    for start, end in zip(traced.starts, traced.ends, strict=True):
+        assert 0 <= start < end <= len(text)
+
+
+def test_a_place_in_the_view_leads_to_the_place_in_the_text() -> None:
+    text = "hello \u200bk\u200bi\u200bl\u200bl\u200b you"
+    traced = VIEW.traced(text)
+    start = traced.text.index("kill")
+    begin, end = traced.origin(start, start + 4)
+    assert (text[begin], text[end - 1]) == ("k", "l")
+
+
+@given(CHAT)
+@settings(max_examples=400, deadline=None)
+def test_a_text_without_a_trigger_has_no_edit(text: str) -> None:
+    """The pass over many texts must not miss one that a step changes."""
+    traced = VIEW.traced(text)
+    if traced.text != text:
+        assert triggers([text])[0] not in {0, 32}
+    assert VIEW.plain_many([text, "ok", text]) == [traced.text, "ok", traced.text]
+
+
+def test_a_step_can_be_used_alone() -> None:
+    only = PlainText.of(Vocabulary(WORDS.split()), ("digits_for_letters",))
+    assert only.plain("k1ll kiiiill k\u200bill") == "kill kiiiill k\u200bill"
+    assert [name for name, _ in VIEW.steps] == list(STEPS)
+
+
+def test_flags_are_pairs_of_letters() -> None:
+    assert len(FLAGS) > 250
+    assert {len(flag) for flag in FLAGS} == {2}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_stay_in_either_normal_form(form: str) -> None:
+    text = unicodedata.normalize(form, "Zażółć gęślą jaźń, où êtes-vous, ťažký")
+    assert VIEW.plain(text) == text

@@ -1,0 +1,91 @@
+"""What a reader does not see: invisible characters, controls, tags, and the direction of letters.
+
+Invisible characters that a script or an emoji needs stay.
+"""
+
+from functools import lru_cache
+
+import regex
+
+from worker.moderation.text_views.rules import Rule
+
+_CONTROLS = r"\p{Cc}--[\t\n\v\f\r\x85]"
+_IGNORABLE = r"\p{Default_Ignorable_Code_Point}"
+_JOINING_SCRIPT_NAMES = """
+    Arabic Syriac Mandaic Nko Mongolian Phags_Pa Adlam Hanifi_Rohingya Manichaean Psalter_Pahlavi
+    Sogdian Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu Kannada Malayalam Sinhala Thai Lao
+    Tibetan Myanmar Khmer Limbu New_Tai_Lue Tai_Le Tai_Tham Balinese Javanese Sundanese Batak Lepcha
+    Meetei_Mayek Saurashtra Kayah_Li Rejang Cham Tai_Viet Brahmi Kaithi Chakma Sharada Newa Tirhuta
+    Grantha Modi Takri
+"""
+"""Scripts whose letters join or stack, or are written without spaces: there an invisible character can change what
+a reader sees. Source: The Unicode Standard, sections 9.2, 12.1, 13.4 and 23.2."""
+_JOINING_SCRIPTS = "".join(rf"\p{{Script={script}}}" for script in _JOINING_SCRIPT_NAMES.split())
+_EMOJI = r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\u20e3\ufe0f]"
+_TAG_FLAG = r"(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"
+_KEPT = rf"""
+    (?<={_EMOJI})\u200d(?=\p{{Extended_Pictographic}})
+  | (?<=[\p{{Emoji}}\p{{So}}\p{{Sm}}\p{{Po}}\p{{Script=Han}}])[\ufe00-\ufe0f]
+  | (?<=\p{{Script=Han}})[\U000e0100-\U000e01ef]
+  | (?<=[{_JOINING_SCRIPTS}\u064b-\u0655\u0670])[\u200b\u200c\u200d\u2060\u034f]
+  | (?<=\p{{Script=Mongolian}})[\u180b-\u180f]
+  | (?<=\p{{Script=Khmer}})[\u17b4\u17b5]
+  | (?<=[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff])[\u115f\u1160]
+  | [\u115f\u1160](?=[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff])
+  | {_TAG_FLAG}
+"""
+_RIGHT_TO_LEFT = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}]")
+_BIDI_MARK = r"\u200e\u200f\u061c\u202a-\u202c\u2066-\u2069"
+
+
+def _shown_order(match: regex.Match[str]) -> str:
+    """Return the characters of a bidi override in the order in which a reader reads them."""
+    kind, body = match[1], match[2]
+    if kind == "\u202e":
+        is_reversed = len(_RIGHT_TO_LEFT.findall(body)) * 2 <= len(body)
+        return _reversed(body) if is_reversed else body
+    return _RIGHT_TO_LEFT_RUN.sub(lambda run: _reversed(run[0]), body)
+
+
+def _reversed(text: str) -> str:
+    """Return a text backwards, with each mark after its letter."""
+    return text[::-1] if text.isascii() else "".join(reversed(regex.findall(r"\X", text)))
+
+
+_RIGHT_TO_LEFT_RUN = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}]\X*?(?=[\p{Bidi_Class=L}]|$)")
+
+
+def _tags_as_letters(match: regex.Match[str]) -> str:
+    """Return tag characters as the ASCII characters that they stand for."""
+    if match[1]:
+        return match[0]
+    return "".join(chr(ord(tag) - 0xE0000) for tag in match[0])
+
+
+def _marks_kept(match: regex.Match[str]) -> str:
+    """Keep a bidi mark in a text with right-to-left letters, and what a script or an emoji needs."""
+    if match[1]:
+        return match[0]
+    return match[0] if match[2] and _has_right_to_left(match.string) else ""
+
+
+@lru_cache(maxsize=1)
+def _has_right_to_left(text: str) -> bool:
+    """Return whether a letter is read from right to left; a text with many marks is searched once."""
+    return _RIGHT_TO_LEFT.search(text) is not None
+
+
+INVISIBLE = rf"{_IGNORABLE}\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
+"""The characters that these steps look at, for a class in a pattern."""
+
+BIDI_OVERRIDES = (Rule(regex.compile("([\u202d\u202e])([^\u202c\u202d\u202e\u2029\n\r]+)\u202c?"), _shown_order),)
+TAG_CHARACTERS = (Rule(regex.compile(rf"({_TAG_FLAG})|[\U000e0020-\U000e007e]+"), _tags_as_letters),)
+INVISIBLE_CHARACTERS = (
+    Rule(
+        regex.compile(
+            rf"(?=[{_IGNORABLE}||[{_CONTROLS}]])(?:({_KEPT})|([{_BIDI_MARK}]+)|[{_IGNORABLE}||[{_CONTROLS}]]+)",
+            regex.VERBOSE | regex.VERSION1,
+        ),
+        _marks_kept,
+    ),
+)

@@ -1,0 +1,116 @@
+"""Letters of other scripts that look like Latin ones.
+
+The table of look-alikes is that of ``decancer``, which is made for chat and knows more than Unicode's confusables.
+decancer answers in lower case; a capital stays a capital.
+"""
+
+from functools import lru_cache
+
+import decancer_py
+import regex
+
+from worker.moderation.text_views.rules import Replace, Rule
+from worker.moderation.text_views.vocabulary import Vocabulary
+
+_SCRIPT_NAMES = """
+    Cyrillic Greek Armenian Cherokee Lisu Coptic Georgian Deseret Canadian_Aboriginal Tifinagh Osage Old_Italic
+    Warang_Citi Vai Runic Gothic Carian Lycian Lydian Ogham Bamum Hebrew
+"""
+"""Scripts with letters that are drawn like Latin ones. Chinese, Japanese, Korean and Indian words that touch Latin
+letters are ordinary, so these scripts are not here."""
+_SCRIPTS = "".join(rf"\p{{Script={name}}}" for name in _SCRIPT_NAMES.split())
+_SMALL_CAPITALS = (
+    "\u0250-\u0252\u0261-\u0263\u0269\u026a\u0274\u0280\u028f\u0299\u029c"
+    "\u029f\u1d00-\u1d2b\ua730\ua731\ua7ae\ua7af"
+)
+ODD = rf"{_SCRIPTS}{_SMALL_CAPITALS}"
+_WORD = regex.compile(r"[\p{L}\p{M}]+")
+_ODD_LETTER = regex.compile(rf"[{ODD}]")
+_LATIN_LETTER = regex.compile(r"\p{Script=Latin}")
+_WORDS = regex.compile(r"\p{L}+")
+
+
+_LOOSE = frozenset(
+    "\u0431\u0432\u0433\u0434\u0436\u0437\u0438\u0439\u043b\u043f\u0444\u0446\u0447\u0448\u0449\u044a\u044b\u044d\u044e\u044f"
+    "\u0411\u0413\u0414\u0416\u0418\u0419\u041b\u041f\u0424\u0426\u0427\u0428\u0429\u042a\u042b\u042d\u042e\u042f"
+    "\u0393\u0394\u0398\u039b\u039e\u03a0\u03a3\u03a6\u03a8\u03b4\u03b6\u03b8\u03bb\u03bc\u03be\u03c0\u03c2\u03c3\u03c6\u03c8"
+)
+"""Cyrillic and Greek letters that resemble a Latin letter only inside a Latin word: decancer reads a Cyrillic I as
+``n``. Words with them are Latin only if most of their letters are."""
+_OWN = {"\u04cf": "l", "\u04c0": "I", "\u042c": "b"}
+"""Where a chat font shows another letter than decancer's answer, or in another case."""
+
+
+@lru_cache(maxsize=4096)
+def latin(letter: str) -> str:
+    """Return the Latin letter that a letter looks like, or the letter itself."""
+    if letter in _OWN:
+        return _OWN[letter]
+    try:
+        found = str(decancer_py.parse(letter))
+    except ValueError:
+        return letter
+    if not (len(found) == 1 and found.isascii() and found.isalpha()):
+        return letter
+    return found.upper() if letter.isupper() else found
+
+
+_KNOWN_LETTERS_MIN = 3
+"""A word of one or two letters looks like a Latin word too easily."""
+
+
+def _shown(word: str) -> str:
+    """Return the word with Latin letters. A capital after a small letter becomes small."""
+    shown = _ODD_LETTER.sub(lambda match: latin(match[0]), word)
+    if len(shown) != len(word) or shown.isupper():
+        return shown
+    return "".join(
+        new.lower() if new != old and place and shown[place - 1].islower() else new
+        for place, (old, new) in enumerate(zip(word, shown, strict=True))
+    )
+
+
+@lru_cache(maxsize=1)
+def _is_mostly_latin(text: str) -> bool:
+    """Return whether at least half of the words have a Latin letter."""
+    words = _WORDS.findall(text)
+    return sum(1 for word in words if _LATIN_LETTER.search(word)) * 2 >= len(words)
+
+
+@lru_cache(maxsize=1)
+def _mixes_scripts(text: str) -> bool:
+    """Return whether a Latin letter touches a look-alike, in a text of Latin words."""
+    return _MIXED.search(text) is not None and _is_mostly_latin(text)
+
+
+_MIXED = regex.compile(rf"\p{{Script=Latin}}(?=[{_SCRIPTS}])|(?<=[{_SCRIPTS}])\p{{Script=Latin}}")
+
+
+def _as_latin(vocabulary: Vocabulary) -> Replace:
+    def replaced(match: regex.Match[str]) -> str:
+        word = match[0]
+        if word.isascii() or not _ODD_LETTER.search(word):
+            return word
+        shown = _shown(word)
+        if shown == word or _ODD_LETTER.search(shown):
+            return word
+        latin_letters = len(_LATIN_LETTER.findall(_ODD_LETTER.sub("", word)))
+        if latin_letters * 2 > len(word):
+            return shown
+        if not _LOOSE.isdisjoint(word):
+            return word
+        if latin_letters or _mixes_scripts(match.string):
+            return shown
+        is_known = len(word) >= _KNOWN_LETTERS_MIN and vocabulary.is_known(shown)
+        is_small_capitals = _SMALL_CAPITALS_ONLY.fullmatch(word) is not None
+        return shown if is_known and (is_small_capitals or _is_mostly_latin(match.string)) else word
+
+    return replaced
+
+
+_SMALL_CAPITALS_ONLY = regex.compile(rf"[{_SMALL_CAPITALS}\p{{Script=Latin}}]+")
+
+
+def look_alikes(vocabulary: Vocabulary) -> tuple[Rule, ...]:
+    """Return the rule for words that mix scripts, or that are known words among Latin ones."""
+    return (Rule(_WORD, _as_latin(vocabulary)),)

@@ -1,0 +1,120 @@
+"""``plain``: what a person reads, as a text. Read ``STEPS`` first.
+
+Each step is a list of rules with a name, so that each can be measured alone: docs/text.md has the figures. A later
+step reads what an earlier step has laid open: a word is a word only when the invisible characters in it are gone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.moderation.text_views.invisible import BIDI_OVERRIDES, INVISIBLE_CHARACTERS, TAG_CHARACTERS
+from worker.moderation.text_views.letters import COMPATIBILITY_FORMS, ENCLOSED_LETTERS, STACKED_MARKS
+from worker.moderation.text_views.lookalikes import look_alikes
+from worker.moderation.text_views.rules import Rule, TracedText
+from worker.moderation.text_views.triggers import Trigger, triggers
+from worker.moderation.text_views.vocabulary import Vocabulary
+from worker.moderation.text_views.words import (
+    SIGNS_INSIDE_WORDS,
+    digits_for_letters,
+    repeated_letters,
+    separated_letters,
+)
+
+MakeRules = Callable[[Vocabulary], Sequence[Rule]]
+
+STEPS: Mapping[str, MakeRules] = {
+    "bidi_overrides": lambda _: BIDI_OVERRIDES,
+    "tag_characters": lambda _: TAG_CHARACTERS,
+    "invisible_characters": lambda _: INVISIBLE_CHARACTERS,
+    "compatibility_forms": lambda _: COMPATIBILITY_FORMS,
+    "enclosed_letters": lambda _: ENCLOSED_LETTERS,
+    "stacked_marks": lambda _: STACKED_MARKS,
+    "look_alikes": look_alikes,
+    "signs_inside_words": lambda _: SIGNS_INSIDE_WORDS,
+    "separated_letters": separated_letters,
+    "digits_for_letters": digits_for_letters,
+    "repeated_letters": repeated_letters,
+}
+"""Every step, in order: its name, and its rules for a vocabulary."""
+
+_LETTER_STEPS = {
+    "bidi_overrides": Trigger.INVISIBLE,
+    "tag_characters": Trigger.INVISIBLE,
+    "invisible_characters": Trigger.INVISIBLE,
+    "compatibility_forms": Trigger.FORM,
+    "enclosed_letters": Trigger.ENCLOSED,
+    "stacked_marks": Trigger.MARK,
+    "look_alikes": Trigger.ODD,
+}
+"""The steps for letters, and what a text has that they can change."""
+
+_WORD_STEPS = {
+    "signs_inside_words": Trigger.MARKED,
+    "separated_letters": Trigger.SEPARATED,
+    "digits_for_letters": Trigger.SIGNED,
+    "repeated_letters": Trigger.REPEATED,
+}
+"""The steps for words, and what a text has that they can change."""
+
+_LETTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK
+_MIXED = Trigger.ODD | Trigger.LATIN
+_WORDS = Trigger.REPEATED | Trigger.SIGNED | Trigger.MARKED | Trigger.SEPARATED
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """Makes the plain view of texts.
+
+    Attributes:
+        steps: Name and rules of each step, in order.
+    """
+
+    steps: Sequence[tuple[str, Sequence[Rule]]]
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, names: Sequence[str] = tuple(STEPS)) -> "PlainText":
+        """Return what applies these steps, by default all.
+
+        Args:
+            vocabulary: The words that the model's tokenizer knows.
+            names: Names of ``STEPS``.
+        """
+        return cls([(name, make(vocabulary)) for name, make in STEPS.items() if name in names])
+
+    def plain(self, text: str) -> str:
+        """Return the plain view of a text: the text itself if it is already what a reader sees."""
+        return self.plain_many([text])[0]
+
+    def plain_many(self, texts: Sequence[str]) -> list[str]:
+        """Return the plain view of each text, in order. One pass over all texts finds those that can change."""
+        views = list(texts)
+        found = triggers(views)
+        changed = []
+        for index, flags in enumerate(found):
+            if flags & _LETTERS or flags & _MIXED == _MIXED:
+                views[index] = shown = self._apply(views[index], flags, _LETTER_STEPS)
+                if shown != texts[index]:
+                    changed.append(index)
+        for index, flags in zip(changed, triggers([views[index] for index in changed]), strict=True):
+            found[index] = flags
+        for index, flags in enumerate(found):
+            if flags & _WORDS:
+                views[index] = self._apply(views[index], flags, _WORD_STEPS)
+        return views
+
+    def _apply(self, text: str, flags: int, steps: Mapping[str, int]) -> str:
+        """Apply the steps that the flags call for, and every step after one that changed the text."""
+        before = text
+        for name, rules in self.steps:
+            if name in steps and (flags & steps[name] or text != before):
+                for rule in rules:
+                    text = rule.apply(text)
+        return text
+
+    def traced(self, text: str) -> TracedText:
+        """Return the plain view of a text, with the place in the text that each of its characters came from."""
+        traced = TracedText.of(text)
+        for _, rules in self.steps:
+            for rule in rules:
+                traced = traced.edited(rule.edits(traced.text))
+        return traced

@@ -1,0 +1,184 @@
+"""The words that the model's tokenizer knows: they decide how a word with digits or repeated letters is read.
+
+The model's own vocabulary is used, not a list of words of one language. It has the languages and the slang that the
+model was trained on, and nothing has to be installed or updated for it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+WORD_LETTERS_MAX = 40
+"""Letters of the longest word that is looked up. Longer runs of letters are not words."""
+
+_STEM_LETTERS_MIN = 3
+_SHORT_WORD = 3
+_SHORT_WORD_COST_MAX = math.log2(12_000)
+"""A word of three letters counts only if it is frequent: in a vocabulary of 150,000 tokens, most groups of three
+letters are tokens."""
+_ENDING_COST_MAX = math.log2(4_000)
+"""Only frequent endings make a known word with a stem."""
+_PIECE_COST = 8.0
+"""Bits for one piece more: a word of few pieces is likelier."""
+_WORD_COST = 4.0
+"""Bits for one word more: long words are likelier than several short ones."""
+_WORD_LETTERS = 20
+"""Letters of the longest word when letters are divided into words."""
+
+
+class _Node(NamedTuple):
+    """A node of a trie: the cost of the piece that ends here, and the nodes of the next letters."""
+
+    next: dict[str, "_Node"]
+    cost: list[float]
+
+
+class Vocabulary:
+    """Words and endings, the most frequent first.
+
+    Args:
+        words: Tokens that begin a word, lower case, letters only, without the space in front.
+        endings: Tokens that continue a word, lower case, letters only.
+    """
+
+    def __init__(self, words: Iterable[str] = (), endings: Iterable[str] = ()) -> None:
+        self._costs = _costs(words)
+        self._endings = _costs(endings)
+        self._words_by_skeleton = _by_skeleton(self._costs)
+        self._word_trie = _trie(self._costs)
+        self._ending_trie = _trie(self._endings)
+
+    def __bool__(self) -> bool:
+        """Return whether the vocabulary has words."""
+        return bool(self._costs)
+
+    def cost(self, word: str) -> float:
+        """Return how rare a word of lower-case letters is, in bits; infinity for what is not a known word.
+
+        A known word is one token, or a token of at least three letters and a frequent ending.
+        """
+        if (whole := self._whole(word)) < math.inf or len(word) > WORD_LETTERS_MAX:
+            return whole
+        costs, endings = self._costs, self._endings
+        return min(
+            (
+                costs[word[:place]] + ending
+                for place in range(_STEM_LETTERS_MIN, len(word))
+                if (ending := endings.get(word[place:], math.inf)) < _ENDING_COST_MAX and word[:place] in costs
+            ),
+            default=math.inf,
+        )
+
+    def _whole(self, word: str) -> float:
+        cost = self._costs.get(word, math.inf)
+        return math.inf if len(word) <= _SHORT_WORD and cost > _SHORT_WORD_COST_MAX else cost
+
+    def is_known(self, word: str) -> bool:
+        """Return whether a word, in any case, is a known word."""
+        return self.cost(word.lower()) < math.inf
+
+    def shortened(self, runs: Sequence[tuple[str, int]]) -> str | None:
+        """Return the most frequent token that a word becomes when its runs are shortened; None if there is none.
+
+        Args:
+            runs: The word's lower-case letters, each with the length of its run.
+        """
+        skeleton = "".join(letter for letter, _ in runs)
+        fitting = [found for found in self._words_by_skeleton.get(skeleton, ()) if _fits(found, runs)]
+        return min(fitting, key=lambda word: (_pairs_lost(word, runs), self._whole(word)), default=None)
+
+    def read(self, options: Sequence[Sequence[str]]) -> str | None:
+        """Return the likeliest word with one of the options at each place: the one of the most frequent pieces.
+
+        Args:
+            options: For each place, what can be there: a lower-case letter, or the same letter twice.
+        """
+        best: list[tuple[float, str]] = [(0.0, "")] + [(math.inf, "")] * len(options)
+        for start in range(len(options)):
+            cost_so_far, so_far = best[start]
+            if cost_so_far == math.inf:
+                continue
+            open_nodes = [(self._ending_trie if start else self._word_trie, so_far)]
+            for end in range(start, len(options)):
+                open_nodes = [
+                    (node, text + option)
+                    for before, text in open_nodes
+                    for option in options[end]
+                    if (node := _below(before, option)) is not None
+                ]
+                if not open_nodes:
+                    break
+                for node, text in open_nodes:
+                    cost = cost_so_far + node.cost[0] + _PIECE_COST
+                    if cost < best[end + 1][0]:
+                        best[end + 1] = (cost, text)
+        return best[-1][1] or None
+
+    def divided(self, letters: str) -> list[str] | None:
+        """Return lower-case letters without spaces as the most frequent words; None if they are not words."""
+        best: list[tuple[float, int]] = [(0.0, 0)]
+        for end in range(1, len(letters) + 1):
+            best.append(
+                min(
+                    (best[start][0] + self._costs.get(letters[start:end], math.inf) + _WORD_COST, start)
+                    for start in range(max(0, end - _WORD_LETTERS), end)
+                )
+            )
+        if best[-1][0] == math.inf:
+            return None
+        words: list[str] = []
+        end = len(letters)
+        while end:
+            start = best[end][1]
+            words.append(letters[start:end])
+            end = start
+        return words[::-1]
+
+
+def _costs(words: Iterable[str]) -> dict[str, float]:
+    """Return the bits of each word by its rank: the frequency of a word falls as its rank grows (Zipf's law)."""
+    costs: dict[str, float] = {}
+    for rank, word in enumerate(words, 2):
+        costs.setdefault(word, math.log2(rank))
+    return costs
+
+
+def _trie(words: Mapping[str, float]) -> _Node:
+    root = _Node({}, [math.inf])
+    for word, cost in words.items():
+        node = root
+        for letter in word:
+            node = node.next.setdefault(letter, _Node({}, [math.inf]))
+        node.cost[0] = cost
+    return root
+
+
+def _below(node: _Node, letters: str) -> _Node | None:
+    found: _Node | None = node
+    for letter in letters:
+        if found is None:
+            return None
+        found = found.next.get(letter)
+    return found
+
+
+def _by_skeleton(words: Mapping[str, float]) -> dict[str, list[str]]:
+    """Group words by their letters without repetition in a row: ``good`` and ``god`` have the skeleton ``god``."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        found.setdefault("".join(letter for letter, _ in groupby(word)), []).append(word)
+    return found
+
+
+def _pairs_lost(word: str, runs: Sequence[tuple[str, int]]) -> int:
+    """Return how many runs of two have one letter in the word: who repeats letters writes at least three."""
+    return sum(
+        length == 2 and len(list(run)) == 1  # noqa: PLR2004 - a pair
+        for (_, run), (_, length) in zip(groupby(word), runs, strict=True)
+    )
+
+
+def _fits(word: str, runs: Sequence[tuple[str, int]]) -> bool:
+    """Return whether no run of the word is longer than the run in the text."""
+    return all(len(list(run)) <= length for (_, run), (_, length) in zip(groupby(word), runs, strict=True))
