@@ -20,13 +20,14 @@ Why the two threads may share the cache:
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from struct import Struct
 from threading import Lock
 
 import numpy as np
 
+from schemas.labels import CATEGORY_SLUGS
 from worker.records import CachedScores, DeadLetterReason, PreparedMessage, Scores
 
 ENTRY_BYTES = 448
@@ -38,7 +39,8 @@ digest takes 64 bytes, the value 96, the table and the list of recency the rest.
 the cache only counts them.
 """
 
-_TAIL = Struct("=I?3x")
+_TAIL = Struct("=I?")
+_ENTRY = np.dtype([("scores", np.float32, len(CATEGORY_SLUGS)), ("tokens", np.uint32), ("truncated", np.bool_)])
 
 
 class ScoreCache:
@@ -72,11 +74,12 @@ class ScoreCache:
             return {}
         found = {}
         with self._lock:
+            get, move_to_end = self._entries.get, self._entries.move_to_end
             for digest in digests:
-                if (packed := self._entries.get(digest)) is not None:
-                    self._entries.move_to_end(digest)
+                if (packed := get(digest)) is not None:
+                    move_to_end(digest)
                     found[digest] = packed
-        return {digest: _unpacked(packed) for digest, packed in found.items()}
+        return dict(zip(found, _unpacked(b"".join(found.values())), strict=True)) if found else {}
 
     def put_many(self, messages: Sequence[PreparedMessage], answers: Sequence[Scores | DeadLetterReason]) -> None:
         """Cache the scores of these messages' texts, and evict the least recent texts to make room."""
@@ -94,11 +97,10 @@ class ScoreCache:
 
 
 def _packed(message: PreparedMessage, scores: Scores) -> bytes:
-    """Copy the scores into bytes: a view of the batch's scores would keep the whole batch in memory."""
+    """Return an ``_ENTRY``. The scores are copied: a view would keep the whole batch in memory."""
     return scores.tobytes() + _TAIL.pack(len(message.tokens), message.truncated)
 
 
-def _unpacked(packed: bytes) -> CachedScores:
-    tokens, truncated = _TAIL.unpack_from(packed, len(packed) - _TAIL.size)
-    scores = np.frombuffer(packed[: -_TAIL.size], np.float32)
-    return CachedScores(scores=scores, tokens=tokens, truncated=truncated)
+def _unpacked(packed: bytes) -> Iterator[CachedScores]:
+    rows = np.frombuffer(packed, _ENTRY)
+    return map(CachedScores, rows["scores"], rows["tokens"].tolist(), rows["truncated"].tolist())
