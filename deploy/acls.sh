@@ -1,21 +1,22 @@
 #!/bin/sh
-# Grants the worker's principal on a Kafka with ACLs what it needs, and no more; again without harm.
+# Grant the worker's principal the permissions that it needs, and no others, on a Kafka with ACLs. A second run does no
+# harm.
 #
 #   PRINCIPAL=User:moderation WORKER_KAFKA__BOOTSTRAP_SERVERS=kafka:9093 \
 #       COMMAND_CONFIG=admin.properties deploy/acls.sh
 #
-# The names are those of the worker's own variables, with the same defaults. Besides:
-#   PRINCIPAL       User: and the SASL user, or what the brokers make of the certificate's subject
-#   COMMAND_CONFIG  how the one who grants logs in: a file for kafka-acls.sh; by default it doesn't
-#   KAFKA_ACLS      where the tool is; KAFKA_ACLS=echo only shows its arguments
-# `moderation-worker check` tries each of these, and gives the same command for the one that is missing. The topics
-# are taken to be there: `moderation-worker topics create` needs CREATE on them besides.
+# The names of topics and group come from the worker's own variables, with the same defaults. Other variables:
+#   PRINCIPAL       User: and the SASL user, or the name that the brokers derive from the certificate's subject
+#   COMMAND_CONFIG  a file for kafka-acls.sh with the login of an administrator; by default without a login
+#   KAFKA_ACLS      the path of the tool; KAFKA_ACLS=echo only shows its arguments
+# `moderation-worker check` tests each of these permissions, and prints the same command for a missing one. The topics
+# must exist: `moderation-worker topics create` also needs CREATE on them.
 set -eu
 
 : "${PRINCIPAL:?is User:NAME}" "${WORKER_KAFKA__BOOTSTRAP_SERVERS:?is host:port}"
 group=${WORKER_KAFKA__GROUP_ID:-moderation}
-# Each worker has an id of its own, and `check` one more: those of a group begin with its name, unless you chose
-# another beginning.
+# Each worker has its own transactional id, and so has `check`. The ids of a group begin with the group's name, unless
+# you chose other ids.
 id=${WORKER_KAFKA__TRANSACTIONAL_ID:-$group}
 case $id in "$group"*) id=$group ;; esac
 

@@ -1,4 +1,4 @@
-"""Settings of a topic against what the worker writes."""
+"""Compare a topic's settings with the records that the worker writes."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_settings_that_a_broker_does_not_know_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "change", "stops"),
+    ("changes", "text", "change", "stops"),
     [
         ({"cleanup.policy": "compact"}, "is compact", "cleanup.policy=delete", True),
         ({"cleanup.policy": "compact,delete"}, "is compact,delete", "cleanup.policy=delete", True),
@@ -36,14 +36,14 @@ def test_settings_that_a_broker_does_not_know_are_not_compared() -> None:
         ({"min.insync.replicas": "3"}, "as many replicas", "min.insync.replicas=2", False),
     ],
 )
-def test_what_does_not_fit_is_said_with_the_change(
-    changes: dict[str, str], said: str, change: str, *, stops: bool
+def test_a_setting_that_does_not_fit_is_named_with_the_change_that_corrects_it(
+    changes: dict[str, str], text: str, change: str, *, stops: bool
 ) -> None:
     [found] = mismatches(GOOD | changes, 3, WRITTEN)
-    assert said in found.what
+    assert text in found.what
     assert (found.change, found.stops) == (change, stops)
 
 
-def test_the_brokers_own_time_is_never_off() -> None:
+def test_a_topic_with_the_broker_s_own_timestamps_needs_no_clock_bounds() -> None:
     config = GOOD | {"message.timestamp.type": "LogAppendTime", "message.timestamp.before.max.ms": "0"}
     assert not list(mismatches(config, 3, WRITTEN))

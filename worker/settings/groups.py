@@ -141,7 +141,7 @@ class ModelSettings(Group):
     tokenizer_revision: str | None = None
     """The tokenizer's commit, tag or branch on the hub."""
     digest: ContentDigest | None = None
-    """Expected digest of the model's and tokenizer's files: 16 to 64 digits of what check shows."""
+    """Expected digest of the model's and tokenizer's files: 16 to 64 digits of the digest that check shows."""
     device: Device = "auto"
     """The device: auto, cpu, cuda or cuda:N; a missing device is an error."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -235,7 +235,7 @@ class ShutdownSettings(Group):
     """``WORKER_SHUTDOWN__*``."""
 
     grace_ms_max: Annotated[int, Field(ge=0, le=3_600_000), DIGITS] = 20_000
-    """Longest time of the process to end after SIGTERM."""
+    """Longest time that the process takes to end after SIGTERM."""
 
 
 class Settings(Group):
