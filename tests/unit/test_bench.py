@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from tests.shapes import plain
-from worker.commands.bench.in_memory_loop import messages_per_second
+from worker.batching import BatchBounds
+from worker.commands.bench.in_memory_loop import consumed, messages_per_second
 from worker.commands.bench.limits import Figures, Limit, StageRate, advice, limit_of
 from worker.commands.bench.stages import Batch, batches_of, score_growing_batches, time_stage
 from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.prove.stub_model import StubModel
 from worker.errors import ConfigurationError
-from worker.records import Scores
+from worker.records import PreparedMessage, PreparedRecord, Scores
 from worker.settings import load_settings
 
 
@@ -178,16 +179,40 @@ def test_the_figures_of_a_stage_are_medians_without_the_first_batch() -> None:
     assert next(took_ms, None) is None
 
 
+def records_of(token_lists: Sequence[Sequence[int]]) -> list[PreparedRecord]:
+    """Return prepared records. Equal token lists are equal texts."""
+    return [
+        PreparedRecord(
+            source,
+            PreparedMessage(
+                message_id="",
+                channel_id=None,
+                user_id=None,
+                sent_at=None,
+                characters=1,
+                text_digest=repr(tokens).encode(),
+                tokens=tokens,
+                truncated=False,
+            ),
+        )
+        for source, tokens in zip(consumed([""] * len(token_lists)), token_lists, strict=True)
+    ]
+
+
+def bounds(records_max: int, tokens_max: int) -> BatchBounds:
+    return BatchBounds(records_max=records_max, tokens_max=tokens_max, wait_ms_max=0)
+
+
 def test_batches_are_those_that_the_worker_makes() -> None:
-    lists = [[number] * 10 for number in range(300)]
-    assert [batch.messages for batch in batches_of(lists, 100, 512)] == [51] * 5
-    assert [batch.messages for batch in batches_of(lists, 20, 4096)] == [20] * 14
-    assert [batch.messages for batch in batches_of(lists[:7], 20, 4096)] == [7]
+    records = records_of([[number] * 10 for number in range(300)])
+    assert [batch.messages for batch in batches_of(records, bounds(100, 512))] == [51] * 5
+    assert [batch.messages for batch in batches_of(records, bounds(20, 4096))] == [20] * 15
+    assert [batch.messages for batch in batches_of(records[:7], bounds(20, 4096))] == [7]
 
 
 def test_equal_texts_of_a_batch_are_scored_once_and_counted_separately() -> None:
-    (batch,) = batches_of([[1, 2], [3], [1, 2]], 3, 100)
-    assert (batch.items, batch.messages, batch.tokens) == ([[1, 2], [3]], 3, 3)
+    (batch,) = batches_of(records_of([[1, 2], [3], [1, 2]]), bounds(3, 100))
+    assert (batch.messages, batch.tokens) == (3, 3)
 
 
 class Slow(StubModel):
@@ -229,8 +254,8 @@ class Snail(StubModel):
 
 def test_a_batch_that_would_take_too_long_is_left_out() -> None:
     settings = load_settings({}).settings
-    lists = [[number] * 10 for number in range(2000)]
-    small, *larger = score_growing_batches(settings, Snail(), lists, seconds=0.2)
+    records = records_of([[number] * 10 for number in range(2000)])
+    small, *larger = score_growing_batches(settings, Snail(), records, seconds=0.2)
     assert small.batch_messages == settings.batch.records_max // 8
     assert not larger
-    assert len(list(score_growing_batches(settings, StubModel(), [[1] * 10] * 2000, seconds=0.2))) == 3
+    assert len(list(score_growing_batches(settings, StubModel(), records_of([[1] * 10] * 2000), seconds=0.2))) == 3

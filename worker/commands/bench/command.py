@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from worker import wiring
-from worker.commands.bench.in_memory_loop import messages_per_second
+from worker.commands.bench.in_memory_loop import consumed, messages_per_second, settings_for_samples
 from worker.commands.bench.limits import Figures, StageRate, advice, figure, limit_of
 from worker.commands.bench.stages import prepare_and_judge, score_growing_batches
 from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.start_up import load
 from worker.commands.terminal import progress
 from worker.errors import ConfigurationError, ExitCode, ModelError
+from worker.moderation.cache import ScoreCache
 from worker.settings import Need, Settings, variables_for
 
 SECONDS_MAX = 3600
@@ -86,17 +87,17 @@ def measure(
     """
     from worker.classifier.device import cpus  # noqa: PLC0415 - PyTorch is loaded with the model
 
-    # The texts are cut as the worker cuts them. A text without a token is never scored.
-    first = [text[: settings.input.characters_max] for text in texts[: BATCHES_MAX * settings.batch.records_max]]
-    token_lists = [encoded.tokens for encoded in model.encode(first) if encoded.tokens]
-    if not token_lists:
+    prepare = wiring.make_prepare(settings_for_samples(settings), model.encode, ScoreCache(bytes_max=0))
+    first = consumed(texts[: BATCHES_MAX * settings.batch.records_max])
+    records = [record for record in prepare(first) if record.tokens]  # a text without a token is never scored
+    if not records:
         raise ModelError(
             "The tokenizer makes no token of any text. Either it belongs to another model, or the file of --texts "
             "holds no chat."
         )
     prepared, judged = prepare_and_judge(settings, model, texts, seconds=seconds * CPU_SHARE)
     device: list[StageRate] = []
-    for rate in score_growing_batches(settings, model, token_lists, seconds=seconds * DEVICE_SHARE):
+    for rate in score_growing_batches(settings, model, records, seconds=seconds * DEVICE_SHARE):
         report(f"{rate.name}: {rate.batch_ms:,.1f} ms each")
         device.append(rate)
     report("all stages together, as in the worker ...")
@@ -105,7 +106,7 @@ def measure(
         judged=judged,
         device=device,
         messages_per_s=messages_per_second(settings, model, texts, seconds=seconds * TOGETHER_SHARE),
-        tokens_mean=mean(map(len, token_lists)),
+        tokens_mean=mean(len(record.tokens) for record in records),
         texts=len(texts),
         texts_different=len(set(texts)),
         on_cpu=model.identity.device == "cpu",

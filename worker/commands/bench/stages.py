@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from statistics import median
 from typing import Generic, TypeVar
@@ -12,10 +13,12 @@ import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
+from worker.batching import BatchBounds, BatchQueue
 from worker.commands.bench.in_memory_loop import consumed, settings_for_samples
 from worker.commands.bench.limits import StageRate
 from worker.moderation.cache import ScoreCache
-from worker.records import ScoredRecord
+from worker.moderation.cached_scoring import score_batch
+from worker.records import PreparedRecord, ScoredRecord
 from worker.settings import Settings
 
 SHARES = (8, 2, 1)
@@ -31,7 +34,7 @@ class Batch(Generic[Items]):
     Attributes:
         items: The argument of the call.
         messages: Number of messages in the batch.
-        tokens: Number of tokens to score; 0 for a stage that scores nothing.
+        tokens: Number of tokens to score, those of equal texts once; 0 for a stage that scores nothing.
     """
 
     items: Items
@@ -90,49 +93,45 @@ def prepare_and_judge(
 
 
 def score_growing_batches(
-    settings: Settings, model: wiring.ScoringModel, token_lists: Sequence[Sequence[int]], *, seconds: float
+    settings: Settings, model: wiring.ScoringModel, records: Sequence[PreparedRecord], *, seconds: float
 ) -> Iterator[StageRate]:
     """Time the model with growing batches, up to the largest batch that the worker would make.
 
     Args:
         settings: The bounds of a batch.
         model: An open model.
-        token_lists: The tokens of texts, in the order of the texts.
+        records: Records with a text to score.
         seconds: The time for all sizes. A size is left out if one batch of this size would take longer.
     """
-    token_s = 0.0
+    cache, token_s = ScoreCache(bytes_max=0), 0.0
     # The model runs on its own thread, as in the worker. OpenMP has a team of threads for each calling thread. The
     # threads of a team spin while they wait for each other. They spin for less time if there are more OpenMP
     # threads than CPUs, and the thread that warmed up the model has a team too. On a busy machine with 2 CPUs a
     # batch took 0.1 s here and 0.7 to 1.3 s on the main thread.
     with ThreadPoolExecutor(1, "device") as thread:
         for share in SHARES:
-            batches = batches_of(
-                token_lists, max(1, settings.batch.records_max // share), model.batch_tokens_max // share
-            )
+            records_max, tokens_max = settings.batch.records_max // share, model.batch_tokens_max // share
+            bounds = BatchBounds(records_max=max(1, records_max), tokens_max=tokens_max, wait_ms_max=0)
+            batches = batches_of(records, bounds)
             if token_s * batches[0].tokens > seconds:
                 return
             name = f"device, batches of {batches[0].messages:,}"
-            rate = thread.submit(time_stage, name, model.score, batches, seconds=seconds / len(SHARES)).result()
+            score = partial(score_batch, model, cache=cache)
+            rate = thread.submit(time_stage, name, score, batches, seconds=seconds / len(SHARES)).result()
             token_s = rate.batch_ms / 1000 / rate.batch_tokens
             yield rate
 
 
-def batches_of(
-    token_lists: Sequence[Sequence[int]], records_max: int, tokens_max: int
-) -> list[Batch[Sequence[Sequence[int]]]]:
-    """Cut the texts into batches as the worker does. Drop an incomplete last batch, unless it is the only one."""
-    batches: list[Batch[Sequence[Sequence[int]]]] = []
-    start = tokens = 0
-    for index, one in enumerate(token_lists):
-        if index > start and (index - start == records_max or tokens + len(one) > tokens_max):
-            batches.append(_batch(token_lists[start:index]))
-            start, tokens = index, 0
-        tokens += len(one)
-    return batches or [_batch(token_lists)]
-
-
-def _batch(token_lists: Sequence[Sequence[int]]) -> Batch[Sequence[Sequence[int]]]:
-    """Return a batch in which equal texts are scored once, as in the worker."""
-    different = list(dict(zip(map(tuple, token_lists), token_lists, strict=True)).values())
-    return Batch(items=different, messages=len(token_lists), tokens=sum(map(len, different)))
+def batches_of(records: Sequence[PreparedRecord], bounds: BatchBounds) -> list[Batch[Sequence[PreparedRecord]]]:
+    """Return the full batches that the worker's queue makes of records, or one incomplete batch."""
+    queue = BatchQueue(bounds)
+    queue.admit(records, now_ms=0)
+    full = list(iter(partial(queue.take, now_ms=0, wait_ms=1), []))  # a batch that is not full would have to wait
+    return [
+        Batch(
+            items=batch,
+            messages=len(batch),
+            tokens=sum(map(len, {record.text_digest: record.tokens for record in batch}.values())),
+        )
+        for batch in full or [queue.take(now_ms=0, wait_ms=0)]
+    ]
