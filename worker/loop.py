@@ -165,7 +165,7 @@ class Loop:
             if not self._results:
                 return
         outputs = self._judge(self._results, self._session.rejected)
-        records = [result.source for result in self._results if result.is_last]
+        records = [result.record.source for result in self._results if result.record.is_last]
         began_ms = self._clock()
         is_committed = self._session.publish(records, outputs)
         self._commits.ended(began_ms, self._clock())

@@ -106,7 +106,7 @@ def prepare(
             content = chat
             if isinstance(chat, Skipped) and number is None:
                 source.messages = 0
-        records.append(PreparedRecord(source=source, content=content, item=number))
+        records.append(PreparedRecord(source, content, number))
     if is_split:
         for record, following in pairwise(records):
             record.is_last = following.source is not record.source
@@ -148,19 +148,21 @@ def _content(
     if isinstance(found, DeadLetterReason):
         return found
     cached = found if isinstance(found, CachedScores) else None
+    tokens = () if found is None or isinstance(found, CachedScores) else found.tokens
     characters = len(chat.text)
+    truncated = found is not None and (found.truncated or characters > characters_max)
     return PreparedMessage(
-        message_id=message_id,
-        channel_id=chat.channel_id,
-        user_id=chat.user_id,
-        sent_at=chat.sent_at,
-        characters=characters,
-        text_digest=digest,
-        tokens=() if found is None or isinstance(found, CachedScores) else found.tokens,
-        truncated=found is not None and (found.truncated or characters > characters_max),
-        cached=cached,
-        ignored=chat.ignored,
-        context=chat.context,
+        message_id,
+        chat.channel_id,
+        chat.user_id,
+        chat.sent_at,
+        characters,
+        digest,
+        tokens,
+        truncated,
+        cached,
+        chat.ignored,
+        chat.context,
     )
 
 

@@ -228,12 +228,13 @@ def _fields(shape: Shape) -> _ReadFields:
     def read(event: Any, headers: Headers, found: str) -> ChatMessage:
         try:
             return ChatMessage(
-                message_id=message_id(event, headers),
-                channel_id=channel_id(event, headers),
-                user_id=user_id(event, headers),
-                text=found,
-                sent_at=sent_at(event, headers),
-                context=None if context is None else context(event, headers),
+                found,
+                message_id(event, headers),
+                channel_id(event, headers),
+                user_id(event, headers),
+                sent_at(event, headers),
+                (),
+                None if context is None else context(event, headers),
             )
         except Unreadable:
             return tolerant(event, headers, found)
