@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from tests.small_models import ARCHITECTURES, make_tokenizer
+from tests.small_models import ARCHITECTURES, make_tokenizer, options
+from worker.classifier import load
 from worker.classifier.split_pattern import SPLIT_PATTERNS
 from worker.classifier.tiktoken_encoder import same_splits
 from worker.classifier.tokenizer import TextEncoder
+from worker.running import start_up_lines
+from worker.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ["good game", "", "ke\u0301k \u4f60\u597d <|endoftext|>", "x" * 300]
@@ -150,6 +153,21 @@ def test_without_the_package_tiktoken_the_library_tokenizers_tokenises(
     assert ran.stdout.startswith("tokenizers (")
     assert "the package tiktoken is not installed" in ran.stdout
     assert str(ids) in ran.stdout
+
+
+def test_the_start_up_line_names_the_library_that_tokenises() -> None:
+    kafka = {
+        "BOOTSTRAP_SERVERS": "broker:9092",
+        "GROUP_ID": "moderation",
+        "TRANSACTIONAL_ID": "moderation-0",
+        "INPUT_TOPICS": "chat",
+        "VERDICT_TOPIC": "verdicts",
+        "ALERT_TOPIC": "alerts",
+        "DEAD_LETTER_TOPIC": "dead-letters",
+    }
+    settings = load_settings({f"WORKER_KAFKA__{name}": value for name, value in kafka.items()}).settings
+    line, *_ = start_up_lines(settings, load(options("demo"), lambda _: None))
+    assert ", tokenizer tiktoken, " in line
 
 
 @pytest.mark.slow
