@@ -9,12 +9,13 @@ positional arguments, because keywords take three times as long.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.chat import MessageContext
+if TYPE_CHECKING:
+    from schemas.chat import MessageContext  # a GPU machine may lack what schemas.chat imports
 
 Headers = Sequence[tuple[str, bytes | None]]
 MessagePosition = tuple["Partition", int, int | None]
@@ -149,7 +150,7 @@ class PreparedMessage:
     truncated: bool
     cached: CachedScores | None = None
     ignored: Sequence[str] = ()
-    context: MessageContext | None = None
+    context: "MessageContext | None" = None
 
     @property
     def token_count(self) -> int:

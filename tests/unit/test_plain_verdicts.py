@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import verdict
+from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
 from worker.moderation.outputs import OutputBuilder
@@ -39,7 +40,7 @@ KNOWN = {
     "cached": st.none() | CACHED,
     "ignored": st.just(()) | st.just(("user_id",)),
 }
-HINTS = get_type_hints(PreparedMessage)
+HINTS = get_type_hints(PreparedMessage, localns={"MessageContext": MessageContext})
 MESSAGES = st.builds(
     PreparedMessage,
     **{one.name: KNOWN.get(one.name, st.from_type(HINTS[one.name])) for one in fields(PreparedMessage)},
