@@ -80,6 +80,7 @@ tools: install ## Install kustomize, kubeconform and promtool, which check deplo
 
 docs: install ## Write the pages, dashboards and rules that scripts make from the code
 	$(BIN)/python deploy/docs.py
+	PYTHONPATH=. $(BIN)/python deploy/shape_pages.py
 	$(BIN)/python deploy/dashboards/dashboards.py
 	$(BIN)/python deploy/prometheus/prometheusrule.py
 
