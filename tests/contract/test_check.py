@@ -46,6 +46,8 @@ def test_a_good_kafka_and_a_good_model_pass_and_nothing_is_left_behind(
     assert outcome.line(f"topic {topics.input}") == f"✓ topic {topics.input}: partitions: 2"
     # Three messages with their marker, and three aborted messages with their marker.
     assert "messages: 8 at most" in outcome.line("backlog")
+    newest = outcome.line(f"newest records of {topics.input}")
+    assert newest.endswith("of 3: 3 judged")
     assert "messages per second" in outcome.line("model")
     assert "hours at" in outcome.line("time for the backlog")
     assert "\x1b" not in outcome.screen
@@ -93,7 +95,7 @@ def test_a_missing_model_gives_exit_code_4(
     assert outcome.code is ExitCode.MODEL
     assert outcome.line("model").startswith("✗ model: WORKER_MODEL__PATH")
     assert "model fetch" in outcome.line("model")
-    assert outcome.marks == "✓" * 18 + "✗-"
+    assert outcome.marks == "✓" * 19 + "✗-"
 
 
 def test_an_unreachable_broker_is_reported_and_the_items_that_need_it_are_skipped(tmp_path: Path) -> None:

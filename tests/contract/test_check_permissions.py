@@ -27,7 +27,7 @@ def test_a_missing_permission_is_shown_with_the_command_that_grants_it(
     assert (outcome.code, commands) == (ExitCode.KAFKA, documented(settings))
     grant(AdminClient(client), map(binding, commands))
     marks = run_check(settings, tmp_path).marks
-    assert marks == "✓" * 9 + "---" + "✓" * 6 + "✗-"  # the topics' settings are hidden, and the model is missing
+    assert marks == "✓" * 10 + "---" + "✓" * 6 + "✗-"  # the topics' settings are hidden, and the model is missing
 
 
 @pytest.mark.parametrize(

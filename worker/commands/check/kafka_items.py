@@ -21,11 +21,13 @@ from worker.commands.check.broker_errors import (
     unreachable,
 )
 from worker.commands.check.consumer_probe import ConsumerProbe
+from worker.commands.check.newest_records import RECORDS, newest_records
 from worker.commands.check.open_transactions import blocked_item
 from worker.commands.check.producer_probe import KEYS, ProducerProbe
 from worker.commands.check.report import Doubtful, Postponed, Report, Wrong
 from worker.commands.check.topic_settings import WrittenRecords, mismatches
-from worker.errors import ExitCode
+from worker.commands.shape.samples import samples_of_topic
+from worker.errors import ExitCode, KafkaFatalError
 from worker.settings import Settings
 from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX
 
@@ -58,6 +60,8 @@ class KafkaItems:
         self._producer = ProducerProbe(options.publisher, self._transactional_id)
         self._consumer = ConsumerProbe(options)
         self._admin = AdminProbe(options.admin_config)
+        self._admin_config = options.admin_config
+        self._read_record = wiring.input_reader(settings)
         self._partitions: dict[str, int] = {}  # the number of partitions of each topic that was found
         self._hidden: set[str] = set()  # topics that the brokers hide, because no permission on them is granted
         self._writable: list[str] = []
@@ -87,6 +91,9 @@ class KafkaItems:
             )
             for topic in inputs
         ]
+        for topic, permission in zip(inputs, reading, strict=True):
+            sample = partial(self._sample, topic)
+            report.start(others, f"newest records of {topic}", sample, fault=fault, needs=[permission])
         reading.append(
             report.start(
                 consumer,
@@ -173,6 +180,13 @@ class KafkaItems:
 
     def _read(self, topic: str) -> str:
         return self._permitted(partial(self._consumer.fetch, topic), "Read", f"--topic {topic}")
+
+    def _sample(self, topic: str) -> str:
+        try:
+            samples = samples_of_topic(self._admin_config, topic, RECORDS)
+        except KafkaFatalError as error:
+            raise Wrong(str(error)) from error
+        return newest_records(samples, self._read_record, topic)
 
     def _commit(self) -> str:
         return self._permitted(self._consumer.commit_nothing, "Read", f"--group {self._kafka.group_id}")
