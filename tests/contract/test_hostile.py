@@ -1,7 +1,10 @@
 """Hostile messages on a real Kafka: the worker keeps running, answers each, and its memory is bounded."""
 
 import ctypes
+import json
+import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -12,10 +15,13 @@ from confluent_kafka import Message, Producer, cimpl
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from schemas.chat import ChatMessage
+from tests.damaged_events import documented, mutated
 from tests.hostile import HUGE_PIECES, MEGABYTE, Case, cases, huge
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.worker_process import Start, WorkerProcess
-from worker.records import Headers, Topic
+from worker.moderation.shapes import compile_shape, load_shape
+from worker.records import DeadLetterReason, Headers, Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -98,6 +104,31 @@ def test_a_worker_answers_every_hostile_message_within_bounded_memory(scene: Kaf
         if "moderation.error.truncated" not in headers:
             assert message.value() == case.value
     assert {case.value for case in sent.values()} <= {None}
+
+
+@pytest.mark.parametrize("name", ["discord", "slack"])
+def test_a_worker_answers_every_damaged_event_of_a_platform(name: str, scene: KafkaEnv, start: Start) -> None:
+    events = [json.dumps(event).encode() for event in documented(name)]
+    for number in range(400):
+        chance = random.Random(f"{name}:{number}")  # noqa: S311 - the same every time
+        events += [mutated(name, number, chance)]
+    scene.send([*events, None])
+    worker = start(scene.environ(INPUT__SHAPE=name, **ANY_SHARE))
+    scene.wait_until_caught_up(worker)
+    worker.drain()
+    read = compile_shape(load_shape(name))
+    expected: Counter[tuple[type, bytes]] = Counter()
+    for event in events:
+        reading = read(event, ())
+        for one in reading if isinstance(reading, tuple) else (reading,):
+            expected[type(one), event] += 1
+    verdicts = [orjson.loads(message.value() or b"") for message in scene.read(Topic.VERDICT)]
+    letters = [message.value() for message in scene.read(Topic.DEAD_LETTER)]
+    assert len(verdicts) == sum(count for (kind, _), count in expected.items() if kind is ChatMessage)
+    assert len({verdict["verdict_id"] for verdict in verdicts}) == len(verdicts)
+    assert Counter(letters) == Counter(
+        {event: count for (kind, event), count in expected.items() if kind is DeadLetterReason}
+    )
 
 
 def test_unreadable_headers_stop_neither_the_message_nor_the_worker(scene: KafkaEnv, start: Start) -> None:

@@ -5,6 +5,7 @@
 
 import json
 import os
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from schemas import dead_letter
+from tests.damaged_events import mutated
 from tests.hostile import CANARY, HUGE_PIECES, MEGABYTE, SPECIAL_TOKENS, Case, cases, huge, written
 from tests.shapes import of_text, plain
 from tests.small_models import options
@@ -27,9 +29,9 @@ from worker.moderation.cached_scoring import score_batch
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
-from worker.moderation.shapes import Read
+from worker.moderation.shapes import Read, compile_shape, load_shape
 from worker.moderation.trace_context import trace_context_of
-from worker.records import ConsumedRecord, OutputRecord, Topic
+from worker.records import ConsumedRecord, OutputRecord, Skipped, Topic
 
 CASES = int(os.environ.get("HOSTILE_CASES", "10000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
@@ -175,6 +177,32 @@ def test_ten_megabytes_of_anything_are_judged_within_the_bound_and_are_dead_lett
         [letter] = judged([case.at(7)], Setup(), classifier)
         assert ("moderation.error.reason", b"too_large") in letter.headers
         assert ("moderation.error.truncated", b"value") in letter.headers
+
+
+# ---- platforms -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["discord", "slack"])
+def test_every_damaged_event_of_a_platform_has_exactly_its_outputs(name: str, classifier: Classifier) -> None:
+    setup = Setup(read=compile_shape(load_shape(name)), threshold=0, alert_text="full")
+    for number, chunk in enumerate(chunks(_damaged(name, CASES // len(SETUPS)))):
+        first = number * CHUNK_RECORDS
+        outputs = judged([case.at(first + place) for place, case in enumerate(chunk)], setup, classifier)
+        answers = {offset: list(its) for offset, its in groupby(outputs, lambda one: one.source.offset)}
+        for offset, case in enumerate(chunk, first):
+            reading = setup.read(case.value or b"", case.headers)
+            answer = answers.get(offset, [])
+            if isinstance(reading, Skipped):
+                assert answer == []
+            elif not isinstance(reading, tuple):
+                assert wrongs(case, answer, setup) == [], f"event {offset} of {name}, seed {SEED}"
+
+
+def _damaged(name: str, count: int) -> Iterator[Case]:
+    for number in range(count):
+        value = mutated(name, number, random.Random(f"{SEED}:{name}:{number}"))  # noqa: S311 - the same every time
+        yield Case(kind=name, typed=False, key=b"channel", value=value, headers=[], timestamp_ms=1)
 
 
 # ---- what a user types ---------------------------------------------------------------------------------------
