@@ -20,6 +20,7 @@ from worker.records import (
     PreparedRecord,
     ScoredRecord,
     Scores,
+    Skipped,
     Topic,
 )
 
@@ -34,6 +35,8 @@ class Kind(Enum):
     BROKEN = b"broken"  # can't be decoded
     LARGE = b"large"  # its verdict is too large for the topic
     TOMBSTONE = None
+    SKIPPED = b"skipped"  # is not a chat message
+    ARRAY = b"array"  # holds several messages
 
 
 OWED = {
@@ -44,7 +47,13 @@ OWED = {
     Kind.BROKEN: [Topic.DEAD_LETTER],
     Kind.LARGE: [Topic.DEAD_LETTER],
     Kind.TOMBSTONE: [],
+    Kind.SKIPPED: [],
+    Kind.ARRAY: [Topic.VERDICT, Topic.ALERT, Topic.DEAD_LETTER],
 }
+ELEMENTS = (Kind.UNSAFE, Kind.SKIPPED, Kind.BROKEN, Kind.HARMLESS)
+"""The messages in an array."""
+ITEMS = [item for item, one in enumerate(ELEMENTS) if OWED[one]]
+"""The numbers of the messages in an array that have outputs."""
 TOKENS = {Kind.HARMLESS: 0, Kind.UNSAFE: 1, Kind.LARGE: 1, Kind.POISON: 2}
 SCORES: list[Scores | DeadLetterReason] = [
     np.zeros(12, np.float32),
@@ -108,14 +117,31 @@ def preparing(cache: ScoreCache) -> Prepare:
     """Return a preparer: from a record to a tombstone, a dead letter, or a text of up to six tokens."""
 
     def prepare(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
-        return [PreparedRecord(source=one, content=_content(one, Kind(one.value), cache)) for one in chunk]
+        return [record for one in chunk for record in _records(one, Kind(one.value), cache)]
 
     return prepare
 
 
-def _content(source: ConsumedRecord, kind: Kind, cache: ScoreCache) -> PreparedMessage | DeadLetterReason | None:
+def _records(source: ConsumedRecord, kind: Kind, cache: ScoreCache) -> list[PreparedRecord]:
+    if kind is Kind.ARRAY:
+        source.messages = len(ELEMENTS) - ELEMENTS.count(Kind.SKIPPED)
+        last = len(ELEMENTS) - 1
+        return [
+            PreparedRecord(source=source, content=_content(source, one, cache), item=item, is_last=item == last)
+            for item, one in enumerate(ELEMENTS)
+        ]
+    if kind is Kind.SKIPPED:
+        source.messages = 0
+    return [PreparedRecord(source=source, content=_content(source, kind, cache))]
+
+
+def _content(
+    source: ConsumedRecord, kind: Kind, cache: ScoreCache
+) -> PreparedMessage | DeadLetterReason | Skipped | None:
     if kind is Kind.TOMBSTONE:
         return None
+    if kind is Kind.SKIPPED:
+        return Skipped(reason="It is not a chat message.")
     if kind is Kind.BROKEN:
         return DeadLetterReason(reason="not_json", message="It is not JSON.")
     tokens = [TOKENS[kind]] * (1 + source.offset % 6) if kind in TOKENS else []
@@ -138,13 +164,21 @@ def judge(results: Sequence[ScoredRecord], rejected: Mapping[MessagePosition, st
     """Return a verdict or a dead letter for each result, and an alert for a flagged one."""
     outputs: list[OutputRecord] = []
     for result in results:
-        source = result.record.source
-        if result.record.content is None:
+        source, item = result.record.source, result.record.item
+        if result.record.content is None or isinstance(result.record.content, Skipped):
             continue
         faulty = isinstance(result.record.content, DeadLetterReason) or isinstance(result.scores, DeadLetterReason)
         topics = [Topic.DEAD_LETTER]
-        if not faulty and (source.partition, source.offset, None) not in rejected:
+        if not faulty and (source.partition, source.offset, item) not in rejected:
             flagged = isinstance(result.scores, np.ndarray) and result.scores[0] > 0.5
             topics = [Topic.VERDICT, Topic.ALERT] if flagged else [Topic.VERDICT]
-        outputs += [OutputRecord(topic=topic, source=source, key=None, value=None, headers=()) for topic in topics]
+        outputs += [
+            OutputRecord(topic=topic, source=source, key=None, value=None, headers=(), item=item)
+            for topic in topics
+        ]
     return outputs
+
+
+def kind_of(output: OutputRecord) -> Kind:
+    """Return the kind of the message that an output answers."""
+    return Kind(output.source.value) if output.item is None else ELEMENTS[output.item]

@@ -70,7 +70,8 @@ def schedule(seed: int) -> list[Step]:
         elif event < fault_share + 0.1:
             steps.append(Step(dice.choice(REMEDIES), who))
         elif event < fault_share + 0.3:
-            kinds = [8, 5, 1, 1, 1, 1, 1] if seed % 3 else [8, 5, 1, 4, 8, 1, 1]
+            kinds = [8, 5, 1, 1, 1, 1, 1, 0, 0] if seed % 3 else [8, 5, 1, 4, 8, 1, 1, 0, 0]
+            kinds = [4, 2, 1, 1, 1, 0, 1, 4, 6] if seed % 4 == 1 else kinds
             kind = dice.choices(list(Kind), kinds)[0]
             steps += [Step(World.produce, dice.randrange(len(PARTITIONS)), kind)] * dice.choice([1, 1, 4])
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.fake_cluster import FakeCluster, Outcome
 from tests.fake_log import Died, FakeLog, join
-from tests.simulation.parts import OWED, Deferred, Device, Kind, judge, preparing
+from tests.simulation.parts import ELEMENTS, ITEMS, OWED, Deferred, Device, Kind, judge, kind_of, preparing
 from worker.batching import BatchBounds, InFlightLimit
 from worker.commands.ledger import InputPosition, ObservedInput, ObservedOutput, audit
 from worker.errors import FatalError
@@ -51,6 +51,7 @@ class World:
     _answered: set[InputPosition] = field(default_factory=set)
     _sampled: dict[Partition, int] = field(default_factory=dict)
     _read: int = 0
+    _elements_max: int = 1  # of a record
     _bounds: ShareBounds = NO_BOUNDS
 
     def __post_init__(self) -> None:
@@ -70,6 +71,8 @@ class World:
     def produce(self, partition: int, kind: Kind) -> None:
         """Partition {who} gets a message: {how}."""
         self.cluster.produce(PARTITIONS[partition], kind.value)
+        if kind is Kind.ARRAY:
+            self._elements_max = len(ELEMENTS)
 
     def skip(self, partition: int, _: object) -> None:
         """Partition {who} gets a control record, which takes an offset."""
@@ -201,7 +204,8 @@ class World:
         for process in self._alive.values():
             assert not process.log.refused, f"the loop published what is refused: {process.log.refused}"
             records = process.in_flight.records
-            assert 0 <= records < INTAKE_RECORDS_MAX + BOUNDS.records_max, f"{records} records in memory"
+            most = (INTAKE_RECORDS_MAX + BOUNDS.records_max) * self._elements_max
+            assert 0 <= records < most, f"{records} records in memory"
 
     def finish(self) -> None:
         """Stop all faults, and assert that the rest is judged and nothing stays in memory."""
@@ -231,19 +235,28 @@ class World:
     def check(self) -> None:
         """Assert that the ledger is clean, and that each message got the outputs of its kind."""
         inputs = [
-            ObservedInput(partition=partition, offset=offset, tombstone=value is None)
+            ObservedInput(
+                partition=partition,
+                offset=offset,
+                tombstone=not OWED[Kind(value)],
+                items=ITEMS if value == Kind.ARRAY.value else None,
+            )
             for partition, values in self.cluster.inputs.items()
             for offset, value in enumerate(values)
             if (partition, offset) in self._answered or offset >= self.cluster.low.get(partition, 0)
         ]
         places = [(output.source.partition, output.source.offset) for output in self.cluster.outputs]
         verdicts_of_unsafe = [
-            output.topic is Topic.VERDICT and output.source.value == Kind.UNSAFE.value
-            for output in self.cluster.outputs
+            output.topic is Topic.VERDICT and kind_of(output) is Kind.UNSAFE for output in self.cluster.outputs
         ]
         seen = [
             ObservedOutput(
-                topic=output.topic, source=place, partition=place[0].number, offset=number, flagged=flagged
+                topic=output.topic,
+                source=place,
+                partition=place[0].number,
+                offset=number,
+                flagged=flagged,
+                item=output.item,
             )
             for number, (output, place, flagged) in enumerate(
                 zip(self.cluster.outputs, places, verdicts_of_unsafe, strict=True)
@@ -252,7 +265,7 @@ class World:
         ledger = audit(inputs, seen)
         assert ledger.clean, "; ".join((str(ledger), *ledger.examples))
         for output, (partition, offset) in zip(self.cluster.outputs, places, strict=True):
-            kind = Kind(output.source.value)
+            kind = kind_of(output)
             assert output.topic in OWED[kind], (
                 f"{partition} {offset}: a {output.topic.value} of {kind.name.lower()}"
             )
@@ -260,7 +273,7 @@ class World:
     def _owes(self, partition: Partition, offset: int) -> bool:
         """Return whether the record can be read and has no output yet."""
         return (
-            self.cluster.inputs[partition][offset] is not None
+            bool(OWED[Kind(self.cluster.inputs[partition][offset])])
             and offset >= self.cluster.low.get(partition, 0)
             and (partition, offset) not in self._answered
         )

@@ -1,17 +1,18 @@
 """Compare inputs with outputs: which are lost, doubled, out of order or foreign. Pure.
 
-Exactly once means for a reader at read_committed: each input has one verdict or one dead letter, and a tombstone
-has neither. The alerts are exactly the flagged verdicts. The outputs of an input partition have the order of its
-inputs. The commands ``demo`` and ``prove`` and the tests all use this audit.
+Exactly once means for a reader at read_committed: each input has one verdict or one dead letter. A tombstone and a
+skipped record have neither, and a JSON array has one for each element that is not skipped. The alerts are exactly
+the flagged verdicts. The outputs of an input partition have the order of its inputs. The commands ``demo`` and
+``prove`` and the tests all use this audit.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Self
 
-from worker.records import Partition, Topic
+from worker.records import MessagePosition, Partition, Topic
 
 InputPosition = tuple[Partition, int]
 """The partition and the offset of an input."""
@@ -26,12 +27,21 @@ class ObservedInput:
     Attributes:
         partition: The input partition.
         offset: The offset in that partition.
-        tombstone: Whether the message has no value.
+        tombstone: Whether the message has no value, or is skipped.
+        items: The numbers of the elements that must have outputs; None if the message is not a JSON array.
     """
 
     partition: Partition
     offset: int
     tombstone: bool = False
+    items: Sequence[int] | None = None
+
+    @property
+    def positions(self) -> Sequence[MessagePosition]:
+        """The positions that must have one verdict or dead letter each."""
+        if self.items is not None:
+            return [(self.partition, self.offset, item) for item in self.items]
+        return [] if self.tombstone else [(self.partition, self.offset, None)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,7 @@ class ObservedOutput:
         partition: The partition of the output topic.
         offset: The offset in that partition.
         flagged: Whether a verdict is flagged; False for other outputs.
+        item: The number of the element that the record names; None when it names none.
     """
 
     topic: Topic
@@ -51,6 +62,12 @@ class ObservedOutput:
     partition: int
     offset: int
     flagged: bool = False
+    item: int | None = None
+
+    @property
+    def position(self) -> MessagePosition | None:
+        """The position of the message that the record answers; None when the record names none."""
+        return None if self.source is None else (*self.source, self.item)
 
 
 class Discrepancy(StrEnum):
@@ -126,13 +143,15 @@ class Ledger:
 
 def audit(inputs: Iterable[ObservedInput], outputs: Iterable[ObservedOutput]) -> Ledger:
     """Return the ledger of all inputs and all outputs, each in any order."""
-    owed = {(one.partition, one.offset): not one.tombstone for one in inputs}
+    found = {(one.partition, one.offset): one.positions for one in inputs}
+    owed = dict.fromkeys(position for positions in found.values() for position in positions)
     by_offset = sorted(outputs, key=lambda output: (output.topic.value, output.partition, output.offset))
-    wrong = [*_wrong_counts(owed, by_offset), *_wrong_places(owed, by_offset)]
+    known = [output for output in by_offset if output.source in found]
+    wrong = [*_wrong_counts(owed, known), *_wrong_places(found, by_offset)]
     counts, kinds = Counter(kind for kind, _ in wrong), Counter(output.topic for output in by_offset)
     return Ledger(
-        inputs=len(owed),
-        tombstones=len(owed) - sum(owed.values()),
+        inputs=len(found),
+        tombstones=sum(not positions for positions in found.values()),
         verdicts=kinds[Topic.VERDICT],
         dead_letters=kinds[Topic.DEAD_LETTER],
         alerts=kinds[Topic.ALERT],
@@ -145,36 +164,39 @@ def audit(inputs: Iterable[ObservedInput], outputs: Iterable[ObservedOutput]) ->
     )
 
 
-def _wrong_counts(
-    owed: dict[InputPosition, bool], outputs: list[ObservedOutput]
-) -> Iterator[tuple[Discrepancy, str]]:
+def _wrong_counts(owed: set[MessagePosition], outputs: list[ObservedOutput]) -> Iterator[tuple[Discrepancy, str]]:
     """Yield one discrepancy for each output that is missing or surplus."""
-    answers = Counter(output.source for output in outputs if output.topic is not Topic.ALERT)
-    alerts = Counter(output.source for output in outputs if output.topic is Topic.ALERT)
-    flagged = Counter(output.source for output in outputs if output.topic is Topic.VERDICT and output.flagged)
-    for position, owes in owed.items():
-        surplus = answers[position] - owes
+    answers = Counter(output.position for output in outputs if output.topic is not Topic.ALERT)
+    alerts = Counter(output.position for output in outputs if output.topic is Topic.ALERT)
+    flagged = Counter(output.position for output in outputs if output.topic is Topic.VERDICT and output.flagged)
+    answered = [output.position for output in outputs if output.position is not None]
+    for position in dict.fromkeys([*owed, *answered]):
+        surplus = answers[position] - (position in owed)
         kind = Discrepancy.LOST if surplus < 0 else Discrepancy.DOUBLED
         yield from [(kind, _described(position))] * abs(surplus)
         yield from [(Discrepancy.ALERT, _described(position))] * abs(alerts[position] - flagged[position])
 
 
 def _wrong_places(
-    owed: dict[InputPosition, bool], outputs: list[ObservedOutput]
+    found: Mapping[InputPosition, object], outputs: list[ObservedOutput]
 ) -> Iterator[tuple[Discrepancy, str]]:
     """Yield outputs that name none of the inputs, or are in the wrong place. ``outputs`` are sorted by offset."""
-    latest: dict[tuple[Topic, Partition], tuple[int, int]] = {}
+    latest: dict[tuple[Topic, Partition], tuple[int, tuple[int, int]]] = {}
     for output in outputs:
-        if output.source is None or output.source not in owed:
+        if output.source is None or output.source not in found:
             yield Discrepancy.FOREIGN, f"{output.topic.value} at [{output.partition}] {output.offset}"
             continue
         partition, offset = output.source
-        output_partition, latest_offset = latest.get((output.topic, partition), (output.partition, offset))
-        if output.partition != output_partition or offset < latest_offset:
-            yield Discrepancy.OUT_OF_ORDER, f"{output.topic.value} of {_described(output.source)}"
-        latest[output.topic, partition] = output_partition, max(latest_offset, offset)
+        at = offset, output.item or 0
+        output_partition, latest_at = latest.get((output.topic, partition), (output.partition, at))
+        if output.partition != output_partition or at < latest_at:
+            yield (
+                Discrepancy.OUT_OF_ORDER,
+                f"{output.topic.value} of {_described((partition, offset, output.item))}",
+            )
+        latest[output.topic, partition] = output_partition, max(latest_at, at)
 
 
-def _described(position: InputPosition) -> str:
-    partition, offset = position
-    return f"{partition} {offset}"
+def _described(position: MessagePosition) -> str:
+    partition, offset, item = position
+    return f"{partition} {offset}" if item is None else f"{partition} {offset}#{item}"

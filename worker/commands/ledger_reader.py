@@ -14,7 +14,8 @@ from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
 from worker.kafka.offset_queries import OffsetQueries
 from worker.kafka.reading import CONSUME_S, open_reader, read_to_end, topic_partition_offset
-from worker.records import Partition, Topic
+from worker.moderation.shapes import Read
+from worker.records import Partition, Skipped, Topic
 
 
 def read_topics(
@@ -23,6 +24,7 @@ def read_topics(
     inputs: Sequence[str],
     outputs: Mapping[Topic, str],
     silence_ms_max: int = 30_000,
+    read: Read | None = None,
 ) -> tuple[list[ObservedInput], list[ObservedOutput]]:
     """Read all records of the topics, for ``ledger.audit``.
 
@@ -34,6 +36,8 @@ def read_topics(
         inputs: The input topics.
         outputs: The names of the output topics.
         silence_ms_max: Longest wait for the end of a transaction, and for the next record, in milliseconds.
+        read: How the worker reads an input, so that the audit knows skipped records and arrays; None if each input
+            is one message or a tombstone.
 
     Raises:
         KafkaFatalError: A transaction stays open, a topic is missing, or the cluster does not answer.
@@ -49,28 +53,41 @@ def read_topics(
             if topic in kinds:
                 found_outputs.append(observed_output(message, kinds[topic]))
             else:
-                tombstone = message.value() is None
-                found_inputs.append(
-                    ObservedInput(partition=Partition(topic, partition), offset=offset, tombstone=tombstone)
-                )
+                found_inputs.append(observed_input(message, Partition(topic, partition), offset, read))
         return found_inputs, found_outputs
+
+
+def observed_input(message: Message, partition: Partition, offset: int, read: Read | None) -> ObservedInput:
+    """Return a record of an input topic as the audit needs it."""
+    value = message.value()
+    reading = None if read is None or value is None else read(value, headers_of(message) or ())
+    if isinstance(reading, tuple):
+        items = [number for number, item in enumerate(reading) if not isinstance(item, Skipped)]
+        return ObservedInput(partition=partition, offset=offset, items=items)
+    is_silent = value is None or isinstance(reading, Skipped)
+    return ObservedInput(partition=partition, offset=offset, tombstone=is_silent)
 
 
 def observed_output(message: Message, topic: Topic) -> ObservedOutput:
     """Return a record of an output topic as the audit needs it."""
     _, partition, offset = topic_partition_offset(message)
-    flagged = False
+    flagged, item = False, None
     try:
         if topic is Topic.DEAD_LETTER:
             headers: Any = dict(headers_of(message) or ())
             where = {name: headers[f"{PREFIX}source.{name}"].decode() for name in ("topic", "partition", "offset")}
+            if (number := headers.get(f"{PREFIX}source.item")) is not None:
+                where["item"] = number
         else:
             body = orjson.loads(message.value() or b"")
             where, flagged = body["source"], body.get("flagged") is True
         source = Partition(where["topic"], int(where["partition"])), int(where["offset"])
+        item = int(where["item"]) if "item" in where else None
     except (AttributeError, KeyError, TypeError, ValueError):
         source = None  # not a record of the worker: the ledger calls it foreign
-    return ObservedOutput(topic=topic, source=source, partition=partition, offset=offset, flagged=flagged)
+    return ObservedOutput(
+        topic=topic, source=source, partition=partition, offset=offset, flagged=flagged, item=item
+    )
 
 
 def _await_no_open_transaction(
