@@ -21,6 +21,7 @@ from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
+from worker.moderation.shapes import Shape
 from worker.records import ConsumedRecord, OutputRecord, Partition, ScoredRecord, Scores
 from worker.settings import Settings
 from worker.settings.groups import GROUPS, VARIABLES, shown
@@ -100,7 +101,17 @@ def pages() -> dict[str, str]:
     }
     files = {"message": "input", "verdict": "verdict", "alert": "alert", "dead-letter": "dead-letter"}
     messages = {f"docs/messages/{files[name]}.md": _message(name, given[name], after[name]) for name in given}
-    return {"docs/configuration.md": _configuration(), **messages}
+    shape = {"schemas/v1/shape.schema.json": _shape_schema()}
+    return {"docs/configuration.md": _configuration(), **messages, **shape}
+
+
+def _shape_schema() -> str:
+    """Return the JSON Schema of a shape file, for editors."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:moderation-worker:shape:1",
+    }
+    return json.dumps({**head, **Shape.model_json_schema()}, indent=2) + "\n"
 
 
 def _message(name: str, example: Mapping[str, Any], after: str) -> str:

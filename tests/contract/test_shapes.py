@@ -41,7 +41,7 @@ def check(
     [topic] = scene.inputs
     producer = Producer(scene.client)
     for event in events:
-        producer.produce(topic, event.value, partition=0, headers=event.headers)
+        producer.produce(topic, event.value, partition=0, headers=[*event.headers])
     assert producer.flush(10) == 0
     settings = {"INPUT__SHAPE": shape, "ALERT__TEXT": "full"} | ({"INPUT__ENVELOPE": envelope} if envelope else {})
     with joined_worker(scene.environ(**settings), classifier) as worker:

@@ -68,22 +68,31 @@ def _zstd(value: bytes, bytes_max: int) -> bytes:
     """Return the content of all frames of a zstd file."""
     import zstandard  # noqa: PLC0415 - only a shape that unwraps zstd needs it
 
-    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX).stream_reader(
-        value, read_across_frames=True
-    )
-    parts, size_bytes = [], 0
-    try:
-        while part := reader.read(min(bytes_max + 1 - size_bytes, _PART_BYTES)):
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
+    parts: list[bytes] = []
+    size_bytes = 0
+    while value:
+        frame = decompressor.decompressobj()
+        for start in range(0, len(value), _ZSTD_SLICE_BYTES):
+            try:
+                part = frame.decompress(value[start : start + _ZSTD_SLICE_BYTES])
+            except zstandard.ZstdError:
+                raise _unfit("zstd") from None
             parts.append(part)
             size_bytes += len(part)
             if size_bytes > bytes_max:
                 raise _too_large(bytes_max)
-    except zstandard.ZstdError:
-        raise _unfit("zstd") from None
+            if frame.eof:
+                break
+        if not frame.eof:
+            raise _unfit("zstd")
+        value = frame.unused_data + value[start + _ZSTD_SLICE_BYTES :]
     return b"".join(parts)
 
 
-_PART_BYTES = 65_536
+_ZSTD_SLICE_BYTES = 32
+"""Bytes of a frame that are unpacked by one call, which has no limit of its own. A block of 4 bytes can become
+128 KiB, so a slice becomes at most 1 MiB. Source: RFC 8878, section 3.1.1.2.4."""
 
 
 def _base64(value: bytes, bytes_max: int) -> bytes:
