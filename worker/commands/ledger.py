@@ -164,7 +164,9 @@ def audit(inputs: Iterable[ObservedInput], outputs: Iterable[ObservedOutput]) ->
     )
 
 
-def _wrong_counts(owed: set[MessagePosition], outputs: list[ObservedOutput]) -> Iterator[tuple[Discrepancy, str]]:
+def _wrong_counts(
+    owed: Mapping[MessagePosition, object], outputs: list[ObservedOutput]
+) -> Iterator[tuple[Discrepancy, str]]:
     """Yield one discrepancy for each output that is missing or surplus."""
     answers = Counter(output.position for output in outputs if output.topic is not Topic.ALERT)
     alerts = Counter(output.position for output in outputs if output.topic is Topic.ALERT)
