@@ -30,6 +30,11 @@ COMMANDS = (
     Command("broker", "broker.command", "Runs a real Kafka with one broker in the foreground."),
     Command("classify", "classify.command", "Judges texts, or with --jsonl a message per line; needs no Kafka."),
     Command("shape", "shape.command", "The input shapes: lists them, tries them on events, says which one fits."),
+    Command(
+        "evaluate",
+        "evaluate.command",
+        "Measures on a file of texts whether flagged texts stay flagged when people disguise them.",
+    ),
     Command("check", "check.command", "Shows whether `run` would work here, and how fast; changes nothing."),
     Command(
         "bench",

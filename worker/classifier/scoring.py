@@ -23,6 +23,7 @@ from worker.classifier.graphs import CudaGraphs, Run, buckets
 from worker.classifier.packed import VARLEN, PackedBatch, pack_texts, packed_logits, vocabulary_of
 from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, EncodedText, TextEncoder
+from worker.classifier.word_pieces import WordPieces
 from worker.errors import ModelError
 from worker.records import DeadLetterReason, DeviceUsage, ModelIdentity, Scores
 
@@ -115,6 +116,10 @@ class Classifier:
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Return the token ids of each text, in order. A special token that a user typed is plain text."""
         return self._encoder.encode(texts)
+
+    def word_pieces(self) -> WordPieces:
+        """Return the words and endings that the model's tokenizer knows, the most frequent first."""
+        return self._encoder.word_pieces()
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
         """Return the probabilities of each text, in order; or the reason why the text breaks the model.

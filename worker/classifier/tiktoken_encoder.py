@@ -68,7 +68,7 @@ _LETTERS = dict(
     zip((*_PRINTED, *sorted(set(range(256)) - {*_PRINTED})), (*_PRINTED, *range(0x100, 0x144)), strict=True)
 )
 """Byte to the character that writes this byte in a byte-level vocabulary. Source: GPT-2's ``bytes_to_unicode``."""
-_BYTES = {letter: byte for byte, letter in _LETTERS.items()}
+BYTE_OF_LETTER = {letter: byte for byte, letter in _LETTERS.items()}
 
 
 class TiktokenRefused(Exception):  # noqa: N818 - an answer, not an error
@@ -206,7 +206,7 @@ def _ranks(model: Mapping[str, Any], bpe: Any) -> dict[bytes, int]:
         raise TiktokenRefused("the list of merges lacks pairs that tiktoken would merge")
     try:
         ranks = {
-            entry.translate(_BYTES).encode("latin-1"): vocabulary[entry]
+            entry.translate(BYTE_OF_LETTER).encode("latin-1"): vocabulary[entry]
             for entry, count in parts.items()
             if count == 1 or whole_pieces
         }

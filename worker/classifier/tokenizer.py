@@ -24,6 +24,7 @@ from transformers import AutoTokenizer
 from worker.classifier.first_cut import FirstCut
 from worker.classifier.model_files import as_model_error
 from worker.classifier.tiktoken_encoder import open_tiktoken
+from worker.classifier.word_pieces import WordPieces, word_pieces
 from worker.errors import ModelError
 
 # Several scripts, an emoji, a combining accent, a special token of each family: a wrong copy would encode one
@@ -75,6 +76,10 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._cuts_right = truncation_side == "right"
         self._first_cut = FirstCut.of(parsed, tokens_max=tokens_max) if self._cuts_right else None
+
+    def word_pieces(self) -> WordPieces:
+        """Return the words and endings of the vocabulary."""
+        return word_pieces(self._tokenizer.get_vocab(with_added_tokens=False))
 
     @property
     def library(self) -> str:

@@ -175,7 +175,10 @@ ENCLOSED = _ENCLOSED + _REGIONAL
 
 COMPATIBILITY_FORMS = (
     Rule(
-        regex.compile(rf"(?<!{_CJK})[\uff01-\uff5e](?:[\uff01-\uff5e\u3000]*[\uff01-\uff5e])?(?!{_CJK})"), _narrow
+        regex.compile(
+            rf"(?<!{_CJK})\u3000*[\uff01-\uff5e](?:[\uff01-\uff5e\u3000]*[\uff01-\uff5e])?(?!{_CJK})\u3000*"
+        ),
+        _narrow,
     ),
     Rule(
         regex.compile(f"[{COMPATIBLE.removeprefix(_FULL_WIDTH)}]+"),

@@ -1,0 +1,122 @@
+"""The command `evaluate`, from the options to the exit code."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from worker import wiring
+from worker.commands.evaluate.evasions import EVASIONS
+from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
+from worker.commands.start_up import load
+from worker.commands.terminal import progress
+from worker.errors import ConfigurationError, ExitCode
+from worker.moderation.text_views import STEPS, PlainText, Vocabulary
+from worker.settings import Need, variables_for
+
+SEED = 1
+TEXTS_MAX = 1000
+"""Flagged texts that are evaded, if there are more: thirteen evasions of each are scored."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to measure."""
+    parser.add_argument(
+        "--evasions",
+        required=True,
+        metavar="FILE",
+        type=Path,
+        help="evade the texts of this file that the model flags; JSON Lines with text, or a text a line",
+    )
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of the evasions ({SEED})")
+    parser.add_argument(
+        "--texts-max", type=int, default=TEXTS_MAX, metavar="N", help=f"flagged texts to evade ({TEXTS_MAX})"
+    )
+    parser.add_argument(
+        "--step",
+        action="append",
+        choices=tuple(STEPS),
+        help="use only this step of the plain view; may be repeated",
+    )
+    parser.add_argument("--json", action="store_true", help="write the figures as one JSON document")
+    parser.epilog = variables_for("model", "policy", "batch")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Measure the texts of a file, and print a table or a JSON document.
+
+    Raises:
+        FatalError: A setting or the file is wrong, or the model can't be loaded or breaks.
+    """
+    texts = [*_texts(options.evasions)]
+    settings = load({Need.MODEL}, os.environ).settings
+    model = wiring.open_classifier(settings, progress)
+    measurement = Measurement(
+        model=model,
+        policy=wiring.make_policy(settings),
+        plain_text=PlainText.of(Vocabulary(*model.word_pieces()), tuple(options.step or STEPS)),
+    )
+    cost = measurement.cost(texts)
+    flags, _ = measurement.flagged(texts)
+    flagged = [text for text, flag in zip(texts, flags, strict=True) if flag][: options.texts_max]
+    results = [measurement.evasion(name, flagged, seed=options.seed) for name in EVASIONS] if flagged else []
+    if options.json:
+        document = {
+            "schema": "evasions/1",
+            "model": {"name": model.identity.name, "revision": model.identity.revision},
+            "seed": options.seed,
+            "evasions": [asdict(result) for result in results],
+            "texts": asdict(cost),
+        }
+        sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+    else:
+        _show(Console(highlight=False), results, cost)
+    return ExitCode.DONE
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Give the texts of a file, without blank ones.
+
+    Raises:
+        ConfigurationError: The file can't be read, or a line that begins as a JSON object has no ``text``.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} can't be read ({error.strerror}): name a file with a text a line."
+        ) from None
+    for number, line in enumerate(lines, 1):
+        text: object = line
+        if line.startswith("{"):
+            try:
+                text = orjson.loads(line)["text"]
+            except (orjson.JSONDecodeError, KeyError):
+                text = None
+        if not isinstance(text, str):
+            raise ConfigurationError(f'{path}:{number}: a JSON line needs a string "text".')
+        if text.strip():
+            yield text
+
+
+def _show(console: Console, results: Sequence[EvasionResult], cost: CostResult) -> None:
+    if results:
+        table = Table("evasion", "stay flagged: raw", "raw and plain", "text restored", box=None)
+        for result in results:
+            counts = (result.raw, result.views, result.restored)
+            table.add_row(result.evasion, *(f"{count / result.texts:.1%}" for count in counts))
+        console.print(f"{results[0].texts} texts that the model flags, under each evasion:\n")
+        console.print(table)
+    else:
+        console.print("The model flags no text of this file, so there is nothing to evade.")
+    console.print(
+        f"\nAll {cost.texts} texts as they are: {cost.flagged} flagged; the plain view flags "
+        f"{cost.newly_flagged} more. It differs for {cost.changed} texts, and adds "
+        f"{cost.additional_tokens / max(1, cost.tokens):.1%} to {cost.tokens} tokens."
+    )
