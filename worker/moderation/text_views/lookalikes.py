@@ -4,6 +4,7 @@ The table of look-alikes is that of ``decancer``, which is made for chat and kno
 decancer answers in lower case; a capital stays a capital.
 """
 
+import math
 from functools import lru_cache
 
 import decancer_py
@@ -14,7 +15,7 @@ from worker.moderation.text_views.vocabulary import Vocabulary
 
 _SCRIPT_NAMES = """
     Cyrillic Greek Armenian Cherokee Lisu Coptic Georgian Deseret Canadian_Aboriginal Tifinagh Osage Old_Italic
-    Warang_Citi Vai Runic Gothic Carian Lycian Lydian Ogham Bamum Hebrew
+    Warang_Citi Vai Runic Gothic Carian Lycian Lydian Ogham Bamum
 """
 """Scripts with letters that are drawn like Latin ones. Chinese, Japanese, Korean and Indian words that touch Latin
 letters are ordinary, so these scripts are not here."""
@@ -27,7 +28,7 @@ ODD = rf"{_SCRIPTS}{_SMALL_CAPITALS}"
 _WORD = regex.compile(r"[\p{L}\p{M}]+")
 _ODD_LETTER = regex.compile(rf"[{ODD}]")
 _LATIN_LETTER = regex.compile(r"\p{Script=Latin}")
-_WORDS = regex.compile(r"\p{L}+")
+_WORDS = regex.compile(r"\p{L}{2,}")
 
 
 _LOOSE = frozenset(
@@ -72,9 +73,9 @@ def _shown(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def _is_mostly_latin(text: str) -> bool:
-    """Return whether at least half of the words have a Latin letter."""
+    """Return whether most words of at least two letters have a Latin letter."""
     words = _WORDS.findall(text)
-    return sum(1 for word in words if _LATIN_LETTER.search(word)) * 2 >= len(words)
+    return sum(1 for word in words if _LATIN_LETTER.search(word)) * 2 > len(words)
 
 
 @lru_cache(maxsize=1)
@@ -101,7 +102,7 @@ def _as_latin(vocabulary: Vocabulary) -> Replace:
             return word
         if latin_letters or _mixes_scripts(match.string):
             return shown
-        is_known = len(word) >= _KNOWN_LETTERS_MIN and vocabulary.is_known(shown)
+        is_known = len(word) >= _KNOWN_LETTERS_MIN and vocabulary.whole_cost(shown.lower()) < math.inf
         is_small_capitals = _SMALL_CAPITALS_ONLY.fullmatch(word) is not None
         return shown if is_known and (is_small_capitals or _is_mostly_latin(match.string)) else word
 

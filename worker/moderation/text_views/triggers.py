@@ -60,7 +60,7 @@ _CLASSES: dict[int, str] = {
     _SIGN: r"[0-9@$\u20ac\u00a3]",
     _INNER_SIGN: r"[!|+]",
     _MARKUP: r"[*~`_|<&\[]",
-    _GAP: r"[ .\-_*,|/~]",
+    _GAP: r"[ .\-_*~]",
 }
 
 

@@ -58,7 +58,7 @@ class Vocabulary:
 
         A known word is one token, or a token of at least three letters and a frequent ending.
         """
-        if (whole := self._whole(word)) < math.inf or len(word) > WORD_LETTERS_MAX:
+        if (whole := self.whole_cost(word)) < math.inf or len(word) > WORD_LETTERS_MAX:
             return whole
         costs, endings = self._costs, self._endings
         return min(
@@ -70,7 +70,8 @@ class Vocabulary:
             default=math.inf,
         )
 
-    def _whole(self, word: str) -> float:
+    def whole_cost(self, word: str) -> float:
+        """Return how rare a word is that is one token, in bits; infinity for another word."""
         cost = self._costs.get(word, math.inf)
         return math.inf if len(word) <= _SHORT_WORD and cost > _SHORT_WORD_COST_MAX else cost
 
@@ -86,7 +87,7 @@ class Vocabulary:
         """
         skeleton = "".join(letter for letter, _ in runs)
         fitting = [found for found in self._words_by_skeleton.get(skeleton, ()) if _fits(found, runs)]
-        return min(fitting, key=lambda word: (_pairs_lost(word, runs), self._whole(word)), default=None)
+        return min(fitting, key=lambda word: (_pairs_lost(word, runs), self.whole_cost(word)), default=None)
 
     def read(self, options: Sequence[Sequence[str]]) -> str | None:
         """Return the likeliest word with one of the options at each place: the one of the most frequent pieces.

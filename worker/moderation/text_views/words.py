@@ -23,7 +23,7 @@ disguise, only known words are read."""
 SIGNS_INSIDE_WORDS = (
     Rule(
         regex.compile(
-            rf"{_NOT_LINKS}|(?<=\p{{L}})(?:\*{{1,3}}|__|~~|\|\||`{{1,3}}|</?[A-Za-z]{{1,10}}>|<!--[^<>]{{0,40}}-->"
+            rf"{_NOT_LINKS}|(?<=\p{{L}})(?:\*\*|__|~~|\|\||`{{1,3}}|</?[A-Za-z]{{1,10}}>|<!--[^<>]{{0,40}}-->"
             r"|&(?:shy|zwj|zwnj|#\d{2,7}|#x[0-9A-Fa-f]{2,6});|\[/?[A-Za-z]{1,10}\])+(?=\p{L})"
         ),
         "",
@@ -34,9 +34,9 @@ SIGNS_INSIDE_WORDS = (
 _PART = r"[\p{Lu}\p{Ll}0-9@$!]"
 _BEGIN = r"(?<![\p{L}\p{N}\p{M}@$])[\p{Lu}\p{Ll}0-9@$]"
 _SEPARATED = regex.compile(
-    rf"{_NOT_LINKS}|{_BEGIN}(?P<gap>[.\-_*,|/~]{{1,2}}){_PART}(?:(?P=gap){_PART})*(?![\p{{L}}\p{{N}}\p{{M}}@$])"
-    rf"|(?<![\p{{L}}.\-_*|/~]\p{{L}}[.\-_*|/~]){_BEGIN}(?P<gap> {{1,2}}){_PART}(?:(?P=gap){_PART})*"
-    r"(?![\p{L}\p{N}\p{M}@$])(?![.\-_*|/~]\p{L}[\p{L}.\-_*|/~])"
+    rf"{_NOT_LINKS}|{_BEGIN}(?P<gap>[.\-_*~]{{1,2}}){_PART}(?:(?P=gap){_PART})*(?![\p{{L}}\p{{N}}\p{{M}}@$])"
+    rf"|(?<![\p{{L}}.\-_*~]\p{{L}}[.\-_*~]){_BEGIN}(?P<gap> {{1,2}}){_PART}(?:(?P=gap){_PART})*"
+    r"(?![\p{L}\p{N}\p{M}@$])(?![.\-_*~]\p{L}[\p{L}.\-_*~])"
     r"|(?P<wide> {2,})"
 )
 _NO_PART = regex.compile(r"[^\p{L}\p{M}0-9@$!]+")
@@ -48,36 +48,47 @@ _DIVIDED_MAX = 400
 
 
 @lru_cache(maxsize=1)
-def _separated_by(text: str) -> frozenset[str]:
-    """Return the gaps between the letters of at least two words of at least three letters."""
+def _separated_by(text: str, vocabulary: Vocabulary) -> frozenset[str]:
+    """Return the gaps between the letters of at least two words: known words, or words of at least four letters."""
     counts: dict[str, int] = {}
     for match in islice(_SEPARATED.finditer(text), WORDS_READ_MAX):
-        gap = match["gap"]
-        if gap and len(_LETTERS.findall(match[0])) >= _WORD_SEPARATED_MIN:
-            counts[gap] = counts.get(gap, 0) + 1
+        word = _NO_PART.sub("", match[0])
+        if match["gap"] and _is_word(word) and (len(word) > _WORD_SEPARATED_MIN or vocabulary.is_known(word)):
+            counts[match["gap"]] = counts.get(match["gap"], 0) + 1
     return frozenset(gap for gap, words in counts.items() if words >= _SEPARATED_WORDS_MIN)
+
+
+def _is_word(word: str) -> bool:
+    """Return whether joined letters can be a word: at least three, not all the same, and few digits."""
+    letters, digits = len(_LETTERS.findall(word)), sum(map(str.isdigit, word))
+    is_long = len(word) >= _WORD_SEPARATED_MIN and len(set(word)) > 1
+    return is_long and letters * 2 >= len(word) and digits * 3 <= len(word)
 
 
 def _joined(vocabulary: Vocabulary) -> Replace:
     def replaced(match: regex.Match[str]) -> str:
-        gaps = _separated_by(match.string)
+        gaps = _separated_by(match.string, vocabulary)
         if match["wide"]:
             return " " if " " in gaps else match[0]
         word = _NO_PART.sub("", match[0])
-        letters = len(_LETTERS.findall(word))
         if match["gap"] in gaps:
-            return word if letters else match[0]
-        if len(word) < _WORD_SEPARATED_MIN or letters * 2 < len(word) or len(set(word)) == 1:
-            return match[0]
-        if len(word) > _DIVIDED_MAX or vocabulary.is_known(word):
-            return word
-        words = vocabulary.divided(word.lower())
-        if words is None or len(words) * 2 > len(word):
-            return word
-        ends = [sum(map(len, words[: place + 1])) for place in range(len(words))]
-        return " ".join(word[end - len(part) : end] for end, part in zip(ends, words, strict=True))
+            return word if _LETTERS.search(word) else match[0]
+        return _one_word(word, vocabulary, gap=match["gap"]) if _is_word(word) else match[0]
 
     return replaced
+
+
+def _one_word(word: str, vocabulary: Vocabulary, *, gap: str) -> str:
+    """Return the letters of the only separated word of a text, divided into known words if they are several."""
+    if len(word) > _DIVIDED_MAX or vocabulary.is_known(word):
+        return word
+    if len(word) == _WORD_SEPARATED_MIN and gap.isspace():
+        return gap.join(word)  # ``A y B``
+    words = vocabulary.divided(word.lower())
+    if words is None or len(words) * 2 > len(word):
+        return word
+    ends = [sum(map(len, words[: place + 1])) for place in range(len(words))]
+    return " ".join(word[end - len(part) : end] for end, part in zip(ends, words, strict=True))
 
 
 def separated_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
@@ -114,7 +125,7 @@ _SIGN = r"0-9@$!|+\u20ac\u00a3"
 _SIGNS = frozenset(_LEET)
 _TOKEN = re.compile(rf"(?<!\S)[^\s{_SIGN}]*+[{_SIGN}]\S*")
 _WITH_SIGNS = re.compile(
-    rf"(?<![\w@$#/'\u2019])(?<!\d[.,:\-])(?:[^\W_{_SIGN}]|[{_SIGN}])+(?:['\u2019](?:[^\W_{_SIGN}]|[{_SIGN}])+)?"
+    rf"(?<![\w@$#/%'\u2019])(?<!\d[.,:\-])(?:[^\W_{_SIGN}]|[{_SIGN}])+(?:['\u2019](?:[^\W_{_SIGN}]|[{_SIGN}])+)?"
     r"(?<![!|+])(?![/_]|[.,:\-]\d+(?![^\W_]))|(?<!\S)!(?!\S)"
 )
 _APOSTROPHE = {sign: letters[-1] for sign, letters in _LEET.items()}
@@ -129,6 +140,9 @@ _APOSTROPHE = regex.compile("(['\u2019])")
 _LEET_WORDS_MIN = 2
 _READINGS_MAX = 8
 """Readings of a word that are looked up: three signs can each be two letters."""
+_FREQUENT_EDGE_COST_MAX = math.log2(1500)
+"""A sign at the end of a word is read as a letter only if that makes one of 1,500 words: ``4ll`` is ``all``."""
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th|s)")
 _SINGLE = "1!4@"
 """Signs that are a word of one letter: ``I`` or ``a``."""
 _FREQUENT_COST_MAX = 9.0
@@ -137,7 +151,7 @@ _FREQUENT_COST_MAX = 9.0
 
 @lru_cache(maxsize=1)
 def _is_leet(text: str, vocabulary: Vocabulary) -> bool:
-    """Return whether two words, or one of four letters with a sign inside, are known words without signs."""
+    """Return whether two words, or one with a sign inside, are known words without signs."""
     found = 0
     for match in islice(_WITH_SIGNS.finditer(text), WORDS_READ_MAX):
         word = match[0].lower()
@@ -158,14 +172,23 @@ _SURE = 3
 _INSIDE = regex.compile(rf"\p{{L}}[{_SIGN}]+\p{{L}}")
 
 
+@lru_cache(maxsize=1)
+def _has_other_sign(text: str) -> bool:
+    """Return whether a text has a sign other than an at sign or an exclamation mark."""
+    return _OTHER_SIGN.search(text) is not None
+
+
+_OTHER_SIGN = re.compile("[0-9$|+\u20ac\u00a3]")
+
+
 def _spelled(vocabulary: Vocabulary) -> Replace:
     def replaced(match: re.Match[str]) -> str:
         token = match[0]
         if token.startswith(_LINKS):
             return token
-        if token[0] == "@" and _SIGNS.isdisjoint(token[1:]):  # a name, or one word
-            return _cased(token, _careful_reading(token.lower(), vocabulary)) if token.isascii() else token
         text, start = match.string, match.start()
+        if token[0] == "@" and not _has_other_sign(text):  # a name, or one word
+            return _cased(token, _careful_reading(token.lower(), vocabulary)) if token.isascii() else token
         return _WITH_SIGNS.sub(lambda word: _read(word, text, start + word.start(), vocabulary), token)
 
     return replaced
@@ -187,6 +210,8 @@ def _read(match: Match, text: str, start: int, vocabulary: Vocabulary) -> str:
 @lru_cache(maxsize=8192)
 def _careful_reading(word: str, vocabulary: Vocabulary) -> str:
     """Return a word with letters in place of signs if that makes a known word; but ``step1`` and ``2nd`` stay."""
+    if _ORDINAL.fullmatch(word):
+        return word
     letters = len(_LETTERS.findall(word))
     bare = word.strip("0123456789")
     if not letters or len(word) - letters > 2 * letters:
@@ -194,6 +219,8 @@ def _careful_reading(word: str, vocabulary: Vocabulary) -> str:
     reading = _known_reading(word, vocabulary)
     if reading is None or len(reading) <= _SHORT:
         return word
+    if not _INSIDE.search(word) and vocabulary.whole_cost(reading) > _FREQUENT_EDGE_COST_MAX:
+        return word  # ``10TB``, ``A16``
     is_numbered = bare.isalpha() and len(bare) >= _SHORT and vocabulary.cost(bare) <= vocabulary.cost(reading)
     return word if is_numbered else reading
 
@@ -201,6 +228,8 @@ def _careful_reading(word: str, vocabulary: Vocabulary) -> str:
 @lru_cache(maxsize=8192)
 def _leet_reading(word: str, vocabulary: Vocabulary) -> str:
     """Return a word of a text that is written with digits for letters as a known word, or as it is likely meant."""
+    if _ORDINAL.fullmatch(word):
+        return word
     reading = _known_reading(word, vocabulary)
     letters = len(_LETTERS.findall(word))
     if not letters:
@@ -240,6 +269,8 @@ def digits_for_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
 
 _LETTERS_OR_LINK = re.compile(r"(?:https?://|www\.)\S+|[^\W\d_]+")
 _PAIR = 2
+_UNKNOWN_MIN = 4
+"""Different letters in a row that a word needs to be read although the vocabulary does not know it."""
 _LONG_RUN = re.compile(r"([^\W\d_])\1{2,}", re.IGNORECASE)
 
 
@@ -266,9 +297,12 @@ def _short(word: str, vocabulary: Vocabulary) -> str:
         return word  # a sound or a row of signs, such as ``www``
     if len(runs) > WORD_LETTERS_MAX:
         return _LONG_RUN.sub(r"\1", word)
-    found = vocabulary.shortened(runs) or vocabulary.read(
-        [(letter, 2 * letter) if length > _PAIR else (letter * length,) for letter, length in runs]
-    )
+    if (found := vocabulary.shortened(runs)) is None:
+        if len(runs) < _UNKNOWN_MIN:
+            return word  # ``yasss`` is a sound, and ``yas`` is not a word
+        found = vocabulary.read(
+            [(letter, 2 * letter) if length > _PAIR else (letter * length,) for letter, length in runs]
+        )
     if found is None:
         return _LONG_RUN.sub(r"\1", word)
     if word.isupper():
