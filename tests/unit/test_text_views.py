@@ -2,6 +2,7 @@
 
 import random
 import unicodedata
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -158,6 +159,6 @@ def test_flags_are_pairs_of_letters() -> None:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_accents_stay_in_either_normal_form(form: str) -> None:
+def test_accents_stay_in_either_normal_form(form: Literal["NFC", "NFD"]) -> None:
     text = unicodedata.normalize(form, "Zażółć gęślą jaźń, où êtes-vous, ťažký")
     assert VIEW.plain(text) == text

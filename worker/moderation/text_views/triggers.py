@@ -7,6 +7,7 @@ expression takes 4. It may name a text that no step changes, but it never misses
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import regex
@@ -118,6 +119,6 @@ def triggers(texts: Sequence[str]) -> list[int]:
     return flags
 
 
-def _next(values: NDArray[np.generic], places: int) -> NDArray[np.generic]:
+def _next(values: NDArray[Any], places: int) -> NDArray[Any]:
     """Return for each place the value some places later; at the end the last value."""
     return np.concatenate((values[places:], values[-places:]))

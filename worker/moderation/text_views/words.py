@@ -23,7 +23,7 @@ disguise, only known words are read."""
 SIGNS_INSIDE_WORDS = (
     Rule(
         regex.compile(
-            rf"{_NOT_LINKS}|(?<=\p{{L}})(?:\*\*|__|~~|\|\||`{{1,3}}|</?[A-Za-z]{{1,10}}>|<!--[^<>]{{0,40}}-->"
+            rf"{_NOT_LINKS}|(?<=[\p{{Lu}}\p{{Ll}}\p{{Lt}}])(?:\*\*|__|~~|\|\||`{{1,3}}|</?[A-Za-z]{{1,10}}>|<!--[^<>]{{0,40}}-->"
             r"|&(?:shy|zwj|zwnj|#\d{2,7}|#x[0-9A-Fa-f]{2,6});|\[/?[A-Za-z]{1,10}\])+(?=\p{L})"
         ),
         "",
@@ -124,15 +124,8 @@ _LEET_AFTER_APOSTROPHE = {sign: letters[-1] for sign, letters in _LEET.items()}
 _SIGN = r"0-9@$!|+\u20ac\u00a3"
 _SIGNS = frozenset(_LEET)
 _TOKEN = re.compile(rf"(?<!\S)[^\s{_SIGN}]*+[{_SIGN}]\S*")
-_WITH_SIGNS = re.compile(
-    rf"(?<![\w@$#/%'\u2019])(?<!\d[.,:\-])(?:[^\W_{_SIGN}]|[{_SIGN}])+(?:['\u2019](?:[^\W_{_SIGN}]|[{_SIGN}])+)?"
-    r"(?<![!|+])(?![/_]|[.,:\-]\d+(?![^\W_]))|(?<!\S)!(?!\S)"
-)
-_APOSTROPHE = {sign: letters[-1] for sign, letters in _LEET.items()}
-"""After an apostrophe ``1`` is an ``l``: ``you'11``."""
-_SIGN = r"0-9@$!|+\u20ac\u00a3"
 _WITH_SIGNS = regex.compile(
-    rf"{_NOT_LINKS}|(?<![\p{{L}}\p{{N}}_@$#/'\u2019]|\d[.,:\-])(?=[\p{{L}}'\u2019]*[{_SIGN}])"
+    rf"{_NOT_LINKS}|(?<![\p{{L}}\p{{N}}_@$#/%'\u2019]|\d[.,:\-])(?=[\p{{L}}'\u2019]*[{_SIGN}])"
     rf"(?:[\p{{L}}{_SIGN}]*[\p{{L}}0-9$@](?:['\u2019][\p{{L}}{_SIGN}]*[\p{{L}}0-9$@])?|!(?=\s))"
     r"(?![\p{L}_/]|[.,:\-]\d+(?![\p{L}\d]))"
 )
@@ -142,7 +135,7 @@ _READINGS_MAX = 8
 """Readings of a word that are looked up: three signs can each be two letters."""
 _FREQUENT_EDGE_COST_MAX = math.log2(1500)
 """A sign at the end of a word is read as a letter only if that makes one of 1,500 words: ``4ll`` is ``all``."""
-_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th|s)")
+_ORDINAL = re.compile(r"\d*(?:1st|2nd|3rd)|\d+th|\d{2,}s")
 _SINGLE = "1!4@"
 """Signs that are a word of one letter: ``I`` or ``a``."""
 _FREQUENT_COST_MAX = 9.0
