@@ -93,7 +93,7 @@ CASES = [
     case(b'{"text":"a number that is none","sent_at":NaN,"x":1e999}', sent_at=None, ignored=["sent_at"]),
     case(b"", "not_json"),
     case(b'\xef\xbb\xbf{"text":"byte-order mark"}'),
-    case(b'["text"]', "not_an_object"),
+    case(b'"text"', "not_an_object"),
     case(b'{"body":"elsewhere"}', "no_text"),
     case(b'{"text":null}', "no_text"),
     case(b'{"text":["a"]}', "wrong_type"),
