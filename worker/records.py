@@ -209,6 +209,12 @@ class ScoredRecord:
         """Whether no further element of the same record follows."""
         return self.record.is_last
 
+    @property
+    def dead_letter_reason(self) -> DeadLetterReason | None:
+        """Why the record is a dead letter: it cannot be read, or its text breaks the model. None: it is not one."""
+        found = self.scores if isinstance(self.scores, DeadLetterReason) else self.record.content
+        return found if isinstance(found, DeadLetterReason) else None
+
 
 class Topic(StrEnum):
     """The output topics, by purpose. The session knows their names.

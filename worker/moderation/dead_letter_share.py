@@ -122,8 +122,8 @@ class DeadLetterShare:
             if content is None or type(content) is Skipped:
                 continue
             counts[source.partition] += 1
-            why = content if type(content) is DeadLetterReason else result.scores
-            if type(why) is DeadLetterReason and source.offset >= exempt_below.get(source.partition, 0):
+            why = result.dead_letter_reason
+            if why is not None and source.offset >= exempt_below.get(source.partition, 0):
                 number = self._window(source.partition, exempt_below).records + counts[source.partition]
                 dead_letters[source.partition].append(_DeadLetter(number, why.reason, source.offset))
         return {partition: (count, dead_letters[partition]) for partition, count in counts.items()}

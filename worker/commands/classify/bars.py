@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from schemas.labels import CATEGORY_NAMES
-from worker.commands.classify.lines import InputLine, LineJudge, fault_of
+from worker.commands.classify.lines import InputLine, LineJudge
 from worker.logs import escaped
 from worker.moderation.policy import Policy
 from worker.records import PreparedMessage, ScoredRecord
@@ -32,7 +32,7 @@ def show_texts(
     good = True
     for lines in batches:
         for result in judge.results(lines):
-            good = good and fault_of(result) is None
+            good = good and result.dead_letter_reason is None
             console.print(_drawn(result, policy), soft_wrap=True)
     return good
 
@@ -42,7 +42,7 @@ def _drawn(result: ScoredRecord, policy: Policy) -> Text:
     drawing = Text(escaped(beginning, TEXT_COLUMNS), style="bold")
     drawing.append("\n")
     content, scores = result.record.content, result.scores
-    if (fault := fault_of(result)) is not None:
+    if (fault := result.dead_letter_reason) is not None:
         return drawing.append(f"  not judged: {fault.message} ({fault.reason})\n", style="not bold yellow")
     assert isinstance(content, PreparedMessage)  # noqa: S101 - a line is no tombstone
     if not isinstance(scores, np.ndarray):

@@ -159,7 +159,7 @@ def judge_lines(
     good = True
     for lines in batches:
         results = [_blank_refused(result) for result in judge.results(lines)]
-        good = good and not any(map(fault_of, results))
+        good = good and not any(result.dead_letter_reason for result in results)
         sink.write(b"".join(line + b"\n" for line in outputs.json_lines(results, judged_at=now())))
         sink.flush()
     return good
@@ -198,9 +198,3 @@ def _blank_refused(result: ScoredRecord) -> ScoredRecord:
         record=replace(record, content=DeadLetterReason(reason="no_text", message="The line is blank.")),
         scores=None,
     )
-
-
-def fault_of(result: ScoredRecord) -> DeadLetterReason | None:
-    """Return why a line has no scores; None when it was judged."""
-    found = result.scores if isinstance(result.scores, DeadLetterReason) else result.record.content
-    return found if isinstance(found, DeadLetterReason) else None
