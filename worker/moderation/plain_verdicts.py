@@ -73,8 +73,9 @@ class PlainVerdicts:
                 example = self._example(result, judged_at)
                 template = templates[source.partition] = VerdictTemplate(example, judge=self._judge)
             key, value = source.key, template.fill(source, message, encoded, max_score, top)
-            if message.context is not None:  # its fields are the last ones of a verdict
-                value = b"%b,%b" % (value[:-1], encode(context_json(message.context))[1:])
+            # The fields of the context are the last ones of a verdict.
+            if message.context is not None and (context := context_json(message.context)):
+                value = b"%b,%b" % (value[:-1], encode(context)[1:])
             outputs.append(
                 None
                 if len(value) + len(key or b"") > self._value_bytes_max
