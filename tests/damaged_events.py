@@ -38,7 +38,9 @@ def places(found: Any) -> Iterator[tuple[Any, Any]]:
 
 def damage(event: Any, chance: random.Random) -> None:
     """Change one place of a document: another value, nothing, or itself nested."""
-    if not event:
+    if event == []:
+        event.append("hello")
+    if event == {}:
         event["text"] = "hello"
     holder, key = chance.choice(list(places(event)))
     match chance.randrange(7):

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import orjson
-from confluent_kafka import IsolationLevel, KafkaException, Message
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message
 
 from schemas.dead_letter import PREFIX
 from worker.commands.ledger import ObservedInput, ObservedOutput
@@ -16,6 +16,9 @@ from worker.kafka.offset_queries import OffsetQueries
 from worker.kafka.reading import CONSUME_S, open_reader, read_to_end, topic_partition_offset
 from worker.moderation.shapes import Read
 from worker.records import Partition, Skipped, Topic
+
+_LEADER_CHANGES = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+"""Answers for a partition that has just got its first leader or another one. They end by themselves."""
 
 
 def read_topics(
@@ -96,8 +99,8 @@ def _await_no_open_transaction(
     """Wait until each last stable offset equals the high watermark."""
     deadline = time.monotonic() + silence_ms_max / 1000
     while True:
-        last_stable = _end_offsets(queries, partitions, IsolationLevel.READ_COMMITTED)
-        high_watermarks = _end_offsets(queries, partitions, IsolationLevel.READ_UNCOMMITTED)
+        last_stable = _end_offsets(queries, partitions, IsolationLevel.READ_COMMITTED, deadline)
+        high_watermarks = _end_offsets(queries, partitions, IsolationLevel.READ_UNCOMMITTED, deadline)
         blocked = sorted(one for one in partitions if high_watermarks[one] > last_stable[one])
         if not blocked:
             return
@@ -110,9 +113,14 @@ def _await_no_open_transaction(
 
 
 def _end_offsets(
-    queries: OffsetQueries, partitions: Sequence[Partition], level: IsolationLevel
+    queries: OffsetQueries, partitions: Sequence[Partition], level: IsolationLevel, deadline: float
 ) -> dict[Partition, int]:
-    try:
-        return {one: answer.result().offset for one, answer in queries.latest(partitions, level).items()}
-    except KafkaException as error:
-        raise KafkaFatalError(f"Kafka did not tell the end offsets: {error.args[0].str()}.") from error
+    """Return the ends of partitions. Ask again until the deadline while a partition has a new leader or none."""
+    while True:
+        try:
+            return {one: answer.result().offset for one, answer in queries.latest(partitions, level).items()}
+        except KafkaException as error:
+            failure = error.args[0]
+        if failure.code() not in _LEADER_CHANGES or time.monotonic() > deadline:
+            raise KafkaFatalError(f"Kafka did not tell the end offsets: {failure.str()}.")
+        time.sleep(CONSUME_S)
