@@ -6,9 +6,11 @@ were typed. Read ``inline.py`` first: Discord, Slack and Markdown share it.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 from worker.moderation.markup import discord, html_text, markdown, slack
+from worker.moderation.markup.quoted_lines import without_quoted_lines
 
 Markup = Literal["none", "discord", "slack", "html", "markdown"]
 
@@ -23,8 +25,8 @@ RENDER: Mapping[Markup, Callable[[str], str] | None] = {
 
 WITHOUT_QUOTES: Mapping[Markup, Callable[[str], str] | None] = {
     "none": None,
-    "discord": discord.without_quotes,
-    "slack": slack.without_quotes,
+    "discord": partial(without_quoted_lines, line="> ", rest=">>> "),
+    "slack": partial(without_quoted_lines, line="&gt;", rest="&gt;&gt;&gt;"),
     "html": html_text.without_quotes,
     "markdown": markdown.without_quotes,
 }

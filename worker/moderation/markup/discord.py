@@ -73,20 +73,3 @@ def _code(content: str, *, fenced: bool) -> str:
     """Return the characters of a code span. The language in front of a code block is not shown."""
     named = _LANGUAGE.match(content) if fenced else None
     return content[named.end() :] if named else content
-
-
-def without_quotes(text: str) -> str:
-    """Return the text without lines that begin with ``> ``, and without all that follows ``>>> ``.
-
-    A code block may show such lines; they stay.
-    """
-    if "> " not in text:
-        return text
-    kept, in_code = [], False
-    for line in text.split("\n"):
-        if not in_code and line.startswith(">>> "):
-            break
-        if in_code or not line.startswith("> "):
-            kept.append(line)
-            in_code ^= line.count("```") % 2 == 1
-    return "\n".join(kept)

@@ -63,20 +63,3 @@ def _label(found: re.Match[str]) -> str:
     if sign == "!":
         return "@" + target.split("^")[0]
     return _WORDS.get(sign) or target.removeprefix("mailto:").removeprefix("tel:")
-
-
-def without_quotes(text: str) -> str:
-    """Return the text without lines that begin with ``&gt;``, and without all that follows ``&gt;&gt;&gt;``.
-
-    A code block may show such lines; they stay.
-    """
-    if "&gt;" not in text:
-        return text
-    kept, in_code = [], False
-    for line in text.split("\n"):
-        if not in_code and line.startswith("&gt;&gt;&gt;"):
-            break
-        if in_code or not line.startswith("&gt;"):
-            kept.append(line)
-            in_code ^= line.count("```") % 2 == 1
-    return "\n".join(kept)
