@@ -82,7 +82,7 @@ def install_prometheus(scratch: Path) -> None:
     """Copy the two programs from Debian's package. The package is not installed, because it would start a service.
 
     Raises:
-        RefusalError: apt-get does not know the package; or there is no apt-get, and a program is not on the PATH.
+        RefusalError: apt-get does not know the package. Or this machine has neither apt-get nor the programs.
     """
     if shutil.which("apt-get") is None:
         for program in PROMETHEUS:

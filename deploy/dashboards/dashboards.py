@@ -42,7 +42,7 @@ class Panel:
         unit: Grafana's name of the unit.
         kind: Grafana's type of the panel.
         stacked: Whether the curves are parts of a whole.
-        nothing: The text of a single figure when there is no data.
+        nothing: What a panel of a single figure shows when its query returns no data.
     """
 
     title: str
@@ -320,7 +320,7 @@ def _dashboard(dashboard: Dashboard) -> dict[str, Any]:
 def _variables() -> Iterator[dict[str, Any]]:
     yield {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
     # A job is always selected, because every program exports `up` and the metrics of the process. Outside
-    # Kubernetes there is no namespace, and `.*` matches a missing label.
+    # Kubernetes the label `namespace` is missing. The pattern `.*` matches a missing label.
     for name, label, chosen in (
         ("job", "Job", ""),
         ("namespace", "Namespace", '{job="$job"}'),

@@ -199,6 +199,7 @@ def test_texts_of_all_scripts_have_the_ids_of_the_library_tokenizers(
 def test_the_texts_of_real_logs_have_the_ids_of_the_library_tokenizers(pair: BothTokenizers) -> None:
     texts = list({text: None for log in LOGS for text in texts_of(Path(log))})
     if not texts:
+        # The repository has no chat logs: their licences differ, and they are large. The property test runs always.
         pytest.skip("TEST_LOGS names no log")
     bos = pair.as_text.encode("").ids
     for start in range(0, len(texts), 1000):
