@@ -20,6 +20,7 @@ from tests.bench.pictures import draw
 from tests.bench.side_by_side import say, write
 from worker.commands.prove.environment import proof_environment
 from worker.commands.prove.feed import MessageFeed
+from worker.commands.prove.messages import messages_of
 from worker.commands.prove.observers import CommittedOffsets
 
 BACKLOG_MAX = 100_000
@@ -59,7 +60,9 @@ def soak(environ: Mapping[str, str], messages: int, say: Callable[[str], None]) 
         worker = environment.start_worker(0)
         offsets = CommittedOffsets(environment.client, environment.names.group, environment.inputs)
         producer = Producer({"log_level": 0, **environment.client, "linger.ms": 20, "compression.type": "lz4"})
-        feed = MessageFeed(producer=producer, topic=environment.names.input, per_second=50_000)
+        feed = MessageFeed(
+            producer=producer, topic=environment.names.input, per_second=50_000, record=messages_of("plain")
+        )
         began_ns = time.monotonic_ns()
         looked_ms = 0
         judged = 0

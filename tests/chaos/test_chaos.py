@@ -1,8 +1,8 @@
 """Chaos on a real Kafka, for a short time; ``make chaos`` runs it for longer: CHAOS_SECONDS, CHAOS_SEED.
 
 Each case is a whole proof. Workers are killed, stopped, fenced, scaled, throttled and cut off from their broker,
-and the input topic is created again, while messages keep coming. Then each message is accounted for. The seed
-repeats a case that failed.
+and the input topic is created again, while messages keep coming. Two cases read events of platforms. Then each
+message is accounted for. The seed repeats a case that failed.
 """
 
 import os
@@ -26,8 +26,14 @@ SEED = int(os.environ.get("CHAOS_SEED", "984"))
 PICTURES = os.environ.get("CHAOS_PICTURES")
 GROUPS = {
     "roundrobin": {},
-    "roundrobin, static members": {"WORKER_KAFKA__GROUP_INSTANCE_ID": "set for each worker"},
-    "cooperative-sticky": {"WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "cooperative-sticky"},
+    "roundrobin, static members": {
+        "WORKER_KAFKA__GROUP_INSTANCE_ID": "set for each worker",
+        "WORKER_INPUT__SHAPE": "discord",
+    },
+    "cooperative-sticky": {
+        "WORKER_KAFKA__PARTITION_ASSIGNMENT_STRATEGY": "cooperative-sticky",
+        "WORKER_INPUT__SHAPE": "slack",
+    },
     "consumer protocol": {"WORKER_KAFKA__GROUP_PROTOCOL": "consumer"},
 }
 

@@ -21,7 +21,8 @@ from worker.commands.demo.partition_owners import SLOTS, PartitionOwners, worker
 from worker.commands.demo.view import ALERTS_SHOWN, DemoStatus, Screen, ShownAlert, listed, screen, seconds
 from worker.commands.ledger import InputPosition
 from worker.commands.prove.environment import Environment
-from worker.commands.prove.feed import FeedRecord, MessageFeed, open_producer
+from worker.commands.prove.feed import MessageFeed, open_producer
+from worker.commands.prove.messages import FeedRecord
 from worker.commands.prove.observers import OutputObserver
 from worker.commands.prove.plan import Action
 from worker.commands.prove.processes import WorkerPool

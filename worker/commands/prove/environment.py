@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
 from worker.commands.prove.kafka_names import KafkaNames
+from worker.commands.prove.messages import DEFAULT_SHAPE, EVENTS
 from worker.commands.prove.plan import Timeouts
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import KafkaFatalError
@@ -53,6 +54,7 @@ class Environment:
         start_worker: Starts a worker process in a slot.
         folder: The folder of the workers' logs and temporary files.
         broker: The embedded Kafka, which faults may strike; None: the user's Kafka.
+        shape: The name of the shape that the workers read.
     """
 
     description: str
@@ -61,6 +63,7 @@ class Environment:
     start_worker: Callable[[int], WorkerSubprocess]
     folder: Path
     broker: Broker | None
+    shape: str = DEFAULT_SHAPE
 
     @property
     def inputs(self) -> Sequence[Partition]:
@@ -108,6 +111,8 @@ def isolated_environment(
     names: KafkaNames,
     broker: Broker | None,
     start_in: Callable[[Path, int], WorkerSubprocess],
+    *,
+    shape: str = DEFAULT_SHAPE,
 ) -> Iterator[Environment]:
     """Create topics and a temporary folder, and remove what was created.
 
@@ -117,6 +122,7 @@ def isolated_environment(
         names: See there.
         broker: See there.
         start_in: Starts a worker process with this folder, for this slot.
+        shape: The name of the shape that the workers read.
 
     Raises:
         KafkaFatalError: Kafka does not answer or refuses, or one of the topics exists.
@@ -134,6 +140,7 @@ def isolated_environment(
             start_worker=lambda slot: start_in(folder / str(next(numbers)), slot),
             folder=folder,
             broker=broker,
+            shape=shape,
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -156,9 +163,16 @@ def timeouts_of(settings: Settings) -> Timeouts:
 def _stub_environment(
     settings: Settings, environ: Mapping[str, str], broker: Broker | None, say: Callable[[str], None]
 ) -> Iterator[Environment]:
-    """Yield an environment whose workers have the stub model and, apart from the names, the user's settings."""
+    """Yield an environment whose workers have the stub model and the user's settings, except names and input.
+
+    The proof writes its own messages, so the workers must read them: in the user's shape if the proof can write it,
+    in the plain shape otherwise.
+    """
     kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}."
     names = KafkaNames.with_prefix(prefix)
+    shape = settings.input.shape if settings.input.shape in EVENTS else DEFAULT_SHAPE
+    environ = {name: value for name, value in environ.items() if not name.upper().startswith("WORKER_INPUT__")}
+    environ["WORKER_INPUT__SHAPE"] = shape
     own = {**names.settings, "WORKER_LOG__FORMAT": "text", "WORKER_LOG__LEVEL": "info"}
     if broker is not None:
         own["WORKER_KAFKA__CLIENT_ID"] = names.group  # the fault with a quota names this client id
@@ -180,8 +194,11 @@ def _stub_environment(
         f"{'the embedded Kafka' if broker else 'your Kafka'}, "
         f"{'consumer protocol' if consumer_protocol else kafka.partition_assignment_strategy}"
         f"{', static members' if kafka.group_instance_id else ''}"
+        f"{'' if shape == DEFAULT_SHAPE else f', events of {shape}'}"
     )
-    with isolated_environment(description, admin_config(kafka), names, broker, start_in) as environment:
+    with isolated_environment(
+        description, admin_config(kafka), names, broker, start_in, shape=shape
+    ) as environment:
         say(f"Created topics and a group for this proof alone: {prefix}*")
         yield environment
 

@@ -17,6 +17,7 @@ from worker.commands.ledger_reader import read_topics
 from worker.commands.prove.environment import Environment
 from worker.commands.prove.feed import MessageFeed, open_producer
 from worker.commands.prove.kafka_faults import KafkaFaults
+from worker.commands.prove.messages import messages_of
 from worker.commands.prove.observers import (
     CommittedOffsets,
     LedgerByLog,
@@ -29,6 +30,7 @@ from worker.commands.prove.processes import WorkerPool
 from worker.commands.prove.proof import InjectedFault, Proof
 from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.reading import open_reader
+from worker.moderation.shapes import compile_shape, load_shape
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -104,10 +106,13 @@ class Experiment:
         self._workers = WorkerPool(
             environment.start_worker, range(options.workers), restart_on={ExitCode.KAFKA}, say=say
         )
+        self._read = compile_shape(load_shape(environment.shape))
         self._feed = MessageFeed(
             producer=open_producer(environment.client),
             topic=environment.names.input,
             per_second=options.per_second,
+            record=messages_of(environment.shape),
+            read=self._read,
         )
         self._feeding = True
         self._outputs = OutputObserver(reader, environment.names)
@@ -265,7 +270,7 @@ class Experiment:
 
     def _read_all(self) -> "tuple[list[ObservedInput], list[ObservedOutput]]":
         names = self._environment.names
-        return read_topics(self._environment.client, inputs=[names.input], outputs=names.outputs)
+        return read_topics(self._environment.client, inputs=[names.input], outputs=names.outputs, read=self._read)
 
 
 @contextmanager

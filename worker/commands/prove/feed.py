@@ -5,42 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
+from worker.commands.ledger_reader import observed_input
+from worker.commands.prove.messages import FeedRecord
 from worker.kafka.topics import PARTITIONS
+from worker.moderation.shapes import Read
 from worker.records import Partition
 
 CALL_S_MAX = 30
 TRANSACTION_RECORDS = 10
 REFILL_RECORDS_MAX = 50_000
 """A new log gets more records than the old log only up to this length: judging more takes too long."""
-BY_KEY = -1
-"""librdkafka's RD_KAFKA_PARTITION_UA: the producer chooses the partition by the key."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedRecord:
-    """A record to write."""
-
-    value: bytes | None
-    key: bytes | None = None
-    partition: int = BY_KEY
-
-
-def synthetic_record(number: int) -> FeedRecord:
-    """Return mostly chat messages, sometimes an unreadable or blank one, or a tombstone; partitions take turns."""
-    partition = number % PARTITIONS
-    match number % 100:
-        case 7:
-            value = None
-        case 23 | 73:
-            value = b"no JSON"
-        case 41:
-            value = orjson.dumps({"text": " "})
-        case _:
-            value = orjson.dumps({"text": f"message {number}", "channel_id": number % 40})
-    return FeedRecord(value=value, partition=partition)
 
 
 def open_producer(client: Mapping[str, Any]) -> Producer:
@@ -57,16 +33,18 @@ class MessageFeed:
         topic: The input topic.
         per_second: Messages per second.
         record: Returns the record of a number, from 0.
+        read: How the workers read a record; None if each record is one message or a tombstone.
         total: How many messages to write; None: without end.
         on_delivered: Receives each message that Kafka has.
-        owed: Number of messages that Kafka has, without tombstones: each must get a verdict or a dead letter.
+        owed: Number of verdicts and dead letters that the records must get which Kafka has.
         next_offsets: The offset after the last delivered message of each partition.
     """
 
     producer: Producer
     topic: str
     per_second: int
-    record: Callable[[int], FeedRecord] = synthetic_record
+    record: Callable[[int], FeedRecord]
+    read: Read | None = None
     total: int | None = None
     on_delivered: Callable[[Message], None] | None = None
     owed: int = 0
@@ -96,8 +74,9 @@ class MessageFeed:
     def count(self, delivered: Message) -> None:
         """Count a message that readers can read now, or will be able to read."""
         partition = Partition(self.topic, delivered.partition() or 0)
-        self.next_offsets[partition] = max(self.next_offsets[partition], (delivered.offset() or 0) + 1)
-        self.owed += delivered.value() is not None
+        offset = delivered.offset() or 0
+        self.next_offsets[partition] = max(self.next_offsets[partition], offset + 1)
+        self.owed += len(observed_input(delivered, partition, offset, self.read).positions)
         if self.on_delivered is not None:
             self.on_delivered(delivered)
 
@@ -130,9 +109,13 @@ class SlowTransaction:
     Args:
         client: librdkafka's properties: servers and security.
         transactional_id: The producer's transactional id.
+        record: Returns the record of a number, from 0.
     """
 
-    def __init__(self, client: Mapping[str, Any], transactional_id: str) -> None:
+    def __init__(
+        self, client: Mapping[str, Any], transactional_id: str, record: Callable[[int], FeedRecord]
+    ) -> None:
+        self._record = record
         self._config = {"log_level": 0, **client, "transactional.id": transactional_id}
         self._producer: Producer | None = None
         self._sent: list[Message] = []
@@ -148,7 +131,7 @@ class SlowTransaction:
         producer.init_transactions(CALL_S_MAX)
         producer.begin_transaction()
         for number in range(TRANSACTION_RECORDS):
-            value = synthetic_record(number).value
+            value = self._record(number).value
             producer.produce(partition.topic, value, partition=partition.number, on_delivery=self._on_delivery)
         producer.flush(CALL_S_MAX)
 

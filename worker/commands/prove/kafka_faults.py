@@ -15,6 +15,7 @@ from worker.commands.broker.node import HOST
 from worker.commands.prove.client_quotas import set_fetch_quota
 from worker.commands.prove.environment import Environment
 from worker.commands.prove.feed import CALL_S_MAX, SlowTransaction
+from worker.commands.prove.messages import messages_of
 from worker.commands.prove.plan import Action
 from worker.errors import KafkaFatalError
 from worker.kafka.topics import create_topics
@@ -28,7 +29,9 @@ class KafkaFaults:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._transaction = SlowTransaction(environment.client, f"{environment.names.group}.upstream")
+        self._transaction = SlowTransaction(
+            environment.client, f"{environment.names.group}.upstream", messages_of(environment.shape)
+        )
 
     def apply(self, action: Action, choice: float) -> Sequence[Message]:
         """Do a step of a fault.
