@@ -15,6 +15,7 @@ from schemas.dead_letter import REASONS
 from tests.damaged_events import documented, mutated, places
 from worker.moderation.markup import RENDER
 from worker.moderation.shapes import builtin_envelopes, builtin_shapes, compile_shape, load_envelope, load_shape
+from worker.moderation.shapes.common_object import common_object
 from worker.records import DeadLetterReason, Skipped
 
 COUNT = int(os.environ.get("MUTATED_EVENTS", "2000"))
@@ -30,7 +31,7 @@ def test_a_damaged_event_is_judged_skipped_or_refused(name: str) -> None:
     render = RENDER[shape.markup]
     for number in range(COUNT):
         chance = random.Random(f"{SEED}:{name}:{number}")  # noqa: S311 - the same events every time
-        value = mutated(name, number, chance)
+        value = mutated("discord", number, chance)
         read = reads[0] if number % 5 else chance.choice(reads)
         reading = read(value, [("ce_id", b"\xff"), ("Twitch-Eventsub-Message-Timestamp", b"\xff")])
         for one in reading if isinstance(reading, tuple) else (reading,):
@@ -58,3 +59,14 @@ def test_a_deeply_nested_event_stops_no_shape(name: str, value: str) -> None:
                 kept, holder[key] = holder[key], "PLACE"
                 read(json.dumps(event).replace('"PLACE"', whole, 1).encode(), ()) if depth < 1000 else None
                 holder[key] = kept
+
+
+def test_a_message_in_one_object_reads_as_if_its_places_were_anywhere() -> None:
+    shape = load_shape("discord")
+    assert common_object(shape) is not None
+    # With a place outside the object, every place is looked up from the top of the event.
+    anywhere = shape.model_copy(update={"language": [*shape.language, "/no such name"]})
+    read, read_from_top = compile_shape(shape), compile_shape(anywhere)
+    for number in range(COUNT):
+        value = mutated("discord", number, random.Random(f"{SEED}:{number}"))  # noqa: S311 - the same every time
+        assert read(value, ()) == read_from_top(value, ())

@@ -116,7 +116,7 @@ def roles(given: Sequence[str | RoleRule]) -> ReadField:
         found: list[str] = []
         for reader in readers:
             found += reader(event, headers)
-        return tuple(dict.fromkeys(found)) if found else ()
+        return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
 
     return read
 
@@ -140,6 +140,14 @@ def edited(given: Sequence[str | WhereRule]) -> Callable[[Any, Headers], bool]:
 
 
 def _is_set(place: str) -> Callable[[Any, Headers], bool]:
+    if "*" not in place:
+        find_single = find_one(place)
+
+        def is_set(event: Any, headers: Headers) -> bool:
+            found = find_single(event, headers)
+            return found is not None and found is not False
+
+        return is_set
     find = find_all(place)
     return lambda event, headers: any(found is not False for found in find(event, headers))
 

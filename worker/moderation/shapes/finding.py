@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from schemas.chat import parse_pointer
+from schemas.chat import parse_pointer, written
 from worker.moderation.shapes.shape_file import HEADER, WhereRule
 from worker.records import Headers
 
@@ -34,12 +34,13 @@ def find_all(place: str) -> FindAll:
 
         return single
     at = tokens.index(EVERY)
-    start, rest = _walk(tokens[:at]), tokens[at:]
+    start: Find = find_one(written(tuple(tokens[:at]))) if at else lambda event, _: event
+    rest = tokens[at:]
     if len(rest) == 1:
-        return lambda event, _: [one for one in children(start(event)) if one is not None]
+        return lambda event, headers: [one for one in children(start(event, headers)) if one is not None]
 
-    def several(event: Any, _: Headers) -> Sequence[Any]:
-        found = start(event)
+    def several(event: Any, headers: Headers) -> Sequence[Any]:
+        found = start(event, headers)
         return _every(found, rest) if found else ()
 
     return several
@@ -53,15 +54,29 @@ def find_one(place: str) -> Find:
         return lambda event, _: event.get(name)
     tokens = parse_pointer(place)
     walk = _walk(tokens)
-    if len(tokens) != 2:  # noqa: PLR2004 - most places of the platforms have two tokens, and need no loop
-        return lambda event, _: walk(event)
-    first, second = tokens
+    # Most places of the platforms have two or three tokens, and need no loop.
+    match tokens:
+        case (first, second):
 
-    def find(event: Any, _: Headers) -> Any:
-        inner = event.get(first)
-        return inner.get(second) if type(inner) is dict else walk(event)
+            def find_two(event: Any, _: Headers) -> Any:
+                inner = event.get(first)
+                return inner.get(second) if type(inner) is dict else walk(event)
 
-    return find
+            return find_two
+        case (first, second, third):
+
+            def find_three(event: Any, _: Headers) -> Any:
+                inner = event.get(first)
+                if type(inner) is dict:
+                    inner = inner.get(second)
+                    if inner is None:
+                        return None
+                    if type(inner) is dict:
+                        return inner.get(third)
+                return walk(event)
+
+            return find_three
+    return lambda event, _: walk(event)
 
 
 def only_name(place: str) -> str | None:
@@ -121,6 +136,9 @@ def _header(name: str) -> Find:
 
 def accepts(rule: WhereRule) -> Accepts:
     """Return the function that tells whether an event meets a rule."""
+    if rule.present is not None and len(rule.at) == 1 and EVERY not in _tokens(rule.at[0]):
+        find, is_wanted = find_one(rule.at[0]), rule.present
+        return lambda event, headers: (find(event, headers) is not None) is is_wanted
     if rule.present is not None:
         find_any, wanted = _find_first(rule.at), rule.present
         return lambda event, headers: bool(find_any(event, headers)) is wanted
@@ -165,5 +183,8 @@ def _is_any(values: Sequence[Any]) -> Callable[[Any], bool]:
     if all(type(value) is str for value in values):
         words = frozenset(values)
         return lambda found: type(found) is str and found in words
+    if all(type(value) is int for value in values):
+        numbers = frozenset(values)
+        return lambda found: type(found) is int and found in numbers
     kinds = {str, int, bool, type(None)}
     return lambda found: type(found) in kinds and (type(found), found) in typed

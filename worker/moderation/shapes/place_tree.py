@@ -55,7 +55,8 @@ def _collect(value: Any, node: PlaceTree, found: dict[int, list[Any]]) -> None:
         is_object = type(value) is dict
         for token, following in node.named.items():
             inner = value.get(token) if is_object else _element(value, token)
-            if inner is not None:
+            # Most events have nothing, or an empty array, at most places.
+            if inner or (inner is not None and following.numbers):
                 _collect(inner, following, found)
     if node.every is not None and value:
         for inner in children(value):

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from schemas.chat import ChatMessage, MessageContext, Undecodable, kind, read_json, read_text
 from worker.moderation.shapes import fields
+from worker.moderation.shapes.common_object import common_object
 from worker.moderation.shapes.envelopes import ITSELF, edit_marker, envelope_opener
 from worker.moderation.shapes.fields import ReadField, Unreadable
 from worker.moderation.shapes.finding import Accepts, Find, accepts, find_one
@@ -37,6 +38,8 @@ TEXT_SHAPE = Shape.model_validate({"schema": "shape/1", "wire": "text"})
 """The shape of a value that is the text itself."""
 
 _ReadEvent = Callable[[Any, Headers], Reading]
+_ReadMessage = Callable[[Any, Headers], ChatMessage]
+"""Reads the message of an event. Raises ``Undecodable``."""
 _ReadEnvelope = Callable[[Any, Headers, Any], Reading]
 """Reads a document. The last argument is the event where the document is not an envelope."""
 
@@ -136,8 +139,7 @@ def _item(read_event: _ReadEvent, element: Any, headers: Headers) -> Reading:
 def _json_event(shape: Shape) -> _ReadEvent:
     """Return the function that reads an event: its JSON, or bytes or a string that hold its JSON."""
     parse = parser(shape.parse) if shape.parse else None
-    rules = compiled_rules(shape.where)
-    read_text_of, read_fields = text(shape), _fields(shape)
+    rules, read_message = compiled_rules(shape.where), _message(shape)
 
     def read(event: Any, headers: Headers) -> Reading:
         if type(event) is not dict:
@@ -148,6 +150,34 @@ def _json_event(shape: Shape) -> _ReadEvent:
                 return skipped
         if refusal is not None:
             raise refusal
+        return read_message(event, headers)
+
+    return read
+
+
+def _message(shape: Shape) -> _ReadMessage:
+    """Return the function that reads the message of an event that meets the rules."""
+    if (common := common_object(shape)) is None:
+        return _message_at(shape)
+    (name, inner_shape), read_whole = common, _message_at(shape)
+    read_inner = _message_at(inner_shape)
+
+    def read(event: Any, headers: Headers) -> ChatMessage:
+        inner = event.get(name)
+        if type(inner) is dict:
+            try:
+                return read_inner(inner, headers)
+            except Undecodable:
+                pass  # the reason must name the places of the whole event
+        return read_whole(event, headers)
+
+    return read
+
+
+def _message_at(shape: Shape) -> _ReadMessage:
+    read_text_of, read_fields = text(shape), _fields(shape)
+
+    def read(event: Any, headers: Headers) -> ChatMessage:
         found = read_text_of(event)
         message = read_fields(event, headers, found if type(found) is str else found[0])
         if type(found) is FoundText:

@@ -165,6 +165,9 @@ def joiner(shape: Shape) -> Join:
         return _joined
 
     def join_own(parts: Sequence[str]) -> str:
+        if len(parts) == 1:
+            own_part = without_quotes(parts[0])
+            return own_part if own_part.strip() else parts[0]
         own = [without_quotes(part) for part in parts]
         own = [part for part in own if part]
         return _joined(own if any(part.strip() for part in own) else parts)
