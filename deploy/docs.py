@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from schemas.dead_letter import REASONS
 from schemas.labels import CATEGORY_SLUGS
@@ -19,6 +20,7 @@ from worker.classifier.model_files import DEMO_MODEL, model_digests, revision_of
 from worker.classifier.tokenizer import TextEncoder
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
+from worker.moderation.policies import PolicyFile
 from worker.moderation.policy import Policy
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import Shape
@@ -101,17 +103,20 @@ def pages() -> dict[str, str]:
     }
     files = {"message": "input", "verdict": "verdict", "alert": "alert", "dead-letter": "dead-letter"}
     messages = {f"docs/messages/{files[name]}.md": _message(name, given[name], after[name]) for name in given}
-    shape = {"schemas/v1/shape.schema.json": _shape_schema()}
-    return {"docs/configuration.md": _configuration(), **messages, **shape}
+    schemas = {
+        "schemas/v1/shape.schema.json": _editor_schema("shape", Shape),
+        "schemas/v1/policy.schema.json": _editor_schema("policy", PolicyFile),
+    }
+    return {"docs/configuration.md": _configuration(), **messages, **schemas}
 
 
-def _shape_schema() -> str:
-    """Return the JSON Schema of a shape file, for editors."""
+def _editor_schema(name: str, model: type[BaseModel]) -> str:
+    """Return the JSON Schema of a YAML file, for editors."""
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:moderation-worker:shape:1",
+        "$id": f"urn:moderation-worker:{name}:1",
     }
-    return json.dumps({**head, **Shape.model_json_schema()}, indent=2) + "\n"
+    return json.dumps({**head, **model.model_json_schema()}, indent=2) + "\n"
 
 
 def _message(name: str, example: Mapping[str, Any], after: str) -> str:

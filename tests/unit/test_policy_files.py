@@ -1,0 +1,204 @@
+"""A policy file: what it says, and every fault in one report, with file, line and column."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from schemas.labels import CATEGORY_SLUGS
+from worker.errors import ConfigurationError, ExitCode
+from worker.moderation.policies import effective_thresholds, parse_policy, read_policy
+from worker.moderation.policies.policy_file import PolicyFile
+from worker.moderation.yaml_document import read_yaml
+
+ROOT = Path(__file__).parents[2]
+HEAD = "schema: policy/1\nlevels: [review, remove]\n"
+BASE = HEAD + "thresholds: {default: {review: 0.5, remove: 0.9}}\n"
+SCHEMA = Draft202012Validator(json.loads((ROOT / "schemas/v1/policy.schema.json").read_bytes()))
+
+
+def parsed(text: str) -> PolicyFile:
+    return parse_policy(text.encode(), "policy.yaml").file
+
+
+def faults(text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as refused:
+        parsed(text)
+    assert refused.value.exit_code is ExitCode.CONFIGURATION
+    return str(refused.value).splitlines()
+
+
+def thresholds(file: PolicyFile, slug: str, rule: int | None = None, candidate: int | None = None) -> list[object]:
+    levels = effective_thresholds(file, rule=rule, candidate=candidate)[slug]
+    return [levels[level].value for level in file.levels]
+
+
+def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
+    lines = faults(
+        "schema: policy/1\n"
+        "version: 2027\n"
+        "levels: [review, remove]\n"
+        "threshold: {}\n"
+        "thresholds:\n"
+        "  default: {review: 0.5}\n"
+        "  hat: {review: 0.4, remov: 0.85}\n"
+        "rules:\n"
+        "  - name: kids\n"
+        "    when: {channel_id: 12, tenant: acme}\n"
+        "    thresholds: {sexual_content: {review: yes}}\n"
+        "  - {name: kids, when: {channel_id: }, thresholds: {}}\n"
+        "alerts: {level: hard, coalesce: {by: [text, text], window_s: 0}}\n"
+    )
+    places = [line.split(": ")[0].removeprefix("policy.yaml:") for line in lines]
+    wanted = "2:10 4:1 6:12 7:3 7:22 10:24 10:28 11:43 12:12 12:36 13:17 13:45 13:62"
+    assert places == wanted.split()
+    assert "version: wants a string; write '2027' in quotes" in lines[0]
+    assert "unknown key 'threshold'; did you mean 'thresholds'?" in lines[1]
+    assert "the level 'remove' is missing; write a threshold for it, or off" in lines[2]
+    assert "unknown category 'hat'; did you mean 'hate'?" in lines[3]
+    assert "unknown level 'remov'; did you mean 'remove'?" in lines[4]
+    assert "wants a number from 0 to 1, or off" in lines[7]
+    assert "the name 'kids' occurs twice" in lines[8]
+    assert "wants at least one glob" in lines[9]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "1:1: the file is empty"),
+        (BASE + "version: &a x\n", "4:10: the anchor &a is not allowed"),
+        (BASE + "version: *a\n", "4:10: the alias *a is not allowed"),
+        (BASE + "version: !!str x\n", "4:10: the tag tag:yaml.org,2002:str is not allowed"),
+        (BASE + "version: a\nversion: b\n", "5:1: the key 'version' occurs twice"),
+        (BASE + "---\nschema: policy/1\n", "4:1: a second document is not allowed"),
+        (HEAD + "thresholds: {hate: {review: 0.5}}\n", "3:13: thresholds: the key 'default' is missing"),
+        (HEAD + "thresholds: {default: }\n", "3:22: thresholds.default: wants a threshold for each level"),
+        (HEAD.replace("[review, remove]", "[]"), "2:9: levels: wants a list with at least one entry"),
+        (HEAD.replace("remove", "review"), "2:18: the name 'review' occurs twice"),
+        (BASE + "exempt: [{name: a, when: {}}]\n", "4:26: exempt[0].when: wants at least one of topic"),
+        (BASE + "exempt: [{name: a, when: {role: }}]\n", "4:32: exempt[0].when.role: wants at least one glob"),
+        (BASE + "exempt: [{name: a, when: {edited: }}]\n", "4:34: exempt[0].when.edited: wants true or false"),
+        (BASE + "allow: [{name: a, texts: []}]\n", "4:26: allow[0].texts: wants a list with at least one"),
+        (BASE + "allow: [{name: a, when: , texts: [a]}]\n", "4:24: allow[0].when: wants keys and globs"),
+        (BASE + "shadow: [{name: a, thresholds: {hate: {}}}]\n", "4:39: shadow[0].thresholds.hate: wants"),
+        (
+            BASE + "alerts: {coalesce: {by: [text], window_s: 0}}\n",
+            "4:43: alerts.coalesce.window_s: wants a number",
+        ),
+    ],
+)
+def test_a_fault_names_its_place_and_what_to_write(text: str, said: str) -> None:
+    assert any(said in line for line in faults(text)), faults(text)
+
+
+def test_a_milder_level_with_a_greater_threshold_is_refused_wherever_it_comes_from() -> None:
+    lines = faults(
+        BASE + "rules:\n"
+        "  - name: late\n"
+        "    when: {channel_id: a}\n"
+        "    thresholds: {hate: {review: 0.95}}\n"
+        "  - name: early\n"
+        "    when: {channel_id: b}\n"
+        "    thresholds: {default: {remove: 0.4}, hate: {review: off}}\n"
+        "shadow:\n"
+        "  - name: lax\n"
+        "    thresholds: {privacy: {review: 0.91}}\n"
+    )
+    assert [line.split(": ")[0] for line in lines] == [
+        f"policy.yaml:{at}" for at in ("7:25", "10:28", "10:49", "13:28")
+    ]
+    assert "rules[0].thresholds.hate.review is 0.95 for the level 'review'" in lines[0]
+    assert "write at most 0.9" in lines[0]
+    assert "rules[1].thresholds.hate.review is off" in lines[2]
+
+
+def test_default_holds_for_every_category_that_is_not_named_and_levels_are_inherited_one_by_one() -> None:
+    file = parsed(
+        HEAD + "thresholds:\n"
+        "  default: {review: 0.5, remove: 0.9}\n"
+        "  hate: {review: 0.4}\n"
+        "  privacy: off\n"
+        "rules:\n"
+        "  - {name: a, when: {role: x}, thresholds: {hate: {remove: 0.7}}}\n"
+        "  - {name: b, when: {role: y}, thresholds: {default: {review: 0.2}, hate: {remove: 0.8}}}\n"
+        "  - {name: c, when: {role: z}, thresholds: {default: off, hate: {review: 0.1, remove: 0.2}}}\n"
+        "shadow:\n"
+        "  - {name: s, thresholds: {hate: {review: 0.3}, sexual_content: {remove: 0.6}}}\n"
+    )
+    assert thresholds(file, "hate") == [0.4, 0.9]
+    assert thresholds(file, "privacy") == [None, None]
+    assert thresholds(file, "hate", 0) == [0.4, 0.7]
+    assert thresholds(file, "privacy", 0) == [None, None]
+    assert thresholds(file, "hate", 1) == [0.4, 0.8]
+    assert thresholds(file, "sexual_content", 1) == [0.2, 0.9]
+    assert thresholds(file, "hate", 2) == [0.1, 0.2]
+    assert thresholds(file, "sexual_content", 2) == [None, None]
+    assert thresholds(file, "hate", None, 0) == [0.3, 0.9]
+    assert thresholds(file, "sexual_content", 1, 0) == [0.2, 0.6]
+
+
+@pytest.mark.parametrize("off", ["off", "false", '"off"'])
+def test_off_and_false_are_the_same(off: str) -> None:
+    file = parsed(HEAD + f"thresholds: {{default: {{review: 0.5, remove: {off}}}, hate: {off}}}\n")
+    assert thresholds(file, "privacy") == [0.5, None]
+    assert thresholds(file, "hate") == [None, None]
+
+
+def test_a_threshold_knows_the_line_that_sets_it() -> None:
+    source = parse_policy((BASE + "rules: [{name: a, when: {role: x}, thresholds: {hate: off}}]\n").encode(), "p")
+    levels = effective_thresholds(source.file, rule=0)
+    assert source.document.keys[levels["hate"]["review"].path] == (4, 49)
+    assert source.document.keys[levels["privacy"]["review"].path] == (3, 24)
+
+
+def test_every_category_is_known_to_the_schema_for_editors_and_to_the_reader() -> None:
+    text = (
+        HEAD + "thresholds:\n  default: off\n" + "".join(f"  {slug}: {{review: 0.5}}\n" for slug in CATEGORY_SLUGS)
+    )
+    assert [*SCHEMA.iter_errors(read_yaml(text).data)] == []
+    assert len(parsed(text.replace("{review: 0.5}", "{review: 0.5, remove: off}")).thresholds) == 13
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE + "rules: [{name: a, when: {channel_id: 'kids-*', role: [a, b], edited: true}, thresholds: {}}]\n",
+        BASE + "exempt: [{name: a, when: {role: bot}, score: false}]\n",
+        BASE + "allow: [{name: a, texts: [x], categories: [hate]}]\nshadow: [{name: b, thresholds: {hate: off}}]\n",
+        BASE + "alerts: {level: remove, text: full, coalesce: {by: [channel_id, text], window_s: 60}}\n",
+    ],
+)
+def test_the_schema_for_editors_accepts_what_the_worker_accepts(text: str) -> None:
+    parsed(text)
+    assert [*SCHEMA.iter_errors(read_yaml(text).data)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE.replace("default", "defaults"),
+        BASE.replace("0.9", "1.5"),
+        BASE.replace("0.9", "true"),
+        BASE + "rules: [{name: a, thresholds: {}}]\n",
+        BASE + "unknown: 1\n",
+    ],
+)
+def test_the_schema_for_editors_refuses_what_the_worker_refuses(text: str) -> None:
+    faults(text)
+    assert [*SCHEMA.iter_errors(read_yaml(text).data)] != []
+
+
+def test_the_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(BASE)
+    (tmp_path / "c.yaml").write_text(BASE + "# a comment\n")
+    one, other, third = (read_policy(str(tmp_path / f"{name}.yaml")).digest for name in "abc")
+    assert one == other != third
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"schema: policy/1\nversion: caf\xe9\n")
+    for name, said in (("absent.yaml", "No such file"), ("latin.yaml", "not UTF-8"), ("", "Is a directory")):
+        with pytest.raises(ConfigurationError, match=said):
+            read_policy(str(tmp_path / name))
