@@ -51,7 +51,7 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
         "alerts: {level: hard, coalesce: {by: [text, text], window_s: 0}}\n"
     )
     places = [line.split(": ")[0].removeprefix("policy.yaml:") for line in lines]
-    wanted = "2:10 4:1 6:12 7:3 7:22 10:24 10:28 11:43 12:12 12:36 13:17 13:45 13:62"
+    wanted = "2:10 4:1 6:12 7:3 7:22 10:24 10:28 11:43 12:12 12:37 13:17 13:45 13:62"
     assert places == wanted.split()
     assert "version: wants a string; write '2027' in quotes" in lines[0]
     assert "unknown key 'threshold'; did you mean 'thresholds'?" in lines[1]
@@ -73,14 +73,14 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
         (BASE + "version: a\nversion: b\n", "5:1: the key 'version' occurs twice"),
         (BASE + "---\nschema: policy/1\n", "4:1: a second document is not allowed"),
         (HEAD + "thresholds: {hate: {review: 0.5}}\n", "3:13: thresholds: the key 'default' is missing"),
-        (HEAD + "thresholds: {default: }\n", "3:22: thresholds.default: wants a threshold for each level"),
+        (HEAD + "thresholds: {default: }\n", "3:23: thresholds.default: wants a threshold for each level"),
         (HEAD.replace("[review, remove]", "[]"), "2:9: levels: wants a list with at least one entry"),
         (HEAD.replace("remove", "review"), "2:18: the name 'review' occurs twice"),
         (BASE + "exempt: [{name: a, when: {}}]\n", "4:26: exempt[0].when: wants at least one of topic"),
-        (BASE + "exempt: [{name: a, when: {role: }}]\n", "4:32: exempt[0].when.role: wants at least one glob"),
-        (BASE + "exempt: [{name: a, when: {edited: }}]\n", "4:34: exempt[0].when.edited: wants true or false"),
+        (BASE + "exempt: [{name: a, when: {role: }}]\n", "4:33: exempt[0].when.role: wants at least one glob"),
+        (BASE + "exempt: [{name: a, when: {edited: }}]\n", "4:35: exempt[0].when.edited: wants true or false"),
         (BASE + "allow: [{name: a, texts: []}]\n", "4:26: allow[0].texts: wants a list with at least one"),
-        (BASE + "allow: [{name: a, when: , texts: [a]}]\n", "4:24: allow[0].when: wants keys and globs"),
+        (BASE + "allow: [{name: a, when: , texts: [a]}]\n", "4:25: allow[0].when: wants keys and globs"),
         (BASE + "shadow: [{name: a, thresholds: {hate: {}}}]\n", "4:39: shadow[0].thresholds.hate: wants"),
         (
             BASE + "alerts: {coalesce: {by: [text], window_s: 0}}\n",
