@@ -29,6 +29,7 @@ class Transaction:
 
     outputs: Sequence[OutputRecord]
     offsets: Mapping[Partition, int]
+    metadata: Mapping[Partition, str]
     commits: bool
 
 
@@ -42,6 +43,8 @@ class FakeCluster:
         skipped: The offsets of control records, which no reader is given.
         outputs: The outputs that a read_committed reader sees, in order.
         committed: The group's committed offsets.
+        metadata: The metadata of these offsets.
+        metadata_max: Longest metadata of an offset, in characters.
         open: The open transactions, by transactional id.
         members: The members of the group, and dead processes that the group has not noticed yet.
         rejoining: The members that an eager rebalance waits for.
@@ -59,6 +62,8 @@ class FakeCluster:
     skipped: set[tuple[Partition, int]] = field(default_factory=set)
     outputs: list[OutputRecord] = field(default_factory=list)
     committed: dict[Partition, int] = field(default_factory=dict)
+    metadata: dict[Partition, str] = field(default_factory=dict)
+    metadata_max: int = 4096
     open: dict[str, Transaction] = field(default_factory=dict)
     members: list["FakeLog"] = field(default_factory=list)
     rejoining: set["FakeLog"] = field(default_factory=set)
@@ -112,3 +117,4 @@ class FakeCluster:
         if transaction is not None and transaction.commits:
             self.outputs += transaction.outputs
             self.committed |= transaction.offsets
+            self.metadata |= transaction.metadata

@@ -13,12 +13,21 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from tests.fake_cluster import FakeCluster, Outcome, Transaction
 from worker.errors import KafkaFatalError
+from worker.kafka.commit_metadata import MetadataLimit
 from worker.kafka.offset_lookups import OffsetLookups
 from worker.kafka.offset_reset import OffsetReset, start_offset
-from worker.kafka.ownership import Ownership, next_offsets
+from worker.kafka.ownership import Ownership
 from worker.kafka.quarantine import Quarantine, TailSample, error_if_all_quarantined
 from worker.kafka.stall_detection import PartitionLag, idle_offsets
-from worker.records import ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition, Topic
+from worker.records import (
+    NO_STATES,
+    ConsumedRecord,
+    DeadLetterExcess,
+    MessagePosition,
+    OutputRecord,
+    Partition,
+    Topic,
+)
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -77,7 +86,9 @@ class FakeLog:
         self._waiting: set[Partition] = set()
         self._next: dict[Partition, int] = {}
         self._lookups = OffsetLookups(0, 0)
-        self._answers: list[tuple[int, dict[Partition, int]]] = []  # the questions' numbers, and the starts
+        # The questions' numbers, the starts, and the states that were committed with them.
+        self._answers: list[tuple[int, dict[Partition, int], dict[Partition, str]]] = []
+        self._limit = MetadataLimit()
         self._quarantine = Quarantine()
         self._polls = 0
 
@@ -158,20 +169,21 @@ class FakeLog:
             )
             assert begin is not None
             starts[partition] = begin
-        self._answers.append((self._lookups.ask(due), starts))
+        states = {one: self._limit.decode(one, cluster.metadata.get(one)).state for one in due}
+        self._answers.append((self._lookups.ask(due), starts, states))
 
     def _take_starts(self) -> None:
         """Place the partitions of each answer, except for those that were forgotten in the meantime."""
         answers, self._answers = self._answers, []
-        for number, answer in answers:
+        for number, answer, states in answers:
             starts = {partition: answer[partition] for partition in self._lookups.current(number, answer)}
             self._lookups.forget(starts)
             committed = self._cluster.committed
             found = {partition: begin for partition, begin in starts.items() if begin != committed.get(partition)}
-            if found and not self._transact((), found):
+            if found and not self._transact((), found, states):
                 self._lookups.forget(self._waiting)
                 return
-            self._owned.place(starts)
+            self._owned.place(starts, states)
             self._next |= starts
             self._waiting -= starts.keys()
 
@@ -198,7 +210,7 @@ class FakeLog:
         if not self._cluster.skipped:
             return
         ends = {partition: len(values) for partition, values in self._cluster.inputs.items()}
-        idle = idle_offsets(
+        found = idle_offsets(
             {
                 partition: PartitionLag(
                     progress=at, last_stable_offset=ends[partition], fetched_end=ends[partition]
@@ -206,8 +218,9 @@ class FakeLog:
                 for partition, at in self._owned.progress.items()
             }
         )
+        idle = {one: at for one, at in found.items() if len(self.states.get(one, "")) <= self.state_characters_max}
         if idle and self._is_ready():
-            if self._transact((), idle):
+            if self._transact((), idle, self.states):
                 self._owned.committed(idle)
             else:
                 self._rewind()
@@ -229,10 +242,29 @@ class FakeLog:
             self._initialised = True
         return True
 
+    @property
+    def states(self) -> dict[Partition, str]:
+        """By partition, the state that was committed with its offset."""
+        return self._owned.states
+
+    @property
+    def state_characters_max(self) -> int:
+        """Longest state of a partition."""
+        return self._limit.state_characters
+
+    def is_idle(self, partition: Partition) -> bool:
+        """Return whether the partition was read to its end, and all of its records are committed."""
+        return self._owned.is_idle(partition)
+
     @may_die
-    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
+    def publish(
+        self,
+        records: Sequence[ConsumedRecord],
+        outputs: Sequence[OutputRecord],
+        states: Mapping[Partition, str] = NO_STATES,
+    ) -> bool:
         """Commit a transaction, unless it must be refused."""
-        refusal = self._owned.refusal(records, outputs)
+        refusal = self._owned.refusal(records, outputs, states)
         if refusal is not None:
             self.refused = refusal.value
             return False
@@ -243,14 +275,16 @@ class FakeLog:
             }
             assert all(output.topic is not Topic.DEAD_LETTER for output in large)
             return False
-        offsets = next_offsets(records)
-        committed = self._transact(outputs, offsets)
+        offsets = self._owned.offsets_to_commit(records, states)
+        committed = self._transact(outputs, offsets, self.states | states)
         if committed:
-            self._owned.committed(offsets)
+            self._owned.committed(offsets, states)
             self.rejected.clear()
         return committed
 
-    def _transact(self, outputs: Sequence[OutputRecord], offsets: Mapping[Partition, int]) -> bool:
+    def _transact(
+        self, outputs: Sequence[OutputRecord], offsets: Mapping[Partition, int], states: Mapping[Partition, str]
+    ) -> bool:
         """Run a transaction up to the point that ``outcome`` says.
 
         Raises:
@@ -261,8 +295,14 @@ class FakeLog:
         outcome, self.outcome = self.outcome, Outcome.COMMITTED
         if self not in self._cluster.members and outcome is Outcome.COMMITTED:
             outcome = Outcome.ABORTED  # the coordinator refuses the offsets of a member that was removed
+        metadata = {one: self._limit.encode("", one, states.get(one, "")) for one in offsets}
+        if any(len(one) > self._cluster.metadata_max for one in metadata.values()):
+            self._limit.refused(metadata.values(), "the group")
+            outcome = Outcome.ABORTED if outcome is Outcome.COMMITTED else outcome
         commits = outcome in _COMMITS and self in self._cluster.members
-        self._cluster.open[self.transactional_id] = Transaction(outputs=outputs, offsets=offsets, commits=commits)
+        self._cluster.open[self.transactional_id] = Transaction(
+            outputs=outputs, offsets=offsets, metadata=metadata, commits=commits
+        )
         if outcome in _DEATHS:
             raise Died
         if outcome in _ANSWERED:

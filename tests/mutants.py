@@ -29,7 +29,7 @@ SEEDS = "2000"
 FAILURES = "tests/contract/test_failures.py"
 SESSION = [
     f"tests/contract/test_{name}.py"
-    for name in ("transactional_session", "session_membership", "session_quarantine")
+    for name in ("transactional_session", "session_membership", "session_quarantine", "session_states")
 ]
 SUITES: Mapping[str, Sequence[str]] = {
     "transaction table": ["tests/unit/test_transaction.py"],
@@ -116,8 +116,8 @@ MUTANTS = (
     Mutant(
         fault="stale records not refused",
         file="worker/kafka/ownership.py",
-        old="            return Event.STALE",
-        new="            pass",
+        old="                    return Event.STALE",
+        new="                    pass",
         suites=["log on Kafka"],
     ),
     Mutant(
@@ -236,7 +236,7 @@ MUTANTS = (
     Mutant(
         fault="start offset not committed before the first record",
         file="worker/kafka/session.py",
-        old="if not starts or (found.chosen and not self._commit([], found.chosen, None)):",
+        old="if not starts or (found.chosen and not self._commit([], found.chosen, found.states, None)):",
         new="if not starts:",
         suites=["start offsets"],
     ),

@@ -1,7 +1,7 @@
 """Two clusters with the same interface, for tests of a session: the fake log in memory, and a real Kafka."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session import Session
 from worker.kafka.session_options import SessionOptions
 from worker.loop import TransactionalSession
-from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
+from worker.records import NO_STATES, ConsumedRecord, OutputRecord, Partition, Topic
 
 PROTOCOLS = ("roundrobin", "range", "cooperative-sticky", "consumer")
 
@@ -38,11 +38,14 @@ class Cluster(Protocol):
     def release(self, log: TransactionalSession) -> None:
         """Let a member release its partitions from quarantine."""
 
-    def visible(self) -> list[bytes]:
-        """Return the values of the verdicts that a read_committed reader sees."""
+    def visible(self, topic: Topic = Topic.VERDICT) -> list[bytes]:
+        """Return the values of the verdicts, or of another topic, that a read_committed reader sees."""
 
     def committed(self, number: int) -> int | None:
         """Return the group's committed offset."""
+
+    def commit(self, number: int, offset: int, metadata: str) -> None:
+        """Commit an offset as another tool does, while the group has no member."""
 
 
 def is_readable(value: bytes) -> bool:
@@ -53,9 +56,11 @@ def is_readable(value: bytes) -> bool:
 class FakeKafka:
     """The fake log, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, metadata_max: int = 4096) -> None:
         self._cluster = FakeCluster(
-            inputs={self.partition(number): [] for number in (0, 1)}, is_readable=is_readable
+            inputs={self.partition(number): [] for number in (0, 1)},
+            is_readable=is_readable,
+            metadata_max=metadata_max,
         )
 
     def partition(self, number: int) -> Partition:
@@ -74,11 +79,15 @@ class FakeKafka:
     def release(self, log: TransactionalSession) -> None:
         next(member for member in self._cluster.members if member is log).release_quarantined()
 
-    def visible(self) -> list[bytes]:
-        return [output.value or b"" for output in self._cluster.outputs]
+    def visible(self, topic: Topic = Topic.VERDICT) -> list[bytes]:
+        return [output.value or b"" for output in self._cluster.outputs if output.topic is topic]
 
     def committed(self, number: int) -> int | None:
         return self._cluster.committed.get(self.partition(number))
+
+    def commit(self, number: int, offset: int, metadata: str) -> None:
+        self._cluster.committed[self.partition(number)] = offset
+        self._cluster.metadata[self.partition(number)] = metadata
 
 
 class RealKafka:
@@ -114,6 +123,7 @@ class RealKafka:
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
             "auto.offset.reset": "error",
+            "enable.partition.eof": True,
             "fetch.queue.backoff.ms": 20,
         }
         if self._protocol == "consumer":
@@ -154,9 +164,10 @@ class RealKafka:
     def release(self, log: TransactionalSession) -> None:
         next(session for session in self.sessions if session is log).release_quarantined()
 
-    def visible(self) -> list[bytes]:
+    def visible(self, topic: Topic = Topic.VERDICT) -> list[bytes]:
         reader = self._reader()
-        partitions = [TopicPartition(self._topics.verdicts, number, 0) for number in (0, 1)]
+        name = {Topic.VERDICT: self._topics.verdicts, Topic.ALERT: self._topics.alerts}[topic]
+        partitions = [TopicPartition(name, number, 0) for number in (0, 1)]
         reader.assign(partitions)
         found: list[bytes] = []
         ended = 0
@@ -174,6 +185,12 @@ class RealKafka:
         offset = reader.committed([TopicPartition(*self.partition(number))], timeout=10)[0].offset
         reader.close()
         return offset if offset >= 0 else None
+
+    def commit(self, number: int, offset: int, metadata: str) -> None:
+        at = TopicPartition(*self.partition(number), offset, metadata)
+        client = self._reader()
+        client.commit(offsets=[at], asynchronous=False)
+        client.close()
 
     def _reader(self) -> Consumer:
         return Consumer(
@@ -213,9 +230,22 @@ def verdicts(records: Sequence[ConsumedRecord]) -> list[OutputRecord]:
     ]
 
 
-def publish(log: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
+def publish(
+    log: TransactionalSession,
+    records: Sequence[ConsumedRecord],
+    outputs: Sequence[OutputRecord],
+    states: Mapping[Partition, str] = NO_STATES,
+) -> bool:
     """Publish as soon as the session is ready."""
     deadline = time.monotonic() + 30
     while not log.ready():
         assert time.monotonic() < deadline
-    return log.publish(records, outputs)
+    return log.publish(records, outputs, states)
+
+
+def placed(log: TransactionalSession, partition: Partition) -> None:
+    """Poll until the partition is idle: it has a position, and nothing is left to read."""
+    deadline = time.monotonic() + 60
+    while not log.is_idle(partition):
+        assert time.monotonic() < deadline
+        assert not log.poll(records_max=100, wait_ms=20), "a record came"

@@ -261,6 +261,14 @@ class TransactionalSession(Protocol):
     def exempt_below(self) -> Mapping[Partition, int]:
         """For each partition, the offset below which dead letters do not count towards the bound on their share."""
 
+    @property
+    def states(self) -> Mapping[Partition, str]:
+        """By partition, the state that was committed with its offset. A partition without a state is missing."""
+
+    @property
+    def state_characters_max(self) -> int:
+        """Longest state of a partition that can be committed, in characters of ASCII without white space."""
+
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
         """Serve rebalances, and return the records that have arrived; wait up to ``wait_ms`` for the first one."""
 
@@ -270,8 +278,18 @@ class TransactionalSession(Protocol):
     def ready(self) -> bool:
         """Return whether ``publish`` may be called. If not, take a step towards it, of at most a second."""
 
-    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
-        """Commit the outputs and the next offsets of the records in one transaction.
+    def is_idle(self, partition: Partition) -> bool:
+        """Return whether the partition was read to its end, and all of its records are committed."""
+
+    def publish(
+        self,
+        records: Sequence[ConsumedRecord],
+        outputs: Sequence[OutputRecord],
+        states: Mapping[Partition, str] = ...,
+    ) -> bool:
+        """Commit the outputs, and the next offsets of the records with the partitions' states, in one transaction.
+
+        A partition without a new state keeps its state. A partition with only a new state keeps its offset.
 
         Returns:
             Whether the transaction was committed. If not, call ``rewind``.

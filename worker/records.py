@@ -6,9 +6,10 @@ message are not ``frozen``, because a frozen object takes a microsecond more to 
 positional arguments, because keywords take three times as long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -250,6 +251,10 @@ class OutputRecord:
     headers: Headers
     metric_values: Sequence[str] = ()
     item: int | None = None
+
+
+NO_STATES: Mapping["Partition", str] = MappingProxyType({})
+"""No partition has a state. A state is what the loop keeps with a partition's committed offset."""
 
 
 class DeadLetterCause(Enum):

@@ -11,17 +11,10 @@ from worker.kafka.topic_ids import (
     TopicIdLogger,
     TopicIds,
     readable,
-    stamp,
-    stamped,
 )
 from worker.records import Partition
 
 OLD, NEW = "P402jcnoQ9WylzsPFddaPQ", "dC2jfe5WTSC2T6o8v4J_iw"
-
-
-def test_an_offset_carries_the_id_of_its_topic() -> None:
-    assert stamped(stamp(OLD)) == OLD
-    assert stamped(stamp("")) == stamped(None) == stamped("of another tool") == ""
 
 
 def test_an_id_is_shown_as_kafka_prints_it_and_a_missing_id_as_an_empty_string() -> None:
@@ -42,15 +35,15 @@ def test_a_new_id_means_a_new_log_and_the_old_id_is_stale_from_then_on() -> None
 def test_brokers_without_topic_ids_never_report_a_change() -> None:
     ids = TopicIds()
     assert ids.check("messages", "") is IdCheck.SAME
-    assert ids.is_of_this_log("messages", None)
-    assert ids.is_of_this_log("messages", stamp(OLD))
+    assert ids.is_of_this_log("messages", "")
+    assert ids.is_of_this_log("messages", OLD)
 
 
 def test_a_committed_offset_is_used_only_in_the_log_whose_id_it_carries() -> None:
     ids = TopicIds()
     ids.check("messages", NEW)
-    assert ids.is_of_this_log("messages", stamp(NEW))
-    assert not ids.is_of_this_log("messages", stamp(OLD))
+    assert ids.is_of_this_log("messages", NEW)
+    assert not ids.is_of_this_log("messages", OLD)
 
 
 def test_a_committed_offset_without_an_id_is_used_unless_the_topic_id_has_changed() -> None:

@@ -20,6 +20,15 @@ the records, and that is as strong as a check of each record:
    belongs to one assignment of one partition.
 2. ``Position.deliver`` is the only place that makes records, and copies partition and epoch from one position.
 3. So the records of an epoch have the same partition, and are owned together or stale together.
+
+A partition may have a state, which the loop derives from the records and commits with their offset. Ownership holds
+the state only as it was committed, and never as it will be:
+
+1. ``place`` takes offset and state from one answer of the group's coordinator. So they belong together, also after
+   a commit whose answer was lost.
+2. ``committed`` replaces both, after the commit of a transaction that contained both.
+3. The loop takes the state from here for each transaction, and keeps none. So an abort, a rewind and a revoke need
+   no code for the state: the loop begins again with the state of the committed offset.
 """
 
 from collections import Counter
@@ -28,7 +37,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from worker.kafka.transaction import Event
-from worker.records import ConsumedRecord, Headers, OutputRecord, Partition, Topic
+from worker.records import NO_STATES, ConsumedRecord, Headers, OutputRecord, Partition, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,11 @@ class Position:
     delivered: int
     end: int
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the log was read to its end, and all of its records are committed."""
+        return self.committed >= self.delivered and self.end >= self.delivered
+
     def deliver(
         self, offset: int, timestamp_ms: int | None, key: bytes | None, value: bytes | None, headers: Headers
     ) -> ConsumedRecord:
@@ -97,9 +111,14 @@ class Ownership:
 
     Do not call ``consumer.position()``: just after an assignment it returns the previous position, and committing
     that as the idle offset of a partition would skip records.
+
+    Attributes:
+        states: By owned partition, the state that was committed with its offset. A partition without a state is
+            missing.
     """
 
     def __init__(self) -> None:
+        self.states: dict[Partition, str] = {}
         self._positions: dict[Partition, Position] = {}
         self._epoch = 0
 
@@ -116,11 +135,17 @@ class Ownership:
             for partition, at in self._positions.items()
         }
 
-    def place(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Give partitions a position, under a new epoch: at an assignment, and after a rewind."""
+    def place(self, next_offsets: Mapping[Partition, int], states: Mapping[Partition, str] = NO_STATES) -> None:
+        """Give partitions a position, under a new epoch: at an assignment, and after a rewind.
+
+        Args:
+            next_offsets: The committed offset of each partition.
+            states: The states that were committed with these offsets.
+        """
         for partition, next_offset in next_offsets.items():
             self._epoch += 1
             self._positions[partition] = Position(partition, self._epoch, next_offset, next_offset, next_offset)
+        self._set_states({partition: states.get(partition, "") for partition in next_offsets})
 
     def position(self, partition: Partition) -> Position | None:
         """Return the position of a partition; None if this worker does not own the partition.
@@ -141,19 +166,33 @@ class Ownership:
         """Remove partitions. From then on their records are stale."""
         for partition in partitions:
             self._positions.pop(partition, None)
+            self.states.pop(partition, None)
 
     def owns(self, fetched: ConsumedRecord) -> bool:
         """Return whether this worker owns the record's partition under the epoch in which the record was read."""
         position = self._positions.get(fetched.partition)
         return position is not None and position.assignment_epoch == fetched.assignment_epoch
 
-    def refusal(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> Event | None:
+    def is_idle(self, partition: Partition) -> bool:
+        """Return whether the partition is owned, was read to its end, and has only committed records."""
+        position = self._positions.get(partition)
+        return position is not None and position.is_idle
+
+    def refusal(
+        self,
+        records: Sequence[ConsumedRecord],
+        outputs: Sequence[OutputRecord],
+        states: Mapping[Partition, str] = NO_STATES,
+    ) -> Event | None:
         """Return why these records must not be committed with these outputs; None if they may be committed.
 
         Args:
             records: All records of the transaction, in the order of their arrival.
             outputs: All outputs of the transaction.
+            states: The new states of partitions, which may have no record in the transaction.
         """
+        if not states.keys() <= self._positions.keys():
+            return Event.STALE
         expected: dict[Partition, int] = {}
         position: Position | None = None
         epoch = at = -1
@@ -170,12 +209,29 @@ class Ownership:
             at = record.offset + 1
         return None if _have_their_outputs(records, outputs) else Event.MISSING_OUTPUT
 
-    def committed(self, next_offsets: Mapping[Partition, int]) -> None:
-        """Note the committed offsets. A commit that passes control records advances ``delivered`` too."""
+    def offsets_to_commit(
+        self, records: Iterable[ConsumedRecord], states: Mapping[Partition, str] = NO_STATES
+    ) -> dict[Partition, int]:
+        """Return the offsets after the records. A partition with only a new state keeps its committed offset.
+
+        Call this only if ``refusal`` has nothing against them.
+        """
+        return {partition: self._positions[partition].committed for partition in states} | next_offsets(records)
+
+    def committed(self, next_offsets: Mapping[Partition, int], states: Mapping[Partition, str] = NO_STATES) -> None:
+        """Note the committed offsets and states. A commit past control records advances ``delivered`` too."""
         for partition, next_offset in next_offsets.items():
             position = self._positions[partition]
             position.committed = next_offset
             position.delivered = max(position.delivered, next_offset)
+        self._set_states(states)
+
+    def _set_states(self, states: Mapping[Partition, str]) -> None:
+        for partition, state in states.items():
+            if state:
+                self.states[partition] = state
+            else:
+                self.states.pop(partition, None)
 
 
 def _have_their_outputs(records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:

@@ -75,6 +75,11 @@ class Publisher:
         """Records (position) whose outputs a broker refuses, with the dead-letter reason."""
         return self._rejected_batches.rejected
 
+    @property
+    def failure_code(self) -> str:
+        """The name that librdkafka gives the error of the last publish; empty if there was no error."""
+        return self._attempt.failure.code
+
     def serve(self) -> None:
         """Let the producer report errors; never wait."""
         self._producer.serve()

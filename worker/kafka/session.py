@@ -24,11 +24,12 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from worker.kafka.absence_detection import AbsenceDetector
 from worker.kafka.client_errors import ClientErrors, Membership
+from worker.kafka.commit_metadata import TOO_LARGE
 from worker.kafka.consumer_errors import CONSUMER_ERRORS, ErrorAction
 from worker.kafka.end_offsets import EndOffsetQuery
 from worker.kafka.group_member import GroupMember
 from worker.kafka.group_metadata import is_member
-from worker.kafka.ownership import OutOfOrder, Ownership, next_offsets
+from worker.kafka.ownership import OutOfOrder, Ownership
 from worker.kafka.partition_monitor import PartitionMonitor
 from worker.kafka.publisher import Publisher
 from worker.kafka.quarantined_partitions import QuarantinedPartitions
@@ -38,9 +39,8 @@ from worker.kafka.stall_detection import StallDetector
 from worker.kafka.start_offsets import StartOffsets
 from worker.kafka.tail_sampler import TailSampler
 from worker.kafka.throttling import Throttling
-from worker.kafka.topic_ids import stamp
 from worker.kafka.transaction import Event
-from worker.records import ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
+from worker.records import NO_STATES, ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +152,19 @@ class Session:
         """Return whether ``publish`` may be called. Take a step towards that, of about a second at most."""
         return self._publisher.ready()
 
-    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
-        """Commit the outputs and the offsets after the records in one transaction. Call this only when ``ready``.
+    def is_idle(self, partition: Partition) -> bool:
+        """Return whether the partition was read to its end, and all of its records are committed."""
+        return self._owned.is_idle(partition)
+
+    def publish(
+        self,
+        records: Sequence[ConsumedRecord],
+        outputs: Sequence[OutputRecord],
+        states: Mapping[Partition, str] = NO_STATES,
+    ) -> bool:
+        """Commit the outputs, and the offsets after the records with the partitions' states, in one transaction.
+
+        Call this only when ``ready``.
 
         Returns:
             Whether the transaction is committed. If not, call ``rewind``.
@@ -161,11 +172,11 @@ class Session:
         Raises:
             KafkaFatalError: The process must end. The transaction is not committed.
         """
-        offsets = next_offsets(records)
-        refusal = self._owned.refusal(records, outputs)
-        committed = self._commit(outputs, offsets, refusal)
+        refusal = self._owned.refusal(records, outputs, states)
+        offsets = self._owned.offsets_to_commit(records, states) if refusal is None else {}
+        committed = self._commit(outputs, offsets, self.states | states, refusal)
         if committed:
-            self._owned.committed(offsets)
+            self._owned.committed(offsets, states)
         return committed
 
     def rewind(self) -> None:
@@ -196,6 +207,16 @@ class Session:
     def resume(self) -> None:
         """Fetch again after ``pause``."""
         self._member.resume()
+
+    @property
+    def states(self) -> dict[Partition, str]:
+        """By partition, the state that was committed with its offset. A partition without a state is missing."""
+        return self._owned.states
+
+    @property
+    def state_characters_max(self) -> int:
+        """Longest state of a partition, in characters."""
+        return self._start_offsets.metadata.state_characters
 
     @property
     def rejected(self) -> Mapping[MessagePosition, str]:
@@ -287,11 +308,11 @@ class Session:
             self._client_errors.record(error)
         self._recreated.update(found.recreated)
         starts = found.committed | found.chosen
-        if not starts or (found.chosen and not self._commit([], found.chosen, None)):
+        if not starts or (found.chosen and not self._commit([], found.chosen, found.states, None)):
             return
         positions = {partition: at.position for partition, at in self._owned.progress.items()}
         self._member.place(starts, positions)
-        self._owned.place(starts)
+        self._owned.place(starts, found.states)
         log.info("reading from: %s", ", ".join(f"{p}@{offset}" for p, offset in sorted(starts.items())))
 
     def _leave_old_logs(self) -> None:
@@ -313,9 +334,13 @@ class Session:
             names = ", ".join(map(str, findings.stalled))
             log.error("%s does not move although there are messages: joining the group again", names)
             self._rejoin()
-        elif findings.idle_offsets and self._publisher.ready():
-            if self._commit([], findings.idle_offsets, None):
-                self._owned.committed(findings.idle_offsets)
+            return
+        # A state that the broker no longer takes must not be cut off: the loop shortens it first.
+        most = self.state_characters_max
+        idle = {one: at for one, at in findings.idle_offsets.items() if len(self.states.get(one, "")) <= most}
+        if idle and self._publisher.ready():
+            if self._commit([], idle, self.states, None):
+                self._owned.committed(idle)
             else:
                 self.rewind()
 
@@ -339,14 +364,22 @@ class Session:
         self._member.rejoin()
 
     def _commit(
-        self, outputs: Sequence[OutputRecord], offsets: Mapping[Partition, int], refusal: Event | None
+        self,
+        outputs: Sequence[OutputRecord],
+        offsets: Mapping[Partition, int],
+        states: Mapping[Partition, str],
+        refusal: Event | None,
     ) -> bool:
         metadata = self._member.metadata
         if refusal is None and not is_member(metadata):
             refusal = Event.NO_METADATA
-        ids = self._start_offsets.ids
-        stamped = [TopicPartition(p.topic, p.number, at, stamp(ids.current(p.topic))) for p, at in offsets.items()]
-        return self._publisher.publish(outputs, stamped, metadata, refusal)
+        ids, limit = self._start_offsets.ids, self._start_offsets.metadata
+        said = {p: limit.encode(ids.current(p.topic), p, states.get(p, "")) for p in offsets}
+        stamped = [TopicPartition(p.topic, p.number, at, said[p]) for p, at in offsets.items()]
+        committed = self._publisher.publish(outputs, stamped, metadata, refusal)
+        if not committed and self._publisher.failure_code == TOO_LARGE:
+            limit.refused(said.values(), self._member.group_id)
+        return committed
 
     # ---- what librdkafka calls within a poll -----------------------------------------------------------------
 

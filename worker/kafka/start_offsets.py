@@ -19,6 +19,7 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 
 from worker.errors import DataProtectionError
+from worker.kafka.commit_metadata import MetadataLimit, decode_metadata
 from worker.kafka.leaderless import LeaderlessPartitions
 from worker.kafka.offset_lookups import OffsetLookups
 from worker.kafka.offset_queries import OffsetQueries, leader_of, topic_id_of
@@ -27,7 +28,7 @@ from worker.kafka.ownership import PartitionProgress
 from worker.kafka.pending_offsets import PendingOffsets
 from worker.kafka.start_queries import CommittedQuery, OffsetRange, RangeQuery
 from worker.kafka.topic_check import TopicCheck
-from worker.kafka.topic_ids import IdCheck, TopicIds, stamped
+from worker.kafka.topic_ids import IdCheck, TopicIds
 from worker.kafka.truncation import TruncationDetector
 from worker.records import Partition
 
@@ -45,12 +46,15 @@ class FoundStarts:
         committed: Starts that the group has committed.
         chosen: Starts that the settings chose. Commit these before the first record is read, so that a later lookup
             has the same result.
+        states: The states that were committed with the offsets of partitions. A chosen start keeps the state: what
+            it says about earlier records is still to be published. A partition without a state is missing.
         recreated: Topics that were deleted and created again.
         errors: Errors that brokers answered.
     """
 
     committed: dict[Partition, int] = field(default_factory=dict)
     chosen: dict[Partition, int] = field(default_factory=dict)
+    states: dict[Partition, str] = field(default_factory=dict)
     recreated: list[str] = field(default_factory=list)
     errors: list[KafkaError] = field(default_factory=list)
 
@@ -62,10 +66,15 @@ class StartOffsets:
         config: librdkafka's properties, for the clients that ask.
         group_id: The consumer group.
         reset: Where to start without a committed offset.
+
+    Attributes:
+        ids: The ids of the topics.
+        metadata: How much metadata the broker takes with an offset.
     """
 
     def __init__(self, config: Mapping[str, Any], *, group_id: str, reset: OffsetReset) -> None:
         self.ids = TopicIds()
+        self.metadata = MetadataLimit()
         self._reset = reset
         self._queries = OffsetQueries(config, group_id=group_id)
         self._lookups = OffsetLookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
@@ -170,8 +179,11 @@ class StartOffsets:
                 continue
             leader = leader_of(answer.topics[partition.topic], partition)
             self._leaderless.note(now_ms, partition, has_leader=leader is not None)
+            metadata = self.metadata.decode(partition, committed.metadata)
             if partition not in out_of_range and self._is_usable(partition, committed):
                 found.committed[partition] = committed.offset
+                if metadata.state:
+                    found.states[partition] = metadata.state
                 self._lookups.forget([partition])
             elif leader is None:
                 self._lookups.again(now_ms, partition)
@@ -186,9 +198,9 @@ class StartOffsets:
 
     def _old_id(self, partition: Partition, committed: TopicPartition) -> str:
         """Return the id of the deleted log that the offset belongs to; empty if the log was not replaced."""
-        topic = partition.topic
-        if committed.offset < 0 or not self.ids.is_of_this_log(topic, committed.metadata):
-            return stamped(committed.metadata) or ", ".join(sorted(self.ids.replaced(topic)))
+        topic, committed_under = partition.topic, decode_metadata(committed.metadata).topic_id
+        if committed.offset < 0 or not self.ids.is_of_this_log(topic, committed_under):
+            return committed_under or ", ".join(sorted(self.ids.replaced(topic)))
         return ""
 
     # ---- the second request: the range of the log --------------------------------------------------------------
@@ -202,6 +214,7 @@ class StartOffsets:
         query = RangeQuery(
             lookup=lookup,
             committed={one: usable.get(one) for one in committed},
+            states={one: state for one, at in committed.items() if (state := decode_metadata(at.metadata).state)},
             old_ids=old_ids,
             low=self._queries.earliest(committed),
             # A start at the end must not skip an open transaction. A committed offset may lie inside one.
@@ -221,6 +234,8 @@ class StartOffsets:
                 self._lookups.again(now_ms, partition)
                 continue
             found.chosen[partition] = self._choose(partition, committed, offsets, query.old_ids.get(partition, ""))
+            if state := query.states.get(partition):
+                found.states[partition] = state
             self._lookups.forget([partition])
 
     def _choose(self, partition: Partition, committed: int | None, offsets: OffsetRange, old_id: str) -> int:

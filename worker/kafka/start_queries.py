@@ -89,6 +89,7 @@ class RangeQuery:
     Attributes:
         lookup: The number of the lookup (``OffsetLookups``).
         committed: The committed offset of each partition; None if there is no usable one.
+        states: The states that were committed with the offsets. A partition without a state is missing.
         old_ids: By partition, the topic id of the deleted log to which the committed offset belongs.
             Partitions whose topic was not recreated are missing.
         low: The futures with the first available offsets.
@@ -98,6 +99,7 @@ class RangeQuery:
 
     lookup: int
     committed: Mapping[Partition, int | None]
+    states: Mapping[Partition, str]
     old_ids: Mapping[Partition, str]
     low: Mapping[Partition, "Future[Any]"]
     high: Mapping[Partition, "Future[Any]"]

@@ -24,23 +24,12 @@ log = logging.getLogger(__name__)
 
 ID_CHARACTERS = 22  # 16 bytes in base64 without padding
 NO_ID = "A" * ID_CHARACTERS  # from brokers before 2.8
-_STAMP = "topic-id="
 _CHANGED = re.compile(r"Topic (\S+) changed id from (\S+) to (\S+)")
 
 
 def readable(topic_id: str) -> str:
     """Return the id as Kafka's own tools print it, or an empty string if the brokers give topics no ids."""
     return "" if topic_id == NO_ID else topic_id.replace("+", "-").replace("/", "_")
-
-
-def stamp(topic_id: str) -> str:
-    """Return the commit metadata for an offset in the log with this id."""
-    return f"{_STAMP}{topic_id}" if topic_id else ""
-
-
-def stamped(metadata: str | None) -> str:
-    """Return the topic id in the commit metadata. It is empty if another tool or version committed the offset."""
-    return metadata.removeprefix(_STAMP) if metadata and metadata.startswith(_STAMP) else ""
 
 
 class IdCheck(Enum):
@@ -93,9 +82,12 @@ class TopicIds:
         self._reported.add(topic)
         return True
 
-    def is_of_this_log(self, topic: str, metadata: str | None) -> bool:
-        """Return whether a committed offset belongs to the topic's current log. Without known ids, return True."""
-        current, committed_under = self._current.get(topic, ""), stamped(metadata)
+    def is_of_this_log(self, topic: str, committed_under: str) -> bool:
+        """Return whether an offset that was committed under a topic id belongs to the topic's current log.
+
+        Without known ids, return True. The id is empty if another tool or version committed the offset.
+        """
+        current = self._current.get(topic, "")
         if not current:
             return True
         return committed_under == current if committed_under else not self._replaced.get(topic)

@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.batching import BatchBounds
 from worker.loop import TransactionalSession
-from worker.records import ConsumedRecord, MessagePosition, OutputRecord, Partition, PreparedRecord
+from worker.records import NO_STATES, ConsumedRecord, MessagePosition, OutputRecord, Partition, PreparedRecord
 from worker.telemetry.metrics import OPERATIONS, Instruments
 from worker.telemetry.tracing import PendingSpan, Tracing, failed
 
@@ -92,14 +92,18 @@ class Telemetry:
         self._meters.polled(fetched, now_ns - began_ns)
 
     def publish(
-        self, session: TransactionalSession, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]
+        self,
+        session: TransactionalSession,
+        records: Sequence[ConsumedRecord],
+        outputs: Sequence[OutputRecord],
+        states: Mapping[Partition, str],
     ) -> bool:
         """Publish, and record the outcome."""
         if not records:
-            return session.publish(records, outputs)
+            return session.publish(records, outputs, states)
         self._error = ""
         with self._tracing.transaction(records) if self._tracing else nullcontext() as span:
-            committed = session.publish(records, outputs)
+            committed = session.publish(records, outputs, states)
             error = "" if committed else self._error or "refused"
             if error and span is not None:
                 failed(span, error)
@@ -125,6 +129,7 @@ class _Session:
         self._telemetry = telemetry
         # Not wrapped: the loop calls ``owns`` several times for each record.
         self.owns = session.owns
+        self.is_idle = session.is_idle
         self.ready = session.ready
         self.rewind = session.rewind
         self.quarantine = session.quarantine
@@ -143,6 +148,14 @@ class _Session:
     def exempt_below(self) -> Mapping[Partition, int]:
         return self._session.exempt_below
 
+    @property
+    def states(self) -> Mapping[Partition, str]:
+        return self._session.states
+
+    @property
+    def state_characters_max(self) -> int:
+        return self._session.state_characters_max
+
     def poll(self, *, records_max: int, wait_ms: int) -> Sequence[ConsumedRecord]:
         began_ns = time.monotonic_ns()
         fetched = self._session.poll(records_max=records_max, wait_ms=wait_ms)
@@ -150,8 +163,13 @@ class _Session:
             self._telemetry.polled(fetched, began_ns)
         return fetched
 
-    def publish(self, records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
-        return self._telemetry.publish(self._session, records, outputs)
+    def publish(
+        self,
+        records: Sequence[ConsumedRecord],
+        outputs: Sequence[OutputRecord],
+        states: Mapping[Partition, str] = NO_STATES,
+    ) -> bool:
+        return self._telemetry.publish(self._session, records, outputs, states)
 
 
 class _Executor(Executor):

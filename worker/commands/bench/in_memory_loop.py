@@ -8,7 +8,14 @@ import orjson
 
 from worker import wiring
 from worker.kafka.quarantine import error_if_all_quarantined
-from worker.records import ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
+from worker.records import (
+    NO_STATES,
+    ConsumedRecord,
+    DeadLetterExcess,
+    MessagePosition,
+    OutputRecord,
+    Partition,
+)
 from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
 
@@ -60,6 +67,8 @@ class _InMemoryLog:
         self.invalidations = 0
         self.rejected: Mapping[MessagePosition, str] = {}
         self.exempt_below: Mapping[Partition, int] = {}
+        self.states: Mapping[Partition, str] = {}
+        self.state_characters_max = 0
         self.unpublished = 0
         self._messages = cycle(messages)
         self._unread = 0
@@ -81,7 +90,15 @@ class _InMemoryLog:
     def ready(self) -> bool:
         return True
 
-    def publish(self, records: Sequence[ConsumedRecord], _outputs: Sequence[OutputRecord]) -> bool:
+    def is_idle(self, _partition: Partition) -> bool:
+        return False
+
+    def publish(
+        self,
+        records: Sequence[ConsumedRecord],
+        _outputs: Sequence[OutputRecord],
+        _states: Mapping[Partition, str] = NO_STATES,
+    ) -> bool:
         self.unpublished -= len(records)
         return True
 

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from worker.commands.ledger import ObservedInput, ObservedOutput, audit
 from worker.commands.ledger_reader import observed_output
 from worker.commands.prove.kafka_names import KafkaNames
+from worker.kafka.commit_metadata import decode_metadata
 from worker.kafka.offset_queries import OffsetQueries
 from worker.records import Partition, Topic
 
@@ -122,8 +123,9 @@ class CommittedOffsets:
             if at.error is not None or at.offset < 0:
                 continue
             partition = Partition(at.topic, at.partition)
-            before = self._latest_in_log(partition, at.metadata)
-            if at.offset < before or (partition, at.metadata) in self._deleted_logs:
+            topic_id = decode_metadata(at.metadata).topic_id
+            before = self._latest_in_log(partition, topic_id)
+            if at.offset < before or (partition, topic_id) in self._deleted_logs:
                 self.regressions.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")
             self.latest[partition] = at.offset
 
