@@ -276,7 +276,7 @@ class FakeLog:
             assert all(output.topic is not Topic.DEAD_LETTER for output in large)
             return False
         offsets = self._owned.offsets_to_commit(records, states)
-        committed = self._transact(outputs, offsets, self.states | states)
+        committed = self._transact(outputs, offsets, {**self.states, **states})
         if committed:
             self._owned.committed(offsets, states)
             self.rejected.clear()

@@ -174,7 +174,7 @@ class Session:
         """
         refusal = self._owned.refusal(records, outputs, states)
         offsets = self._owned.offsets_to_commit(records, states) if refusal is None else {}
-        committed = self._commit(outputs, offsets, self.states | states, refusal)
+        committed = self._commit(outputs, offsets, {**self.states, **states}, refusal)
         if committed:
             self._owned.committed(offsets, states)
         return committed
