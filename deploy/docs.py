@@ -18,6 +18,7 @@ from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
 from worker.classifier.model_files import DEMO_MODEL, model_digests, revision_of, tokenizer_digests
 from worker.classifier.tokenizer import TextEncoder
+from worker.commands.evaluate.evaluation_report import EvaluationReport
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import PolicyFile
@@ -103,15 +104,16 @@ def pages() -> dict[str, str]:
     }
     files = {"message": "input", "verdict": "verdict", "alert": "alert", "dead-letter": "dead-letter"}
     messages = {f"docs/messages/{files[name]}.md": _message(name, given[name], after[name]) for name in given}
-    schemas = {
-        "schemas/v1/shape.schema.json": _editor_schema("shape", Shape),
-        "schemas/v1/policy.schema.json": _editor_schema("policy", PolicyFile),
-    }
+    schemas = {f"schemas/v1/{name}.schema.json": _schema(name, model) for name, model in FILES.items()}
     return {"docs/configuration.md": _configuration(), **messages, **schemas}
 
 
-def _editor_schema(name: str, model: type[BaseModel]) -> str:
-    """Return the JSON Schema of a YAML file, for editors."""
+FILES: Mapping[str, type[BaseModel]] = {"shape": Shape, "policy": PolicyFile, "evaluation": EvaluationReport}
+"""The files that people write, and the reports that commands write, by the name of the schema."""
+
+
+def _schema(name: str, model: type[BaseModel]) -> str:
+    """Return the JSON Schema of a file: for editors, and for readers of reports."""
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:moderation-worker:{name}:1",

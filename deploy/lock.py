@@ -79,7 +79,18 @@ def main() -> None:
         # uv takes the present versions from the file of `--output-file`.
         known = Path(folder) / "known.txt"
         known.write_text("".join(requirements(lock.read_text()) for lock in (FULL, CUDA) if lock.exists()))
-        uv("pyproject.toml", "--extra", "broker", "--group", "dev", *upgrade, "--output-file", known)
+        uv(
+            "pyproject.toml",
+            "--extra",
+            "broker",
+            "--extra",
+            "evaluate",
+            "--group",
+            "dev",
+            *upgrade,
+            "--output-file",
+            known,
+        )
         compiled = known.read_text()
         runtime = uv("pyproject.toml", "--constraints", known)
         build = uv("-", "--constraints", known, given="\n".join(BUILD_TOOLS))

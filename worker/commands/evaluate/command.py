@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
+from worker.commands.evaluate.labelled_command import add_file_arguments, evaluate_file, write_text
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
 from worker.commands.start_up import load
 from worker.commands.terminal import progress
@@ -26,10 +26,14 @@ TEXTS_MAX = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what to measure."""
-    parser.add_argument(
+    """Add what to measure: labelled texts, or evasions."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "file", nargs="?", metavar="FILE", type=Path, help="labelled texts, to measure how well it judges"
+    )
+    add_file_arguments(parser)
+    what.add_argument(
         "--evasions",
-        required=True,
         metavar="FILE",
         type=Path,
         help="evade the texts of this file that the model flags; JSON Lines with text, or a text a line",
@@ -44,16 +48,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(STEPS),
         help="use only this step of the plain view; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="write the figures as one JSON document")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const=Path("-"),
+        type=Path,
+        metavar="REPORT",
+        help="write the figures as one JSON document, to standard output or to this file",
+    )
     parser.epilog = variables_for("model", "policy", "batch")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    """Measure the texts of a file, and print a table or a JSON document.
+    """Measure the texts of a file, and print a table or write a JSON document.
 
     Raises:
         FatalError: A setting or the file is wrong, or the model can't be loaded or breaks.
     """
+    return evaluate_file(options) if options.file is not None else _evade(options)
+
+
+def _evade(options: argparse.Namespace) -> ExitCode:
+    """Measure the evasions."""
     texts = [*_texts(options.evasions)]
     settings = load({Need.MODEL}, os.environ).settings
     model = wiring.open_classifier(settings, progress)
@@ -66,7 +82,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     flags, _ = measurement.flagged(texts)
     flagged = [text for text, flag in zip(texts, flags, strict=True) if flag][: options.texts_max]
     results = [measurement.evasion(name, flagged, seed=options.seed) for name in EVASIONS] if flagged else []
-    if options.json:
+    if options.json is not None:
         document = {
             "schema": "evasions/1",
             "model": {"name": model.identity.name, "revision": model.identity.revision},
@@ -74,7 +90,7 @@ def run(options: argparse.Namespace) -> ExitCode:
             "evasions": [asdict(result) for result in results],
             "texts": asdict(cost),
         }
-        sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+        write_text(options.json, orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE).decode())
     else:
         _show(Console(highlight=False), results, cost)
     return ExitCode.DONE

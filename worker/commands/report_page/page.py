@@ -1,0 +1,80 @@
+"""A report as one HTML file that needs no network, no script and no mouse.
+
+Keyboard and screen reader: landmarks and headings give the structure, tables have captions and header cells, a wide
+table can be reached and scrolled by keyboard, and every chart has a title, a description and its numbers as text.
+A Content-Security-Policy in the file forbids every request.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.commands.report_page.charts import Chart
+from worker.errors import ConfigurationError
+
+TEMPLATE = Path(__file__).with_name("page.html.jinja")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportTable:
+    """A table whose first column names the row.
+
+    Attributes:
+        caption: What the table shows, as a sentence without its full stop.
+        columns: The names of the columns.
+        rows: The cells of each row, as text.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSection:
+    """A part of a report with its own heading.
+
+    Attributes:
+        title: The heading.
+        paragraphs: Sentences before the tables.
+        tables: Tables.
+        charts: Charts, after the tables.
+    """
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    tables: Sequence[ReportTable] = ()
+    charts: Sequence[Chart] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportPage:
+    """A report.
+
+    Attributes:
+        title: The heading of the page.
+        paragraphs: Sentences before the sections.
+        sections: The sections.
+    """
+
+    title: str
+    paragraphs: Sequence[str]
+    sections: Sequence[ReportSection]
+
+    def html(self) -> str:
+        """Return the page as HTML.
+
+        Raises:
+            ConfigurationError: The extra is not installed.
+        """
+        try:
+            from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only the extra has it
+        except ImportError:
+            raise extra_missing() from None
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page=self)
+
+
+def extra_missing() -> ConfigurationError:
+    """Return the error for a missing extra."""
+    return ConfigurationError("This command needs an extra: run `pip install 'moderation-worker[evaluate]'`.")
