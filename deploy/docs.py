@@ -21,8 +21,7 @@ from worker.classifier.tokenizer import TextEncoder
 from worker.commands.evaluate.evaluation_report import EvaluationReport
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policies import PolicyFile
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy, PolicyFile
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import Shape
 from worker.records import ConsumedRecord, OutputRecord, Partition, ScoredRecord, Scores
@@ -72,7 +71,6 @@ def _outputs() -> OutputBuilder:
         model={"name": "demo", "revision": revision, "commit": None, "dtype": "float32"},
         policy=Policy.of(0.5, {"intellectual_property": 0.4}),
         read=wiring.input_reader(Settings()),
-        alert_text="none",
         record_bytes_max=1_000_000,
         worker_version=wiring.VERSION,
     )

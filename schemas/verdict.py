@@ -37,14 +37,30 @@ class PolicyJson(TypedDict):
     """The thresholds that judged.
 
     Attributes:
-        version: The team's name of the policy, or a hash of the thresholds.
-        threshold: The general threshold, in [0, 1].
+        version: The team's name of the policy, or a hash.
+        rule: Name of the policy file's rule that set the thresholds; None: no rule. Absent without a policy file.
+        threshold: The general threshold of the mildest level, in [0, 1]; None: off.
         thresholds: Category slug to threshold, for the thresholds that differ from ``threshold``.
     """
 
     version: str
-    threshold: np.float32
-    thresholds: Mapping[str, np.float32]
+    rule: NotRequired[str | None]
+    threshold: np.float32 | None
+    thresholds: Mapping[str, np.float32 | None]
+
+
+class ShadowJson(TypedDict):
+    """What a candidate of the policy file decides, if it decides differently.
+
+    Attributes:
+        name: The candidate's name.
+        flagged: Whether the candidate flags the message.
+        level: The highest level that the message reaches; None: none.
+    """
+
+    name: str
+    flagged: bool
+    level: str | None
 
 
 class InputJson(TypedDict):
@@ -99,7 +115,8 @@ class Verdict(TypedDict):
     """The verdict on a message. An ``orjson.Fragment`` is the same object, already encoded.
 
     ``outcome`` is absent when the text was scored. ``ignored`` is absent when every field could be read.
-    ``tenant_id``, ``roles``, ``language`` and ``edited`` are absent when the message has none.
+    ``tenant_id``, ``roles``, ``language`` and ``edited`` are absent when the message has none. A policy file adds
+    ``level`` to every verdict, and ``exempt``, ``allowed`` and ``shadow`` when they say something.
     """
 
     schema: Literal["verdict/1"]
@@ -118,8 +135,12 @@ class Verdict(TypedDict):
     input: InputJson
     source: SourceJson | None
     judged_at: str
+    level: NotRequired[str | None]
     outcome: NotRequired[Literal["blank", "no_text", "exempt"]]
     ignored: NotRequired[Sequence[str]]
+    exempt: NotRequired[str]
+    allowed: NotRequired[str]
+    shadow: NotRequired[Sequence[ShadowJson]]
     tenant_id: NotRequired[str]
     roles: NotRequired[Sequence[str]]
     language: NotRequired[str]
@@ -151,6 +172,8 @@ class Alert(TypedDict):
     policy: PolicyJson | orjson.Fragment
     source: SourceJson
     judged_at: str
+    level: NotRequired[str]
+    rule: NotRequired[str | None]
     text: NotRequired[str]
 
 
@@ -194,6 +217,7 @@ TEMPLATE_FIELDS = {
     "category_scores": SCORES,
     "max_score": b"%b",
     "top_category": b"%b",
+    "policy": b"%b",
     "characters": b"%d",
     "tokens": b"%d",
     "truncated": b"%b",
@@ -216,10 +240,10 @@ class VerdictTemplate:
     Args:
         example: A verdict on any message of the partition, without optional fields. Every verdict has its values
             outside ``TEMPLATE_FIELDS``.
-        judge: As for ``identify``.
+        model: The first two strings of ``judge`` of ``identify``: model revision and dtype.
     """
 
-    def __init__(self, example: Verdict, *, judge: Sequence[str]) -> None:
+    def __init__(self, example: Verdict, *, model: Sequence[str]) -> None:
         source = example["source"]
         assert source is not None, "a template names its source"  # noqa: S101 - a bug of ours
         document: dict[str, Any] = {name: _PLACES.get(name, value) for name, value in example.items()}
@@ -230,23 +254,29 @@ class VerdictTemplate:
         names = [place.decode() for place in _PLACE.findall(encoded)]
         assert names == [*TEMPLATE_FIELDS], names  # noqa: S101 - a bug of ours
         self._format = _PLACE.sub(lambda place: TEMPLATE_FIELDS[place[1].decode()], encoded)
-        parts = orjson.dumps([example["schema"], *judge, source["topic"], source["partition"]])
-        self._identity = parts[:-1].replace(b"%", b"%%") + b",%d]"
+        judge, place = (
+            orjson.dumps(part).replace(b"%", b"%%")
+            for part in ([example["schema"], *model], [source["topic"], source["partition"]])
+        )
+        self._identity = judge[:-1] + b',"%b",' + place[1:-1] + b",%d]"
 
-    def fill(self, source: Any, message: Any, scores: Sequence[bytes], max_score: bytes, top: int) -> bytes:
+    def fill(self, record: Any, scores: Sequence[bytes], max_score: bytes, top: int, policy: Any) -> bytes:
         """Return the encoded verdict on a message.
 
         Args:
-            source: The input record, with the attributes ``offset`` and ``timestamp_ms``.
-            message: The message, with the attributes ``message_id``, ``channel_id``, ``user_id``, ``sent_at``,
-                ``characters``, ``token_count`` and ``truncated``.
+            record: The prepared record. Its ``source`` has the attributes ``offset`` and ``timestamp_ms``. Its
+                ``content`` has ``message_id``, ``channel_id``, ``user_id``, ``sent_at``, ``characters``,
+                ``token_count`` and ``truncated``.
             scores: The ``L`` encoded scores.
             max_score: The highest score, encoded.
             top: Index of the category with the highest score.
+            policy: What decided, with the attributes ``document_json`` (the policy, encoded) and
+                ``fingerprint_bytes`` (the fingerprint of the thresholds: hexadecimal digits).
         """
-        offset, timestamp_ms, dumps = source.offset, source.timestamp_ms, orjson.dumps
+        source, message, dumps = record.source, record.content, orjson.dumps
+        offset, timestamp_ms = source.offset, source.timestamp_ms
         return self._format % (
-            hashlib.sha256(self._identity % offset).hexdigest()[:32].encode(),
+            hashlib.sha256(self._identity % (policy.fingerprint_bytes, offset)).hexdigest()[:32].encode(),
             dumps(message.message_id),
             dumps(message.channel_id),
             dumps(message.user_id),
@@ -254,6 +284,7 @@ class VerdictTemplate:
             *scores,
             max_score,
             _TOP_CATEGORY[top],
+            policy.document_json,
             message.characters,
             message.token_count,
             b"true" if message.truncated else b"false",

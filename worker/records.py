@@ -139,6 +139,7 @@ class PreparedMessage:
         cached: What the cache holds for the text; None when the cache does not hold it.
         ignored: Names of the input's fields that could not be read.
         context: The input's tenant, roles, language and edit; None when it has none of them.
+        is_unscored: Whether the policy says that the model does not score the message.
     """
 
     message_id: str
@@ -152,6 +153,7 @@ class PreparedMessage:
     cached: CachedScores | None = None
     ignored: Sequence[str] = ()
     context: "MessageContext | None" = None
+    is_unscored: bool = False
 
     @property
     def token_count(self) -> int:
@@ -217,6 +219,54 @@ class ScoredRecord:
         return found if isinstance(found, DeadLetterReason) else None
 
 
+class ShadowOutcome(StrEnum):
+    """How a shadow candidate's decision compares with the policy's."""
+
+    AGREE = "agree"
+    NEWLY_FLAGGED = "newly_flagged"
+    NEWLY_PASSED = "newly_passed"
+    OTHER_LEVEL = "other_level"
+
+
+class CandidateLabels(NamedTuple):
+    """What metrics count of a shadow candidate's decision.
+
+    Attributes:
+        candidate: The candidate's name.
+        outcome: How the decision compares with the policy's.
+        agreed: Slugs of the categories that both flag.
+        newly_flagged: Slugs of the categories that only the candidate flags.
+        newly_passed: Slugs of the categories that only the policy flags.
+    """
+
+    candidate: str
+    outcome: ShadowOutcome
+    agreed: Sequence[str] = ()
+    newly_flagged: Sequence[str] = ()
+    newly_passed: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VerdictLabels:
+    """What metrics count of a verdict that a policy file decided. Unflagged verdicts share one object.
+
+    Attributes:
+        level: The highest level reached; None: none.
+        rule: Name of the rule that set the thresholds; None: no rule.
+        exempt: Name of the exemption; None: not exempt.
+        allowed: Name of the entry of allowed texts that withheld the alert; None: none did.
+        categories: Slugs of the flagged categories.
+        candidates: What each shadow candidate decides.
+    """
+
+    level: str | None = None
+    rule: str | None = None
+    exempt: str | None = None
+    allowed: str | None = None
+    categories: Sequence[str] = ()
+    candidates: Sequence[CandidateLabels] = ()
+
+
 class Topic(StrEnum):
     """The output topics, by purpose. The session knows their names.
 
@@ -242,6 +292,7 @@ class OutputRecord:
         metric_values: Values of metric attributes: an alert's categories, a dead letter's reason, a verdict's
             ignored fields.
         item: The number of the element that this record answers; None if the input record is not an array.
+        labels: What metrics count of a verdict; None without a policy file, and for other records.
     """
 
     topic: Topic
@@ -251,6 +302,7 @@ class OutputRecord:
     headers: Headers
     metric_values: Sequence[str] = ()
     item: int | None = None
+    labels: VerdictLabels | None = None
 
 
 NO_STATES: Mapping["Partition", str] = MappingProxyType({})

@@ -23,7 +23,7 @@ from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy, load_policy
 from worker.moderation.preprocessing import Encode, TokenizedText, prepare, split_by_bytes
 from worker.moderation.shapes import TEXT_SHAPE, Read, compile_shape, is_readable, load_envelope, load_shape
 from worker.records import (
@@ -172,9 +172,15 @@ def make_prepare(settings: Settings, encode: Encode, cache: ScoreCache, guard: G
 
 
 def make_policy(settings: Settings) -> Policy:
-    """Return the policy with the thresholds of the settings."""
+    """Return the policy of the settings, or the one in the file that the settings name.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or it is wrong. The message has a line for each fault.
+    """
     policy = settings.policy
-    return Policy.of(policy.threshold, policy.thresholds, policy.version)
+    if policy.path is not None:
+        return load_policy(policy.path)
+    return Policy.of(policy.threshold, policy.thresholds, policy.version, settings.alert.text)
 
 
 def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
@@ -188,7 +194,6 @@ def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
         },
         policy=make_policy(settings),
         read=input_reader(settings),
-        alert_text=settings.alert.text,
         record_bytes_max=settings.kafka.record_bytes_max,
         worker_version=VERSION,
         header_names=settings.output.headers,

@@ -49,7 +49,7 @@ from worker.commands.broker.embedded import running_broker
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.kafka.reading import open_reader, read_to_end
 from worker.kafka.topics import TopicSpec, create_topics
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.settings import consumer_config, load_settings, producer_config
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from worker.commands.classify.bars import show_texts
 from worker.commands.classify.lines import LineJudge, judge_lines, lines_of, read_lines
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.moderation.preprocessing import Encode
 from worker.moderation.shapes import Read
 from worker.records import DeadLetterReason, Scores
@@ -123,7 +123,6 @@ def judged(
         model={"name": "demo", "revision": "0", "commit": None, "dtype": "float32"},
         policy=Policy.of(),
         read=read,
-        alert_text="none",
         record_bytes_max=1_000_000,
         worker_version="0",
     )

@@ -28,7 +28,7 @@ from tests.shapes import plain
 from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedRecord, ScoredRecord
 
 pytestmark = pytest.mark.kafka
@@ -39,9 +39,8 @@ WORKER = "worker"  # the user of the secured Kafka, and the password
 TEXT = b"the text of a message"
 BUILDER = OutputBuilder(
     model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
-    policy=Policy.of(0.5, {}),
+    policy=Policy.of(0.5, {}, alert_text="full"),
     read=plain(),
-    alert_text="full",
     record_bytes_max=1_000,
     worker_version="9.8.7",
 )

@@ -19,7 +19,7 @@ from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.otlp_receiver import Receiver, attributes_of, otlp_receiver
 from tests.worker_process import Start, workers
 from worker.commands.broker.node import free_ports
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.records import Topic
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, Metric

@@ -27,7 +27,7 @@ from worker.classifier import Classifier, load
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import score_batch
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import Read, compile_shape, load_shape
 from worker.moderation.trace_context import trace_context_of
@@ -76,9 +76,8 @@ def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifi
     )
     outputs = OutputBuilder(
         model={"name": "demo", "revision": "r", "commit": None, "dtype": "float32"},
-        policy=Policy.of(setup.threshold),
+        policy=Policy.of(setup.threshold, alert_text=setup.alert_text),
         read=setup.read,
-        alert_text=setup.alert_text,
         record_bytes_max=setup.record_bytes_max,
         worker_version="0.1.0",
     )

@@ -15,7 +15,7 @@ from worker.kafka.ownership import Ownership
 from worker.kafka.transaction import Event
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import LETTERS_WITH_VALUE_MAX, OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import compile_shape
 from worker.moderation.shapes.files import parse_shape
@@ -54,9 +54,8 @@ def scored(record: PreparedRecord) -> ScoredRecord:
 def built(results: Sequence[ScoredRecord], rejected: Any = None) -> list[OutputRecord]:
     outputs = OutputBuilder(
         model={"name": "toy", "revision": "r", "commit": None, "dtype": "float32"},
-        policy=Policy.of(0.5),
+        policy=Policy.of(0.5, alert_text="full"),
         read=READ,
-        alert_text="full",
         record_bytes_max=1_000_000,
         worker_version="0.1.0",
     )
@@ -170,9 +169,8 @@ def test_a_skipped_record_has_a_line_for_programs() -> None:
     assert isinstance(record.content, Skipped)
     outputs = OutputBuilder(
         model={"name": "toy", "revision": "r", "commit": None, "dtype": "float32"},
-        policy=Policy.of(0.5),
+        policy=Policy.of(0.5, alert_text="full"),
         read=plain(),
-        alert_text="none",
         record_bytes_max=1_000_000,
         worker_version="0.1.0",
     )

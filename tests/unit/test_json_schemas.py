@@ -19,7 +19,7 @@ from schemas.chat import ChatMessage
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
@@ -57,9 +57,8 @@ MESSAGE = PreparedMessage(
 )
 OUTPUTS = OutputBuilder(
     model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
-    policy=Policy.of(0.5, {"privacy": 0.3}),
+    policy=Policy.of(0.5, {"privacy": 0.3}, alert_text="full"),
     read=plain(),
-    alert_text="full",
     record_bytes_max=1_000_000,
     worker_version="0.1.0",
 )
@@ -206,7 +205,6 @@ def test_a_dead_letter_of_any_size_and_reason_is_valid_by_the_schema(
         model={"name": "toy", "revision": "abc", "commit": None, "dtype": "float32"},
         policy=Policy.of(),
         read=plain(),
-        alert_text="none",
         record_bytes_max=bytes_max,
         worker_version="0.1.0",
     )
@@ -266,13 +264,17 @@ def test_every_field_that_the_worker_writes_is_documented(name: str) -> None:
 
 ABSENT_WHEN_EMPTY = {"outcome", "ignored", "tenant_id", "roles", "language", "edited"}
 """The fields of a verdict that are absent when they say nothing."""
+OF_A_POLICY_FILE = {"level", "rule", "exempt", "allowed", "shadow"}
+"""The fields of a verdict and of an alert that only a policy file gives."""
 
 
 @pytest.mark.parametrize(("name", "kind"), [("verdict", verdict.Verdict), ("alert", verdict.Alert)])
 def test_fields_have_the_same_order_in_schema_type_and_bytes(name: str, kind: Any) -> None:
     properties = schema(name)["properties"]
     assert list(properties) == list(kind.__annotations__)
-    assert [field for field in properties if field not in ABSENT_WHEN_EMPTY] == list(emitted()[name])
+    assert [field for field in properties if field not in ABSENT_WHEN_EMPTY | OF_A_POLICY_FILE] == list(
+        emitted()[name]
+    )
     assert list(schema(name)["required"]) == [field for field in properties if field in kind.__required_keys__]
 
 

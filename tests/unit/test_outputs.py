@@ -10,7 +10,7 @@ from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
 from worker.moderation.dead_letters import STUB_KEY_BYTES_MAX
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
@@ -60,9 +60,8 @@ def outputs(
 ) -> OutputBuilder:
     return OutputBuilder(
         model={"name": "toy", "revision": revision, "commit": None, "dtype": "float32"},
-        policy=policy or Policy.of(),
+        policy=policy or Policy.of(alert_text=alert_text),
         read=plain(),
-        alert_text=alert_text,
         record_bytes_max=record_bytes_max,
         worker_version="0.1.0",
         header_names=header_names,

@@ -1,10 +1,11 @@
 """A verdict from the template has the bytes of the verdict that is encoded from a dictionary."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from typing import Any, get_type_hints
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy, parse_policy
 from worker.records import (
     CachedScores,
     ConsumedRecord,
@@ -38,6 +39,7 @@ KNOWN = {
     "tokens": st.lists(st.integers(0, 9), min_size=1, max_size=3),
     "characters": st.integers(1, 2**40),
     "cached": st.none() | CACHED,
+    "is_unscored": st.just(value=False),
     "ignored": st.just(()) | st.just(("user_id",)),
 }
 HINTS = get_type_hints(PreparedMessage, localns={"MessageContext": MessageContext})
@@ -64,13 +66,37 @@ def results(draw: st.DrawFn) -> ScoredRecord:
     return ScoredRecord(record=record, scores=draw(SCORES) * np.float32(draw(st.sampled_from([0.4, 1.0]))))
 
 
-def built(scored: Sequence[ScoredRecord], name: str, *, in_general: bool) -> list[OutputRecord]:
+def of_settings(name: str) -> Policy:
+    return Policy.of(0.5, {"hate": 0.25}, version=f"100 % {name}")
+
+
+def of_file(_: str) -> Policy:
+    return Policy.of_file(
+        parse_policy(
+            b"""
+schema: policy/1
+version: "50 % off"
+levels: [review, remove]
+thresholds: {default: {review: 0.5, remove: 0.9}, privacy: off}
+rules:
+  - {name: percent, when: {topic: ["50%"]}, thresholds: {default: {review: 0.4}}}
+  - {name: users, when: {user_id: "*"}, thresholds: {hate: {review: 0.3, remove: 0.6}}}
+exempt: [{name: "%b", when: {edited: true}}, {name: channels, when: {channel_id: "*", language: "*"}}]
+allow: [{name: hello, when: {tenant_id: "*"}, texts: [hello]}]
+shadow: [{name: strict, thresholds: {default: {review: 0.3}}}, {name: lax, thresholds: {hate: off}}]
+alerts: {level: remove}
+""",
+            "policy.yaml",
+        )
+    )
+
+
+def built(scored: Sequence[ScoredRecord], name: str, policy: Policy, *, in_general: bool) -> list[OutputRecord]:
     """Return the outputs. Verdicts with the attributes of a CloudEvent are built from a dictionary."""
     builder = OutputBuilder(
         model={"name": f"{name}%b", "revision": "r%d", "commit": None, "dtype": "float32"},
-        policy=Policy.of(0.5, {"hate": 0.25}, version=f"100 % {name}"),
+        policy=policy,
         read=plain(),
-        alert_text="none",
         record_bytes_max=1_000_000,
         worker_version="0.1.0",
         cloudevents=in_general,
@@ -78,12 +104,18 @@ def built(scored: Sequence[ScoredRecord], name: str, *, in_general: bool) -> lis
     return builder.build(scored, judged_at=NOW)
 
 
+def compared(output: OutputRecord) -> tuple[object, ...]:
+    labels = None if output.labels is None else asdict(output.labels)
+    return output.topic, output.source, output.key, output.value, output.metric_values, labels
+
+
+@pytest.mark.parametrize("policy", [of_settings, of_file])
 @given(scored=st.lists(results(), max_size=6), name=TEXTS)
-def test_both_ways_write_the_same_bytes(scored: list[ScoredRecord], name: str) -> None:
-    one, other = (built(scored, name, in_general=in_general) for in_general in (False, True))
-    assert [(o.topic, o.source, o.key, o.value, o.metric_values) for o in one] == [
-        (o.topic, o.source, o.key, o.value, o.metric_values) for o in other
-    ]
+def test_both_ways_write_the_same_bytes(
+    policy: Callable[[str], Policy], scored: list[ScoredRecord], name: str
+) -> None:
+    one, other = (built(scored, name, policy(name), in_general=in_general) for in_general in (False, True))
+    assert [*map(compared, one)] == [*map(compared, other)]
 
 
 GOLDEN = (
@@ -141,5 +173,5 @@ def test_a_verdict_has_the_same_bytes_in_every_release() -> None:
         scores = np.array([hate if slug == "hate" else 0.0625 for slug in CATEGORY_SLUGS], np.float32)
         record = ScoredRecord(record=PreparedRecord(source=source, content=message), scores=scores)
         for in_general in (False, True):
-            output = built([record], "toy", in_general=in_general)[0]
+            output = built([record], "toy", of_settings("toy"), in_general=in_general)[0]
             assert (output.topic, output.value) == (Topic.VERDICT, golden(scores, flagged=hate > 0.5))

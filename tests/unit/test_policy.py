@@ -5,16 +5,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Decision, Policy, decide_each
 
 ONE = np.zeros((1, 12), np.float32)
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 PROBABILITIES = st.floats(0, 1, width=32)
+
+
+def judged(policy: Policy, scores: Matrix) -> list[Decision]:
+    return decide_each(policy, scores, [policy.base] * len(scores))
 
 
 def test_a_score_on_its_threshold_is_not_flagged_and_one_above_is() -> None:
     scores = ONE.copy()
     scores[0, :2] = 0.5, np.nextafter(np.float32(0.5), np.float32(1))
-    (judgement,) = Policy.of(0.5).judge(scores)
+    (judgement,) = judged(Policy.of(0.5), scores)
     assert judgement.flags == [False, True] + [False] * 10
     assert judgement.flagged is True
 
@@ -22,21 +27,21 @@ def test_a_score_on_its_threshold_is_not_flagged_and_one_above_is() -> None:
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7])
 def test_a_threshold_is_rounded_to_float32_before_the_comparison(threshold: float) -> None:
     scores = np.full((1, 12), threshold, np.float32)
-    assert not Policy.of(threshold).judge(scores)[0].flagged
+    assert not judged(Policy.of(threshold), scores)[0].flagged
 
 
 def test_a_category_may_have_its_own_threshold() -> None:
     policy = Policy.of(0.5, {"hate": 0.9, "privacy": 0.1})
-    (judgement,) = policy.judge(np.full((1, 12), 0.6, np.float32))
+    (judgement,) = judged(policy, np.full((1, 12), 0.6, np.float32))
     assert [slug for slug, flag in zip(CATEGORY_SLUGS, judgement.flags, strict=True) if not flag] == ["hate"]
-    (judgement,) = policy.judge(np.full((1, 12), 0.2, np.float32))
+    (judgement,) = judged(policy, np.full((1, 12), 0.2, np.float32))
     assert [slug for slug, flag in zip(CATEGORY_SLUGS, judgement.flags, strict=True) if flag] == ["privacy"]
 
 
 def test_the_first_of_equal_highest_scores_in_the_cards_order_is_the_top_category() -> None:
     scores = ONE.copy()
     scores[0, [3, 7, 8]] = 0.2, 0.4, 0.4
-    (judgement,) = Policy.of().judge(scores)
+    (judgement,) = judged(Policy.of(), scores)
     assert (CATEGORY_SLUGS[judgement.top], judgement.max_score) == ("indiscriminate_weapons", np.float32(0.4))
 
 
@@ -45,10 +50,8 @@ def test_the_first_of_equal_highest_scores_in_the_cards_order_is_the_top_categor
     threshold=PROBABILITIES,
     thresholds=st.dictionaries(st.sampled_from(CATEGORY_SLUGS), PROBABILITIES),
 )
-def test_each_row_is_judged_independently(
-    scores: np.ndarray[tuple[int, int], np.dtype[np.float32]], threshold: float, thresholds: dict[str, float]
-) -> None:
-    judgements = Policy.of(threshold, thresholds).judge(scores)
+def test_each_row_is_judged_independently(scores: Matrix, threshold: float, thresholds: dict[str, float]) -> None:
+    judgements = judged(Policy.of(threshold, thresholds), scores)
     assert len(judgements) == len(scores)
     for row, judgement in zip(scores.tolist(), judgements, strict=True):
         flags = [p > thresholds.get(slug, threshold) for slug, p in zip(CATEGORY_SLUGS, row, strict=True)]

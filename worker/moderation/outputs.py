@@ -3,7 +3,7 @@
 What holds for every list that ``OutputBuilder.build`` returns:
 
 1. Each scored record has exactly one verdict or one dead letter. A tombstone and a skipped record have neither.
-2. An alert follows each flagged verdict.
+2. An alert follows each flagged verdict that a policy file does not keep from alerting.
 3. The outputs have the order of the scored records.
 """
 
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import orjson
@@ -22,7 +22,7 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.dead_letters import DeadLetterBuilder
 from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
 from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts, context_json
-from worker.moderation.policy import Judgement, Policy
+from worker.moderation.policies import Decision, Policy, Resolution, Resolver, allowed_by, decide_each
 from worker.moderation.shapes import Read, Reading
 from worker.records import (
     ConsumedRecord,
@@ -50,12 +50,12 @@ class _Row(NamedTuple):
     Attributes:
         scores: ``[L]`` probabilities.
         scores_json: The same probabilities, encoded.
-        judgement: The policy's judgement of these probabilities.
+        decision: What the policy decides.
     """
 
     scores: Scores
     scores_json: bytes
-    judgement: Judgement
+    decision: Decision
 
 
 class OutputBuilder:
@@ -63,9 +63,8 @@ class OutputBuilder:
 
     Args:
         model: The model, as verdicts name it.
-        policy: The thresholds.
+        policy: The policy. All outputs of one call of ``build`` have the same policy.
         read: Reads an input record. A flagged message is decoded again for its text, because few are flagged.
-        alert_text: Whether alerts carry the text.
         record_bytes_max: Largest size of key, value and headers of an output together.
         worker_version: Version of this worker, for the dead letters.
         header_names: Names of the input's headers to copy to verdicts and alerts.
@@ -78,26 +77,33 @@ class OutputBuilder:
         model: verdict.ModelJson,
         policy: Policy,
         read: Read,
-        alert_text: Literal["none", "full"],
         record_bytes_max: int,
         worker_version: str,
         header_names: Collection[str] = (),
         cloudevents: bool = False,
     ) -> None:
-        self._policy = policy
         self._read = read
         self._last_read: tuple[ConsumedRecord, Reading] | None = None
-        self._alert_text = alert_text
         self._record_bytes_max = record_bytes_max
         self._dead_letters = DeadLetterBuilder(record_bytes_max=record_bytes_max, worker_version=worker_version)
         self._header_names = frozenset(header_names)
         self._cloudevents = cloudevents
-        self._judge_id = (model["revision"], model["dtype"], policy.fingerprint)
-        # The parts that all documents share are encoded once.
-        self._model_json = orjson.Fragment(verdict.encode(model))
-        self._policy_json = orjson.Fragment(verdict.encode(policy.document))
+        self._model_id = (model["revision"], model["dtype"])
+        self._model_json = orjson.Fragment(verdict.encode(model))  # all documents share it
+        self._take(policy)
+
+    def use(self, policy: Policy) -> None:
+        """Decide by this policy from the next call on."""
+        if policy is not self._policy:
+            self._take(policy)
+
+    def _take(self, policy: Policy) -> None:
+        self._policy, self._resolver = policy, Resolver(policy)
         self._plain = PlainVerdicts(
-            policy=policy, judge=self._judge_id, record_bytes_max=record_bytes_max, example=self._example
+            policy=policy,
+            model=self._model_id,
+            record_bytes_max=self._record_bytes_max,
+            example=self._example,
         )
 
     def build(
@@ -114,12 +120,13 @@ class OutputBuilder:
             judged_at: The time: RFC 3339, UTC, milliseconds.
             rejected: Messages whose outputs a broker rejects: position to the reason of the dead letter.
         """
+        resolutions = self._resolver.resolve_all(results)
         are_plain = not rejected and not self._cloudevents
-        plain = self._plain.build(results, judged_at) if are_plain else [None] * len(results)
-        others = [result for result, output in zip(results, plain, strict=True) if output is None]
+        plain = self._plain.build(results, resolutions, judged_at) if are_plain else [None] * len(results)
+        others = [index for index, output in enumerate(plain) if output is None]
         if not others:
             return [output for output in plain if output is not None]
-        rows = self._rows(others)
+        rows = self._rows([results[index] for index in others], [resolutions[index] for index in others])
         outputs: list[OutputRecord] = []
         letters: Counter[int] = Counter()  # of arrays
         for plain_verdict in plain:
@@ -147,7 +154,7 @@ class OutputBuilder:
         """Return a line of JSON for each result: a verdict that names no source, an error, or why it is skipped."""
         return [
             self._json_line(outcome, row, judged_at)
-            for result, row in self._rows(results)
+            for result, row in self._rows(results, self._resolver.resolve_all(results))
             if (outcome := _outcome(result)) is not None
         ]
 
@@ -162,31 +169,36 @@ class OutputBuilder:
 
     def _example(self, result: ScoredRecord, judged_at: str) -> verdict.Verdict:
         """Return the verdict on a record, without its optional fields."""
-        [(_, row)] = self._rows([result])
+        [(_, row)] = self._rows([result], self._resolver.resolve_all([result]))
         message = _outcome(result)
         assert isinstance(message, PreparedMessage), "an example of a verdict"  # noqa: S101 - a bug of ours
         return self._verdict(result.record, replace(message, context=None), row, judged_at)
 
-    def _rows(self, results: Sequence[ScoredRecord]) -> Iterator[tuple[ScoredRecord, _Row]]:
+    def _rows(
+        self, results: Sequence[ScoredRecord], resolutions: Sequence[Resolution]
+    ) -> Iterator[tuple[ScoredRecord, _Row]]:
         """Return each result with its row. A result without scores has a row of 0.0, the scores of a blank text."""
         matrix = np.zeros((len(results), len(CATEGORY_SLUGS)), np.float32)
         for index, result in enumerate(results):
             if isinstance(result.scores, np.ndarray):
                 matrix[index] = result.scores
-        columns = (matrix, verdict.encode_scores(matrix), self._policy.judge(matrix))
+        columns = (matrix, verdict.encode_scores(matrix), decide_each(self._policy, matrix, resolutions))
         return zip(results, map(_Row, *columns), strict=True)
 
     def _verdict_and_alert(
         self, record: PreparedRecord, message: PreparedMessage, row: _Row, judged_at: str
     ) -> list[OutputRecord]:
-        """Return a verdict, and an alert if flagged; or one dead letter when one of them would be too large."""
+        """Return a verdict, and an alert if one is due; or one dead letter when one of them would be too large."""
         source = record.source
         headers = PLAIN_HEADERS
         overhead_bytes = PLAIN_HEADERS_BYTES + len(source.key or b"")
         if source.headers:
             headers = output_headers(source.headers, self._header_names)
             overhead_bytes = size_bytes(source.key, None, headers)
-        document = self._verdict(record, message, row, judged_at)
+        allowed, alerts = None, self._may_alert(row.decision)
+        if alerts and row.decision.resolution.allow:
+            allowed = allowed_by(self._policy, row.decision, row.scores, self._text_of(record))
+        document = self._verdict(record, message, row, judged_at, allowed=allowed)
         value = verdict.encode(document)
         verdict_headers = headers
         if self._cloudevents:
@@ -203,9 +215,10 @@ class OutputBuilder:
                 headers=verdict_headers,
                 metric_values=message.ignored,
                 item=record.item,
+                labels=row.decision.labels(allowed),
             )
         ]
-        if row.judgement.flagged:
+        if alerts and allowed is None:
             alert = self._alert(record, document, row)
             value = self._alert_value(alert, record, self._record_bytes_max - overhead_bytes)
             largest_bytes = max(largest_bytes, overhead_bytes + len(value))
@@ -228,27 +241,38 @@ class OutputBuilder:
             return [self._dead_letters.build(source, failure, record.item)]
         return outputs
 
+    def _may_alert(self, decision: Decision) -> bool:
+        """Return whether a message raises an alert, unless its text is an allowed one."""
+        return decision.level >= self._policy.alert_level and decision.resolution.exempt is None
+
     def _verdict(
-        self, record: PreparedRecord | None, message: PreparedMessage, row: _Row, judged_at: str
+        self,
+        record: PreparedRecord | None,
+        message: PreparedMessage,
+        row: _Row,
+        judged_at: str,
+        *,
+        allowed: str | None = None,
     ) -> verdict.Verdict:
         source_json = None if record is None else _source_json(record)
-        judgement, tokens = row.judgement, message.token_count
+        decision, tokens = row.decision, message.token_count
+        resolution = decision.resolution
         document: verdict.Verdict = {
             "schema": "verdict/1",
-            "verdict_id": None if source_json is None else self._identify("verdict/1", source_json),
+            "verdict_id": None if source_json is None else self._identify("verdict/1", resolution, source_json),
             "message_id": message.message_id,
             "channel_id": message.channel_id,
             "user_id": message.user_id,
             "sent_at": message.sent_at,
-            "flagged": judgement.flagged,
-            "categories": dict(zip(CATEGORY_SLUGS, judgement.flags, strict=True))
-            if judgement.flagged
+            "flagged": decision.flagged,
+            "categories": dict(zip(CATEGORY_SLUGS, decision.flags, strict=True))
+            if decision.flagged
             else _NO_CATEGORY,
             "category_scores": orjson.Fragment(row.scores_json),
-            "max_score": judgement.max_score,
-            "top_category": CATEGORY_SLUGS[judgement.top] if tokens else None,
+            "max_score": decision.max_score,
+            "top_category": CATEGORY_SLUGS[decision.top] if tokens else None,
             "model": self._model_json,
-            "policy": self._policy_json,
+            "policy": orjson.Fragment(resolution.document_json),
             "input": {
                 "characters": message.characters,
                 "tokens": tokens,
@@ -257,22 +281,35 @@ class OutputBuilder:
             "source": source_json,
             "judged_at": judged_at,
         }
-        if not tokens:
+        if self._policy.has_file:
+            document["level"] = decision.level_name
+        # A message that was not scored must not pass as a clean one under a policy that wants it scored.
+        assert not (message.is_unscored and resolution.is_scored), "unscored"  # noqa: S101 - a bug of ours
+        if not resolution.is_scored:
+            document["outcome"] = "exempt"
+        elif not tokens:
             document["outcome"] = "blank" if message.characters else "no_text"
         if message.ignored:
             document["ignored"] = message.ignored
+        if resolution.exempt is not None:
+            document["exempt"] = resolution.exempt
+        if allowed is not None:
+            document["allowed"] = allowed
+        if decision.shadow:
+            document["shadow"] = decision.shadow
         if message.context is not None:
             document.update(cast("verdict.Verdict", context_json(message.context)))
         return document
 
     def _alert(self, record: PreparedRecord, document: verdict.Verdict, row: _Row) -> verdict.Alert:
-        source_json = _source_json(record)
-        flagged = [index for index, flag in enumerate(row.judgement.flags) if flag]
+        source_json, decision = _source_json(record), row.decision
+        resolution = decision.resolution
+        flagged = [index for index, flag in enumerate(decision.flags) if flag]
         flagged.sort(key=lambda index: -row.scores[index])
-        return {
+        alert: verdict.Alert = {
             "schema": "alert/1",
-            "alert_id": self._identify("alert/1", source_json),
-            "verdict_id": self._identify("verdict/1", source_json),
+            "alert_id": self._identify("alert/1", resolution, source_json),
+            "verdict_id": self._identify("verdict/1", resolution, source_json),
             "message_id": document["message_id"],
             "channel_id": document["channel_id"],
             "user_id": document["user_id"],
@@ -281,17 +318,20 @@ class OutputBuilder:
                 {
                     "category": CATEGORY_SLUGS[index],
                     "score": row.scores[index],
-                    "threshold": self._policy.values[index],
+                    "threshold": resolution.thresholds[0, index],
                 }
                 for index in flagged
             ],
             "max_score": document["max_score"],
-            "top_category": CATEGORY_SLUGS[row.judgement.top],
+            "top_category": CATEGORY_SLUGS[decision.top],
             "model": self._model_json,
-            "policy": self._policy_json,
+            "policy": document["policy"],
             "source": source_json,
             "judged_at": document["judged_at"],
         }
+        if self._policy.has_file and decision.level_name is not None:
+            alert["level"], alert["rule"] = decision.level_name, resolution.rule
+        return alert
 
     def _alert_value(self, alert: verdict.Alert, record: PreparedRecord, bytes_max: int) -> bytes:
         """Return the alert's bytes, with the text if it is wanted and fits.
@@ -299,7 +339,7 @@ class OutputBuilder:
         A text that does not fit is left out, so that nobody evades the alert with a long text.
         """
         without_text = verdict.encode(alert)
-        if self._alert_text == "none":
+        if self._policy.alert_text == "none":
             return without_text
         with_text = verdict.encode({**alert, "text": self._text_of(record)})
         return with_text if len(with_text) <= bytes_max else without_text
@@ -315,8 +355,8 @@ class OutputBuilder:
         assert isinstance(found, ChatMessage), "flagged without a text"  # noqa: S101 - a bug of ours
         return found.text
 
-    def _identify(self, schema: str, source_json: verdict.SourceJson) -> str:
-        return verdict.identify(schema, judge=self._judge_id, source=source_json)
+    def _identify(self, schema: str, resolution: Resolution, source_json: verdict.SourceJson) -> str:
+        return verdict.identify(schema, judge=(*self._model_id, resolution.fingerprint), source=source_json)
 
 
 def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | Skipped | None:

@@ -3,8 +3,9 @@
 Invariant: a plain verdict has the bytes that ``OutputBuilder`` would encode from a dictionary. A test compares both
 ways for any message. The template is made of such a dictionary, so the fields and their order are in one place.
 
-A verdict is plain if its text was scored and not flagged, the input record has no headers and is not an array, and
-every field could be read. Every other record gets None here, and its outputs are built in the general way.
+A verdict is plain if its text was scored, neither the policy nor a candidate flags it, the input record has no
+headers and is not an array, and every field could be read. Every other record gets None here, and its outputs are
+built in the general way.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
 from schemas.verdict import ContextJson, Verdict, VerdictTemplate, encode, encode_numbers, encode_rows
 from worker.moderation.output_headers import CONTENT_TYPE, size_bytes
-from worker.moderation.policy import Policy
+from worker.moderation.policies import Policy, Resolution
 from worker.records import Headers, OutputRecord, Partition, PreparedMessage, ScoredRecord, Topic
 
 PLAIN_HEADERS: Headers = (CONTENT_TYPE,)
@@ -28,7 +29,7 @@ class PlainVerdicts:
 
     Args:
         policy: The thresholds.
-        judge: Model revision, dtype, and the thresholds' fingerprint, as for ``identify``.
+        model: Model revision and dtype, the first strings of ``judge`` of ``identify``.
         record_bytes_max: Largest size of key, value and headers of a verdict together.
         example: Returns the verdict on a record as a dictionary. Its arguments are the record and the time.
     """
@@ -37,30 +38,38 @@ class PlainVerdicts:
         self,
         *,
         policy: Policy,
-        judge: Sequence[str],
+        model: Sequence[str],
         record_bytes_max: int,
         example: Callable[[ScoredRecord, str], Verdict],
     ) -> None:
         self._policy = policy
-        self._judge = judge
+        self._model = model
         self._value_bytes_max = record_bytes_max - PLAIN_HEADERS_BYTES
         self._example = example
 
-    def build(self, results: Sequence[ScoredRecord], judged_at: str) -> list[OutputRecord | None]:
-        """Return the verdict of each result, in order; None where the verdict is not plain."""
+    def build(
+        self, results: Sequence[ScoredRecord], resolutions: Sequence[Resolution], judged_at: str
+    ) -> list[OutputRecord | None]:
+        """Return the verdict of each result, in order; None where the verdict is not plain.
+
+        Args:
+            results: Scored records.
+            resolutions: What the policy says about each of them.
+            judged_at: The time: RFC 3339, UTC, milliseconds.
+        """
         if not results:
             return []
         scores = [result.scores if isinstance(result.scores, np.ndarray) else _UNSCORED for result in results]
         matrix = np.concatenate(scores).reshape(len(results), len(CATEGORY_SLUGS))
-        flagged = (matrix > self._policy.values).max(axis=1)
+        quiet = self._policy.are_quiet(matrix, resolutions)
         tops, highest = matrix.argmax(axis=1).tolist(), encode_numbers(matrix.max(axis=1))
         topic, templates = Topic.VERDICT, dict[Partition, VerdictTemplate]()
         outputs: list[OutputRecord | None] = []
-        columns = zip(results, flagged.tolist(), encode_rows(matrix), highest, tops, strict=True)
-        for result, has_flag, encoded, max_score, top in columns:
+        columns = zip(results, resolutions, quiet.tolist(), encode_rows(matrix), highest, tops, strict=True)
+        for result, resolution, is_quiet, encoded, max_score, top in columns:
             source, message = result.record.source, result.record.content
             if (
-                has_flag
+                not is_quiet
                 or source.headers
                 or not isinstance(message, PreparedMessage)
                 or not isinstance(result.scores, np.ndarray)
@@ -71,15 +80,17 @@ class PlainVerdicts:
                 continue
             if (template := templates.get(source.partition)) is None:
                 example = self._example(result, judged_at)
-                template = templates[source.partition] = VerdictTemplate(example, judge=self._judge)
-            key, value = source.key, template.fill(source, message, encoded, max_score, top)
-            # The fields of the context are the last ones of a verdict.
+                template = templates[source.partition] = VerdictTemplate(example, model=self._model)
+            key, value = source.key, template.fill(result.record, encoded, max_score, top, resolution)
+            # These fields are the last ones of a verdict.
+            if resolution.exempt is not None:
+                value = b"%b,%b" % (value[:-1], encode({"exempt": resolution.exempt})[1:])
             if message.context is not None and (context := context_json(message.context)):
                 value = b"%b,%b" % (value[:-1], encode(context)[1:])
             outputs.append(
                 None
                 if len(value) + len(key or b"") > self._value_bytes_max
-                else OutputRecord(topic, source, key, value, PLAIN_HEADERS)
+                else OutputRecord(topic, source, key, value, PLAIN_HEADERS, (), None, resolution.labels)
             )
         return outputs
 

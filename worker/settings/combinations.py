@@ -35,6 +35,7 @@ def invalid_combinations(settings: Settings) -> Iterator[InvalidCombination]:
     yield from _ssl(settings.kafka)
     yield from _properties(settings.kafka)
     yield from _input(settings)
+    yield from _policy(settings)
     yield from _model(settings)
 
 
@@ -142,6 +143,17 @@ def _input(settings: Settings) -> Iterator[InvalidCombination]:
             variable = f"WORKER_INPUT__{name}_POINTER"
             if settings.is_set(variable):
                 yield InvalidCombination(variable, f"no value with {other}=text: the input is not JSON", (other,))
+
+
+def _policy(settings: Settings) -> Iterator[InvalidCombination]:
+    """Refuse the variables that a policy file replaces: it would not be clear which of both decides."""
+    if settings.policy.path is None:
+        return
+    replaced = {"POLICY": ("THRESHOLD", "THRESHOLDS", "VERSION"), "ALERT": ("TEXT",)}
+    for variable in (f"WORKER_{group}__{name}" for group, names in replaced.items() for name in names):
+        if settings.is_set(variable):
+            wants = "no value with WORKER_POLICY__PATH: the policy file says it"
+            yield InvalidCombination(variable, wants, ("WORKER_POLICY__PATH",))
 
 
 def _model(settings: Settings) -> Iterator[InvalidCombination]:

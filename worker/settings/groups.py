@@ -172,6 +172,8 @@ class BatchSettings(Group):
 class PolicySettings(Group):
     """``WORKER_POLICY__*``."""
 
+    path: str | None = None
+    """A policy file (YAML), in place of the other POLICY__* and ALERT__* variables; a change takes effect."""
     threshold: Share = 0.5
     """A category is flagged when its probability is greater than this."""
     thresholds: Thresholds = {}

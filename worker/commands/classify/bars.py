@@ -9,7 +9,7 @@ from rich.text import Text
 from schemas.labels import CATEGORY_NAMES
 from worker.commands.classify.lines import InputLine, LineJudge
 from worker.logs import escaped
-from worker.moderation.policy import Policy
+from worker.moderation.policies import MessageFields, Policy, decide_each
 from worker.records import PreparedMessage, ScoredRecord
 
 BAR_COLUMNS = 24
@@ -47,17 +47,23 @@ def _drawn(result: ScoredRecord, policy: Policy) -> Text:
     assert isinstance(content, PreparedMessage)  # noqa: S101 - a line is no tombstone
     if not isinstance(scores, np.ndarray):
         return drawing.append("  not flagged: the text is blank, so the model was not asked\n", style="not bold")
-    flags = policy.judge(scores[np.newaxis])[0].flags
-    drawing.append(f"  {_sentence(content, flags)}\n", style="not bold red" if any(flags) else "not bold green")
+    resolution = policy.resolve(MessageFields())
+    [decision] = decide_each(policy, scores[np.newaxis], [resolution])
+    flags, thresholds = decision.flags, resolution.thresholds[0]
+    level = decision.level_name if policy.has_file else None
+    drawing.append(
+        f"  {_sentence(content, flags, level)}\n", style="not bold red" if any(flags) else "not bold green"
+    )
     for index in sorted(range(len(CATEGORY_NAMES)), key=lambda index: (not flags[index], -scores[index])):
-        row = _row(CATEGORY_NAMES[index], scores[index], policy.values[index], is_flagged=flags[index])
+        row = _row(CATEGORY_NAMES[index], scores[index], thresholds[index], is_flagged=flags[index])
         drawing.append(row, style="not bold red" if flags[index] else "not bold dim")
     return drawing
 
 
-def _sentence(message: PreparedMessage, flags: Sequence[bool]) -> str:
+def _sentence(message: PreparedMessage, flags: Sequence[bool], level: str | None) -> str:
     names = [name for name, flag in zip(CATEGORY_NAMES, flags, strict=True) if flag]
-    judged = f"FLAGGED: {', '.join(names)}" if names else "not flagged"
+    flagged = "FLAGGED" if level is None else f"FLAGGED, level {level}"
+    judged = f"{flagged}: {', '.join(names)}" if names else "not flagged"
     cut = "; CUT: only the beginning was judged" if message.truncated else ""
     return f"{judged}; {message.characters} characters, {message.token_count} tokens{cut}"
 
@@ -65,6 +71,7 @@ def _sentence(message: PreparedMessage, flags: Sequence[bool]) -> str:
 def _row(name: str, score: np.float32, threshold: np.float32, *, is_flagged: bool) -> str:
     """Draw ``! Hate    ████████████│███····  0.671 > 0.5``; the ``│`` is at the threshold."""
     cells = ["█" if column < int(score * BAR_COLUMNS) else "·" for column in range(BAR_COLUMNS)]
-    cells.insert(int(threshold * BAR_COLUMNS), "│")
+    if threshold <= 1:  # otherwise the category is off
+        cells.insert(int(threshold * BAR_COLUMNS), "│")
     mark, compared = ("!", ">") if is_flagged else (" ", "≤")
-    return f"  {mark} {name:<26}{''.join(cells)}  {score:.3f} {compared} {threshold:g}\n"
+    return f"  {mark} {name:<26}{''.join(cells)}  {score:.3f} {compared} {threshold:g}\n".replace("≤ inf", "(off)")

@@ -15,7 +15,6 @@ from worker.commands.start_up import load
 from worker.commands.terminal import progress
 from worker.errors import ExitCode
 from worker.moderation.cache import ScoreCache
-from worker.moderation.policy import Policy
 from worker.moderation.shapes import TEXT_SHAPE, compile_shape
 from worker.settings import Need, Settings, variables_for
 
@@ -49,6 +48,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     overrides = {"WORKER_MODEL__PATH": options.model, "WORKER_POLICY__THRESHOLD": options.threshold}
     given = {variable: text for variable, text in overrides.items() if text is not None}
     settings = load({Need.MODEL}, {**os.environ, **given}).settings
+    policy = wiring.make_policy(settings)
     model = wiring.open_classifier(settings, progress)
     bytes_max = settings.input.bytes_max
     read = wiring.input_reader(settings) if options.jsonl else compile_shape(TEXT_SHAPE, bytes_max=bytes_max)
@@ -64,7 +64,6 @@ def run(options: argparse.Namespace) -> ExitCode:
         outputs = wiring.make_outputs(settings, model)
         good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)
     else:
-        policy = Policy.of(settings.policy.threshold, settings.policy.thresholds)
         good = show_texts(lines, Console(highlight=False), judge=judge, policy=policy)
     return ExitCode.DONE if good else ExitCode.OTHER
 

@@ -1,19 +1,44 @@
 """Policies: which thresholds decide about a message, and what raises an alert.
 
 ``policy_file`` has the fields of a policy file, ``reading`` reads one, ``inheritance`` works out its thresholds,
-and ``globs`` finds the entries that match a message. Read ``policy_file`` first.
+``globs`` finds the entries that match a message, ``policy`` compares scores with thresholds, ``resolving``
+remembers what a policy says about messages, and ``decision`` says what it decides about one. Read ``policy_file``
+first.
 """
 
+from worker.moderation.policies.decision import Decision, allowed_by, decide_each
+from worker.moderation.policies.globs import MessageFields
 from worker.moderation.policies.inheritance import EffectiveThreshold, effective_thresholds
+from worker.moderation.policies.policy import Policy, Resolution
 from worker.moderation.policies.policy_file import CoalesceRule, PolicyFile
 from worker.moderation.policies.reading import PolicySource, parse_policy, read_policy
+from worker.moderation.policies.resolving import Resolver, fields_of
 
 __all__ = [
     "CoalesceRule",
+    "Decision",
     "EffectiveThreshold",
+    "MessageFields",
+    "Policy",
     "PolicyFile",
     "PolicySource",
+    "Resolution",
+    "Resolver",
+    "allowed_by",
+    "decide_each",
     "effective_thresholds",
+    "fields_of",
+    "load_policy",
     "parse_policy",
     "read_policy",
 ]
+
+
+def load_policy(path: str) -> Policy:
+    """Return the policy in a file.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or it is wrong. The message has a line for each fault, with
+            file, line and column.
+    """
+    return Policy.of_file(read_policy(path))

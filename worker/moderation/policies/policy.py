@@ -1,0 +1,328 @@
+"""Resolve messages to thresholds, and compare scores with them as arrays. Pure.
+
+Thresholds are float32 like the scores, so the published scores and thresholds reproduce the published flags.
+``off`` is infinity, which no score exceeds.
+
+Invariant: a category that reaches a level has reached all milder levels, because the reader of the file refuses
+other thresholds. So a message is flagged if and only if it has reached a level.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas import verdict
+from schemas.labels import CATEGORY_SLUGS
+from worker.moderation.policies.globs import Matcher, MessageFields, first, members
+from worker.moderation.policies.inheritance import EffectiveThresholds, effective_thresholds
+from worker.moderation.policies.policy_file import DEFAULT, AllowedTexts, CoalesceRule, PolicyFile
+from worker.moderation.policies.reading import PolicySource
+from worker.records import CandidateLabels, ShadowOutcome, VerdictLabels
+
+RESOLUTIONS_MAX = 16_384
+"""Resolutions that a policy remembers. Each takes a kilobyte."""
+_OFF = np.float32(np.inf)
+
+
+class AllowEntry(NamedTuple):
+    """Texts that raise no alert.
+
+    Attributes:
+        name: The entry's name.
+        texts: The whole texts.
+        categories: ``[L]`` whether the texts may reach the category without an alert.
+    """
+
+    name: str
+    texts: frozenset[str]
+    categories: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Resolution:
+    """What a policy says about some messages: those that match the same entries.
+
+    Attributes:
+        row: Row of the messages in the policy's tables of thresholds.
+        rule: Name of the rule; None: no rule matches.
+        exempt: Name of the exemption; None: no exemption matches.
+        is_scored: Whether the model scores the messages.
+        allow: The entries of allowed texts that match, in order.
+        thresholds: ``[levels][L]`` thresholds, in [0, 1]; infinity: off.
+        fingerprint: The first 16 hexadecimal digits of the SHA-256 of ``thresholds`` as little-endian float32.
+        fingerprint_bytes: ``fingerprint`` as ASCII.
+        document: The policy as the verdicts publish it.
+        document_json: ``document`` as JSON.
+        labels: What metrics count of an unflagged verdict; None without a policy file.
+    """
+
+    row: int
+    rule: str | None
+    exempt: str | None
+    is_scored: bool
+    allow: tuple[AllowEntry, ...]
+    thresholds: NDArray[np.float32]
+    fingerprint: str
+    fingerprint_bytes: bytes
+    document: verdict.PolicyJson
+    document_json: bytes
+    labels: VerdictLabels | None
+
+
+class Decisions(NamedTuple):
+    """What a policy and its ``S`` candidates decide about ``B`` messages.
+
+    Attributes:
+        flags: ``[B, L]`` whether the category reaches the mildest level.
+        levels: ``[B]`` index of the highest level that a category reaches; -1: none.
+        shadow_flags: ``[S, B, L]`` the same flags by each candidate.
+        shadow_levels: ``[S, B]`` the same levels by each candidate.
+    """
+
+    flags: NDArray[np.bool_]
+    levels: NDArray[np.intp]
+    shadow_flags: NDArray[np.bool_]
+    shadow_levels: NDArray[np.intp]
+
+
+class Policy:
+    """The thresholds of all messages, and which messages raise an alert. Immutable.
+
+    Args:
+        tables: ``[1 + S, 1 + R, levels, L]`` thresholds: of the policy and of each candidate; without a rule, and
+            with each of ``R`` rules.
+        general: ``[1 + R]`` the mildest threshold of a category that nothing names; infinity: off.
+        version: The team's name of the policy, or a hash.
+        alert_text: Whether alerts carry the text.
+        file: The policy file; None: the policy comes from the settings.
+
+    Attributes:
+        version: The team's name of the policy, or a hash.
+        has_file: Whether the policy comes from a file.
+        levels: Names of the levels, mildest first. Without a file, one level, whose name is not published.
+        alert_level: Index of the mildest level that raises an alert.
+        alert_text: Whether alerts carry the text.
+        coalesce: How alerts are coalesced; None: they are not.
+        candidates: Names of the shadow candidates.
+        fields: The fields of a message that decide which entries match it.
+        unscored: What decides which messages are not scored. If it is equal, two policies leave the same ones out.
+        base: The resolution of messages that no entry matches.
+    """
+
+    def __init__(
+        self,
+        *,
+        tables: NDArray[np.float32],
+        general: NDArray[np.float32],
+        version: str,
+        alert_text: Literal["none", "full"],
+        file: PolicyFile | None = None,
+    ) -> None:
+        tables.flags.writeable = False
+        self.version = version
+        self.has_file = file is not None
+        self.levels = tuple(file.levels) if file else ("flagged",)
+        self.alert_level = self.levels.index(file.alerts.level) if file and file.alerts.level else 0
+        self.alert_text = alert_text
+        self.coalesce: CoalesceRule | None = file.alerts.coalesce if file else None
+        self.candidates = tuple(one.name for one in file.shadow) if file else ()
+        self._tables = tables
+        self._general = general
+        self._mildest = tables[:, :, 0]
+        self._least = self._mildest.min(axis=0)
+        rules, exempt, allow = (file.rules, file.exempt, file.allow) if file else ([], [], [])
+        self._rule_names = [rule.name for rule in rules]
+        self._exemptions = exempt
+        self._allow_entries = [_allow_entry(one) for one in allow]
+        self._rules, self._exempt, self._allow = (
+            Matcher([one.when for one in entries]) for entries in (rules, exempt, allow)
+        )
+        self.fields = self._rules.fields | self._exempt.fields | self._allow.fields
+        last = max((number for number, one in enumerate(exempt) if not one.score), default=-1)
+        self.unscored = tuple((one.score, one.when.model_dump_json()) for one in exempt[: last + 1])
+        self._resolutions: dict[tuple[int | None, int | None, int], Resolution] = {}
+        self.base = self.resolve(MessageFields())
+
+    @classmethod
+    def of(
+        cls,
+        threshold: float = 0.5,
+        thresholds: Mapping[str, float] | None = None,
+        version: str | None = None,
+        alert_text: Literal["none", "full"] = "none",
+    ) -> Self:
+        """Return a policy from settings.
+
+        Args:
+            threshold: The general threshold, in [0, 1].
+            thresholds: Category slug to its own threshold, in [0, 1].
+            version: The team's name of the policy.
+            alert_text: Whether alerts carry the text.
+
+        Raises:
+            ValueError: A slug is not a category's, or a threshold is outside [0, 1].
+        """
+        thresholds = thresholds or {}
+        if unknown := thresholds.keys() - set(CATEGORY_SLUGS):
+            raise ValueError(f"no such category: {', '.join(sorted(unknown))}")
+        if not all(0 <= value <= 1 for value in (threshold, *thresholds.values())):
+            raise ValueError("a threshold is a number from 0 to 1")
+        values = np.array([thresholds.get(slug, threshold) for slug in CATEGORY_SLUGS], np.float32)
+        return cls(
+            tables=values.reshape(1, 1, 1, -1),
+            general=np.array([threshold], np.float32),
+            version=version or fingerprint_of(values),
+            alert_text=alert_text,
+        )
+
+    @classmethod
+    def of_file(cls, source: PolicySource) -> Self:
+        """Return the policy of a file."""
+        file = source.file
+        rules = (None, *range(len(file.rules)))
+        tables = [
+            [_table(effective_thresholds(file, rule=rule, candidate=candidate), file.levels) for rule in rules]
+            for candidate in (None, *range(len(file.shadow)))
+        ]
+        return cls(
+            tables=np.array(tables, np.float32),
+            general=np.array([_general_threshold(file, rule) for rule in rules], np.float32),
+            version=file.version or source.digest,
+            alert_text=file.alerts.text,
+            file=file,
+        )
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """``[L]`` thresholds of the mildest level where no rule matches; infinity: off."""
+        values: NDArray[np.float32] = self.base.thresholds[0]
+        return values
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the thresholds where no rule matches."""
+        return self.base.fingerprint
+
+    @property
+    def document(self) -> verdict.PolicyJson:
+        """The policy as it is published where no rule matches."""
+        return self.base.document
+
+    def resolve(self, fields: MessageFields) -> Resolution:
+        """Return what the policy says about a message. Any thread may call this."""
+        if not self.fields and self._resolutions:
+            return self.base
+        rule, exempt = first(self._rules.matches(fields)), first(self._exempt.matches(fields))
+        key = rule, exempt, self._allow.matches(fields)
+        if (found := self._resolutions.get(key)) is None:
+            if len(self._resolutions) >= RESOLUTIONS_MAX:
+                self._resolutions.clear()
+            found = self._resolutions[key] = self._resolution(*key)
+        return found
+
+    def is_scored(self, fields: MessageFields) -> bool:
+        """Return whether the model scores a message."""
+        exempt = first(self._exempt.matches(fields))
+        return exempt is None or self._exemptions[exempt].score
+
+    def are_quiet(self, scores: NDArray[np.float32], resolutions: Sequence[Resolution]) -> NDArray[np.bool_]:
+        """Return whether neither the policy nor a candidate flags each of ``[B, L]`` probabilities."""
+        reached: NDArray[np.bool_] = scores > self._least[self._rows(resolutions)]
+        quiet: NDArray[np.bool_] = ~reached.max(axis=1)
+        return quiet
+
+    def decide(self, scores: NDArray[np.float32], resolutions: Sequence[Resolution]) -> Decisions:
+        """Return what the policy and its candidates decide about each of ``[B, L]`` probabilities."""
+        thresholds = self._tables[:, self._rows(resolutions)]  # [1 + S, B or 1, levels, L]
+        reached = scores[np.newaxis, :, np.newaxis] > thresholds
+        flags, levels = reached[:, :, 0], np.count_nonzero(reached.any(axis=3), axis=2) - 1
+        return Decisions(flags[0], levels[0], flags[1:], levels[1:])
+
+    def _rows(self, resolutions: Sequence[Resolution]) -> NDArray[np.intp]:
+        """Return the messages' rows of the tables; one row for all messages if they can only have one."""
+        if len(self._least) == 1:
+            return np.zeros(1, np.intp)
+        return np.fromiter([one.row for one in resolutions], np.intp, len(resolutions))
+
+    def _resolution(self, rule: int | None, exempt: int | None, allow: int) -> Resolution:
+        row = 0 if rule is None else rule + 1
+        thresholds = self._tables[0, row]
+        name = None if rule is None else self._rule_names[rule]
+        fingerprint = fingerprint_of(thresholds)
+        exemption = None if exempt is None else self._exemptions[exempt]
+        document = self._document(row, name)
+        labels = VerdictLabels(
+            rule=name,
+            exempt=exemption.name if exemption else None,
+            candidates=[CandidateLabels(one, ShadowOutcome.AGREE) for one in self.candidates],
+        )
+        return Resolution(
+            row=row,
+            rule=name,
+            exempt=labels.exempt,
+            is_scored=exemption is None or exemption.score,
+            allow=tuple(self._allow_entries[number] for number in members(allow)),
+            thresholds=thresholds,
+            fingerprint=fingerprint,
+            fingerprint_bytes=fingerprint.encode(),
+            document=document,
+            document_json=verdict.encode(document),
+            labels=labels if self.has_file else None,
+        )
+
+    def _document(self, row: int, rule: str | None) -> verdict.PolicyJson:
+        general = self._general[row]
+        own = {
+            slug: _published(value)
+            for slug, value in zip(CATEGORY_SLUGS, self._mildest[0, row], strict=True)
+            if value != general
+        }
+        document: verdict.PolicyJson = {
+            "version": self.version,
+            "threshold": _published(general),
+            "thresholds": own,
+        }
+        if self.has_file:
+            return {"version": self.version, "rule": rule, "threshold": _published(general), "thresholds": own}
+        return document
+
+
+def fingerprint_of(thresholds: NDArray[np.float32]) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of thresholds as little-endian float32."""
+    return hashlib.sha256(thresholds.astype("<f4").tobytes()).hexdigest()[:16]
+
+
+def _published(threshold: np.float32) -> np.float32 | None:
+    return None if threshold == _OFF else threshold
+
+
+def _table(thresholds: EffectiveThresholds, levels: Sequence[str]) -> list[list[float]]:
+    """Return ``[levels][L]`` thresholds; infinity: off."""
+    return [
+        [np.inf if (value := thresholds[slug][level].value) is None else value for slug in CATEGORY_SLUGS]
+        for level in levels
+    ]
+
+
+def _general_threshold(file: PolicyFile, rule: int | None) -> float:
+    """Return the threshold of the mildest level for a category that neither the policy nor the rule names."""
+    level = file.levels[0]
+    layers = [file.thresholds, *([] if rule is None else [file.rules[rule].thresholds])]
+    for layer in reversed(layers):
+        if DEFAULT not in layer:
+            continue
+        given = layer[DEFAULT]
+        if given is None:
+            return np.inf
+        if level in given:
+            return np.inf if (value := given[level]) is None else value
+    raise AssertionError("the policy's own default has every level")
+
+
+def _allow_entry(entry: AllowedTexts) -> AllowEntry:
+    categories = np.array([slug in entry.categories for slug in CATEGORY_SLUGS])
+    return AllowEntry(entry.name, frozenset(entry.texts), categories)
