@@ -42,6 +42,7 @@ class FakeCluster:
         low: By partition, the first offset that retention has kept.
         skipped: The offsets of control records, which no reader is given.
         outputs: The outputs that a read_committed reader sees, in order.
+        times: The timestamps of messages that have one.
         committed: The group's committed offsets.
         metadata: The metadata of these offsets.
         metadata_max: Longest metadata of an offset, in characters.
@@ -61,6 +62,7 @@ class FakeCluster:
     low: dict[Partition, int] = field(default_factory=dict)
     skipped: set[tuple[Partition, int]] = field(default_factory=set)
     outputs: list[OutputRecord] = field(default_factory=list)
+    times: dict[tuple[Partition, int], int] = field(default_factory=dict)
     committed: dict[Partition, int] = field(default_factory=dict)
     metadata: dict[Partition, str] = field(default_factory=dict)
     metadata_max: int = 4096
@@ -75,9 +77,12 @@ class FakeCluster:
     too_large: Callable[[OutputRecord], bool] = lambda _: False
     is_readable: Callable[[bytes], bool] = lambda _: True
 
-    def produce(self, partition: Partition, value: bytes | None) -> None:
+    def produce(self, partition: Partition, value: bytes | None, time_ms: int | None = None) -> None:
         """Append a message to a partition."""
-        self.inputs.setdefault(partition, []).append(value)
+        values = self.inputs.setdefault(partition, [])
+        if time_ms is not None:
+            self.times[partition, len(values)] = time_ms
+        values.append(value)
 
     def skip(self, partition: Partition) -> None:
         """Append a control record, which takes an offset but is given to no reader."""

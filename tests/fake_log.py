@@ -198,7 +198,8 @@ class FakeLog:
                 return []
             while offset < len(values) and len(found) < records_max:
                 if (partition, offset) not in self._cluster.skipped:
-                    found.append(position.deliver(offset, None, None, values[offset], ()))
+                    time_ms = self._cluster.times.get((partition, offset))
+                    found.append(position.deliver(offset, time_ms, None, values[offset], ()))
                 offset += 1
             self._next[partition] = offset
             if offset == len(values):

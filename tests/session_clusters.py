@@ -29,6 +29,9 @@ class Cluster(Protocol):
     def produce(self, number: int, values: Sequence[bytes | None]) -> None:
         """Produce messages to a partition."""
 
+    def produce_in_transaction(self, number: int, value: bytes) -> None:
+        """Produce a message in a transaction. A control record follows it in the log."""
+
     def join(self) -> TransactionalSession:
         """Return a new member of the group."""
 
@@ -70,6 +73,10 @@ class FakeKafka:
         for value in values:
             self._cluster.produce(self.partition(number), value)
 
+    def produce_in_transaction(self, number: int, value: bytes) -> None:
+        self.produce(number, [value])
+        self._cluster.skip(self.partition(number))
+
     def join(self) -> TransactionalSession:
         return join(self._cluster)
 
@@ -107,6 +114,13 @@ class RealKafka:
         for value in values:
             self._producer.produce(self._topics.input, value=value, partition=number)
         self._producer.flush()
+
+    def produce_in_transaction(self, number: int, value: bytes) -> None:
+        producer = Producer({"bootstrap.servers": self._servers, "transactional.id": f"{self._topics.input}-chat"})
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.produce(self._topics.input, value=value, partition=number)
+        producer.commit_transaction()
 
     def join(self) -> TransactionalSession:
         session = self.session()

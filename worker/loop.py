@@ -30,6 +30,7 @@ from worker.moderation.dead_letter_share import DeadLetterShare
 from worker.records import (
     ConsumedRecord,
     DeadLetterExcess,
+    Judged,
     MessagePosition,
     OutputRecord,
     Partition,
@@ -103,6 +104,7 @@ class Loop:
         ):
             self._publish()
         else:
+            self._end_windows(now_ms)
             self._rest()
 
     def _poll(self, now_ms: int) -> None:
@@ -164,23 +166,40 @@ class Loop:
             self._drop_stale()
             if not self._results:
                 return
-        outputs = self._judge(self._results, self._session.rejected)
+        judged = self._judge(self._results, self._session)
         records = [result.record.source for result in self._results if result.record.is_last]
-        began_ms = self._clock()
-        is_committed = self._session.publish(records, outputs)
-        self._commits.ended(began_ms, self._clock())
-        if is_committed:
+        if self._commit(records, judged):
             self._share.observe(self._results, self._session.exempt_below)
             self._in_flight.release(records, len(self._results) - len(records))
             self.totals.skipped += sum([isinstance(one.record.content, Skipped) for one in self._results])
             self._results = []
+
+    def _end_windows(self, now_ms: int) -> None:
+        """Publish the summaries of windows that the clock ends, in a transaction without records.
+
+        Records in memory do not matter: they come after the committed offsets, whose states change here.
+        """
+        if self._session.states:
+            ended = self._judge.end_windows(now_ms, self._session)
+            if ended.states and self._session.ready():
+                self._commit((), ended)
+
+    def _commit(self, records: Sequence[ConsumedRecord], judged: Judged) -> bool:
+        """Publish a transaction. Return whether it is committed; if not, everything uncommitted is read again."""
+        began_ms = self._clock()
+        is_committed = self._session.publish(records, judged.outputs, judged.states)
+        self._commits.ended(began_ms, self._clock())
+        if is_committed:
             self.totals.records += len(records)
-            self.totals.outputs += len(outputs)
+            self.totals.outputs += len(judged.outputs)
+            self.totals.counted += judged.counted
+            self.totals.unfit += judged.unfit
             self.totals.transactions += 1
         else:
             self._session.rewind()
             self._drop_stale()
             self.totals.rewinds += 1
+        return is_committed
 
     def _rest(self) -> None:
         if self._preparer.pending or self._device.pending:
@@ -243,7 +262,16 @@ class Loop:
 
 
 Prepare = Callable[[Sequence[ConsumedRecord]], list[PreparedRecord]]
-Judge = Callable[[Sequence[ScoredRecord], Mapping[MessagePosition, str]], Sequence[OutputRecord]]
+
+
+class Judge(Protocol):
+    """Decides about scored records, and builds their outputs."""
+
+    def __call__(self, results: Sequence[ScoredRecord], session: "TransactionalSession") -> Judged:
+        """Return what a transaction with these records publishes; called once for each attempt."""
+
+    def end_windows(self, now_ms: int, session: "TransactionalSession") -> Judged:
+        """Return the summaries of the windows that the clock ends, and the partitions' states without them."""
 
 
 class TransactionalSession(Protocol):
@@ -333,6 +361,8 @@ class LoopTotals:
     Attributes:
         records: Input records whose offsets were committed.
         outputs: Records that were published in committed transactions.
+        counted: Messages that were counted instead of raising an alert.
+        unfit: Keys for which a partition's state had no room.
         skipped: Records and elements of arrays that were skipped, because they are not chat messages.
         transactions: Committed transactions.
         rewinds: Transactions that failed, each with a rewind.
@@ -340,6 +370,8 @@ class LoopTotals:
 
     records: int = 0
     outputs: int = 0
+    counted: int = 0
+    unfit: int = 0
     skipped: int = 0
     transactions: int = 0
     rewinds: int = 0

@@ -309,6 +309,23 @@ NO_STATES: Mapping["Partition", str] = MappingProxyType({})
 """No partition has a state. A state is what the loop keeps with a partition's committed offset."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What a transaction publishes.
+
+    Attributes:
+        outputs: The outputs, those of a partition in the order of its records.
+        states: The new states of partitions.
+        counted: Number of messages that were counted instead of raising an alert.
+        unfit: Number of keys for which a partition's state had no room.
+    """
+
+    outputs: Sequence[OutputRecord]
+    states: Mapping[Partition, str] = field(default_factory=lambda: NO_STATES)
+    counted: int = 0
+    unfit: int = 0
+
+
 class DeadLetterCause(Enum):
     """What causes dead letters. The value is the setting that bounds their share."""
 

@@ -5,7 +5,7 @@ needs a slow import (torch) does it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -18,7 +18,7 @@ from worker.errors import ConfigurationError, ExitCode
 from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session_options import SessionOptions
-from worker.loop import Judge, Loop, LoopTimings, Prepare, TransactionalSession
+from worker.loop import Loop, LoopTimings, Prepare, TransactionalSession
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
@@ -29,9 +29,8 @@ from worker.moderation.shapes import TEXT_SHAPE, Read, compile_shape, is_readabl
 from worker.records import (
     ConsumedRecord,
     DeviceUsage,
-    MessagePosition,
+    Judged,
     ModelIdentity,
-    OutputRecord,
     PreparedRecord,
     ScoredRecord,
     Topic,
@@ -201,13 +200,19 @@ def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
     )
 
 
-def make_judge(outputs: OutputBuilder) -> Judge:
-    """Return the loop's ``Judge``: it builds the output records of scored records."""
+class OutputJudge:
+    """The loop's ``Judge``: it builds the output records of scored records."""
 
-    def judged(results: Sequence[ScoredRecord], rejected: Mapping[MessagePosition, str]) -> Sequence[OutputRecord]:
-        return outputs.build(results, judged_at=now_rfc3339(), rejected=rejected)
+    def __init__(self, outputs: OutputBuilder) -> None:
+        self._outputs = outputs
 
-    return judged
+    def __call__(self, results: Sequence[ScoredRecord], session: TransactionalSession) -> Judged:
+        """Return the outputs of the records."""
+        return Judged(outputs=self._outputs.build(results, judged_at=now_rfc3339(), rejected=session.rejected))
+
+    def end_windows(self, _now_ms: int, _session: TransactionalSession) -> Judged:
+        """Return nothing."""
+        return Judged(outputs=())
 
 
 def topic_names(settings: Settings) -> dict[Topic, str]:
@@ -303,7 +308,7 @@ def open_loop(
         prepare=make_prepare(settings, model.encode, cache, guard),
         scorer=model,
         cache=cache,
-        judge=make_judge(make_outputs(settings, model)),
+        judge=OutputJudge(make_outputs(settings, model)),
         share=DeadLetterShare(
             ShareBounds(
                 model_share_max=dead_letter.model_share_max,

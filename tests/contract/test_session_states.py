@@ -77,6 +77,20 @@ def test_the_state_of_a_partition_that_was_taken_away_is_refused(cluster: Cluste
     assert publish(other, [], [], {gone: "three"})
 
 
+def test_the_commit_of_an_idle_partition_keeps_the_state(cluster: Cluster) -> None:
+    cluster.produce_in_transaction(0, b"a0")
+    log = cluster.join()
+    records = polled(log, 1)
+    assert publish(log, records, verdicts(records), {cluster.partition(0): "one"})
+    while cluster.committed(0) != 2:
+        assert not log.poll(records_max=1, wait_ms=100)
+    assert log.states == {cluster.partition(0): "one"}
+    cluster.leave(log)
+    other = cluster.join()
+    placed(other, cluster.partition(0))
+    assert other.states == {cluster.partition(0): "one"}
+
+
 def test_the_longest_state_survives_and_foreign_metadata_is_ignored(cluster: Cluster) -> None:
     cluster.produce(0, [b"a0", b"a1"])
     cluster.commit(0, 1, "a string of another tool")

@@ -1,21 +1,26 @@
 """The parts that a simulated worker gets in place of threads, a model and a chat."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
+import orjson
 
 from worker.errors import ModelError
-from worker.loop import Prepare
+from worker.loop import Prepare, TransactionalSession
+from worker.moderation.alert_windows import AlertWindow
 from worker.moderation.cache import ScoreCache
+from worker.moderation.coalesced_alerts import TransactionWindows, WindowClock, summary_source
+from worker.moderation.coalescing import AlertCandidate
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
-    MessagePosition,
+    Judged,
     OutputRecord,
+    Partition,
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
@@ -54,6 +59,7 @@ ELEMENTS = (Kind.UNSAFE, Kind.SKIPPED, Kind.BROKEN, Kind.HARMLESS)
 """The messages in an array."""
 ITEMS = [item for item, one in enumerate(ELEMENTS) if OWED[one]]
 """The numbers of the messages in an array that have outputs."""
+WINDOW_S = 1
 TOKENS = {Kind.HARMLESS: 0, Kind.UNSAFE: 1, Kind.LARGE: 1, Kind.POISON: 2}
 SCORES: list[Scores | DeadLetterReason] = [
     np.zeros(12, np.float32),
@@ -160,23 +166,75 @@ def _content(
     )
 
 
-def judge(results: Sequence[ScoredRecord], rejected: Mapping[MessagePosition, str]) -> list[OutputRecord]:
-    """Return a verdict or a dead letter for each result, and an alert for a flagged one."""
-    outputs: list[OutputRecord] = []
-    for result in results:
-        source, item = result.record.source, result.record.item
-        if result.record.content is None or isinstance(result.record.content, Skipped):
-            continue
-        faulty = isinstance(result.record.content, DeadLetterReason) or isinstance(result.scores, DeadLetterReason)
-        topics = [Topic.DEAD_LETTER]
-        if not faulty and (source.partition, source.offset, item) not in rejected:
-            flagged = isinstance(result.scores, np.ndarray) and result.scores[0] > 0.5
-            topics = [Topic.VERDICT, Topic.ALERT] if flagged else [Topic.VERDICT]
-        outputs += [
-            OutputRecord(topic=topic, source=source, key=None, value=None, headers=(), item=item)
-            for topic in topics
-        ]
-    return outputs
+class SimulatedJudge:
+    """Returns a verdict or a dead letter for each result. A flagged one also alerts, or is counted.
+
+    A message has one of two keys, by its offset. The windows are the real ones.
+    """
+
+    def __init__(self) -> None:
+        self._clock = WindowClock(check_ms=5)
+
+    def __call__(self, results: Sequence[ScoredRecord], session: TransactionalSession) -> Judged:
+        windows, outputs = TransactionWindows(results, session), list[OutputRecord]()
+        for index, result in enumerate(results):
+            source, item = result.record.source, result.record.item
+            if result.record.content is None or isinstance(result.record.content, Skipped):
+                continue
+            if result.dead_letter_reason or (source.partition, source.offset, item) in session.rejected:
+                outputs.append(_output(Topic.DEAD_LETTER, source, item))
+                continue
+            outputs.append(_output(Topic.VERDICT, source, item))
+            if isinstance(result.scores, np.ndarray) and result.scores[0] > 0.5:
+                candidate = _candidate(source, item)
+                of_partition = windows.at(index)
+                if not of_partition.count(candidate):
+                    of_partition.open(candidate, WINDOW_S)
+                    outputs.append(_output(Topic.ALERT, source, item, candidate.alert_id.encode()))
+        states = windows.finish()
+        outputs += [_summary(partition, window) for partition, window in windows.ended()]
+        return Judged(outputs=outputs, states=states, counted=windows.counted, unfit=windows.unfit)
+
+    def end_windows(self, now_ms: int, session: TransactionalSession) -> Judged:
+        changed = self._clock.ended(now_ms, session)
+        return Judged(
+            outputs=[_summary(one, window) for one, windows in changed.items() for window in windows.take_ended()],
+            states={partition: windows.encode() for partition, windows in changed.items()},
+        )
+
+
+def is_summary(output: OutputRecord) -> bool:
+    """Return whether an output is the summary of a window."""
+    return output.topic is Topic.ALERT and (output.value or b"").startswith(b"[")
+
+
+def key_of(offset: int) -> str:
+    """Return the key of a message."""
+    return "even" if offset % 2 == 0 else "odd"
+
+
+def _candidate(source: ConsumedRecord, item: int | None) -> AlertCandidate:
+    name = f"{source.partition.number:04x}{source.offset:020x}{item or 0:08x}"
+    return AlertCandidate(
+        key=key_of(source.offset).encode(),
+        alert_id=name,
+        verdict_id=name,
+        time_ms=source.timestamp_ms,
+        offset=source.offset,
+        item=item,
+        categories=[],
+    )
+
+
+def _summary(partition: Partition, window: AlertWindow) -> OutputRecord:
+    assert window.counted is not None
+    repeat = [window.of, window.counted.count, window.counted.first_offset, window.counted.last_offset]
+    source = summary_source(partition, window)
+    return _output(Topic.ALERT, source, window.counted.last_item, orjson.dumps(repeat))
+
+
+def _output(topic: Topic, source: ConsumedRecord, item: int | None, value: bytes = b"") -> OutputRecord:
+    return OutputRecord(topic=topic, source=source, key=None, value=value, headers=(), item=item)
 
 
 def kind_of(output: OutputRecord) -> Kind:

@@ -40,6 +40,9 @@ FAULTS: list[Callable[[random.Random, int], Step]] = [
     lambda _, who: Step(World.deliver_out_of_order, who),
     lambda _, who: Step(World.break_device, who),
     lambda _, __: Step(World.stop_brokers),
+    lambda dice, _: Step(World.shift_times, 0, dice.choice([None, -1500, -300, 0, 400, 10**9])),
+    lambda dice, _: Step(World.overwrite_metadata, dice.randrange(len(PARTITIONS))),
+    lambda _, __: Step(World.wait, 0, 600),
 ]
 REMEDIES = (
     World.begin,
@@ -61,6 +64,8 @@ def schedule(seed: int) -> list[Step]:
     steps = [Step(World.rebalance_incrementally)] if dice.random() < 0.5 else []
     steps += [Step(World.delay_start_offsets)] * (seed % 2)
     steps += [Step(World.tighten_bounds)] * (seed % 3 == 0)
+    if seed % 5 == 0:
+        steps.append(Step(World.limit_metadata, 0, dice.choice([40, 120, 250])))
     steps += [Step(World.begin, worker) for worker in range(workers)]
     for _ in range(dice.randrange(20, 100)):
         event = dice.random()

@@ -7,17 +7,34 @@ covers every order in which real threads can finish. A step that does not apply 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import orjson
+
 from tests.fake_cluster import FakeCluster, Outcome
 from tests.fake_log import Died, FakeLog, join
-from tests.simulation.parts import ELEMENTS, ITEMS, OWED, Deferred, Device, Kind, judge, kind_of, preparing
+from tests.simulation.parts import (
+    ELEMENTS,
+    ITEMS,
+    OWED,
+    Deferred,
+    Device,
+    Kind,
+    SimulatedJudge,
+    is_summary,
+    key_of,
+    kind_of,
+    preparing,
+)
 from worker.batching import BatchBounds, InFlightLimit
-from worker.commands.ledger import InputPosition, ObservedInput, ObservedOutput, audit
+from worker.commands.ledger import InputPosition, ObservedInput, ObservedOutput, ObservedRepeat, audit
 from worker.errors import FatalError
+from worker.kafka.commit_metadata import decode_metadata
 from worker.loop import Loop, LoopTimings
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
-from worker.records import Partition, Topic
+from worker.records import OutputRecord, Partition, Topic
 
+STEP_MS = 60
+"""Time from one message to the next, by their own times."""
 PARTITIONS = [Partition("messages", number) for number in range(3)]
 WORKERS = 3
 BOUNDS = BatchBounds(records_max=4, tokens_max=12, wait_ms_max=5)
@@ -52,6 +69,8 @@ class World:
     _sampled: dict[Partition, int] = field(default_factory=dict)
     _read: int = 0
     _elements_max: int = 1  # of a record
+    _message_ms: int = 100_000
+    _shift_ms: int | None = 0
     _bounds: ShareBounds = NO_BOUNDS
 
     def __post_init__(self) -> None:
@@ -70,9 +89,27 @@ class World:
 
     def produce(self, partition: int, kind: Kind) -> None:
         """Partition {who} gets a message: {how}."""
-        self.cluster.produce(PARTITIONS[partition], kind.value)
+        where = PARTITIONS[partition]
+        self._message_ms += STEP_MS
+        time_ms = None if self._shift_ms is None else max(0, self._message_ms + self._shift_ms)
+        self.cluster.produce(where, kind.value, time_ms)
         if kind is Kind.ARRAY:
             self._elements_max = len(ELEMENTS)
+
+    def shift_times(self, _: int, shift_ms: int | None) -> None:
+        """From here on, messages have a time that is {how} ms off; None: they have no time."""
+        self._shift_ms = shift_ms
+
+    def overwrite_metadata(self, partition: int, _: object) -> None:
+        """Another tool commits the offset of partition {who} again, with metadata of its own, unless a window is
+        open."""
+        where = PARTITIONS[partition]
+        if where in self.cluster.committed and not self.cluster.metadata.get(where):
+            self.cluster.metadata[where] = "of another tool"
+
+    def limit_metadata(self, _: int, characters: int) -> None:
+        """The brokers take at most {how} characters of metadata."""
+        self.cluster.metadata_max = characters
 
     def skip(self, partition: int, _: object) -> None:
         """Partition {who} gets a control record, which takes an offset."""
@@ -221,7 +258,7 @@ class World:
         for _ in range(1000):
             if self._is_done():
                 return
-            self.now_ms += 3
+            self.now_ms += 100 if self._is_judged() else 3  # only the clock ends the last windows
             for worker in list(self._alive):
                 self.release(worker, None)
                 self.prepared(worker, None)
@@ -245,30 +282,12 @@ class World:
             for offset, value in enumerate(values)
             if (partition, offset) in self._answered or offset >= self.cluster.low.get(partition, 0)
         ]
-        places = [(output.source.partition, output.source.offset) for output in self.cluster.outputs]
-        verdicts_of_unsafe = [
-            output.topic is Topic.VERDICT and kind_of(output) is Kind.UNSAFE for output in self.cluster.outputs
-        ]
-        seen = [
-            ObservedOutput(
-                topic=output.topic,
-                source=place,
-                partition=place[0].number,
-                offset=number,
-                flagged=flagged,
-                item=output.item,
-            )
-            for number, (output, place, flagged) in enumerate(
-                zip(self.cluster.outputs, places, verdicts_of_unsafe, strict=True)
-            )
-        ]
-        ledger = audit(inputs, seen)
+        ledger = audit(inputs, [observed(number, output) for number, output in enumerate(self.cluster.outputs)])
         assert ledger.clean, "; ".join((str(ledger), *ledger.examples))
-        for output, (partition, offset) in zip(self.cluster.outputs, places, strict=True):
-            kind = kind_of(output)
-            assert output.topic in OWED[kind], (
-                f"{partition} {offset}: a {output.topic.value} of {kind.name.lower()}"
-            )
+        for output in self.cluster.outputs:
+            if not is_summary(output):
+                kind = kind_of(output)
+                assert output.topic in OWED[kind], f"{output.source}: a {output.topic.value} of {kind.name.lower()}"
 
     def _owes(self, partition: Partition, offset: int) -> bool:
         """Return whether the record can be read and has no output yet."""
@@ -279,6 +298,11 @@ class World:
         )
 
     def _is_done(self) -> bool:
+        return self._is_judged() and not any(
+            decode_metadata(metadata).state for metadata in self.cluster.metadata.values()
+        )
+
+    def _is_judged(self) -> bool:
         if any(process.in_flight.records for process in self._alive.values()):
             return False
         return all(
@@ -302,7 +326,7 @@ class World:
             prepare=preparing(cache),
             scorer=scorer,
             cache=cache,
-            judge=judge,
+            judge=SimulatedJudge(),
             share=DeadLetterShare(self._bounds),
             bounds=BOUNDS,
             in_flight=in_flight,
@@ -329,6 +353,22 @@ class World:
             self._dead.append((worker, self._alive.pop(worker).log))
         except FatalError:
             self.cluster.leave(self._alive.pop(worker).log)
+
+
+def observed(number: int, output: OutputRecord) -> ObservedOutput:
+    """Return an output as the audit needs it."""
+    source = output.source
+    return ObservedOutput(
+        topic=output.topic,
+        source=(source.partition, source.offset),
+        partition=source.partition.number,
+        offset=number,
+        flagged=output.topic is Topic.VERDICT and kind_of(output) is Kind.UNSAFE,
+        item=output.item,
+        alert_id=None if is_summary(output) else (output.value or b"").decode() or None,
+        key=key_of(source.offset),
+        repeat=ObservedRepeat(*orjson.loads(output.value or b"")) if is_summary(output) else None,
+    )
 
 
 def _transactional_id(worker: int) -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.commands.ledger import EXAMPLES_MAX, Ledger, ObservedInput, ObservedOutput, audit
+from worker.commands.ledger import EXAMPLES_MAX, Ledger, ObservedInput, ObservedOutput, ObservedRepeat, audit
 from worker.records import Partition, Topic
 
 OUTPUT_PARTITIONS = 2
@@ -146,3 +146,84 @@ def test_only_the_first_discrepancies_are_examples() -> None:
     ledger = audit(correct_history([(3, "calm")] * 50)[0], [])
     assert ledger.examples[:2] == ("lost: chat[3] 0", "lost: chat[3] 1")
     assert (ledger.lost, len(ledger.examples)) == (50, EXAMPLES_MAX)
+
+
+# ---- coalesced alerts ----------------------------------------------------------------------------------------
+
+
+def coalesced(*, count: int = 3, first: int = 1, last: int = 5, key: str | None = "raid") -> History:
+    """Return flagged messages of two keys: offset 0 alerts, 1, 3 and 5 are counted; 2 and 4 alert with another
+    key."""
+    chat = Partition("chat", 0)
+    inputs = [ObservedInput(partition=chat, offset=offset) for offset in range(6)]
+    outputs = [
+        ObservedOutput(
+            topic=Topic.VERDICT,
+            source=(chat, offset),
+            partition=0,
+            offset=offset,
+            flagged=True,
+            key=key and (key if offset in {0, 1, 3, 5} else "other"),
+        )
+        for offset in range(6)
+    ]
+    outputs += [
+        ObservedOutput(
+            topic=Topic.ALERT,
+            source=(chat, offset),
+            partition=0,
+            offset=place,
+            alert_id=f"alert {offset}",
+            key=key and (key if offset == 0 else "other"),
+        )
+        for place, offset in enumerate((0, 2, 4))
+    ]
+    repeat = ObservedRepeat(of="alert 0", count=count, first_offset=first, last_offset=last)
+    outputs.append(
+        ObservedOutput(topic=Topic.ALERT, source=(chat, last), partition=0, offset=3, alert_id="sum", repeat=repeat)
+    )
+    return inputs, outputs
+
+
+@pytest.mark.parametrize("key", ["raid", None])
+def test_a_flagged_message_that_a_summary_counts_needs_no_alert(key: str | None) -> None:
+    ledger = audit(*coalesced(key=key))
+    assert ledger.clean, ledger.examples
+    assert (ledger.alerts, ledger.summaries, ledger.counted) == (3, 1, 3)
+    assert "counted instead of alerts 3" in str(ledger)
+
+
+@pytest.mark.parametrize(
+    ("history", "wrong"),
+    [
+        (coalesced(count=2), 1),
+        (coalesced(count=4), 1),
+        (coalesced(first=2), 2),
+        (coalesced(last=4), 2),
+        (coalesced(key=None, count=2), 1),
+    ],
+)
+def test_a_message_in_no_count_and_a_count_of_no_message_are_found(history: History, wrong: int) -> None:
+    assert audit(*history).alerts_wrong == wrong
+
+
+def test_a_summary_is_found_that_is_published_twice_or_names_no_alert() -> None:
+    inputs, outputs = coalesced()
+    twice = replace(outputs[-1], offset=4)
+    assert audit(inputs, [*outputs, twice]).alerts_wrong == 3
+    assert outputs[-1].repeat is not None
+    foreign = replace(outputs[-1], repeat=replace(outputs[-1].repeat, of="of nothing"))
+    assert audit(inputs, [*outputs[:-1], foreign]).alerts_wrong > 0
+
+
+def test_a_summary_of_another_key_does_not_count_a_message() -> None:
+    inputs, outputs = coalesced()
+    assert outputs[-1].repeat is not None
+    other = replace(outputs[-1], repeat=replace(outputs[-1].repeat, of="alert 2"))
+    assert audit(inputs, [*outputs[:-1], other]).alerts_wrong == 6
+
+
+def test_a_message_both_alerted_and_counted_is_found() -> None:
+    inputs, outputs = coalesced()
+    alert = replace(outputs[6], source=(Partition("chat", 0), 5), offset=9)
+    assert audit(inputs, [*outputs, alert]).alerts_wrong == 1

@@ -1,12 +1,13 @@
 """Compare inputs with outputs: which are lost, doubled, out of order or foreign. Pure.
 
 Exactly once means for a reader at read_committed: each input has one verdict or one dead letter. A tombstone and a
-skipped record have neither, and a JSON array has one for each element that is not skipped. The alerts are exactly
-the flagged verdicts. The outputs of an input partition have the order of its inputs. The commands ``demo`` and
+skipped record have neither, and a JSON array has one for each element that is not skipped. Each flagged verdict has
+one alert, or is counted in one summary, and there are no further alerts and counts. The outputs of an input
+partition have the order of its inputs; a summary comes when its window has ended. The commands ``demo`` and
 ``prove`` and the tests all use this audit.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -44,6 +45,23 @@ class ObservedInput:
         return [] if self.tombstone else [(self.partition, self.offset, None)]
 
 
+@dataclass(frozen=True, slots=True)
+class ObservedRepeat:
+    """What a summary says.
+
+    Attributes:
+        of: The id of the alert whose key it counts.
+        count: Number of the messages that were counted.
+        first_offset: Offset of the first one.
+        last_offset: Offset of the last one.
+    """
+
+    of: str
+    count: int
+    first_offset: int
+    last_offset: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedOutput:
     """A record that a read_committed reader found in an output topic.
@@ -55,6 +73,10 @@ class ObservedOutput:
         offset: The offset in that partition.
         flagged: Whether a verdict is flagged; False for other outputs.
         item: The number of the element that the record names; None when it names none.
+        alert_id: The id of an alert; None for other outputs.
+        key: What the messages of a summary have in common, as a verdict and an alert name it. With None everywhere,
+            the audit only compares numbers and offsets.
+        repeat: What a summary says; None for other outputs.
     """
 
     topic: Topic
@@ -63,6 +85,9 @@ class ObservedOutput:
     offset: int
     flagged: bool = False
     item: int | None = None
+    alert_id: str | None = None
+    key: str | None = None
+    repeat: ObservedRepeat | None = None
 
     @property
     def position(self) -> MessagePosition | None:
@@ -89,12 +114,15 @@ class Ledger:
         tombstones: Number of inputs that must have no output.
         verdicts: Number of all verdicts that the reader found.
         dead_letters: Number of all dead letters that the reader found.
-        alerts: Number of all alerts that the reader found.
+        alerts: Number of all alerts that the reader found, without the summaries.
+        summaries: Number of all summaries that the reader found.
+        counted: Number of the messages that the summaries count.
         lost: Number of inputs without the verdict or dead letter that they must have.
         doubled: Number of verdicts and dead letters beyond one for each input.
         out_of_order: Number of outputs that come after the output of a later input of the same partition, or are in
             another output partition than earlier outputs of that input partition.
-        alerts_wrong: Number of alerts without a flagged verdict, and of flagged verdicts without an alert.
+        alerts_wrong: Number of alerts and counts without a flagged verdict, and of flagged verdicts without an
+            alert and without a count.
         foreign: Number of outputs that name none of the inputs.
         examples: The first discrepancies, as text.
     """
@@ -104,6 +132,8 @@ class Ledger:
     verdicts: int
     dead_letters: int
     alerts: int
+    summaries: int
+    counted: int
     lost: int
     doubled: int
     out_of_order: int
@@ -130,6 +160,7 @@ class Ledger:
         """Return one line. Counts that are usually 0 are named only when they are not."""
         unusual = {
             "tombstones": self.tombstones,
+            "counted instead of alerts": self.counted,
             Discrepancy.OUT_OF_ORDER: self.out_of_order,
             Discrepancy.ALERT: self.alerts_wrong,
             Discrepancy.FOREIGN: self.foreign,
@@ -147,14 +178,17 @@ def audit(inputs: Iterable[ObservedInput], outputs: Iterable[ObservedOutput]) ->
     owed = dict.fromkeys(position for positions in found.values() for position in positions)
     by_offset = sorted(outputs, key=lambda output: (output.topic.value, output.partition, output.offset))
     known = [output for output in by_offset if output.source in found]
-    wrong = [*_wrong_counts(owed, known), *_wrong_places(found, by_offset)]
+    wrong = [*_wrong_counts(owed, known), *_wrong_alerts(known), *_wrong_places(found, by_offset)]
     counts, kinds = Counter(kind for kind, _ in wrong), Counter(output.topic for output in by_offset)
+    repeats = [output.repeat for output in by_offset if output.repeat is not None]
     return Ledger(
         inputs=len(found),
         tombstones=sum(not positions for positions in found.values()),
         verdicts=kinds[Topic.VERDICT],
         dead_letters=kinds[Topic.DEAD_LETTER],
-        alerts=kinds[Topic.ALERT],
+        alerts=kinds[Topic.ALERT] - len(repeats),
+        summaries=len(repeats),
+        counted=sum(repeat.count for repeat in repeats),
         lost=counts[Discrepancy.LOST],
         doubled=counts[Discrepancy.DOUBLED],
         out_of_order=counts[Discrepancy.OUT_OF_ORDER],
@@ -169,14 +203,58 @@ def _wrong_counts(
 ) -> Iterator[tuple[Discrepancy, str]]:
     """Yield one discrepancy for each output that is missing or surplus."""
     answers = Counter(output.position for output in outputs if output.topic is not Topic.ALERT)
-    alerts = Counter(output.position for output in outputs if output.topic is Topic.ALERT)
-    flagged = Counter(output.position for output in outputs if output.topic is Topic.VERDICT and output.flagged)
     answered = [output.position for output in outputs if output.position is not None]
     for position in dict.fromkeys([*owed, *answered]):
         surplus = answers[position] - (position in owed)
         kind = Discrepancy.LOST if surplus < 0 else Discrepancy.DOUBLED
         yield from [(kind, _described(position))] * abs(surplus)
-        yield from [(Discrepancy.ALERT, _described(position))] * abs(alerts[position] - flagged[position])
+
+
+def _wrong_alerts(outputs: list[ObservedOutput]) -> Iterator[tuple[Discrepancy, str]]:
+    """Yield one discrepancy for each flagged verdict in no alert and no count, and for each surplus one of these.
+
+    The counts are those of the summaries. A summary belongs to the key of the alert that it names.
+    """
+    alerts = [output for output in outputs if output.topic is Topic.ALERT and output.repeat is None]
+    surplus = Counter(output.position for output in alerts)
+    uncounted: dict[tuple[Partition, str | None], list[MessagePosition]] = defaultdict(list)
+    for output in outputs:
+        if output.flagged and output.topic is Topic.VERDICT and output.position is not None:
+            if surplus[output.position]:
+                surplus[output.position] -= 1
+            else:
+                uncounted[output.position[0], output.key].append(output.position)
+    for position, count in surplus.items():
+        if position is not None:
+            yield from [(Discrepancy.ALERT, f"alert of {_described(position)}")] * count
+    keys = {output.alert_id: output.key for output in alerts}
+    repeats: dict[tuple[Partition, str | None], list[ObservedRepeat]] = defaultdict(list)
+    for output in outputs:
+        if output.repeat is not None and output.source is not None:
+            repeats[output.source[0], keys.get(output.repeat.of)].append(output.repeat)
+            if output.repeat.of not in keys:
+                yield Discrepancy.ALERT, f"a summary of no alert at {output.source[0]} {output.source[1]}"
+    for group in dict.fromkeys([*uncounted, *repeats]):
+        yield from _wrong_repeats(group[0], sorted(uncounted[group]), repeats[group])
+
+
+def _wrong_repeats(
+    partition: Partition, uncounted: list[MessagePosition], repeats: list[ObservedRepeat]
+) -> Iterator[tuple[Discrepancy, str]]:
+    """Give each message to one count, and yield what is left over on both sides.
+
+    Each message goes to the summary that ends first among those that contain its offset and have a count left. If
+    any way gives each message to a count, this way does.
+    """
+    left = sorted([repeat.last_offset, repeat.first_offset, repeat.count] for repeat in repeats)
+    for position in uncounted:
+        fitting = next((one for one in left if one[1] <= position[1] <= one[0] and one[2]), None)
+        if fitting is None:
+            yield Discrepancy.ALERT, f"no alert and no count of {_described(position)}"
+        else:
+            fitting[2] -= 1
+    for last, first, count in left:
+        yield from [(Discrepancy.ALERT, f"count of no message, {partition} {first} to {last}")] * count
 
 
 def _wrong_places(
@@ -190,6 +268,8 @@ def _wrong_places(
             continue
         partition, offset = output.source
         at = offset, output.item or 0
+        if output.repeat is not None:  # it comes when its window has ended, behind later alerts
+            continue
         output_partition, latest_at = latest.get((output.topic, partition), (output.partition, at))
         if output.partition != output_partition or at < latest_at:
             yield (

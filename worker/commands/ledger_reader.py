@@ -9,7 +9,7 @@ import orjson
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message
 
 from schemas.dead_letter import PREFIX
-from worker.commands.ledger import ObservedInput, ObservedOutput
+from worker.commands.ledger import ObservedInput, ObservedOutput, ObservedRepeat
 from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
 from worker.kafka.offset_queries import OffsetQueries
@@ -28,6 +28,7 @@ def read_topics(
     outputs: Mapping[Topic, str],
     silence_ms_max: int = 30_000,
     read: Read | None = None,
+    alert_key: str | None = None,
 ) -> tuple[list[ObservedInput], list[ObservedOutput]]:
     """Read all records of the topics, for ``ledger.audit``.
 
@@ -41,6 +42,7 @@ def read_topics(
         silence_ms_max: Longest wait for the end of a transaction, and for the next record, in milliseconds.
         read: How the worker reads an input, so that the audit knows skipped records and arrays; None if each input
             is one message or a tombstone.
+        alert_key: The field by which the worker coalesces alerts; None if there are several, or none.
 
     Raises:
         KafkaFatalError: A transaction stays open, a topic is missing, or the cluster does not answer.
@@ -54,7 +56,7 @@ def read_topics(
         for message in read_to_end(reader, silence_ms_max):
             topic, partition, offset = topic_partition_offset(message)
             if topic in kinds:
-                found_outputs.append(observed_output(message, kinds[topic]))
+                found_outputs.append(observed_output(message, kinds[topic], alert_key))
             else:
                 found_inputs.append(observed_input(message, Partition(topic, partition), offset, read))
         return found_inputs, found_outputs
@@ -71,10 +73,11 @@ def observed_input(message: Message, partition: Partition, offset: int, read: Re
     return ObservedInput(partition=partition, offset=offset, tombstone=is_silent)
 
 
-def observed_output(message: Message, topic: Topic) -> ObservedOutput:
-    """Return a record of an output topic as the audit needs it."""
+def observed_output(message: Message, topic: Topic, alert_key: str | None = None) -> ObservedOutput:
+    """Return a record of an output topic as the audit needs it; ``alert_key`` as for ``read_topics``."""
     _, partition, offset = topic_partition_offset(message)
-    flagged, item = False, None
+    body: dict[str, Any] = {}
+    item, repeat = None, None
     try:
         if topic is Topic.DEAD_LETTER:
             headers: Any = dict(headers_of(message) or ())
@@ -83,13 +86,26 @@ def observed_output(message: Message, topic: Topic) -> ObservedOutput:
                 where["item"] = number
         else:
             body = orjson.loads(message.value() or b"")
-            where, flagged = body["source"], body.get("flagged") is True
+            where = body["source"]
+            if "repeat" in body:
+                said = body["repeat"]
+                repeat = ObservedRepeat(said["of"], said["count"], said["first_offset"], said["last_offset"])
         source = Partition(where["topic"], int(where["partition"])), int(where["offset"])
         item = int(where["item"]) if "item" in where else None
     except (AttributeError, KeyError, TypeError, ValueError):
         source = None  # not a record of the worker: the ledger calls it foreign
+    # A policy may withhold the alert of a flagged message.
+    flagged = body.get("flagged") is True and not body.keys() & {"exempt", "allowed"}
     return ObservedOutput(
-        topic=topic, source=source, partition=partition, offset=offset, flagged=flagged, item=item
+        topic=topic,
+        source=source,
+        partition=partition,
+        offset=offset,
+        flagged=flagged,
+        item=item,
+        alert_id=body.get("alert_id"),
+        key=None if alert_key is None else body.get(alert_key),
+        repeat=repeat,
     )
 
 

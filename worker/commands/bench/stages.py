@@ -87,9 +87,12 @@ def prepare_and_judge(
     records = prepare(parts[0])
     scores = np.random.default_rng(0).random((len(records), len(CATEGORY_SLUGS)), np.float32) / 2
     results = [ScoredRecord(record=record, scores=row) for record, row in zip(records, scores, strict=True)]
-    judge = wiring.make_judge(wiring.make_outputs(settings, model))
+    outputs = wiring.make_outputs(settings, model)
     scored = [Batch(items=results, messages=len(results))]
-    return prepared, time_stage("judge and encode", lambda items: judge(items, {}), scored, seconds=seconds / 2)
+    judged_at = wiring.now_rfc3339()
+    return prepared, time_stage(
+        "judge and encode", lambda items: outputs.build(items, judged_at=judged_at), scored, seconds=seconds / 2
+    )
 
 
 def score_growing_batches(
