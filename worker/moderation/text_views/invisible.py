@@ -3,13 +3,13 @@
 Invisible characters that a script or an emoji needs stay.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import regex
 
-from worker.moderation.text_views.rules import Rule
+from worker.moderation.text_views.rules import Edit, replacing
 
-_CONTROLS = r"\p{Cc}--[\t\n\v\f\r\x85]"
 _IGNORABLE = r"\p{Default_Ignorable_Code_Point}"
 _JOINING_SCRIPT_NAMES = """
     Arabic Syriac Mandaic Nko Mongolian Phags_Pa Adlam Hanifi_Rohingya Manichaean Psalter_Pahlavi
@@ -41,6 +41,8 @@ _BIDI_MARK = r"\u200e\u200f\u061c\u202a-\u202c\u2066-\u2069"
 def _shown_order(match: regex.Match[str]) -> str:
     """Return the characters of a bidi override in the order in which a reader reads them."""
     kind, body = match[1], match[2]
+    if len(body) == 1:
+        return body
     if kind == "\u202e":
         is_reversed = len(_RIGHT_TO_LEFT.findall(body)) * 2 <= len(body)
         return _reversed(body) if is_reversed else body
@@ -49,10 +51,13 @@ def _shown_order(match: regex.Match[str]) -> str:
 
 def _reversed(text: str) -> str:
     """Return a text backwards, with each mark after its letter."""
-    return text[::-1] if text.isascii() else "".join(reversed(regex.findall(r"\X", text)))
+    return "".join(reversed(_GRAPHEME.findall(text))) if _JOINED.search(text) else text[::-1]
 
 
-_RIGHT_TO_LEFT_RUN = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}]\X*?(?=[\p{Bidi_Class=L}]|$)")
+_GRAPHEME = regex.compile(r"\X")
+_JOINED = regex.compile(r"[\p{M}\u200c\u200d\p{Emoji_Modifier}\u1100-\u11ff\r]")
+"""What a text has where several code points can be one character for a reader."""
+_RIGHT_TO_LEFT_RUN = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}][^\p{Bidi_Class=L}]*")
 
 
 def _tags_as_letters(match: regex.Match[str]) -> str:
@@ -62,30 +67,63 @@ def _tags_as_letters(match: regex.Match[str]) -> str:
     return "".join(chr(ord(tag) - 0xE0000) for tag in match[0])
 
 
-def _marks_kept(match: regex.Match[str]) -> str:
-    """Keep a bidi mark in a text with right-to-left letters, and what a script or an emoji needs."""
-    if match[1]:
-        return match[0]
-    return match[0] if match[2] and _has_right_to_left(match.string) else ""
-
-
-@lru_cache(maxsize=1)
-def _has_right_to_left(text: str) -> bool:
-    """Return whether a letter is read from right to left; a text with many marks is searched once."""
-    return _RIGHT_TO_LEFT.search(text) is not None
-
-
 INVISIBLE = rf"{_IGNORABLE}\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
 """The characters that these steps look at, for a class in a pattern."""
-
-BIDI_OVERRIDES = (Rule(regex.compile("([\u202d\u202e])([^\u202c\u202d\u202e\u2029\n\r]+)\u202c?"), _shown_order),)
-TAG_CHARACTERS = (Rule(regex.compile(rf"({_TAG_FLAG})|[\U000e0020-\U000e007e]+"), _tags_as_letters),)
-INVISIBLE_CHARACTERS = (
-    Rule(
-        regex.compile(
-            rf"(?=[{_IGNORABLE}||[{_CONTROLS}]])(?:({_KEPT})|([{_BIDI_MARK}]+)|[{_IGNORABLE}||[{_CONTROLS}]]+)",
-            regex.VERBOSE | regex.VERSION1,
-        ),
-        _marks_kept,
-    ),
+_PART = regex.compile(
+    rf"({_KEPT})|([{_BIDI_MARK}]+)|[{INVISIBLE}]",
+    regex.VERBOSE,
 )
+_RUN = regex.compile(rf"[{INVISIBLE}]+")
+_CACHED_MAX = 8
+_NEEDY = regex.compile(
+    rf"[{_JOINING_SCRIPTS}\u064b-\u0655\u0670\p{{Script=Mongolian}}\p{{Script=Khmer}}\p{{Script=Han}}"
+    r"\p{Emoji}\p{Extended_Pictographic}\p{So}\p{Sm}\p{Po}\u20e3\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]"
+)
+"""Characters after which a script or an emoji can need an invisible character."""
+_ALWAYS_SEEN = regex.compile(rf"[{_BIDI_MARK}\u115f\u1160]")
+"""Invisible characters that can have a meaning after any character."""
+
+
+@lru_cache(maxsize=4096)
+def _is_needy(character: str) -> bool:
+    return _NEEDY.match(character) is not None
+
+
+def _invisible_characters(text: str) -> Iterator[Edit]:
+    """Remove what a reader does not see, except what a script or an emoji needs.
+
+    A bidi mark stays in a text with right-to-left letters.
+    """
+    keeps_marks = None
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        before = text[start - 1 : start]
+        shown = ""
+        if _is_needy(before) or _ALWAYS_SEEN.search(text, start, end):
+            if keeps_marks is None:
+                keeps_marks = _RIGHT_TO_LEFT.search(text) is not None
+            keep = _kept if end - start <= _CACHED_MAX else _kept_of_long_run
+            shown = keep(before, run[0], text[end : end + 1], keeps_marks=keeps_marks)
+        if shown != run[0]:
+            yield start, end, shown
+
+
+def _kept_of_long_run(before: str, run: str, after: str, *, keeps_marks: bool) -> str:
+    """Return what stays of invisible characters, between the characters ``before`` and ``after``."""
+    kept: list[str] = []
+    for part in _PART.finditer(before + run + after, len(before)):
+        if part.start() == len(before) + len(run):
+            break
+        if part[1] or (part[2] and keeps_marks):
+            kept.append(part[0])
+    return "".join(kept)
+
+
+_kept = lru_cache(maxsize=4096)(_kept_of_long_run)
+
+
+BIDI_OVERRIDES = (
+    replacing(regex.compile("([\u202d\u202e])([^\u202c\u202d\u202e\u2029\n\r]+)\u202c?"), _shown_order),
+)
+TAG_CHARACTERS = (replacing(regex.compile(rf"({_TAG_FLAG})|[\U000e0020-\U000e007e]+"), _tags_as_letters),)
+INVISIBLE_CHARACTERS = (_invisible_characters,)

@@ -3,12 +3,13 @@
 The Unicode data is that of ``unicodedata2``, which follows Unicode's releases; Python's own is years older.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import regex
 import unicodedata2
 
-from worker.moderation.text_views.rules import Rule, begins_sentence
+from worker.moderation.text_views.rules import Edit, begins_sentence, replacing
 
 _ORDINARY = frozenset("\u00aa\u00ba\u00b5\u2126\u212a\u212b")
 """Forms that ordinary text has: the Spanish ordinals, the micro sign, and units that NFC replaces."""
@@ -29,10 +30,6 @@ def _form(character: str) -> str:
     return shown if _LATIN.fullmatch(shown) or _ARABIC.fullmatch(shown) else character
 
 
-def _forms(match: regex.Match[str]) -> str:
-    return "".join(map(_form, match[0]))
-
-
 _CJK = (
     r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Bopomofo}"
     r"\u3001-\u303f\u30fb\u30fc]"
@@ -40,23 +37,28 @@ _CJK = (
 _HAS_CJK = regex.compile(_CJK)
 
 
-@lru_cache(maxsize=1)
-def _has_cjk(text: str) -> bool:
-    return _HAS_CJK.search(text) is not None
-
-
-def _narrow(match: regex.Match[str]) -> str:
-    """Return full-width Latin letters, digits and signs as ASCII.
+def _full_width(text: str) -> Iterator[Edit]:
+    """Write full-width Latin letters, digits and signs as ASCII.
 
     Chinese, Japanese and Korean text has full-width letters, digits and signs of its own. There only words of at
-    least two small letters change.
+    least two different small letters change, and only if no Chinese, Japanese or Korean letter touches them.
     """
-    shown = match[0].translate(_ASCII)
-    if not _has_cjk(match.string):
-        return shown
-    return shown if sum(letter.islower() for letter in shown) > 1 else match[0]
+    has_cjk = None
+    for match in _WIDE_RUN.finditer(text):
+        start, end = match.span()
+        shown = match[0].translate(_ASCII)
+        if has_cjk is None:
+            has_cjk = _HAS_CJK.search(text) is not None
+        if has_cjk:
+            touches = _HAS_CJK.match(text, start - 1) if start else None
+            if touches or _HAS_CJK.match(text, end) or len(set(filter(str.islower, shown))) < _SMALL_LETTERS_MIN:
+                continue
+        yield start, end, shown
 
 
+_WIDE_RUN = regex.compile(r"[\uff01-\uff5e\u3000]*[\uff01-\uff5e]\u3000*")
+_SMALL_LETTERS_MIN = 2
+"""Japanese writes laughter as rows of one full-width letter."""
 _ASCII = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 
 _LETTER_NAME = regex.compile(r"(?:LATIN (CAPITAL|SMALL) LETTER|REGIONAL INDICATOR SYMBOL LETTER) ([A-Z])$")
@@ -74,32 +76,38 @@ def _enclosed_letter(character: str) -> str:
     return found[2] if has_case and found[1] == "CAPITAL" else found[2].lower()
 
 
-def _letters(match: regex.Match[str]) -> str:
+@lru_cache(maxsize=4096)
+def _letters_of(run: str) -> str:
+    return "".join(map(_enclosed_letter, run))
+
+
+def _letters(text: str, start: int, run: str) -> str:
     """Return enclosed letters as letters; where an alphabet has only capitals, in small letters after the first."""
-    letters = "".join(map(_enclosed_letter, match[0]))
-    if "\u249c" <= match[0][0] <= "\u24e9":
+    letters = _letters_of(run) if len(run) <= _CACHED_MAX else "".join(map(_enclosed_letter, run))
+    if "\u249c" <= run[0] <= "\u24e9":
         return letters
-    if letters == "i" or begins_sentence(match.string, match.start()):
+    if letters == "i" or begins_sentence(text, start):
         return letters[:1].upper() + letters[1:]
     return letters
 
 
-@lru_cache(maxsize=1)
-def _has_enclosed_word(text: str) -> bool:
-    return _ENCLOSED_WORD.search(text) is not None
-
-
+_CACHED_MAX = 40
 _WORD_MIN = 3
 """Enclosed letters of a word. One or two can be a sign or an emoji."""
 _ENCLOSED_WORD = regex.compile(rf"(?:[{_ENCLOSED}]\ufe0f?){{{_WORD_MIN},}}")
 
 
-def _enclosed(match: regex.Match[str]) -> str:
-    """Return enclosed letters as letters; one or two alone only in a text with a longer enclosed word."""
-    letters = _letters(match)
-    return (
-        letters if len(letters) >= _WORD_MIN or match["touches"] or _has_enclosed_word(match.string) else match[0]
-    )
+def _enclosed(text: str) -> Iterator[Edit]:
+    """Write enclosed letters as letters; one or two alone only in a text with a longer enclosed word."""
+    has_word = None
+    for match in _ENCLOSED_LETTERS.finditer(text):
+        letters = _letters(text, match.start(), match[0])
+        if len(letters) < _WORD_MIN and not match["touches"]:
+            if has_word is None:
+                has_word = _ENCLOSED_WORD.search(text) is not None
+            if not has_word:
+                continue
+        yield match.start(), match.end(), letters
 
 
 _FLAG_NAMES = """
@@ -116,50 +124,64 @@ _FLAG_NAMES = """
 FLAGS = frozenset(_FLAG_NAMES.split())
 
 
-def _regional(match: regex.Match[str]) -> str:
-    """Return regional indicators as letters, unless they are flags."""
-    if match["wide"]:
-        return " "
-    letters = _letters(match)
-    flags = all(letters[place : place + 2].upper() in FLAGS for place in range(0, len(letters), 2))
-    return match[0] if flags and " " not in match[0] else letters
+def _regional(text: str) -> Iterator[Edit]:
+    """Write regional indicators as letters, unless they are flags."""
+    for match in _REGIONAL_LETTERS.finditer(text):
+        run = match[0]
+        if match["wide"]:
+            yield match.start(), match.end(), " "
+        elif not (_are_flags(run) if len(run) <= _CACHED_MAX else _are_flags_of_long_run(run)):
+            yield match.start(), match.end(), _letters(text, match.start(), run)
+
+
+def _are_flags_of_long_run(run: str) -> bool:
+    letters = "".join(map(_enclosed_letter, run)).upper()
+    return " " not in run and all(letters[place : place + 2] in FLAGS for place in range(0, len(letters), 2))
+
+
+_are_flags = lru_cache(maxsize=4096)(_are_flags_of_long_run)
+
+
+_REGIONAL_LETTERS = regex.compile(
+    rf"[{_REGIONAL}](?: [{_REGIONAL}])+(?![{_REGIONAL}])|[{_REGIONAL}]+"
+    rf"|(?<=[{_REGIONAL}][,;:.!?\"')]{{0,2}})(?P<wide> {{2,}})(?=[{_REGIONAL}])"
+)
 
 
 STACKING = r"\u0300-\u034e\u0350-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f\u0483-\u0489"
 """Marks that belong to no script. Hebrew, Arabic, Indic and Thai marks have other blocks, and are not here."""
-_LETTER_WITH_MARKS = rf"[\p{{L}}--[\u0300-\u036f]][{STACKING}]*"
-
-
-@lru_cache(maxsize=1)
-def _has_high_stack(text: str) -> bool:
-    return _HIGH_STACK.search(text) is not None
 
 
 _HIGH_STACK = regex.compile(rf"[{STACKING}]{{3}}")
 
 
-def _stack(match: regex.Match[str]) -> str:
-    """Remove the marks on Latin, Greek or Cyrillic letters in a text with a stack of more than two."""
-    return "" if _has_high_stack(match.string) else match[0]
+def _stacks(text: str) -> Iterator[Edit]:
+    """Remove all marks in a text with a stack of more than two."""
+    if _HIGH_STACK.search(text):
+        yield from _all_marks(text)
 
 
 _MARKS = regex.compile(rf"[{STACKING}]+")
-_COMPOSED = regex.compile(r"\p{L}[\u0300-\u036f]{1,2}")
+_all_marks = replacing(_MARKS, "")
 
 
-def _rare_marks_removed(match: regex.Match[str]) -> str:
+def _without_rare_marks(word: str) -> str:
     """Remove the marks of a word in which half of the letters, and at least two, have marks that are rare there.
 
     A mark is rare on a letter when Unicode has no composed letter for both. Languages have some such letters.
     """
+    composed = unicodedata2.normalize("NFC", word)
+    rare = len(_MARKS.findall(composed))
+    letters = sum(map(str.isalpha, composed)) if rare > 1 else 0
+    return _MARKS.sub("", composed) if rare > 1 and rare * 2 >= letters else word
+
+
+_without_rare_marks_cached = lru_cache(maxsize=4096)(_without_rare_marks)
+
+
+def _rare_marks_removed(match: regex.Match[str]) -> str:
     word = match[0]
-    if not word.isascii() and _MARKS.search(word):
-        composed = unicodedata2.normalize("NFC", word)
-        rare = len(_MARKS.findall(composed))
-        letters = sum(map(str.isalpha, composed))
-        if rare > 1 and rare * 2 >= letters:
-            return _MARKS.sub("", composed)
-    return word
+    return _without_rare_marks(word) if len(word) > _CACHED_MAX else _without_rare_marks_cached(word)
 
 
 _FULL_WIDTH = "\uff01-\uff5e"
@@ -174,39 +196,26 @@ ENCLOSED = _ENCLOSED + _REGIONAL
 """Enclosed letters and regional indicators, for a class in a pattern."""
 
 COMPATIBILITY_FORMS = (
-    Rule(
-        regex.compile(
-            rf"(?<!{_CJK})\u3000*[\uff01-\uff5e](?:[\uff01-\uff5e\u3000]*[\uff01-\uff5e])?(?!{_CJK})\u3000*"
-        ),
-        _narrow,
-    ),
-    Rule(
+    _full_width,
+    replacing(
         regex.compile(f"[{COMPATIBLE.removeprefix(_FULL_WIDTH)}]+"),
-        _forms,
+        lambda match: "".join(map(_form, match[0])),
     ),
 )
-ENCLOSED_LETTERS = (
-    Rule(
-        regex.compile(
-            rf"[{_ENCLOSED}](?: [{_ENCLOSED}]){{2,}}(?![{_ENCLOSED}])"
-            rf"|(?P<touches>(?<=\p{{L}})(?:[{_ENCLOSED}]\ufe0f?)+|(?:[{_ENCLOSED}]\ufe0f?)+(?=\p{{L}}))"
-            rf"|(?:[{_ENCLOSED}]\ufe0f?)+"
-        ),
-        _enclosed,
-    ),
-    Rule(
-        regex.compile(
-            rf"[{_REGIONAL}](?: [{_REGIONAL}])+(?![{_REGIONAL}])|[{_REGIONAL}]+"
-            rf"|(?<=[{_REGIONAL}][,;:.!?\"')]{{0,2}})(?P<wide> {{2,}})(?=[{_REGIONAL}])"
-        ),
-        _regional,
-    ),
+_ENCLOSED_LETTERS = regex.compile(
+    rf"[{_ENCLOSED}](?: [{_ENCLOSED}]){{2,}}(?![{_ENCLOSED}])"
+    rf"|(?P<touches>(?<=\p{{L}})(?:[{_ENCLOSED}]\ufe0f?)+|(?:[{_ENCLOSED}]\ufe0f?)++(?=\p{{L}}))"
+    rf"|(?:[{_ENCLOSED}]\ufe0f?)+"
 )
+ENCLOSED_LETTERS = (_enclosed, _regional)
 STACKED_MARKS = (
-    Rule(regex.compile(rf"[{STACKING}]+"), _stack),
-    Rule(
+    _stacks,
+    replacing(
         regex.compile(r"(?<=\p{Script=Latin})[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5\u20e6\u0488\u0489]"),
         "",
     ),
-    Rule(regex.compile(rf"(?:\p{{L}}[{STACKING}]*)+"), _rare_marks_removed),
+    replacing(
+        regex.compile(rf"(?<!\p{{L}})\p{{L}}++[{STACKING}][\p{{L}}{STACKING}]*"),
+        _rare_marks_removed,
+    ),
 )

@@ -5,12 +5,14 @@ decancer answers in lower case; a capital stays a capital.
 """
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 import decancer_py
 import regex
 
-from worker.moderation.text_views.rules import Replace, Rule
+from worker.moderation.text_views.rules import Edit, Rule
 from worker.moderation.text_views.vocabulary import Vocabulary
 
 _SCRIPT_NAMES = """
@@ -42,8 +44,19 @@ _OWN = {"\u04cf": "l", "\u04c0": "I", "\u042c": "b"}
 """Where a chat font shows another letter than decancer's answer, or in another case."""
 
 
-@lru_cache(maxsize=4096)
-def latin(letter: str) -> str:
+class _LatinLetters(dict[int, str]):
+    """The Latin letter that each code point looks like, or the character itself; found when it is asked for."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        self[code] = found = _latin(letter) if _ODD_LETTER.match(letter) else letter
+        return found
+
+
+_LATIN = _LatinLetters()
+
+
+def _latin(letter: str) -> str:
     """Return the Latin letter that a letter looks like, or the letter itself."""
     if letter in _OWN:
         return _OWN[letter]
@@ -62,8 +75,8 @@ _KNOWN_LETTERS_MIN = 3
 
 def _shown(word: str) -> str:
     """Return the word with Latin letters. A capital after a small letter becomes small."""
-    shown = _ODD_LETTER.sub(lambda match: latin(match[0]), word)
-    if len(shown) != len(word) or shown.isupper():
+    shown = word.translate(_LATIN)
+    if shown.islower() or shown.isupper():
         return shown
     return "".join(
         new.lower() if new != old and place and shown[place - 1].islower() else new
@@ -71,47 +84,56 @@ def _shown(word: str) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _is_mostly_latin(text: str) -> bool:
-    """Return whether most words of at least two letters have a Latin letter."""
-    words = _WORDS.findall(text)
-    return sum(1 for word in words if _LATIN_LETTER.search(word)) * 2 > len(words)
+_Condition = Literal["always", "mixed", "latin"]
+"""The texts in which a word is shown with Latin letters: all; those that mix scripts in a word; those and all with
+mostly Latin words."""
 
 
-@lru_cache(maxsize=1)
-def _mixes_scripts(text: str) -> bool:
-    """Return whether a Latin letter touches a look-alike, in a text of Latin words."""
-    return _MIXED.search(text) is not None and _is_mostly_latin(text)
-
-
-_MIXED = regex.compile(rf"\p{{Script=Latin}}(?=[{_SCRIPTS}])|(?<=[{_SCRIPTS}])\p{{Script=Latin}}")
-
-
-def _as_latin(vocabulary: Vocabulary) -> Replace:
-    def replaced(match: regex.Match[str]) -> str:
-        word = match[0]
-        if word.isascii() or not _ODD_LETTER.search(word):
-            return word
-        shown = _shown(word)
-        if shown == word or _ODD_LETTER.search(shown):
-            return word
-        latin_letters = len(_LATIN_LETTER.findall(_ODD_LETTER.sub("", word)))
-        if latin_letters * 2 > len(word):
-            return shown
-        if not _LOOSE.isdisjoint(word):
-            return word
-        if latin_letters or _mixes_scripts(match.string):
-            return shown
-        is_known = len(word) >= _KNOWN_LETTERS_MIN and vocabulary.whole_cost(shown.lower()) < math.inf
-        is_small_capitals = _SMALL_CAPITALS_ONLY.fullmatch(word) is not None
-        return shown if is_known and (is_small_capitals or _is_mostly_latin(match.string)) else word
-
-    return replaced
+@lru_cache(maxsize=8192)
+def _reading(word: str, vocabulary: Vocabulary) -> tuple[str, _Condition] | None:
+    """Return a word with Latin letters, and in which texts it is meant so; None if it stays in every text."""
+    shown = _shown(word)
+    if shown == word or (not shown.isascii() and _ODD_LETTER.search(shown)):
+        return None
+    latin_letters = sum(old == new for old, new in zip(word, shown, strict=True) if _LATIN_LETTER.match(old))
+    if latin_letters * 2 > len(word):
+        return shown, "always"
+    if not _LOOSE.isdisjoint(word):
+        return None
+    if latin_letters:
+        return shown, "always"
+    is_known = len(word) >= _KNOWN_LETTERS_MIN and vocabulary.whole_cost(shown.lower()) < math.inf
+    if is_known and _SMALL_CAPITALS_ONLY.fullmatch(word):
+        return shown, "always"
+    return shown, "latin" if is_known else "mixed"
 
 
 _SMALL_CAPITALS_ONLY = regex.compile(rf"[{_SMALL_CAPITALS}\p{{Script=Latin}}]+")
+_MIXED = regex.compile(rf"\p{{Script=Latin}}(?=[{_SCRIPTS}])|(?<=[{_SCRIPTS}])\p{{Script=Latin}}")
+
+
+def _is_mostly_latin(text: str) -> bool:
+    """Return whether most words of at least two letters have a Latin letter."""
+    words = _WORDS.findall(text)
+    return sum(1 for word in words if word.isascii() or _LATIN_LETTER.search(word)) * 2 > len(words)
 
 
 def look_alikes(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     """Return the rule for words that mix scripts, or that are known words among Latin ones."""
-    return (Rule(_WORD, _as_latin(vocabulary)),)
+
+    def edits(text: str) -> Iterator[Edit]:
+        is_mostly_latin = mixes_scripts = None
+        for match in _WORD.finditer(text):
+            word = match[0]
+            if word.isascii() or (reading := _reading(word, vocabulary)) is None:
+                continue
+            shown, condition = reading
+            if condition != "always":
+                if is_mostly_latin is None:
+                    is_mostly_latin = _is_mostly_latin(text)
+                    mixes_scripts = is_mostly_latin and _MIXED.search(text) is not None
+                if not (mixes_scripts or (is_mostly_latin and condition == "latin")):
+                    continue
+            yield match.start(), match.end(), shown
+
+    return (edits,)

@@ -7,18 +7,15 @@ step reads what an earlier step has laid open: a word is a word only when the in
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from worker.moderation.text_views.digits import digits_for_letters
 from worker.moderation.text_views.invisible import BIDI_OVERRIDES, INVISIBLE_CHARACTERS, TAG_CHARACTERS
 from worker.moderation.text_views.letters import COMPATIBILITY_FORMS, ENCLOSED_LETTERS, STACKED_MARKS
 from worker.moderation.text_views.lookalikes import look_alikes
-from worker.moderation.text_views.rules import Rule, TracedText
+from worker.moderation.text_views.repeated import repeated_letters
+from worker.moderation.text_views.rules import Rule, TracedText, edited, of_head_and_tail
+from worker.moderation.text_views.separated import SIGNS_INSIDE_WORDS, separated_letters
 from worker.moderation.text_views.triggers import Trigger, triggers
 from worker.moderation.text_views.vocabulary import Vocabulary
-from worker.moderation.text_views.words import (
-    SIGNS_INSIDE_WORDS,
-    digits_for_letters,
-    repeated_letters,
-    separated_letters,
-)
 
 MakeRules = Callable[[Vocabulary], Sequence[Rule]]
 
@@ -61,6 +58,16 @@ _MIXED = Trigger.ODD | Trigger.LATIN
 _WORDS = Trigger.REPEATED | Trigger.SIGNED | Trigger.MARKED | Trigger.SEPARATED
 
 
+WORDS_PART_CHARACTERS = 12_288
+"""Characters at the head and at the tail of a text in which words are read: more than the windows of a text hold.
+The steps for letters read the whole text, so invisible characters cannot push a sentence out of these parts."""
+
+
+def _bounded(name: str, rules: Sequence[Rule]) -> Sequence[Rule]:
+    """Return the rules of a step; those for words only for the head and the tail of a long text."""
+    return [of_head_and_tail(rule, WORDS_PART_CHARACTERS) for rule in rules] if name in _WORD_STEPS else rules
+
+
 @dataclass(frozen=True, slots=True)
 class PlainText:
     """Makes the plain view of texts.
@@ -79,7 +86,7 @@ class PlainText:
             vocabulary: The words that the model's tokenizer knows.
             names: Names of ``STEPS``.
         """
-        return cls([(name, make(vocabulary)) for name, make in STEPS.items() if name in names])
+        return cls([(name, _bounded(name, make(vocabulary))) for name, make in STEPS.items() if name in names])
 
     def plain(self, text: str) -> str:
         """Return the plain view of a text: the text itself if it is already what a reader sees."""
@@ -106,15 +113,25 @@ class PlainText:
         """Apply the steps that the flags call for, and every step after one that changed the text."""
         before = text
         for name, rules in self.steps:
-            if name in steps and (flags & steps[name] or text != before):
+            if name in steps and (flags & steps[name] or text is not before):
                 for rule in rules:
-                    text = rule.apply(text)
+                    text = edited(text, rule(text))
         return text
 
     def traced(self, text: str) -> TracedText:
         """Return the plain view of a text, with the place in the text that each of its characters came from."""
         traced = TracedText.of(text)
-        for _, rules in self.steps:
-            for rule in rules:
-                traced = traced.edited(rule.edits(traced.text))
+        [flags] = triggers([text])
+        if flags & _LETTERS or flags & _MIXED == _MIXED:
+            traced = self._apply_traced(traced, flags, _LETTER_STEPS)
+            [flags] = triggers([traced.text])
+        return self._apply_traced(traced, flags, _WORD_STEPS) if flags & _WORDS else traced
+
+    def _apply_traced(self, traced: TracedText, flags: int, steps: Mapping[str, int]) -> TracedText:
+        """Do what ``_apply`` does, with places."""
+        before = traced
+        for name, rules in self.steps:
+            if name in steps and (flags & steps[name] or traced is not before):
+                for rule in rules:
+                    traced = traced.edited(rule(traced.text))
         return traced

@@ -5,9 +5,10 @@ model was trained on, and nothing has to be installed or updated for it.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
 WORD_LETTERS_MAX = 40
 """Letters of the longest word that is looked up. Longer runs of letters are not words."""
@@ -27,13 +28,6 @@ _WORD_LETTERS = 20
 """Letters of the longest word when letters are divided into words."""
 
 
-class _Node(NamedTuple):
-    """A node of a trie: the cost of the piece that ends here, and the nodes of the next letters."""
-
-    next: dict[str, "_Node"]
-    cost: list[float]
-
-
 class Vocabulary:
     """Words and endings, the most frequent first.
 
@@ -45,9 +39,11 @@ class Vocabulary:
     def __init__(self, words: Iterable[str] = (), endings: Iterable[str] = ()) -> None:
         self._costs = _costs(words)
         self._endings = _costs(endings)
-        self._words_by_skeleton = _by_skeleton(self._costs)
-        self._word_trie = _trie(self._costs)
-        self._ending_trie = _trie(self._endings)
+        self._frequent_endings = {ending: cost for ending, cost in self._endings.items() if cost < _ENDING_COST_MAX}
+        self._ending_letters_max = max(map(len, self._frequent_endings), default=0)
+        self._doubled = _doubled(self._costs)
+        self._sorted_words = sorted(self._costs)
+        self._sorted_endings = sorted(self._endings)
 
     def __bool__(self) -> bool:
         """Return whether the vocabulary has words."""
@@ -60,15 +56,12 @@ class Vocabulary:
         """
         if (whole := self.whole_cost(word)) < math.inf or len(word) > WORD_LETTERS_MAX:
             return whole
-        costs, endings = self._costs, self._endings
-        return min(
-            (
-                costs[word[:place]] + ending
-                for place in range(_STEM_LETTERS_MIN, len(word))
-                if (ending := endings.get(word[place:], math.inf)) < _ENDING_COST_MAX and word[:place] in costs
-            ),
-            default=math.inf,
-        )
+        costs, endings = self._costs, self._frequent_endings
+        best = math.inf
+        for place in range(max(_STEM_LETTERS_MIN, len(word) - self._ending_letters_max), len(word)):
+            if (ending := endings.get(word[place:])) is not None and (stem := costs.get(word[:place])) is not None:
+                best = min(best, stem + ending)
+        return best
 
     def whole_cost(self, word: str) -> float:
         """Return how rare a word is that is one token, in bits; infinity for another word."""
@@ -86,8 +79,12 @@ class Vocabulary:
             runs: The word's lower-case letters, each with the length of its run.
         """
         skeleton = "".join(letter for letter, _ in runs)
-        fitting = [found for found in self._words_by_skeleton.get(skeleton, ()) if _fits(found, runs)]
-        return min(fitting, key=lambda word: (_pairs_lost(word, runs), self.whole_cost(word)), default=None)
+        fitting = [word for word in self._doubled.get(skeleton, ()) if _fits(word, runs)]
+        if skeleton in self._costs:
+            fitting.append(skeleton)
+        if len(fitting) < 2:  # noqa: PLR2004 - nothing to choose from
+            return fitting[0] if fitting else None
+        return min(fitting, key=lambda word: (_pairs_lost(word, runs), self.whole_cost(word)))
 
     def read(self, options: Sequence[Sequence[str]]) -> str | None:
         """Return the likeliest word with one of the options at each place: the one of the most frequent pieces.
@@ -100,20 +97,16 @@ class Vocabulary:
             cost_so_far, so_far = best[start]
             if cost_so_far == math.inf:
                 continue
-            open_nodes = [(self._ending_trie if start else self._word_trie, so_far)]
+            costs, pieces = (self._endings, self._sorted_endings) if start else (self._costs, self._sorted_words)
+            begun = [(0, "")]
             for end in range(start, len(options)):
-                open_nodes = [
-                    (node, text + option)
-                    for before, text in open_nodes
-                    for option in options[end]
-                    if (node := _below(before, option)) is not None
-                ]
-                if not open_nodes:
+                begun = _continued(begun, options[end], pieces)
+                if not begun:
                     break
-                for node, text in open_nodes:
-                    cost = cost_so_far + node.cost[0] + _PIECE_COST
+                for _, piece in begun:
+                    cost = cost_so_far + costs.get(piece, math.inf) + _PIECE_COST
                     if cost < best[end + 1][0]:
-                        best[end + 1] = (cost, text)
+                        best[end + 1] = (cost, so_far + piece)
         return best[-1][1] or None
 
     def divided(self, letters: str) -> list[str] | None:
@@ -145,30 +138,36 @@ def _costs(words: Iterable[str]) -> dict[str, float]:
     return costs
 
 
-def _trie(words: Mapping[str, float]) -> _Node:
-    root = _Node({}, [math.inf])
-    for word, cost in words.items():
-        node = root
-        for letter in word:
-            node = node.next.setdefault(letter, _Node({}, [math.inf]))
-        node.cost[0] = cost
-    return root
+def _continued(
+    begun: Sequence[tuple[int, str]], options: Sequence[str], pieces: Sequence[str]
+) -> list[tuple[int, str]]:
+    """Return the begins of pieces that become longer by one of the options.
 
-
-def _below(node: _Node, letters: str) -> _Node | None:
-    found: _Node | None = node
-    for letter in letters:
-        if found is None:
-            return None
-        found = found.next.get(letter)
+    Args:
+        begun: Begins of pieces, each with the place of the first piece that may begin so.
+        options: What can follow.
+        pieces: All pieces, in ascending order.
+    """
+    found: list[tuple[int, str]] = []
+    for first, begin in begun:
+        for option in options:
+            longer = begin + option
+            place = bisect_left(pieces, longer, first)
+            if place < len(pieces) and pieces[place].startswith(longer):
+                found.append((place, longer))
     return found
 
 
-def _by_skeleton(words: Mapping[str, float]) -> dict[str, list[str]]:
-    """Group words by their letters without repetition in a row: ``good`` and ``god`` have the skeleton ``god``."""
-    found: dict[str, list[str]] = {}
+_RUN = re.compile(r"(.)\1+", re.DOTALL)
+
+
+def _doubled(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Group words with a letter twice in a row by their letters without repetition: ``good`` is under ``god``."""
+    found: dict[str, tuple[str, ...]] = {}
     for word in words:
-        found.setdefault("".join(letter for letter, _ in groupby(word)), []).append(word)
+        if _RUN.search(word):
+            skeleton = _RUN.sub(r"\1", word)
+            found[skeleton] = (*found.get(skeleton, ()), word)
     return found
 
 
