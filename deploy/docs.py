@@ -18,6 +18,8 @@ from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
 from worker.classifier.model_files import DEMO_MODEL, model_digests, revision_of, tokenizer_digests
 from worker.classifier.tokenizer import TextEncoder
+from worker.commands.calibrate.calibration_report import CalibrationReport
+from worker.commands.calibrate.drift_reference import DriftReference
 from worker.commands.evaluate.evaluation_report import EvaluationReport
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
@@ -106,7 +108,13 @@ def pages() -> dict[str, str]:
     return {"docs/configuration.md": _configuration(), **messages, **schemas}
 
 
-FILES: Mapping[str, type[BaseModel]] = {"shape": Shape, "policy": PolicyFile, "evaluation": EvaluationReport}
+FILES: Mapping[str, type[BaseModel]] = {
+    "shape": Shape,
+    "policy": PolicyFile,
+    "evaluation": EvaluationReport,
+    "calibration": CalibrationReport,
+    "drift-reference": DriftReference,
+}
 """The files that people write, and the reports that commands write, by the name of the schema."""
 
 

@@ -35,6 +35,11 @@ COMMANDS = (
         "evaluate.command",
         "Measures on a file of texts how well the worker judges, or whether disguised texts stay flagged.",
     ),
+    Command(
+        "calibrate",
+        "calibrate.command",
+        "Chooses thresholds from labelled texts for a false-alarm rate or a precision, and writes a policy file.",
+    ),
     Command("check", "check.command", "Shows whether `run` would work here, and how fast; changes nothing."),
     Command(
         "bench",

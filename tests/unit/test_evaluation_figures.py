@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.commands.evaluate.decisions import OFF, DecisionThresholds
@@ -40,7 +41,7 @@ def report(
 
 
 def everywhere(threshold: float, **by_language: float) -> DecisionThresholds:
-    def values(one: float) -> np.ndarray:  # type: ignore[type-arg] # its type is in DecisionThresholds
+    def values(one: float) -> NDArray[np.float32]:
         return np.full(len(CATEGORY_SLUGS), one, np.float32)
 
     return DecisionThresholds(

@@ -1,12 +1,13 @@
 """The thresholds that decide: those of the policy's mildest level, for each language. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
+from worker.moderation.policies import MessageFields, Policy
 
 OFF = np.float32(np.inf)
 """The threshold of a category that is off: no score is greater."""
@@ -32,6 +33,32 @@ class DecisionThresholds:
         """Return the ``[L]`` thresholds of a text in this language."""
         return self.base if language is None else self.by_language.get(language, self.base)
 
+    def shown(self, slug: str, language: str | None) -> float | None:
+        """Return the threshold of a category with the fewest digits; None if the category is off or unknown."""
+        if slug not in CATEGORY_SLUGS:
+            return None
+        value = self.of(language)[CATEGORY_SLUGS.index(slug)]
+        return float(str(value)) if np.isfinite(value) else None
+
     def matrix(self, languages: Sequence[str | None]) -> NDArray[np.float32]:
         """Return the ``[N, L]`` thresholds of ``N`` texts."""
         return np.array([self.of(language) for language in languages], np.float32).reshape(-1, len(CATEGORY_SLUGS))
+
+
+def thresholds_of(policy: Policy, languages: Iterable[str | None]) -> DecisionThresholds:
+    """Return what a policy decides by about texts of which only the language is known.
+
+    A rule that asks for another field, such as the channel, matches none of these texts.
+
+    Args:
+        policy: The policy.
+        languages: The languages of the texts.
+    """
+    named = {language for language in languages if language is not None}
+    resolved = {language: policy.resolve(MessageFields(language=language)) for language in named}
+    return DecisionThresholds(
+        version=policy.version,
+        level=policy.levels[0] if policy.has_file else None,
+        base=policy.values,
+        by_language={language: one.thresholds[0] for language, one in resolved.items() if one.rule is not None},
+    )

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker import wiring
-from worker.commands.evaluate.decisions import DecisionThresholds
+from worker.commands.evaluate.decisions import thresholds_of
 from worker.commands.evaluate.evaluation_page import UNDEFINED, evaluation_page, number
 from worker.commands.evaluate.evaluation_report import UNSAFE, EvaluationReport, build_report
 from worker.commands.evaluate.figures import Proportion
@@ -74,12 +74,6 @@ def score_file(path: Path, *, file_format: SetFormat, scores: Path | None) -> Sc
     )
 
 
-def decision_thresholds(settings: Settings) -> DecisionThresholds:
-    """Return the thresholds of the settings."""
-    policy = wiring.make_policy(settings)
-    return DecisionThresholds(version=policy.version, base=policy.values)
-
-
 def write_reports(document: BaseModel, page: ReportPage, *, json_path: Path | None, out: Path | None) -> None:
     """Write a report as JSON and as a page, each to its file if the user named one. ``-`` is standard output.
 
@@ -117,7 +111,7 @@ def evaluate_file(options: argparse.Namespace) -> ExitCode:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
     given = score_file(options.file, file_format=options.format, scores=options.scores)
-    thresholds = decision_thresholds(given.settings)
+    thresholds = thresholds_of(wiring.make_policy(given.settings), [one.language for one in given.texts])
     report = build_report(given.texts, given.scored, thresholds, file=options.file.name, file_format=options.format)
     page = evaluation_page(report, given.texts, given.scored.scores, thresholds)
     write_reports(report, page, json_path=options.json, out=options.out)

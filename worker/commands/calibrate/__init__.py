@@ -1,0 +1,1 @@
+"""The command `calibrate`: thresholds from labelled texts, as a policy file. Read ``thresholds.py`` first."""
