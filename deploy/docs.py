@@ -21,6 +21,7 @@ from worker.classifier.tokenizer import TextEncoder
 from worker.commands.calibrate.calibration_report import CalibrationReport
 from worker.commands.calibrate.drift_reference import DriftReference
 from worker.commands.evaluate.evaluation_report import EvaluationReport
+from worker.commands.policy.trial_report import TrialReport
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy, PolicyFile
@@ -111,6 +112,7 @@ def pages() -> dict[str, str]:
 FILES: Mapping[str, type[BaseModel]] = {
     "shape": Shape,
     "policy": PolicyFile,
+    "policy-trial": TrialReport,
     "evaluation": EvaluationReport,
     "calibration": CalibrationReport,
     "drift-reference": DriftReference,

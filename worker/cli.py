@@ -30,6 +30,7 @@ COMMANDS = (
     Command("broker", "broker.command", "Runs a real Kafka with one broker in the foreground."),
     Command("classify", "classify.command", "Judges texts, or with --jsonl a message per line; needs no Kafka."),
     Command("shape", "shape.command", "The input shapes: lists them, tries them on events, says which one fits."),
+    Command("policy", "policy.command", "Checks a policy file, shows what it decides, and tries it on verdicts."),
     Command(
         "evaluate",
         "evaluate.command",

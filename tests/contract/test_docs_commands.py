@@ -1,6 +1,7 @@
 """Every block of commands in the docs runs unchanged, on a new Kafka with the default names."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -56,7 +57,7 @@ class Desk:
     """Where a reader of the docs sits.
 
     Attributes:
-        folder: The working directory: a sample of messages, and two models.
+        folder: The working directory: a sample of messages, two models, and the files that the pages name.
         environ: Names the Kafka, the bundled model, and the tools' folder.
     """
 
@@ -71,6 +72,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
     (folder / "sample.jsonl").write_bytes(b"".join(line + b"\n" for line in MESSAGES[:60]))
     shutil.copytree(DEMO_MODEL, folder / "models/old")
     shutil.copytree(DEMO_MODEL, folder / "models/new")
+    for name, content in named_files():
+        (folder / name).write_text(content)
     weights = folder / "models/new/model.safetensors"
     changed = load_file(weights)
     changed["score.weight"] = -changed["score.weight"]  # so that the two disagree
@@ -90,6 +93,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
         judge_the_sample(environ, classifier)
         path = f"{_tools(folder / 'bin')}{os.pathsep}{os.environ['PATH']}"
         yield Desk(folder=folder, environ={**inherited, **environ, "PATH": path, "PYTHONPATH": str(ROOT)})
+
+
+def named_files() -> Iterator[tuple[str, str]]:
+    """Yield the name and the content of each YAML block that begins with a comment that names a file."""
+    for page in PAGES:
+        for fence in fences(page):
+            if fence.language == "yaml" and (named := re.match(r"# ([\w-]+\.yaml)\n", fence.code)):
+                yield named[1], fence.code
 
 
 def judge_the_sample(environ: Mapping[str, str], classifier: Classifier) -> None:

@@ -1,11 +1,20 @@
 """Read topics at read_committed without joining or changing a consumer group."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from worker.errors import KafkaFatalError
 from worker.kafka.clients import client
@@ -100,6 +109,25 @@ def read_to_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
                 raise KafkaFatalError(f"Reading the topics failed: {error.str()}.")
 
 
+def records_left(reader: Consumer) -> int:
+    """Return about how many records are between the reader's start and the ends of its partitions.
+
+    Transactions have records of their own, so the true number is a little lower. Each partition gets one request.
+
+    Args:
+        reader: A consumer from ``open_reader`` that has read nothing yet.
+
+    Raises:
+        KafkaFatalError: A broker did not answer.
+    """
+    partitions = reader.assignment()
+    starts = {OFFSET_BEGINNING: 0, OFFSET_END: sys.maxsize}
+    return sum(
+        max(0, high - max(low, starts.get(at.offset, at.offset)))
+        for at, (low, high) in zip(partitions, _bounds(reader, partitions), strict=True)
+    )
+
+
 def topic_partition_offset(message: Message) -> tuple[str, int, int]:
     """Return topic, partition and offset of a record that was read."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
@@ -135,6 +163,16 @@ def _offsets_before_end(
     reader: Consumer, partitions: Sequence[TopicPartition], records: int
 ) -> list[TopicPartition]:
     """Return offsets with about this number of records behind them. Each partition gets one request."""
+    bounds = _bounds(reader, partitions)
+    taken = shares([high - low for low, high in bounds], records)
+    return [
+        TopicPartition(at.topic, at.partition, high - count)
+        for at, (_, high), count in zip(partitions, bounds, taken, strict=True)
+    ]
+
+
+def _bounds(reader: Consumer, partitions: Sequence[TopicPartition]) -> list[tuple[int, int]]:
+    """Return the first offset of each partition, and the offset after its last record."""
     bounds = []
     for at in partitions:
         try:
@@ -143,11 +181,7 @@ def _offsets_before_end(
             raise KafkaFatalError(
                 f"Kafka did not give the offsets of {at.topic}[{at.partition}]: {error.args[0].str()}."
             ) from error
-    taken = shares([high - low for low, high in bounds], records)
-    return [
-        TopicPartition(at.topic, at.partition, high - count)
-        for at, (_, high), count in zip(partitions, bounds, taken, strict=True)
-    ]
+    return bounds
 
 
 def shares(available: Sequence[int], total: int) -> list[int]:

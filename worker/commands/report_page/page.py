@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.commands.report_page.bars import BarChart
 from worker.commands.report_page.charts import Chart
 from worker.errors import ConfigurationError
 
@@ -44,7 +45,7 @@ class ReportSection:
     title: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[ReportTable] = ()
-    charts: Sequence[Chart] = ()
+    charts: Sequence[Chart | BarChart] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

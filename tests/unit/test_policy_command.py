@@ -1,0 +1,179 @@
+"""`policy check` and `policy show`: what is wrong or doubtful in a file, and what decides about a message."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.stored_verdicts import stored_verdict, write_verdicts
+from worker.cli import main
+from worker.errors import ConfigurationError, ExitCode
+
+HEAD = "schema: policy/1\nlevels: [review, remove]\nthresholds:\n  default: {review: 0.5, remove: 0.9}\n"
+KIDS = (
+    HEAD
+    + "  hate: {review: 0.4}\n"
+    + (
+        "rules:\n"
+        "  - name: kids\n"
+        '    when: {channel_id: ["kids-*"], tenant_id: acme}\n'
+        "    thresholds: {sexual_content: {review: 0.1}, hate: off}\n"
+    )
+)
+
+
+@pytest.fixture
+def printed(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "Printed":
+    monkeypatch.chdir(tmp_path)
+    return Printed(tmp_path, capsys)
+
+
+class Printed:
+    """Runs the command on a policy, and returns what it printed on a wide terminal."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def by(self, subcommand: str, policy: str, *options: str) -> str:
+        (self.folder / "policy.yaml").write_text(policy)
+        assert main(["policy", subcommand, "policy.yaml", *options]) is ExitCode.DONE
+        return self._capsys.readouterr().out
+
+
+def words(printed: str) -> list[str]:
+    """Return the lines with one space between words."""
+    return [" ".join(line.split()) for line in printed.splitlines()]
+
+
+def test_a_right_file_is_summed_up_in_one_line(printed: Printed) -> None:
+    assert printed.by("check", KIDS) == (
+        "✓ policy.yaml: version e34b9ec3bb5edf1b, levels review, remove; rules 1, exemptions 0, groups of allowed "
+        "texts 0, shadow candidates 0; doubts 0\n"
+    )
+
+
+def test_a_broken_file_is_refused_with_all_its_faults_and_exit_code_2(printed: Printed) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        printed.by("check", HEAD + "  hat: {review: 0.4}\n  privacy: {review: 0.95}\n")
+    assert refused.value.exit_code is ExitCode.CONFIGURATION
+    lines = str(refused.value).splitlines()
+    assert lines[0].startswith("policy.yaml:5:3: unknown category 'hat'; did you mean 'hate'?")
+
+
+def test_levels_out_of_order_break_a_file(printed: Printed) -> None:
+    with pytest.raises(ConfigurationError, match=r"policy\.yaml:5:\d+: .*privacy"):
+        printed.by("check", HEAD + "  privacy: {review: 0.95}\n")
+
+
+def test_a_rule_that_an_earlier_rule_leaves_nothing_is_doubtful(printed: Printed) -> None:
+    found = printed.by(
+        "check",
+        KIDS + "  - name: young-kids\n"
+        '    when: {channel_id: ["kids-a*", kids-7], tenant_id: [acme], edited: true}\n'
+        "    thresholds: {hate: {review: 0.2}}\n"
+        "  - name: other-tenants\n"
+        '    when: {channel_id: ["kids-a*"]}\n'
+        "    thresholds: {hate: {review: 0.2}}\n",
+    )
+    assert "! policy.yaml:10:11: the rule 'young-kids' never applies: the earlier rule 'kids' takes all" in found
+    assert "other-tenants" not in found
+    assert "doubts 1" in found
+
+
+def test_entries_that_change_nothing_are_doubtful(printed: Printed) -> None:
+    found = printed.by(
+        "check",
+        HEAD + "rules: [{name: same, when: {channel_id: a}, thresholds: {hate: {review: 0.5}}}]\n"
+        "exempt:\n"
+        "  - {name: staff, when: {role: '*'}}\n"
+        "  - {name: bots, when: {role: [bot, app]}}\n"
+        "allow:\n"
+        "  - {name: slang, texts: [gg, kill the boss]}\n"
+        "  - {name: game, when: {channel_id: g}, texts: [gg], categories: [hate]}\n"
+        "shadow: [{name: same-again, thresholds: {hate: {remove: 0.9}}}]\n",
+    )
+    lines = [line.removeprefix("! policy.yaml:") for line in found.splitlines()[:-1]]
+    assert [line.split(":")[0] for line in lines] == ["5", "8", "11", "12"]
+    assert "the rule 'same' changes nothing" in lines[0]
+    assert "the exemption 'bots' never applies: the earlier exemption 'staff'" in lines[1]
+    assert "the allowed texts 'game' never apply: the earlier entry 'slang'" in lines[2]
+    assert "the shadow candidate 'same-again' decides as the policy does" in lines[3]
+
+
+def test_a_rule_without_effect_may_keep_messages_from_later_rules(printed: Printed) -> None:
+    shielded = (
+        "rules:\n"
+        "  - {name: shield, when: {channel_id: a-1}, thresholds: {hate: {review: 0.5}}}\n"
+        '  - {name: strict, when: {channel_id: "a-*"}, thresholds: {hate: {review: 0.1}}}\n'
+    )
+    assert "doubts 0" in printed.by("check", HEAD + shielded)
+
+
+def test_what_differs_from_another_file_is_a_table(printed: Printed) -> None:
+    (printed.folder / "old.yaml").write_text(
+        HEAD + "rules:\n"
+        "  - {name: first, when: {channel_id: a}, thresholds: {hate: off}}\n"
+        "  - {name: second, when: {channel_id: b}, thresholds: {hate: {review: 0.1}}}\n"
+    )
+    found = printed.by(
+        "check",
+        HEAD.replace("0.5", "0.45") + "rules:\n"
+        "  - {name: second, when: {channel_id: [b, c]}, thresholds: {hate: {review: 0.1}}}\n"
+        "  - {name: first, when: {channel_id: a}, thresholds: {hate: off}}\n"
+        "alerts: {coalesce: {by: [channel_id], window_s: 60}}\n",
+        *("--against", "old.yaml"),
+    )
+    rows = [line.split() for line in found.partition("What differs from old.yaml:")[2].splitlines() if line]
+    assert ["thresholds.default.review", "0.5", "0.45"] in rows
+    assert ["rules[second].when.channel_id", "b", "b,", "c"] in rows
+    assert ["alerts.coalesce.window_s", "60"] in rows
+    assert ["rules:", "order", "first,", "second", "second,", "first"] in rows
+    assert not any(row[0].startswith("rules[first]") for row in rows)
+
+
+def test_equal_files_do_not_differ(printed: Printed) -> None:
+    (printed.folder / "old.yaml").write_text(KIDS)
+    assert "Nothing differs from old.yaml." in printed.by("check", KIDS, "--against", "old.yaml")
+
+
+def test_globs_that_match_no_recent_verdict_are_doubtful(printed: Printed) -> None:
+    verdicts = write_verdicts(
+        printed.folder / "verdicts.jsonl",
+        stored_verdict(1, {}, channel_id="kids-1", tenant_id="acme"),
+        stored_verdict(2, {}, channel_id="games-1", tenant_id="other"),
+    )
+    rest = (
+        '  - {name: games, when: {channel_id: ["games-*", "gmaes-*"], tenant_id: other}, thresholds: {hate: off}}\n'
+        '  - {name: games-again, when: {channel_id: "*ames-1"}, thresholds: {hate: {review: 0.2}}}\n'
+        "exempt: [{name: staff, when: {role: [moderator]}}]\n"
+    )
+    found = printed.by("check", KIDS + rest, "--verdicts", verdicts)
+    assert "! policy.yaml:10:50: channel_id: 'gmaes-*' matches nothing in these verdicts" in found
+    assert "the rule 'games-again' decides about none of these verdicts" in found
+    assert "no verdict of chat.messages has the field role, which staff use" in found
+    assert "doubts 3" in found
+
+
+def test_a_file_without_verdicts_says_that_nothing_was_compared(printed: Printed) -> None:
+    verdicts = write_verdicts(printed.folder / "verdicts.jsonl", {"error": {}})
+    assert "there is no verdict to compare the globs with" in printed.by("check", KIDS, "--verdicts", verdicts)
+
+
+def test_the_thresholds_of_a_message_are_shown_with_the_line_that_sets_each(printed: Printed) -> None:
+    policy = KIDS + "exempt: [{name: staff, when: {role: mod*}}]\nallow: [{name: slang, texts: [gg]}]\n"
+    found = printed.by(
+        "show", policy, "--channel-id", "kids-3", "--tenant-id", "acme", "--role", "vip", "--role", "moderator"
+    )
+    rows = words(found)
+    assert "rule: kids (line 7)" in rows
+    assert "exempt: staff (line 10): no alert" in rows
+    assert "allowed texts: slang (line 11)" in rows
+    assert "Sexual content 0.1 line 9 0.9 line 4" in rows
+    assert "Hate off line 9 off line 9" in rows
+    assert "Privacy 0.5 line 4 0.9 line 4" in rows
+
+
+def test_an_absent_field_matches_no_rule(printed: Printed) -> None:
+    found = printed.by("show", KIDS, "--channel-id", "kids-3")
+    assert "rule: none matches" in found
+    assert "Hate 0.4 line 5 0.9 line 4" in words(found)

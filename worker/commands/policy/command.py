@@ -1,0 +1,178 @@
+"""The command `policy`, from the options to the exit code."""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from worker.commands.dead_letters import parse_since
+from worker.commands.policy.differences import PolicyDifference, differences
+from worker.commands.policy.effective import show_effective
+from worker.commands.policy.findings import findings
+from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
+from worker.commands.policy.trial_page import trial_page
+from worker.commands.policy.trial_run import run_trial
+from worker.commands.policy.trial_tables import show_trial
+from worker.commands.policy.usage import PolicyUsage
+from worker.commands.terminal import say
+from worker.errors import ConfigurationError, ExitCode
+from worker.logs import escaped
+from worker.moderation.policies import MessageFields, read_policy
+from worker.moderation.yaml_document import YamlFault
+from worker.settings import Need, admin_config, load_settings, variables_for
+
+EXAMPLES = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    of_policy = parser.add_subparsers(required=True, metavar="check|show|try")
+    check = _add(
+        of_policy, "check", "What is wrong or doubtful in a policy file; exit code 2 if it is broken.", _check
+    )
+    check.add_argument("--against", metavar="OLD", help="also list what differs from this policy file")
+    show = _add(
+        of_policy, "show", "The thresholds that hold for some messages, and the line that sets each.", _show
+    )
+    for name in ("topic", "channel-id", "user-id", "tenant-id", "language"):
+        show.add_argument(f"--{name}", metavar=name[0].upper(), help="of the messages; by default absent")
+    show.add_argument(
+        "--role", action="append", default=[], metavar="R", help="a role of the author; may be repeated"
+    )
+    show.add_argument("--edited", action="store_true", help="the messages are edits")
+    trial = _add(of_policy, "try", "What a policy file would decide differently about stored verdicts.", _try)
+    trial.add_argument(
+        "--json",
+        nargs="?",
+        const=STANDARD_INPUT,
+        metavar="OUT",
+        help="write the result as JSON, by default to standard output",
+    )
+    trial.add_argument("--out", type=Path, metavar="FILE.html", help="write the result as a page")
+    trial.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help=f"of each change ({EXAMPLES})")
+    for one, required in ((check, False), (trial, True)):
+        source = one.add_mutually_exclusive_group(required=required)
+        source.add_argument(
+            "--since", help="read the verdict topic from this time: 90m, 24h or 7d ago, or an RFC 3339 time"
+        )
+        source.add_argument(
+            "--verdicts", metavar="JSONL", help="read a file with a verdict a line; - is standard input"
+        )
+        one.epilog = variables_for("kafka")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Run the subcommand.
+
+    Raises:
+        FatalError: A policy file, a file of verdicts or a setting is wrong, or the topic can't be read.
+    """
+    code: ExitCode = options.subcommand(options)
+    return code
+
+
+def _add(
+    parsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    subcommand: Callable[[argparse.Namespace], ExitCode],
+) -> argparse.ArgumentParser:
+    parser = parsers.add_parser(
+        name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(subcommand=subcommand)
+    parser.add_argument("file", metavar="FILE", help="the policy file")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> ExitCode:
+    source = read_policy(options.file)
+    console = Console(highlight=False)
+    found, doubts = list(findings(source)), []
+    if options.since or options.verdicts:
+        usage = PolicyUsage(source)
+        usage.add(_chunks(options))
+        found += usage.findings() if usage.verdicts else []
+        doubts = usage.missing_fields() if usage.verdicts else ["there is no verdict to compare the globs with"]
+    _show_doubts(console, options.file, found, doubts)
+    file = source.file
+    console.print(
+        f"{'!' if found or doubts else '✓'} {escaped(options.file)}: version "
+        f"{escaped(file.version or source.digest)}, levels {', '.join(file.levels)}; rules {len(file.rules)}, "
+        f"exemptions {len(file.exempt)}, groups of allowed texts {len(file.allow)}, shadow candidates "
+        f"{len(file.shadow)}; doubts {len(found) + len(doubts)}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if options.against:
+        _show_differences(console, options.against, differences(read_policy(options.against).file, file))
+    return ExitCode.DONE
+
+
+def _show_doubts(console: Console, file: str, found: Sequence[YamlFault], doubts: Sequence[str]) -> None:
+    for one in found:
+        where = f"{escaped(file)}:{one.line}:{one.column}"
+        console.print(Text(f"! {where}: {escaped(one.message)}", style="yellow"), soft_wrap=True)
+    for sentence in doubts:
+        console.print(Text(f"! {escaped(sentence)}", style="yellow"), soft_wrap=True)
+
+
+def _show_differences(console: Console, old: str, found: Sequence[PolicyDifference]) -> None:
+    if not found:
+        console.print(Text(f"\nNothing differs from {escaped(old)}."), soft_wrap=True)
+        return
+    table = Table("key", "before", "after", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(*(Text(escaped(part, 80)) for part in one))
+    console.print(Text(f"\nWhat differs from {escaped(old)}:\n", style="bold"), table)
+
+
+def _show(options: argparse.Namespace) -> ExitCode:
+    fields = MessageFields(
+        topic=options.topic,
+        channel_id=options.channel_id,
+        user_id=options.user_id,
+        tenant_id=options.tenant_id,
+        roles=tuple(options.role),
+        language=options.language,
+        edited=options.edited,
+    )
+    show_effective(read_policy(options.file), options.file, fields, Console(highlight=False))
+    return ExitCode.DONE
+
+
+def _try(options: argparse.Namespace) -> ExitCode:
+    if options.examples < 0:
+        raise ConfigurationError(f"--examples: got {options.examples}; wants 0 or more")
+    source = read_policy(options.file)
+    report = run_trial(source, options.file, _chunks(options), examples=options.examples)
+    document = report.model_dump_json(by_alias=True, indent=2)
+    if options.json == STANDARD_INPUT:
+        say(document)
+    else:
+        show_trial(report, Console(highlight=False))
+        if options.json is not None:
+            _write(Path(options.json), f"{document}\n")
+    if options.out is not None:
+        _write(options.out, trial_page(report).html())
+    return ExitCode.DONE
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file.") from error
+
+
+def _chunks(options: argparse.Namespace) -> Chunks:
+    if options.verdicts is not None:
+        return chunks_of_file(options.verdicts)
+    since_ms = parse_since(options.since, time.time_ns() // 1_000_000)
+    kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
+    return chunks_of_topic(admin_config(kafka), kafka.verdict_topic, since_ms)

@@ -1,0 +1,69 @@
+"""The thresholds that hold for some messages, and the line of the file that sets each."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
+from worker.logs import escaped
+from worker.moderation.policies import EffectiveThreshold, MessageFields, Policy, PolicySource, effective_thresholds
+from worker.moderation.yaml_document import Path
+
+
+def show_effective(source: PolicySource, file: str, fields: MessageFields, console: Console) -> None:
+    """Print what decides about messages with these fields.
+
+    Args:
+        source: The policy.
+        file: The name of its file.
+        fields: The fields of the messages. A field that is not given is absent.
+        console: Where to print.
+    """
+    resolution = Policy.of_file(source).resolve(fields)
+    for line in _entries(source, file, resolution.rule, resolution.exempt, [one.name for one in resolution.allow]):
+        console.print(Text(escaped(line)), soft_wrap=True)
+    levels = source.file.levels
+    effective = effective_thresholds(source.file, rule=resolution.row - 1 if resolution.row else None)
+    table = Table("category", *(escaped(level) for level in levels), box=None, pad_edge=False)
+    for slug, name in zip(CATEGORY_SLUGS, CATEGORY_NAMES, strict=True):
+        table.add_row(name, *(_cell(source, effective[slug][level]) for level in levels))
+    console.print("", table)
+
+
+def _entries(
+    source: PolicySource, file: str, rule: str | None, exempt: str | None, allowed: list[str]
+) -> Iterator[str]:
+    yield f"{file}, version {source.file.version or source.digest}"
+    yield (
+        f"rule: {rule} ({_line(source, ('rules', rule))})"
+        if rule
+        else "rule: none matches; the base thresholds hold"
+    )
+    if exempt is not None:
+        score = next(one.score for one in source.file.exempt if one.name == exempt)
+        effect = "no alert" if score else "not scored, no alert"
+        yield f"exempt: {exempt} ({_line(source, ('exempt', exempt))}): {effect}"
+    for name in allowed:
+        yield f"allowed texts: {name} ({_line(source, ('allow', name))})"
+    level = source.file.alerts.level or source.file.levels[0]
+    yield f"alerts: from the level {level}"
+
+
+def _line(source: PolicySource, entry: tuple[str, str | None]) -> str:
+    """Return the line of an entry with a name."""
+    section, name = entry
+    entries = getattr(source.file, section)
+    index = next(number for number, one in enumerate(entries) if one.name == name)
+    return f"line {_place(source, (section, index))}"
+
+
+def _cell(source: PolicySource, threshold: EffectiveThreshold) -> Text:
+    value = "off" if threshold.value is None else f"{threshold.value:g}"
+    return Text(value).append(f"  line {_place(source, threshold.path)}", style="dim")
+
+
+def _place(source: PolicySource, path: Path) -> int:
+    line, _ = source.document.keys.get(path) or source.document.values[path]
+    return line

@@ -1,0 +1,100 @@
+"""Where stored verdicts come from: a file of JSON Lines, or the verdict topic since some time."""
+
+import gzip
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from worker.errors import ConfigurationError
+from worker.kafka.reading import open_reader, read_to_end, records_left
+
+CHUNK_VERDICTS = 4096
+"""Verdicts that are decoded together; a decoded chunk takes about 40 MB."""
+SILENCE_MS_MAX = 30_000
+STANDARD_INPUT = "-"
+_GZIP = b"\x1f\x8b"
+"""How a gzip file begins. Source: RFC 1952, section 2.3.1."""
+
+Chunks = Iterator[Sequence[bytes]]
+"""The values of verdicts as they were published, at most ``CHUNK_VERDICTS`` together."""
+
+
+def chunks_of_file(name: str) -> Chunks:
+    """Yield the lines of a file, which may be gzipped. Blank lines are left out.
+
+    Args:
+        name: The file's path; ``-`` means standard input.
+
+    Raises:
+        ConfigurationError: The file can't be read.
+    """
+    try:
+        if name == STANDARD_INPUT:
+            yield from _chunks(_lines(sys.stdin.buffer), lambda _: None)
+            return
+        with Path(name).open("rb") as file, _progress("bytes", Path(name).stat().st_size) as advance_to:
+            is_gzip = file.peek(len(_GZIP)).startswith(_GZIP)
+            lines = gzip.GzipFile(fileobj=file) if is_gzip else file
+            yield from _chunks(_lines(cast("IO[bytes]", lines)), lambda _: advance_to(file.tell()))
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip data is damaged"
+        raise ConfigurationError(
+            f"The file {name} can't be read ({reason}): name a file with a verdict a line."
+        ) from error
+
+
+def chunks_of_topic(client_config: Mapping[str, Any], topic: str, since_ms: int) -> Chunks:
+    """Yield the records of the verdict topic since a time, up to its present end. Joins no group.
+
+    Args:
+        client_config: librdkafka's properties: servers and security.
+        topic: The verdict topic.
+        since_ms: The time of the first record, in milliseconds since 1970.
+
+    Raises:
+        KafkaFatalError: The topic can't be read.
+    """
+    with open_reader(client_config, [topic], since_ms=since_ms) as reader:
+        # Within a partition times may go back: each worker has its own clock.
+        values = (
+            message.value() or b""
+            for message in read_to_end(reader, SILENCE_MS_MAX)
+            if message.timestamp()[1] >= since_ms
+        )
+        with _progress("verdicts", records_left(reader)) as advance_to:
+            yield from _chunks(values, advance_to)
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    return (line for line in file if not line.isspace())
+
+
+def _chunks(values: Iterator[bytes], advance_to: Callable[[int], None]) -> Chunks:
+    count = 0
+    while chunk := list(islice(values, CHUNK_VERDICTS)):
+        yield chunk
+        count += len(chunk)
+        advance_to(count)
+
+
+@contextmanager
+def _progress(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error while a person is watching, and remove the bar at the end."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("reading"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn(f"of {total:,} {unit}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=max(1, total))
+        yield lambda done: bar.update(task, completed=min(done, total))
