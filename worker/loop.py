@@ -201,6 +201,11 @@ class Loop:
             self.totals.rewinds += 1
         return is_committed
 
+    def read_again(self) -> None:
+        """Drop every record in memory, and read again from the committed offsets. Call this between two turns."""
+        self._session.rewind()
+        self._drop_stale()
+
     def _rest(self) -> None:
         if self._preparer.pending or self._device.pending:
             pending: list[Future[Any]] = [*self._preparer.pending, *self._device.pending]

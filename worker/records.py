@@ -382,6 +382,26 @@ class DeviceUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyStatus:
+    """The policy in force and the state of its file, for telemetry.
+
+    Attributes:
+        version: The policy's version.
+        fingerprint: Fingerprint of the thresholds where no rule matches.
+        is_refused: Whether the file is wrong or cannot be read, so that an older policy stays in force. None: the
+            policy has no file.
+        adopted: Number of changed files that took effect.
+        refused: Number of changed files that were wrong or could not be read.
+    """
+
+    version: str
+    fingerprint: str
+    is_refused: bool | None = None
+    adopted: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity:
     """Which model scores, and where, as verdicts and the start-up line name it.
 

@@ -16,9 +16,11 @@ from worker.watchdog import Watchdog, end
 from worker.wiring import (
     VERSION,
     OpenModel,
+    PolicyHolder,
     ScoringModel,
     monotonic_ms,
     open_loop,
+    open_policy,
     session_options,
     start_telemetry,
 )
@@ -41,6 +43,7 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
         FatalError: A part could not be opened. Nothing was committed.
     """
     settings, status = loaded.settings, WorkerStatus()
+    policy = open_policy(settings)
     opened = start_telemetry(settings, loaded.exporters, lambda: status.snapshot)
     bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
     if settings.health.port:
@@ -50,24 +53,28 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
     telemetry = opened.telemetry if opened else None
     watch = telemetry.watch(watchdog.watch) if telemetry else watchdog.watch
     session = Session(session_options(settings), clock=monotonic_ms, watch=watch)
-    loop = open_loop(settings, model, session, telemetry, watchdog.guard)
+    loop = open_loop(settings, model, session, telemetry, watchdog.guard, policy=policy)
     for line in start_up_lines(settings, model):
         log.info("%s", line)
     watchdog.arm(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max, bound_ms)
     tune_garbage_collector()
+    policy.start()
     try:
         session.subscribe()
         progress = ProgressLog(session, loop)
-        update_status(status, model, session, loop)
+        update_status(status, model, session, loop, policy)
         status.phase = Phase.RUNNING
         hangups = 0
         while not watchdog.stopping:
             if watchdog.hangups > hangups:
                 hangups = watchdog.hangups
                 session.release_quarantined()
+                policy.check_soon()
+            if policy.adopt():  # no transaction is open here
+                loop.read_again()
             with watchdog.turn():
                 loop.turn()
-            update_status(status, model, session, loop)
+            update_status(status, model, session, loop, policy)
             progress.log_if_due(status.last_iteration_ms)
     except FatalError as stop:
         # Leaving the group gives the partitions to other workers immediately. A hanging close must not keep this
@@ -87,12 +94,15 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
     end(ExitCode.DONE)
 
 
-def update_status(status: WorkerStatus, model: ScoringModel, session: Session, loop: Loop) -> None:
+def update_status(
+    status: WorkerStatus, model: ScoringModel, session: Session, loop: Loop, policy: PolicyHolder
+) -> None:
     """Record that the loop has finished a turn; once a second also take a snapshot of its state."""
     now_ms = monotonic_ms()
     if now_ms // SNAPSHOT_MS != status.last_iteration_ms // SNAPSHOT_MS:
         status.snapshot = StatusSnapshot(
             model=model.identity,
+            policy=policy.status,
             is_member=session.is_member,
             partitions=len(session.assigned),
             quarantined=tuple(session.quarantined),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worker.records import DeviceUsage, ModelIdentity, Partition
+from worker.records import DeviceUsage, ModelIdentity, Partition, PolicyStatus
 
 
 class Phase(Enum):
@@ -24,6 +24,7 @@ class StatusSnapshot:
 
     Attributes:
         model: The model that scores; None until it is loaded.
+        policy: The policy in force; None until it is loaded.
         is_member: Whether this worker is a member of the consumer group, with or without partitions.
         partitions: Number of partitions that are assigned to this worker.
         quarantined: Assigned partitions that are not read, because too many of their records would be dead letters.
@@ -40,6 +41,7 @@ class StatusSnapshot:
     """
 
     model: ModelIdentity | None = None
+    policy: PolicyStatus | None = None
     is_member: bool = False
     partitions: int = 0
     quarantined: Collection[Partition] = ()

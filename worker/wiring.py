@@ -23,7 +23,7 @@ from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policies import Policy, load_policy
+from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, scored_by
 from worker.moderation.preprocessing import Encode, TokenizedText, prepare, split_by_bytes
 from worker.moderation.shapes import TEXT_SHAPE, Read, compile_shape, is_readable, load_envelope, load_shape
 from worker.records import (
@@ -154,17 +154,38 @@ def unguarded(*_: object) -> Watch:
     return lambda _: nullcontext()
 
 
-def make_prepare(settings: Settings, encode: Encode, cache: ScoreCache, guard: Guard = unguarded) -> Prepare:
-    """Return the loop's ``Prepare``: it prepares a chunk in portions, because decoded messages take more memory."""
+PolicyInForce = Callable[[], Policy]
+"""Returns the policy in force."""
+
+
+def make_prepare(
+    settings: Settings,
+    encode: Encode,
+    cache: ScoreCache,
+    guard: Guard = unguarded,
+    policy: PolicyInForce | None = None,
+) -> Prepare:
+    """Return the loop's ``Prepare``: it prepares a chunk in portions, because decoded messages take more memory.
+
+    The policy in force says which messages of a chunk are scored; None: all.
+    """
     read, characters_max = input_reader(settings), settings.input.characters_max
     longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
     watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
 
     def prepared(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
         records = []
+        is_scored = None if policy is None else scored_by(policy())
         for portion in split_by_bytes(chunk):
             with watch("decoding and tokenising messages"):
-                records += prepare(portion, read=read, characters_max=characters_max, encode=encode, cache=cache)
+                records += prepare(
+                    portion,
+                    read=read,
+                    characters_max=characters_max,
+                    encode=encode,
+                    cache=cache,
+                    is_scored=is_scored,
+                )
         return records
 
     return prepared
@@ -182,8 +203,22 @@ def make_policy(settings: Settings) -> Policy:
     return Policy.of(policy.threshold, policy.thresholds, policy.version, settings.alert.text)
 
 
-def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
-    """Return the builder of the output records."""
+PolicyHolder = PolicyWatcher | FixedPolicy
+"""Holds the policy in force."""
+
+
+def open_policy(settings: Settings) -> PolicyHolder:
+    """Return the watcher of the policy file, or the holder of the policy of the settings.
+
+    Raises:
+        ConfigurationError: As for ``make_policy``.
+    """
+    path = settings.policy.path
+    return FixedPolicy(make_policy(settings)) if path is None else PolicyWatcher(path)
+
+
+def make_outputs(settings: Settings, model: ScoringModel, policy: Policy | None = None) -> OutputBuilder:
+    """Return the builder of the output records, with a policy or the one of the settings."""
     return OutputBuilder(
         model={
             "name": model.identity.name,
@@ -191,7 +226,7 @@ def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
             "commit": model.identity.commit,
             "dtype": model.identity.dtype,
         },
-        policy=make_policy(settings),
+        policy=policy or make_policy(settings),
         read=input_reader(settings),
         record_bytes_max=settings.kafka.record_bytes_max,
         worker_version=VERSION,
@@ -201,13 +236,23 @@ def make_outputs(settings: Settings, model: ScoringModel) -> OutputBuilder:
 
 
 class OutputJudge:
-    """The loop's ``Judge``: it builds the output records of scored records."""
+    """The loop's ``Judge``: it builds the output records of scored records.
 
-    def __init__(self, outputs: OutputBuilder) -> None:
+    The loop calls it once for a transaction, so a transaction has the decisions of one policy.
+
+    Args:
+        outputs: The builder.
+        policy: Returns the policy in force; None: the builder's.
+    """
+
+    def __init__(self, outputs: OutputBuilder, policy: PolicyInForce | None = None) -> None:
         self._outputs = outputs
+        self._in_force = policy
 
     def __call__(self, results: Sequence[ScoredRecord], session: TransactionalSession) -> Judged:
         """Return the outputs of the records."""
+        if self._in_force is not None:
+            self._outputs.use(self._in_force())
         return Judged(outputs=self._outputs.build(results, judged_at=now_rfc3339(), rejected=session.rejected))
 
     def end_windows(self, _now_ms: int, _session: TransactionalSession) -> Judged:
@@ -243,7 +288,6 @@ def start_telemetry(
                 group_id=kafka.group_id,
                 input_topics=kafka.input_topics,
                 topics=topic_names(settings),
-                policy=make_policy(settings).fingerprint,
             ),
             version=VERSION,
             instance_id=kafka.transactional_id,
@@ -288,9 +332,19 @@ def open_loop(
     session: TransactionalSession,
     telemetry: "Telemetry | None" = None,
     guard: Guard = unguarded,
+    *,
+    policy: PolicyHolder | None = None,
 ) -> Loop:
-    """Return the loop with its two threads, over a session, with telemetry and the watchdog around them."""
+    """Return the loop with its two threads, over a session, with telemetry and the watchdog around them.
+
+    The policy is the one of the settings if none is given.
+    """
     batch, dead_letter = settings.batch, settings.dead_letter
+    holder = policy or FixedPolicy(make_policy(settings))
+
+    def in_force() -> Policy:
+        return holder.current
+
     cache = ScoreCache(bytes_max=settings.cache.bytes_max)
     bounds = BatchBounds(
         records_max=batch.records_max,
@@ -305,10 +359,10 @@ def open_loop(
         device = telemetry.device(device, bounds)
     return Loop(
         session=session,
-        prepare=make_prepare(settings, model.encode, cache, guard),
+        prepare=make_prepare(settings, model.encode, cache, guard, in_force),
         scorer=model,
         cache=cache,
-        judge=OutputJudge(make_outputs(settings, model)),
+        judge=OutputJudge(make_outputs(settings, model, in_force()), in_force),
         share=DeadLetterShare(
             ShareBounds(
                 model_share_max=dead_letter.model_share_max,

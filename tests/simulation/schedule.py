@@ -37,6 +37,7 @@ FAULTS: list[Callable[[random.Random, int], Step]] = [
     lambda dice, who: Step(World.set_outcome, who, dice.choice(list(Outcome)[1:])),
     lambda dice, who: Step(World.set_outcome, who, dice.choice(list(Outcome)[1:])),
     lambda _, who: Step(World.expel, who),
+    lambda _, who: Step(World.read_again, who),
     lambda _, who: Step(World.deliver_out_of_order, who),
     lambda _, who: Step(World.break_device, who),
     lambda _, __: Step(World.stop_brokers),

@@ -141,6 +141,11 @@ class World:
         if worker in self._alive:
             self._do(worker, self._alive[worker].loop.turn)
 
+    def read_again(self, worker: int, _: object) -> None:
+        """Worker {who} gets a policy that scores other messages, so it reads again."""
+        if worker in self._alive:
+            self._do(worker, self._alive[worker].loop.read_again)
+
     def drain(self, worker: int, grace_ms: int) -> None:
         """Worker {who} is told to end within {how} ms."""
         if worker in self._alive:

@@ -233,3 +233,26 @@ def test_a_chunk_of_chat_is_one_portion_and_a_chunk_of_large_messages_is_several
     assert sizes(*[b"chat" * 50] * 1024) == [[200] * 1024]
     assert sizes(half, half, None, half + b"1", b"2") == [[len(half), len(half), 0], [len(half) + 1, 1]]
     assert sizes(b"1", 3 * half, b"2", b"3") == [[1], [3 * len(half)], [1, 1]]
+
+
+def test_a_message_that_the_policy_does_not_want_scored_is_neither_tokenised_nor_looked_up() -> None:
+    cache = ScoreCache(bytes_max=1_000_000)
+    values = [b'{"text":"one","user_id":"bot"}', b'{"text":"two"}', b'[{"text":"three","user_id":"bot"}]']
+    asked: list[str] = []
+
+    def encode(texts: Sequence[str]) -> Sequence[LetterTokens]:
+        asked.extend(texts)
+        return letters(texts)
+
+    records = prepare(
+        [consumed(offset, value) for offset, value in enumerate(values)],
+        read=READ,
+        characters_max=12,
+        encode=encode,
+        cache=cache,
+        is_scored=lambda source, chat: source.partition.topic == "chat" and chat.user_id != "bot",
+    )
+    unscored = [(one.is_unscored, one.token_count, one.characters) for one in map(message, records)]
+    assert unscored == [(True, 0, 3), (False, 3, 3), (True, 0, 5)]
+    assert asked == ["two"]
+    assert [record.text_digest == b"" for record in records] == [True, False, True]

@@ -33,6 +33,9 @@ Encode = Callable[[Sequence[str]], Sequence[TokenizedText]]
 """The tokenizer: texts to token ids, one result for each text, in order."""
 
 
+IsScored = Callable[[ConsumedRecord, ChatMessage], bool]
+"""Returns whether a message is scored."""
+
 PORTION_BYTES_MAX = 2**20
 """Bytes of values that are decoded together. A decoded text can take four times as many. A chunk of chat is one
 portion."""
@@ -65,6 +68,7 @@ def prepare(
     encode: Encode,
     cache: ScoreCache,
     message_id: Callable[[ConsumedRecord, int | None], str] = by_source,
+    is_scored: IsScored | None = None,
 ) -> list[PreparedRecord]:
     """Return each record of a chunk decoded and tokenised, in order; a JSON array as its elements, in order.
 
@@ -78,6 +82,7 @@ def prepare(
         encode: The tokenizer.
         cache: The scores of texts that were scored before.
         message_id: Returns the id of a message that has none, from its record and the number of its element.
+        is_scored: Returns whether the policy wants a message scored; None: it wants all scored.
     """
     readings = [None if source.value is None else read(source.value, source.headers) for source in chunk]
     numbers: Sequence[int | None] = [None] * len(chunk)
@@ -88,6 +93,9 @@ def prepare(
         cache.digest(chat.text) if isinstance(chat, ChatMessage) and not _is_blank(chat) else b""
         for chat in readings
     ]
+    unscored = () if is_scored is None else _unscored(chunk, readings, is_scored)
+    for index in unscored:
+        digests[index] = b""
     found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, digests))}
     uncached = {
         digest: chat.text[:characters_max]
@@ -107,6 +115,10 @@ def prepare(
             if isinstance(chat, Skipped) and number is None:
                 source.messages = 0
         records.append(PreparedRecord(source, content, number))
+    for index in unscored:
+        message = records[index].content
+        assert isinstance(message, PreparedMessage)  # noqa: S101 - only such messages are unscored
+        message.is_unscored = True
     if is_split:
         for record, following in pairwise(records):
             record.is_last = following.source is not record.source
@@ -131,6 +143,17 @@ def _split_arrays(
             items.append(reading)
             numbers.append(None)
     return sources, items, numbers
+
+
+def _unscored(
+    chunk: Sequence[ConsumedRecord], readings: Sequence[Reading | None], is_scored: IsScored
+) -> list[int]:
+    """Return the indexes of the messages that the policy does not want scored."""
+    return [
+        index
+        for index, (source, chat) in enumerate(zip(chunk, readings, strict=True))
+        if isinstance(chat, ChatMessage) and not is_scored(source, chat)
+    ]
 
 
 def _is_blank(chat: ChatMessage) -> bool:

@@ -5,19 +5,30 @@ additions.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
+from worker.records import (
+    ConsumedRecord,
+    OutputRecord,
+    Partition,
+    PolicyStatus,
+    ShadowOutcome,
+    Topic,
+    VerdictLabels,
+)
 from worker.status import StatusSnapshot
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, InstrumentKind, Metric
 
 NS = 1e-9
+NONE = "none"
+"""The value of an attribute for verdicts without a level or a rule."""
+_FLAG_OUTCOMES = (ShadowOutcome.AGREE, ShadowOutcome.NEWLY_FLAGGED, ShadowOutcome.NEWLY_PASSED)
 TOGETHER = 64
 """Number of messages whose oldest one is recorded as the end-to-end latency. Recording each message would take a
 tenth of the worker's time."""
@@ -40,13 +51,11 @@ class MessagingAttributes:
         group_id: The consumer group.
         input_topics: Names of the input topics.
         topics: Names of the output topics.
-        policy: Fingerprint of the thresholds.
     """
 
     group_id: str
     input_topics: Sequence[str]
     topics: Mapping[Topic, str]
-    policy: str
 
 
 class Instruments:
@@ -119,8 +128,16 @@ class Instruments:
         counts = {Topic.VERDICT: verdicts, Topic.ALERT: len(alerts), Topic.DEAD_LETTER: len(letters)}
         sent = {self._messaging.topics[topic]: count for topic, count in counts.items()}
         self._add(names.SENT, names.DESTINATION, sent, self._kafka | {names.OPERATION: "send"})
-        self._add(names.VERDICTS, names.FLAGGED, {True: len(alerts), False: verdicts - len(alerts)})
-        self._add(names.FLAGS, names.CATEGORY, Counter(slug for alert in alerts for slug in alert.metric_values))
+        labels = Counter([output.labels for output in outputs if output.labels is not None])
+        if labels:
+            flagged = sum(count for one, count in labels.items() if one.level is not None)
+            flags = _counted((slug, count) for one, count in labels.items() for slug in one.categories)
+            self._decided_by_file(labels)
+        else:
+            flagged = sum([bool(alert.metric_values) for alert in alerts])
+            flags = Counter(slug for alert in alerts for slug in alert.metric_values)
+        self._add(names.VERDICTS, names.FLAGGED, {True: flagged, False: verdicts - flagged})
+        self._add(names.FLAGS, names.CATEGORY, flags)
         self._add(names.DEAD_LETTERS, names.REASON, Counter(letter.metric_values[0] for letter in letters))
         self._add(names.FIELDS_IGNORED, names.FIELD, Counter(field for fields in ignored for field in fields))
         if alerts:
@@ -128,6 +145,15 @@ class Instruments:
         self._transaction("committed", took_ns, "")
         for since_ms in oldest(records):
             self._instruments[names.END_TO_END].record(max(0, now_ms - since_ms) / 1000)
+
+    def _decided_by_file(self, labels: Mapping[VerdictLabels, int]) -> None:
+        """Record what a policy file decided about the verdicts of a committed transaction."""
+        counts: dict[tuple[Metric, frozenset[tuple[str, str | bool]]], int] = Counter()
+        for one, count in labels.items():
+            for metric, at in _points_of(one):
+                counts[metric, frozenset(at.items())] += count
+        for (metric, attributes), count in counts.items():
+            self._instruments[metric].add(count, dict(attributes))
 
     def aborted(self, outputs: Sequence[OutputRecord], took_ns: int, error: str) -> None:
         """Record a transaction that was aborted or whose outcome is unknown."""
@@ -155,6 +181,34 @@ def oldest(records: Sequence[ConsumedRecord]) -> list[int]:
     return [min(times[at : at + TOGETHER]) for at in range(0, len(times), TOGETHER)]
 
 
+def _counted(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for value, count in pairs:
+        counts[value] += count
+    return counts
+
+
+def _points_of(labels: VerdictLabels) -> Iterator[tuple[Metric, Mapping[str, str | bool]]]:
+    """Yield the metrics that a verdict counts in, with the attributes of each."""
+    yield names.VERDICTS_BY_POLICY, {names.LEVEL: labels.level or NONE, names.RULE: labels.rule or NONE}
+    if labels.exempt is not None:
+        yield names.EXEMPT, {names.EXEMPTION: labels.exempt, names.FLAGGED: labels.level is not None}
+    if labels.allowed is not None:
+        yield names.ALLOWED_TEXTS, {names.ALLOWED: labels.allowed}
+    for name, outcome, *slugs in labels.candidates:
+        yield names.SHADOW_VERDICTS, {names.CANDIDATE: name, names.OUTCOME: outcome.value}
+        for kind, named in zip(_FLAG_OUTCOMES, slugs, strict=True):
+            for slug in named:
+                yield (
+                    names.SHADOW_FLAGS,
+                    {
+                        names.CANDIDATE: name,
+                        names.CATEGORY: slug,
+                        names.OUTCOME: kind.value,
+                    },
+                )
+
+
 Point = tuple[float, Mapping[str, str]]
 
 OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
@@ -178,10 +232,27 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
         names.LOOKUP, {"hit": snapshot.cache_hits, "miss": snapshot.cache_misses}
     ),
     names.SKIPPED: lambda snapshot: _running(snapshot, snapshot.skipped),
+    names.POLICY_INFO: lambda snapshot: [
+        (1, {names.POLICY_VERSION: policy.version}) for policy in [snapshot.policy] if policy is not None
+    ],
+    names.POLICY_REFUSED: lambda snapshot: [
+        (int(policy.is_refused), {}) for policy in _of_files(snapshot) if policy.is_refused is not None
+    ],
+    names.POLICY_RELOADS: lambda snapshot: [
+        point
+        for policy in _of_files(snapshot)
+        for point in _each(names.OUTCOME, {"adopted": policy.adopted, "refused": policy.refused})
+    ],
     names.MODEL_INFO: lambda snapshot: [
-        (1, dict(zip(names.MODEL, (model.name, model.revision, model.dtype, model.device), strict=True)))
+        (
+            1,
+            {
+                **dict(zip(names.MODEL, (model.name, model.revision, model.dtype, model.device), strict=True)),
+                names.POLICY: snapshot.policy.fingerprint,
+            },
+        )
         for model in [snapshot.model]
-        if model is not None
+        if model is not None and snapshot.policy is not None
     ],
 }
 """How each observed metric is read from the snapshot."""
@@ -195,17 +266,23 @@ def _of_partitions(values: Mapping[Partition, float]) -> list[Point]:
     return [(value, {names.DESTINATION: at.topic, names.PARTITION: str(at.number)}) for at, value in values.items()]
 
 
+def _of_files(snapshot: StatusSnapshot) -> list[PolicyStatus]:
+    """Return the policy's status if the policy has a file."""
+    return [policy for policy in [snapshot.policy] if policy is not None and policy.is_refused is not None]
+
+
 def _running(snapshot: StatusSnapshot, value: int) -> list[Point]:
     """Return no point before the model is loaded: 0 would be wrong."""
     return [] if snapshot.model is None else [(value, {})]
 
 
+_WITH_GROUP = {names.MODEL_INFO, names.POLICY_INFO}
+
+
 def _made(
     meter: Meter, metric: Metric, snapshot: Callable[[], StatusSnapshot], messaging: MessagingAttributes
 ) -> object:
-    constant = (
-        {names.POLICY: messaging.policy, names.GROUP: messaging.group_id} if metric is names.MODEL_INFO else {}
-    )
+    constant = {names.GROUP: messaging.group_id} if metric in _WITH_GROUP else {}
 
     def observe(_options: CallbackOptions) -> list[Observation]:
         return [

@@ -34,6 +34,12 @@ OUTCOME = "moderation.outcome"
 REASON = "moderation.reason"
 TOKENS = "moderation.tokens"
 POLICY = "moderation.policy.fingerprint"
+POLICY_VERSION = "moderation.policy.version"
+RULE = "moderation.rule"
+LEVEL = "moderation.level"
+EXEMPTION = "moderation.exemption"
+ALLOWED = "moderation.allowed"
+CANDIDATE = "moderation.shadow.candidate"
 MODEL = ("moderation.model.name", "moderation.model.revision", "moderation.model.dtype", "moderation.model.device")
 
 
@@ -302,6 +308,44 @@ ALERTS = Metric(
     unit="{alert}",
     about="Committed alerts.",
 )
+VERDICTS_BY_POLICY = Metric(
+    name="moderation.policy.verdicts",
+    kind=InstrumentKind.COUNTER,
+    unit="{verdict}",
+    about="Committed verdicts that a policy file decided, by the highest level reached and by the rule that set "
+    "the thresholds; none: no level, or no rule.",
+    attributes=(LEVEL, RULE),
+)
+EXEMPT = Metric(
+    name="moderation.policy.exempt",
+    kind=InstrumentKind.COUNTER,
+    unit="{verdict}",
+    about="Committed verdicts on messages that an exemption of the policy file keeps from alerting.",
+    attributes=(EXEMPTION, FLAGGED),
+)
+ALLOWED_TEXTS = Metric(
+    name="moderation.policy.allowed",
+    kind=InstrumentKind.COUNTER,
+    unit="{verdict}",
+    about="Committed verdicts whose alert an entry of allowed texts withheld.",
+    attributes=(ALLOWED,),
+)
+SHADOW_VERDICTS = Metric(
+    name="moderation.shadow.verdicts",
+    kind=InstrumentKind.COUNTER,
+    unit="{verdict}",
+    about="Committed verdicts, by what a shadow candidate decides: agree, newly_flagged, newly_passed, or "
+    "other_level.",
+    attributes=(CANDIDATE, OUTCOME),
+)
+SHADOW_FLAGS = Metric(
+    name="moderation.shadow.flags",
+    kind=InstrumentKind.COUNTER,
+    unit="{flag}",
+    about="Categories that the policy or a shadow candidate flags: agree (both do), newly_flagged (only the "
+    "candidate), newly_passed (only the policy).",
+    attributes=(CANDIDATE, CATEGORY, OUTCOME),
+)
 DEAD_LETTERS = Metric(
     name="moderation.dead_letters",
     kind=InstrumentKind.COUNTER,
@@ -315,6 +359,27 @@ FIELDS_IGNORED = Metric(
     unit="{field}",
     about="Ids and sending times that could not be read and are null in committed verdicts.",
     attributes=(FIELD,),
+)
+POLICY_INFO = Metric(
+    name="moderation.policy.info",
+    kind=InstrumentKind.OBSERVED_GAUGE,
+    unit="",
+    about="Always 1: the attributes name the version of the policy in force and the group of this worker.",
+    attributes=(POLICY_VERSION, GROUP),
+)
+POLICY_REFUSED = Metric(
+    name="moderation.policy.file.refused",
+    kind=InstrumentKind.OBSERVED_GAUGE,
+    unit="1",
+    about="1 while the policy file is wrong or cannot be read, so that an older policy stays in force; otherwise "
+    "0. No data point without a policy file.",
+)
+POLICY_RELOADS = Metric(
+    name="moderation.policy.reloads",
+    kind=InstrumentKind.OBSERVED_COUNTER,
+    unit="{reload}",
+    about="Changes of the policy file: adopted, or refused.",
+    attributes=(OUTCOME,),
 )
 MODEL_INFO = Metric(
     name="moderation.model.info",

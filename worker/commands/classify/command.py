@@ -15,6 +15,7 @@ from worker.commands.start_up import load
 from worker.commands.terminal import progress
 from worker.errors import ExitCode
 from worker.moderation.cache import ScoreCache
+from worker.moderation.policies import scored_by
 from worker.moderation.shapes import TEXT_SHAPE, compile_shape
 from worker.settings import Need, Settings, variables_for
 
@@ -58,10 +59,11 @@ def run(options: argparse.Namespace) -> ExitCode:
         bytes_max=bytes_max,
         characters_max=settings.input.characters_max,
         cache=ScoreCache(bytes_max=settings.cache.bytes_max),
+        is_scored=scored_by(policy),
     )
     lines = [lines_of(options.text)] if options.text else _standard_input(settings, bytes_max)
     if options.jsonl:
-        outputs = wiring.make_outputs(settings, model)
+        outputs = wiring.make_outputs(settings, model, policy)
         good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)
     else:
         good = show_texts(lines, Console(highlight=False), judge=judge, policy=policy)

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer, score_batch
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.preprocessing import Encode, prepare
+from worker.moderation.preprocessing import Encode, IsScored, prepare
 from worker.moderation.shapes import Read
 from worker.records import (
     ConsumedRecord,
@@ -103,6 +103,7 @@ class LineJudge:
         bytes_max: Largest size of a line, in bytes.
         characters_max: A longer text is cut.
         cache: The scores of texts that were judged before.
+        is_scored: Returns whether the policy wants a message scored; None: it wants all scored.
     """
 
     model: Model
@@ -110,6 +111,7 @@ class LineJudge:
     bytes_max: int
     characters_max: int
     cache: ScoreCache
+    is_scored: IsScored | None = None
 
     def results(self, lines: Sequence[InputLine]) -> list[ScoredRecord]:
         """Return each line, or each element of its array, with its scores, or with the reason why it has none.
@@ -124,6 +126,7 @@ class LineJudge:
             encode=self.model.encode,
             cache=self.cache,
             message_id=_by_line,
+            is_scored=self.is_scored,
         )
         sizes = {line.number: line.size_bytes for line in lines}
         records = [

@@ -2,8 +2,8 @@
 
 ``policy_file`` has the fields of a policy file, ``reading`` reads one, ``inheritance`` works out its thresholds,
 ``globs`` finds the entries that match a message, ``policy`` compares scores with thresholds, ``resolving``
-remembers what a policy says about messages, and ``decision`` says what it decides about one. Read ``policy_file``
-first.
+remembers what a policy says about messages, ``decision`` says what it decides about one, and ``watcher`` reads a
+changed file. Read ``policy_file`` first.
 """
 
 from worker.moderation.policies.decision import Decision, allowed_by, decide_each
@@ -12,16 +12,19 @@ from worker.moderation.policies.inheritance import EffectiveThreshold, effective
 from worker.moderation.policies.policy import Policy, Resolution
 from worker.moderation.policies.policy_file import CoalesceRule, PolicyFile
 from worker.moderation.policies.reading import PolicySource, parse_policy, read_policy
-from worker.moderation.policies.resolving import Resolver, fields_of
+from worker.moderation.policies.resolving import Resolver, fields_of, scored_by
+from worker.moderation.policies.watcher import FixedPolicy, PolicyWatcher
 
 __all__ = [
     "CoalesceRule",
     "Decision",
     "EffectiveThreshold",
+    "FixedPolicy",
     "MessageFields",
     "Policy",
     "PolicyFile",
     "PolicySource",
+    "PolicyWatcher",
     "Resolution",
     "Resolver",
     "allowed_by",
@@ -31,6 +34,7 @@ __all__ = [
     "load_policy",
     "parse_policy",
     "read_policy",
+    "scored_by",
 ]
 
 

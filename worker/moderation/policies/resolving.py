@@ -1,7 +1,7 @@
 """Resolve the messages of a batch: each distinct message once, within a bound on memory."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -76,6 +76,13 @@ class Resolver:
             self._old, self._young, self._young_bytes = self._young, {}, 0
         self._young[key] = found
         self._young_bytes += size_bytes
+
+
+def scored_by(policy: Policy) -> Callable[[ConsumedRecord, ChatMessage], bool] | None:
+    """Return what says whether a policy wants a decoded message scored; None if it wants all messages scored."""
+    if not policy.unscored:
+        return None
+    return lambda source, chat: policy.is_scored(fields_of(source, chat))
 
 
 def fields_of(source: ConsumedRecord, chat: ChatMessage) -> MessageFields:
