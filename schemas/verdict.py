@@ -155,8 +155,19 @@ class AlertCategory(TypedDict):
     threshold: np.float32
 
 
+RepeatJson = TypedDict(
+    "RepeatJson",
+    {"of": str, "count": int, "first_offset": int, "last_offset": int, "from": str | None, "to": str | None},
+)
+"""What a summary says: the id of the alert that it belongs to, the number of the messages that were counted, and
+the offsets and times of the first and the last one. A time is None when the message has none."""
+
+
 class Alert(TypedDict):
-    """The alert on a flagged message. Its categories are in descending order of their scores."""
+    """The alert on a flagged message. Its categories are in descending order of their scores.
+
+    ``repeat`` is absent unless the alert is the summary of a window.
+    """
 
     schema: Literal["alert/1"]
     alert_id: str
@@ -175,6 +186,7 @@ class Alert(TypedDict):
     level: NotRequired[str]
     rule: NotRequired[str | None]
     text: NotRequired[str]
+    repeat: NotRequired[RepeatJson]
 
 
 def encode(document: Mapping[str, object]) -> bytes:
@@ -308,6 +320,24 @@ def identify(schema: str, *, judge: Sequence[str], source: SourceJson) -> str:
     if "item" in source:
         parts.append(source["item"])
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
+
+
+def source_json(source: Any, item: int | None) -> SourceJson:
+    """Return the source of an output.
+
+    Args:
+        source: The input record, with the attributes ``partition``, ``offset`` and ``timestamp_ms``.
+        item: The number of the element; None when the record is not a JSON array.
+    """
+    found: SourceJson = {
+        "topic": source.partition.topic,
+        "partition": source.partition.number,
+        "offset": source.offset,
+        "timestamp_ms": source.timestamp_ms,
+    }
+    if item is not None:
+        found["item"] = item
+    return found
 
 
 def rfc3339(epoch_ms: int) -> str:

@@ -21,6 +21,8 @@ from worker.kafka.session_options import SessionOptions
 from worker.loop import Loop, LoopTimings, Prepare, TransactionalSession
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer
+from worker.moderation.coalesced_alerts import WindowClock
+from worker.moderation.coalescing import KeyDigest
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, scored_by
@@ -232,11 +234,18 @@ def make_outputs(settings: Settings, model: ScoringModel, policy: Policy | None 
         worker_version=VERSION,
         header_names=settings.output.headers,
         cloudevents=settings.output.cloudevents,
+        key_digest=KeyDigest(coalescing_secret(settings)),
     )
 
 
+def coalescing_secret(settings: Settings) -> bytes:
+    """Return the secret of the alerts' keys: the same for all workers of a group, and after each restart."""
+    secret = settings.coalescing.secret
+    return (settings.kafka.group_id if secret is None else secret.get_secret_value()).encode()
+
+
 class OutputJudge:
-    """The loop's ``Judge``: it builds the output records of scored records.
+    """The loop's ``Judge``: it builds the output records of scored records, and ends windows by the clock.
 
     The loop calls it once for a transaction, so a transaction has the decisions of one policy.
 
@@ -248,16 +257,25 @@ class OutputJudge:
     def __init__(self, outputs: OutputBuilder, policy: PolicyInForce | None = None) -> None:
         self._outputs = outputs
         self._in_force = policy
+        self._clock = WindowClock()
 
     def __call__(self, results: Sequence[ScoredRecord], session: TransactionalSession) -> Judged:
-        """Return the outputs of the records."""
+        """Return the outputs of the records, the summaries of ended windows, and the new states."""
         if self._in_force is not None:
             self._outputs.use(self._in_force())
-        return Judged(outputs=self._outputs.build(results, judged_at=now_rfc3339(), rejected=session.rejected))
+        return self._outputs.judge(results, judged_at=now_rfc3339(), rejected=session.rejected, committed=session)
 
-    def end_windows(self, _now_ms: int, _session: TransactionalSession) -> Judged:
-        """Return nothing."""
-        return Judged(outputs=())
+    def end_windows(self, now_ms: int, session: TransactionalSession) -> Judged:
+        """Return the summaries of the windows that the clock ends, and the states without these windows."""
+        changed = self._clock.ended(now_ms, session)
+        if changed and self._in_force is not None:
+            self._outputs.use(self._in_force())
+        ended = [(one, window) for one, windows in changed.items() for window in windows.take_ended()]
+        return Judged(
+            outputs=self._outputs.summaries(ended, judged_at=now_rfc3339()),
+            states={partition: windows.encode() for partition, windows in changed.items()},
+            unfit=sum(windows.unfit for windows in changed.values()),
+        )
 
 
 def topic_names(settings: Settings) -> dict[Topic, str]:

@@ -11,9 +11,10 @@ import orjson
 
 from worker.errors import ModelError
 from worker.loop import Prepare, TransactionalSession
+from worker.moderation.alert_summaries import last_counted
 from worker.moderation.alert_windows import AlertWindow
 from worker.moderation.cache import ScoreCache
-from worker.moderation.coalesced_alerts import TransactionWindows, WindowClock, summary_source
+from worker.moderation.coalesced_alerts import TransactionWindows, WindowClock
 from worker.moderation.coalescing import AlertCandidate
 from worker.records import (
     ConsumedRecord,
@@ -229,7 +230,7 @@ def _candidate(source: ConsumedRecord, item: int | None) -> AlertCandidate:
 def _summary(partition: Partition, window: AlertWindow) -> OutputRecord:
     assert window.counted is not None
     repeat = [window.of, window.counted.count, window.counted.first_offset, window.counted.last_offset]
-    source = summary_source(partition, window)
+    source = last_counted(partition, window.counted).source
     return _output(Topic.ALERT, source, window.counted.last_item, orjson.dumps(repeat))
 
 

@@ -28,7 +28,6 @@ def read_topics(
     outputs: Mapping[Topic, str],
     silence_ms_max: int = 30_000,
     read: Read | None = None,
-    alert_key: str | None = None,
 ) -> tuple[list[ObservedInput], list[ObservedOutput]]:
     """Read all records of the topics, for ``ledger.audit``.
 
@@ -42,7 +41,6 @@ def read_topics(
         silence_ms_max: Longest wait for the end of a transaction, and for the next record, in milliseconds.
         read: How the worker reads an input, so that the audit knows skipped records and arrays; None if each input
             is one message or a tombstone.
-        alert_key: The field by which the worker coalesces alerts; None if there are several, or none.
 
     Raises:
         KafkaFatalError: A transaction stays open, a topic is missing, or the cluster does not answer.
@@ -56,7 +54,7 @@ def read_topics(
         for message in read_to_end(reader, silence_ms_max):
             topic, partition, offset = topic_partition_offset(message)
             if topic in kinds:
-                found_outputs.append(observed_output(message, kinds[topic], alert_key))
+                found_outputs.append(observed_output(message, kinds[topic]))
             else:
                 found_inputs.append(observed_input(message, Partition(topic, partition), offset, read))
         return found_inputs, found_outputs
@@ -73,8 +71,12 @@ def observed_input(message: Message, partition: Partition, offset: int, read: Re
     return ObservedInput(partition=partition, offset=offset, tombstone=is_silent)
 
 
-def observed_output(message: Message, topic: Topic, alert_key: str | None = None) -> ObservedOutput:
-    """Return a record of an output topic as the audit needs it; ``alert_key`` as for ``read_topics``."""
+def observed_output(message: Message, topic: Topic) -> ObservedOutput:
+    """Return a record of an output topic as the audit needs it.
+
+    Its ``key`` is the channel: a worker whose summaries are audited coalesces by the channel, alone or with further
+    fields.
+    """
     _, partition, offset = topic_partition_offset(message)
     body: dict[str, Any] = {}
     item, repeat = None, None
@@ -104,7 +106,7 @@ def observed_output(message: Message, topic: Topic, alert_key: str | None = None
         flagged=flagged,
         item=item,
         alert_id=body.get("alert_id"),
-        key=None if alert_key is None else body.get(alert_key),
+        key=body.get("channel_id"),
         repeat=repeat,
     )
 

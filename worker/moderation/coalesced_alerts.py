@@ -11,7 +11,7 @@ from typing import Protocol
 
 from worker.moderation.alert_windows import AlertWindow
 from worker.moderation.coalescing import OpenWindows
-from worker.records import ConsumedRecord, Partition, ScoredRecord
+from worker.records import Partition, ScoredRecord
 
 log = logging.getLogger(__name__)
 
@@ -157,11 +157,3 @@ def open_windows(committed: CommittedStates, partition: Partition, levels: Seque
             fault,
         )
         return OpenWindows("", characters_max=characters_max, levels=levels)
-
-
-def summary_source(partition: Partition, window: AlertWindow) -> ConsumedRecord:
-    """Return the last counted message of a window as far as the state knows it: its position and time."""
-    counted = window.counted
-    assert counted is not None, "a summary of nothing"  # noqa: S101 - a bug of ours
-    offset = counted.last_offset
-    return ConsumedRecord(partition, 0, offset, offset, counted.last_ms, None, None, ())

@@ -3,12 +3,13 @@
 What holds for every list that ``OutputBuilder.build`` returns:
 
 1. Each scored record has exactly one verdict or one dead letter. A tombstone and a skipped record have neither.
-2. An alert follows each flagged verdict that a policy file does not keep from alerting.
+2. An alert follows each flagged verdict that a policy file does not keep from alerting, unless the message is
+   counted in a window (``coalescing.py``). A dead letter is never counted.
 3. The outputs have the order of the scored records.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple, cast
@@ -19,6 +20,10 @@ import orjson
 from schemas import verdict
 from schemas.chat import ChatMessage
 from schemas.labels import CATEGORY_SLUGS
+from worker.moderation.alert_summaries import SummaryParts, candidate_of, key_values, last_counted, summary
+from worker.moderation.alert_windows import AlertWindow
+from worker.moderation.coalesced_alerts import CommittedStates, TransactionWindows
+from worker.moderation.coalescing import AlertCandidate, CoalescingOptions, KeyDigest, OpenWindows
 from worker.moderation.dead_letters import DeadLetterBuilder
 from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
 from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts, context_json
@@ -27,8 +32,10 @@ from worker.moderation.shapes import Read, Reading
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
+    Judged,
     MessagePosition,
     OutputRecord,
+    Partition,
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
@@ -69,6 +76,7 @@ class OutputBuilder:
         worker_version: Version of this worker, for the dead letters.
         header_names: Names of the input's headers to copy to verdicts and alerts.
         cloudevents: Whether verdicts and alerts carry the attributes of a CloudEvent as headers.
+        key_digest: Makes the digests of the alerts' keys.
     """
 
     def __init__(
@@ -81,8 +89,10 @@ class OutputBuilder:
         worker_version: str,
         header_names: Collection[str] = (),
         cloudevents: bool = False,
+        key_digest: KeyDigest | None = None,
     ) -> None:
         self._read = read
+        self._key_digest = key_digest or KeyDigest(b"")
         self._last_read: tuple[ConsumedRecord, Reading] | None = None
         self._record_bytes_max = record_bytes_max
         self._dead_letters = DeadLetterBuilder(record_bytes_max=record_bytes_max, worker_version=worker_version)
@@ -99,6 +109,8 @@ class OutputBuilder:
 
     def _take(self, policy: Policy) -> None:
         self._policy, self._resolver = policy, Resolver(policy)
+        rule = policy.coalesce
+        self._coalescing = CoalescingOptions(by=tuple(rule.by), window_s=rule.window_s) if rule else None
         self._plain = PlainVerdicts(
             policy=policy,
             model=self._model_id,
@@ -106,12 +118,62 @@ class OutputBuilder:
             example=self._example,
         )
 
+    def judge(
+        self,
+        results: Sequence[ScoredRecord],
+        *,
+        judged_at: str,
+        rejected: Mapping[MessagePosition, str],
+        committed: CommittedStates,
+    ) -> Judged:
+        """Return what a transaction publishes: the outputs, the summaries of ended windows, and the new states.
+
+        Args:
+            results: As for ``build``.
+            judged_at: As for ``build``.
+            rejected: As for ``build``.
+            committed: The committed states of the partitions, with the open windows.
+        """
+        if self._coalescing is None and not committed.states:
+            return Judged(outputs=self.build(results, judged_at=judged_at, rejected=rejected))
+        windows = TransactionWindows(results, committed, self._policy.levels)
+        outputs = self.build(results, judged_at=judged_at, rejected=rejected, windows=windows)
+        states = windows.finish()
+        outputs += self.summaries(windows.ended(), judged_at=judged_at)
+        return Judged(outputs=outputs, states=states, counted=windows.counted, unfit=windows.unfit)
+
+    def summaries(self, ended: Iterable[tuple[Partition, AlertWindow]], *, judged_at: str) -> list[OutputRecord]:
+        """Return an alert for each window that has ended.
+
+        Its key is the id of the alert that opened the window: the state does not hold the key of the input.
+        """
+        policy = orjson.Fragment(self._policy.base.document_json)
+        parts = SummaryParts(model=self._model_json, policy=policy, judged_at=judged_at)
+        outputs = []
+        for partition, window in ended:
+            assert window.counted is not None, "a summary of nothing"  # noqa: S101 - a bug of ours
+            record = last_counted(partition, window.counted)
+            alert = summary(record, window, window.counted, parts)
+            event = cloud_event(record, "alert", alert["alert_id"], judged_at) if self._cloudevents else ()
+            outputs.append(
+                OutputRecord(
+                    topic=Topic.ALERT,
+                    source=record.source,
+                    key=window.of.encode(),
+                    value=verdict.encode(alert),
+                    headers=[*PLAIN_HEADERS, *event],
+                    item=record.item,
+                )
+            )
+        return outputs
+
     def build(
         self,
         results: Sequence[ScoredRecord],
         *,
         judged_at: str,
         rejected: Mapping[MessagePosition, str] = _NONE_REJECTED,
+        windows: TransactionWindows | None = None,
     ) -> list[OutputRecord]:
         """Return the outputs of scored records.
 
@@ -119,6 +181,7 @@ class OutputBuilder:
             results: Scored records, each partition's in the order in which it was read.
             judged_at: The time: RFC 3339, UTC, milliseconds.
             rejected: Messages whose outputs a broker rejects: position to the reason of the dead letter.
+            windows: The open windows; None: every message that should alert alerts.
         """
         resolutions = self._resolver.resolve_all(results)
         are_plain = not rejected and not self._cloudevents
@@ -129,7 +192,7 @@ class OutputBuilder:
         rows = self._rows([results[index] for index in others], [resolutions[index] for index in others])
         outputs: list[OutputRecord] = []
         letters: Counter[int] = Counter()  # of arrays
-        for plain_verdict in plain:
+        for index, plain_verdict in enumerate(plain):
             if plain_verdict is not None:
                 outputs.append(plain_verdict)
                 continue
@@ -146,7 +209,8 @@ class OutputBuilder:
                 with_value = letters[id(source)] <= LETTERS_WITH_VALUE_MAX
                 outputs.append(self._dead_letters.build(source, outcome, record.item, with_value=with_value))
             else:
-                outputs += self._verdict_and_alert(record, outcome, row, judged_at)
+                of_partition = None if windows is None else windows.at(index)
+                outputs += self._verdict_and_alert(record, outcome, row, judged_at, of_partition)
         self._last_read = None
         return outputs
 
@@ -186,9 +250,17 @@ class OutputBuilder:
         return zip(results, map(_Row, *columns), strict=True)
 
     def _verdict_and_alert(
-        self, record: PreparedRecord, message: PreparedMessage, row: _Row, judged_at: str
+        self,
+        record: PreparedRecord,
+        message: PreparedMessage,
+        row: _Row,
+        judged_at: str,
+        windows: OpenWindows | None,
     ) -> list[OutputRecord]:
-        """Return a verdict, and an alert if one is due; or one dead letter when one of them would be too large."""
+        """Return a verdict, and an alert if one is due; or one dead letter when one of them would be too large.
+
+        A message is counted, or opens a window, only when its outputs are known to fit: a dead letter does neither.
+        """
         source = record.source
         headers = PLAIN_HEADERS
         overhead_bytes = PLAIN_HEADERS_BYTES + len(source.key or b"")
@@ -218,8 +290,11 @@ class OutputBuilder:
                 labels=row.decision.labels(allowed),
             )
         ]
-        if alerts and allowed is None:
-            alert = self._alert(record, document, row)
+        alert = self._alert(record, document, row) if alerts and allowed is None else None
+        candidate = None if windows is None or alert is None else self._candidate(record, alert)
+        if windows is not None and candidate is not None and largest_bytes <= self._record_bytes_max:
+            alert = None if windows.count(candidate) else alert
+        if alert is not None:
             value = self._alert_value(alert, record, self._record_bytes_max - overhead_bytes)
             largest_bytes = max(largest_bytes, overhead_bytes + len(value))
             if self._cloudevents:
@@ -239,7 +314,18 @@ class OutputBuilder:
             sentence = f"An output would have {largest_bytes} bytes; the limit is {self._record_bytes_max}."
             failure = DeadLetterReason(reason="output_too_large", message=sentence)
             return [self._dead_letters.build(source, failure, record.item)]
+        if windows is not None and candidate is not None and alert is not None and self._coalescing is not None:
+            windows.open(candidate, self._coalescing.window_s)
         return outputs
+
+    def _candidate(self, record: PreparedRecord, alert: verdict.Alert) -> AlertCandidate | None:
+        """Return what a window needs to know about a message; None if the message has no key."""
+        if self._coalescing is None or not alert["categories"]:
+            return None
+        by = self._coalescing.by
+        text = self._text_of(record) if "text" in by else ""
+        key = self._key_digest.digest(key_values(by, alert, text))
+        return None if key is None else candidate_of(record, alert, key)
 
     def _may_alert(self, decision: Decision) -> bool:
         """Return whether a message raises an alert, unless its text is an allowed one."""
@@ -254,7 +340,7 @@ class OutputBuilder:
         *,
         allowed: str | None = None,
     ) -> verdict.Verdict:
-        source_json = None if record is None else _source_json(record)
+        source_json = None if record is None else verdict.source_json(record.source, record.item)
         decision, tokens = row.decision, message.token_count
         resolution = decision.resolution
         document: verdict.Verdict = {
@@ -302,7 +388,7 @@ class OutputBuilder:
         return document
 
     def _alert(self, record: PreparedRecord, document: verdict.Verdict, row: _Row) -> verdict.Alert:
-        source_json, decision = _source_json(record), row.decision
+        source_json, decision = verdict.source_json(record.source, record.item), row.decision
         resolution = decision.resolution
         flagged = [index for index, flag in enumerate(decision.flags) if flag]
         flagged.sort(key=lambda index: -row.scores[index])
@@ -369,16 +455,3 @@ def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | Skipp
     if isinstance(content, PreparedMessage):
         assert not content.token_count or result.scores is not None, "unscored"  # noqa: S101 - a bug of ours
     return content
-
-
-def _source_json(record: PreparedRecord) -> verdict.SourceJson:
-    source = record.source
-    found: verdict.SourceJson = {
-        "topic": source.partition.topic,
-        "partition": source.partition.number,
-        "offset": source.offset,
-        "timestamp_ms": source.timestamp_ms,
-    }
-    if record.item is not None:
-        found["item"] = record.item
-    return found

@@ -189,6 +189,13 @@ class AlertSettings(Group):
     """none, or full: alerts hold the message's text."""
 
 
+class CoalescingSettings(Group):
+    """``WORKER_COALESCING__*``."""
+
+    secret: SecretStr | None = None
+    """The key of the digests in the group's metadata, the same for all workers; by default the group's id."""
+
+
 class OutputSettings(Group):
     """``WORKER_OUTPUT__*``."""
 
@@ -249,6 +256,7 @@ class Settings(Group):
     batch: BatchSettings = BatchSettings()
     policy: PolicySettings = PolicySettings()
     alert: AlertSettings = AlertSettings()
+    coalescing: CoalescingSettings = CoalescingSettings()
     output: OutputSettings = OutputSettings()
     cache: CacheSettings = CacheSettings()
     dead_letter: DeadLetterSettings = DeadLetterSettings()
@@ -276,7 +284,14 @@ VARIABLES: dict[str, tuple[str, str]] = {
 }
 """Every variable, with its group and field."""
 
-SECRETS = frozenset({"WORKER_KAFKA__SASL_PASSWORD", "WORKER_KAFKA__SSL_KEY_PASSWORD", "WORKER_KAFKA__PROPERTIES"})
+SECRETS = frozenset(
+    {
+        "WORKER_KAFKA__SASL_PASSWORD",
+        "WORKER_KAFKA__SSL_KEY_PASSWORD",
+        "WORKER_KAFKA__PROPERTIES",
+        "WORKER_COALESCING__SECRET",
+    }
+)
 """Variables whose wrong value is not shown."""
 
 

@@ -39,6 +39,15 @@ SHORT_TIMEOUTS: Mapping[str, str] = {
 """For the embedded Kafka, where the user has no settings to test: each time-out occurs within a short proof."""
 QUICK_QUOTA: Mapping[str, str] = {"quota.window.num": "3"}
 """Windows of a second. With the default, 11, the broker throttles late, after ten seconds, and for many seconds."""
+COALESCING_POLICY = """\
+schema: policy/1
+levels: [flagged]
+thresholds: {default: {flagged: 0.5}}
+alerts: {coalesce: {by: [channel_id], window_s: 4}}
+"""
+"""In a proof about two of three flagged messages are counted, and raise no alert of their own."""
+_OF_THE_PROOF = ("WORKER_INPUT__", "WORKER_POLICY__", "WORKER_ALERT__")
+"""The beginnings of the variables that the proof sets itself."""
 BROKER_SESSION_TIMEOUT_MS = 6000
 """The embedded Kafka's session time-out for groups of the consumer protocol."""
 
@@ -163,22 +172,29 @@ def timeouts_of(settings: Settings) -> Timeouts:
 def _stub_environment(
     settings: Settings, environ: Mapping[str, str], broker: Broker | None, say: Callable[[str], None]
 ) -> Iterator[Environment]:
-    """Yield an environment whose workers have the stub model and the user's settings, except names and input.
+    """Yield an environment: workers with the stub model and the user's settings, except names, input and policy.
 
     The proof writes its own messages, so the workers must read them: in the user's shape if the proof can write it,
-    in the plain shape otherwise.
+    in the plain shape otherwise. The proof also has a policy of its own, which coalesces alerts, because the audit
+    must know which messages alert.
     """
     kafka, prefix = settings.kafka, f"moderation-proof-{secrets.token_hex(6)}."
     names = KafkaNames.with_prefix(prefix)
     shape = settings.input.shape if settings.input.shape in EVENTS else DEFAULT_SHAPE
-    environ = {name: value for name, value in environ.items() if not name.upper().startswith("WORKER_INPUT__")}
+    environ = {name: value for name, value in environ.items() if not name.upper().startswith(_OF_THE_PROOF)}
     environ["WORKER_INPUT__SHAPE"] = shape
-    own = {**names.settings, "WORKER_LOG__FORMAT": "text", "WORKER_LOG__LEVEL": "info"}
+    own = {
+        **names.settings,
+        "WORKER_LOG__FORMAT": "text",
+        "WORKER_LOG__LEVEL": "info",
+    }
     if broker is not None:
         own["WORKER_KAFKA__CLIENT_ID"] = names.group  # the fault with a quota names this client id
 
     def start_in(folder: Path, slot: int) -> WorkerSubprocess:
-        ids = {"WORKER_KAFKA__TRANSACTIONAL_ID": f"{names.group}.{slot}"}
+        policy = folder.parent / "policy.yaml"
+        policy.write_text(COALESCING_POLICY)
+        ids = {"WORKER_POLICY__PATH": str(policy), "WORKER_KAFKA__TRANSACTIONAL_ID": f"{names.group}.{slot}"}
         if kafka.group_instance_id is not None:
             ids["WORKER_KAFKA__GROUP_INSTANCE_ID"] = f"{names.group}.{slot}"
         return WorkerSubprocess(

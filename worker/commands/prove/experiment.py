@@ -258,13 +258,19 @@ class Experiment:
         return done.result()
 
     def _judge_all(self) -> None:
-        """Stop feeding, and wait until all messages are judged and committed or three minutes have passed."""
+        """Stop feeding, and wait until all messages are judged and committed, and all summaries are published.
+
+        Wait for three minutes at most.
+        """
         self._feeding = False
         until_ms = self._now_ms + FINISH_MS_MAX
         self._feed.producer.flush(FINISH_MS_MAX / 1000)
         fresh_samples = self._offsets.samples + 2  # the first of two may have been asked for before
         while self._now_ms < until_ms and (
-            self._outputs.judged < self._feed.owed or self._lag or self._offsets.samples < fresh_samples
+            self._outputs.judged < self._feed.owed
+            or self._lag
+            or self._offsets.counting
+            or self._offsets.samples < fresh_samples
         ):
             self._step()
 

@@ -90,12 +90,14 @@ class CommittedOffsets:
         samples: How many answers have come.
         latest: The newest committed offset of each partition.
         regressions: A line for each committed offset that went back.
+        counting: The partitions with an open window of alerts, by the newest sample.
     """
 
     def __init__(self, client: Mapping[str, Any], group: str, partitions: Sequence[Partition]) -> None:
         self.samples = 0
         self.latest: dict[Partition, int] = {}
         self.regressions: list[str] = []
+        self.counting: set[Partition] = set()
         self._queries = OffsetQueries(client, group_id=group)
         self._partitions = partitions
         self._log_ids: dict[Partition, str | None] = {}
@@ -123,7 +125,9 @@ class CommittedOffsets:
             if at.error is not None or at.offset < 0:
                 continue
             partition = Partition(at.topic, at.partition)
-            topic_id = decode_metadata(at.metadata).topic_id
+            metadata = decode_metadata(at.metadata)
+            (self.counting.add if metadata.state else self.counting.discard)(partition)
+            topic_id = metadata.topic_id
             before = self._latest_in_log(partition, topic_id)
             if at.offset < before or (partition, topic_id) in self._deleted_logs:
                 self.regressions.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")

@@ -14,6 +14,8 @@ def summary(proof: Proof) -> str:
     line = (
         f"in {ledger.inputs}, verdicts {ledger.verdicts}, dead letters {ledger.dead_letters}, "
         f"lost {ledger.lost}, doubled {ledger.doubled}, out of order {ledger.out_of_order}; "
+        f"alerts {ledger.alerts}, counted {ledger.counted} in {ledger.summaries} summaries, "
+        f"in neither or both {ledger.alerts_wrong}; "
         f"faults {len(proof.faults)}, seed {proof.seed}"
     )
     return line if pause is None else f"{line}; longest pause of a partition {pause.lasted_ms / 1000:.1f} s"
@@ -31,7 +33,7 @@ def show(proof: Proof, console: Console) -> None:
         "each message has exactly one verdict or one dead letter": not (
             ledger.lost or ledger.doubled or ledger.foreign
         ),
-        "the alerts are exactly the flagged verdicts": not ledger.alerts_wrong,
+        "each flagged message has exactly one alert or is in exactly one count": not ledger.alerts_wrong,
         "the outputs of a partition have the order of its inputs": not ledger.out_of_order,
         "the reader during the faults and the reader at the end found the same records": proof.readers_agree,
         f"no committed offset went back ({proof.offset_samples} samples)": not proof.offset_regressions,
