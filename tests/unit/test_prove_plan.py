@@ -105,7 +105,10 @@ def test_assignments_are_found_in_the_logs_of_the_workers() -> None:
 
 
 def test_one_line_has_all_the_counts() -> None:
-    line = "in 0, verdicts 0, dead letters 0, lost 0, doubled 0, out of order 0; faults 10, seed 7"
+    line = (
+        "in 0, verdicts 0, dead letters 0, lost 0, doubled 0, out of order 0; alerts 0, counted 0 in 0 summaries, "
+        "in neither or both 0; faults 10, seed 7"
+    )
     assert summary(proof()) == line
 
 

@@ -341,7 +341,7 @@ def test_brokers_that_work_are_taken_without_their_spaces(text: str, taken: str)
 
 
 def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
-    groups = "kafka input model batch policy alert output cache dead_letter health log shutdown"
+    groups = "kafka input model batch policy alert coalescing output cache dead_letter health log shutdown"
     everything = variables_for(*groups.split())
     assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
     assert all(len(line.split()) > 3 for line in everything.splitlines())
