@@ -15,7 +15,7 @@ import orjson
 import yaml
 
 from schemas.chat import ChatMessage, MessageContext
-from worker.moderation.markup import RENDER
+from worker.moderation.markup import Markup, render
 from worker.moderation.shapes import (
     ItemReading,
     compile_shape,
@@ -64,16 +64,16 @@ def _outcomes(name: str, events: list[dict[str, Any]]) -> Iterator[tuple[str, st
         headers = [(key, value.encode()) for key, value in event.get("headers", {}).items()]
         reading = read(orjson.dumps(event["event"]), headers)
         readings = reading if isinstance(reading, tuple) else (reading,)
-        yield event["name"], "; then ".join(_becomes(one, RENDER[shape.markup]) for one in readings)
+        yield event["name"], "; then ".join(_becomes(one, shape.markup) for one in readings)
 
 
-def _becomes(reading: ItemReading, render: Any) -> str:
+def _becomes(reading: ItemReading, markup: Markup) -> str:
     if isinstance(reading, DeadLetterReason):
         return f"dead letter `{reading.reason}`: {reading.message}"
     if not isinstance(reading, ChatMessage):
         return f"skips it: {reading.reason}"
     context = reading.context or MessageContext()
-    seen = reading.text if render is None else render(reading.text)
+    seen = render(reading.text, markup)
     shown = (
         f'judges "{_cell(reading.text)}"'
         if reading.text.strip()

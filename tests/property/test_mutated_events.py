@@ -13,7 +13,7 @@ import pytest
 from schemas.chat import ChatMessage
 from schemas.dead_letter import REASONS
 from tests.damaged_events import documented, mutated, places
-from worker.moderation.markup import RENDER
+from worker.moderation.markup import render
 from worker.moderation.shapes import builtin_envelopes, builtin_shapes, compile_shape, load_envelope, load_shape
 from worker.moderation.shapes.common_object import common_object
 from worker.records import DeadLetterReason, Skipped
@@ -28,7 +28,6 @@ def test_a_damaged_event_is_judged_skipped_or_refused(name: str) -> None:
     reads = [
         compile_shape(shape, envelope=load_envelope(one) if one else None) for one in (None, *builtin_envelopes())
     ]
-    render = RENDER[shape.markup]
     for number in range(COUNT):
         chance = random.Random(f"{SEED}:{name}:{number}")  # noqa: S311 - the same events every time
         value = mutated("discord", number, chance)
@@ -39,7 +38,7 @@ def test_a_damaged_event_is_judged_skipped_or_refused(name: str) -> None:
                 orjson.dumps(
                     [one.text, one.message_id, one.channel_id, one.user_id, one.sent_at, *(one.context or ())]
                 )
-                assert isinstance(one.text if render is None else render(one.text), str)
+                assert isinstance(render(one.text, shape.markup), str)
             elif isinstance(one, DeadLetterReason):
                 assert one.reason in REASONS
             else:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.moderation.markup import RENDER, WITHOUT_QUOTES, Markup, inline
+from worker.moderation.markup import RULES, WITHOUT_QUOTES, Markup, inline, render
 
 WITH_MARKUP: tuple[Markup, ...] = ("discord", "slack", "html", "markdown")
 PIECES = st.sampled_from(
@@ -65,9 +65,8 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=30).map("".join))
 
 
 def seen(markup: Markup, text: str) -> str:
-    render = RENDER[markup]
-    assert render is not None
-    return render(text)
+    assert RULES[markup] is not None
+    return render(text, markup)
 
 
 def kept(markup: Markup, text: str) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.commands.evaluate.evasions import EVASIONS
+from worker.moderation.markup import RULES, Markup, render
 from worker.moderation.text_views import STEPS, PlainText, Vocabulary
 from worker.moderation.text_views.letters import FLAGS
 from worker.moderation.text_views.rules import edited
@@ -18,7 +19,8 @@ WORDS = (
     "the to of and is it in them that all you kill good god people country these are nothing but very their hate "
     "not will what with this from have hello every one head step two three like i a"
 )
-VIEW = PlainText.of(Vocabulary(WORDS.split(), ["s", "er", "ing", "ed", "ly"]))
+VOCABULARY = Vocabulary(WORDS.split(), ["s", "er", "ing", "ed", "ly"])
+VIEW = PlainText.of(VOCABULARY)
 SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
 
 
@@ -126,6 +128,49 @@ CHAT = st.lists(
     ),
     max_size=40,
 ).map("".join)
+
+
+MARKUP = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *("**", "`", "```py\n", "<:kek:12>", "<@42>", "[a](b)", "&amp;", "&#107;", "<b>", "</b>", "<br>"),
+                *(
+                    "<p>",
+                    "<!-- x -->",
+                    "<img alt='k1ll'>",
+                    "> ",
+                    "\n\n",
+                    "  ",
+                    "~~~\n",
+                    "<https://a.b|k1ll>",
+                    "*",
+                    "_",
+                ),
+            ]
+        ),
+        CHAT,
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(st.sampled_from([name for name, rules in RULES.items() if rules]), MARKUP)
+@settings(max_examples=300, deadline=None)
+def test_the_view_without_markup_is_the_view_of_what_a_reader_sees(markup: Markup, text: str) -> None:
+    view = PlainText.of(VOCABULARY, markup=RULES[markup])
+    assert view.plain(text) == VIEW.plain(render(text, markup))
+    traced = view.traced(text)
+    assert traced.text == view.plain(text)
+    assert all(0 <= start < end <= len(text) for start, end in zip(traced.starts, traced.ends, strict=True))
+
+
+def test_a_place_in_a_view_without_markup_leads_to_the_place_in_the_text() -> None:
+    text = "<:kek:12> **k1ll** <@42>"
+    traced = PlainText.of(VOCABULARY, markup=RULES["discord"]).traced(text)
+    assert traced.text == ":kek: kill @user"
+    start, end = traced.origin(6, 10)
+    assert text[start:end] == "k1ll"
 
 
 @given(CHAT)

@@ -12,7 +12,7 @@ from rich.text import Text
 from schemas.chat import ChatMessage, MessageContext
 from worker.commands.shape.samples import SampleRecord
 from worker.logs import escaped
-from worker.moderation.markup import RENDER, Markup
+from worker.moderation.markup import Markup, render
 from worker.moderation.shapes import ItemReading, Read
 from worker.records import DeadLetterReason, Skipped
 
@@ -100,9 +100,9 @@ def show_events(events: Sequence[TriedEvent], console: Console, markup: Markup) 
 def _what(event: TriedEvent, markup: Markup) -> Text:
     if event.message is None:
         return Text(escaped(event.reason, TEXT_CHARACTERS_MAX))
-    text, render = event.message.text, RENDER[markup]
+    text = event.message.text
     lines = [escaped(text, TEXT_CHARACTERS_MAX)] if text else []
-    if render is not None and (seen := render(text)) != text:
+    if (seen := render(text, markup)) != text:
         lines.append(f"a reader sees: {escaped(seen, TEXT_CHARACTERS_MAX)}")
     return Text("\n".join(lines)).append("\n" if lines else "").append(_fields(event.message), style="dim")
 

@@ -5,23 +5,42 @@ nothing to do. Platforms render more than this package does: tables, mathematics
 were typed. Read ``inline.py`` first: Discord, Slack and Markdown share it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 from worker.moderation.markup import discord, html_text, markdown, slack
 from worker.moderation.markup.quoted_lines import without_quoted_lines
+from worker.moderation.text_views.rules import Rule, edited
 
 Markup = Literal["none", "discord", "slack", "html", "markdown"]
 
-RENDER: Mapping[Markup, Callable[[str], str] | None] = {
+RulesOf = Callable[[str], Sequence[Rule]]
+"""Returns what changes in a text for a reader: rules that are applied one after the other."""
+
+
+def _always(edits: Rule) -> RulesOf:
+    rules = (edits,)
+    return lambda _: rules
+
+
+RULES: Mapping[Markup, RulesOf | None] = {
     "none": None,
-    "discord": discord.render,
-    "slack": slack.render,
-    "html": html_text.render,
-    "markdown": markdown.render,
+    "discord": _always(discord.edits),
+    "slack": _always(slack.edits),
+    "html": html_text.rules,
+    "markdown": markdown.rules,
 }
-"""For each markup, the function that returns what a reader sees of a text; None where that is the text itself."""
+"""For each markup, what changes for a reader; None where that is nothing."""
+
+
+def render(text: str, markup: Markup) -> str:
+    """Return what a reader sees of a text; the same string if that is the text itself."""
+    if (rules_of := RULES[markup]) is not None:
+        for rule in rules_of(text):
+            text = edited(text, rule(text))
+    return text
+
 
 WITHOUT_QUOTES: Mapping[Markup, Callable[[str], str] | None] = {
     "none": None,

@@ -4,9 +4,10 @@ Source: Discord's developer documentation, "Message Formatting"; Discord's help 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from worker.moderation.markup.inline import CodeSpans, Delimiters, VisibleText
+from worker.moderation.text_views.rules import Edit
 
 _ANY = re.compile(r"[*_~|\\`<\[>#-]")
 _TOKEN = re.compile(
@@ -37,39 +38,34 @@ _WORDS: Mapping[str, Callable[[re.Match[str]], str]] = {
     "link": lambda found: found["link"],
 }
 """What a reader sees in place of a token."""
+_LANGUAGE = re.compile(r"[a-zA-Z0-9+#._-]{1,32}\n")
+"""The language in front of a code block, which is not shown."""
 _RULES = Delimiters(inside_words=frozenset("*"), pairs=frozenset("~|"))
 
 
-def render(text: str) -> str:
-    """Return what a reader sees: no emphasis, spoilers open, code as text, emoji and mentions as words."""
+def edits(text: str) -> Iterable[Edit]:
+    """Give what changes for a reader: no emphasis, spoilers open, code as text, emoji and mentions as words."""
     if _ANY.search(text) is None:
-        return text
-    seen, spans = VisibleText(_RULES), CodeSpans(text)
+        return ()
+    seen, spans = VisibleText(text, _RULES), CodeSpans(text)
     done = 0
     while seen.has_room() and (found := _TOKEN.search(text, done)) is not None:
-        seen.add(text[done : found.start()])
+        seen.add_text(found.start())
         done = found.end()
         kind = found.lastgroup
         if kind == "run":
-            seen.add_run(found[0], text[found.start() - 1 : found.start()], text[done : done + 1])
-        elif kind == "code":
-            close = spans.close_of(found.start())
-            seen.add(found[0] if close < 0 else _code(text[done:close], fenced=len(found[0]) > 2))  # noqa: PLR2004
-            done = done if close < 0 else close + len(found[0])
+            seen.add_run(done)
+        elif kind == "code" and (close := spans.close_of(found.start())) >= 0:
+            named = _LANGUAGE.match(text, done, close) if len(found[0]) > 2 else None  # noqa: PLR2004 - a block
+            seen.add("", named.end() if named else done)
+            seen.add_text(close)
+            done = close + len(found[0])
+            seen.add("", done)
         elif kind == "bracket":
-            seen.add_bracket("[")
+            seen.add_bracket(done)
         elif kind == "target":
-            seen.add("" if seen.close_link() else found[0])
+            seen.add("" if seen.close_link() else found[0], done)
         else:
-            seen.add(_WORDS[kind or ""](found))
-    seen.add(text[done:])
-    return seen.text()
-
-
-_LANGUAGE = re.compile(r"[a-zA-Z0-9+#._-]{1,32}\n")
-
-
-def _code(content: str, *, fenced: bool) -> str:
-    """Return the characters of a code span. The language in front of a code block is not shown."""
-    named = _LANGUAGE.match(content) if fenced else None
-    return content[named.end() :] if named else content
+            seen.add(found[0] if kind == "code" else _WORDS[kind or ""](found), done)
+    seen.add_text(len(text))
+    return seen.edits()

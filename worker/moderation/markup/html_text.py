@@ -8,8 +8,11 @@ msgtypes" and "Rich replies"; Microsoft Graph, resource type "chatMessage".
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from html import unescape
 
-from worker.moderation.markup.inline import decoded
+from worker.moderation.markup.inline import ENTITY, decoded
+from worker.moderation.text_views.rules import Edit, Rule
 
 _ANY = re.compile("[<&]")
 _TAG = re.compile(r"<(?:!--|(?P<end>/?)(?P<name>[A-Za-z][^\s<>/]{0,63})(?P<rest>[^<>]*)>|[!?/][^<>]*>)")
@@ -29,25 +32,50 @@ _PICTURES = frozenset(("img", "emoji"))
 _QUOTES = frozenset(("blockquote", "mx-reply"))
 
 
-def render(text: str) -> str:
-    """Return what a reader sees: no tags, characters decoded, a picture or custom emoji as its alternative text."""
-    if _ANY.search(text) is None:
-        return text
-    pieces: list[str] = []
+def _tags(text: str) -> Iterator[Edit]:
+    """Give what changes for a reader: no tags, characters decoded, a picture or emoji as its alternative text."""
     done = 0
     while (found := _TAG.search(text, done)) is not None:
-        pieces.append(decoded(text[done : found.start()]))
+        yield from _references(text, done, found.start())
         done = found.end()
         name = (found["name"] or "").lower()
+        shown = ""
         if found[0] == "<!--":
             done = _after(text, "-->", done)
         elif not found["end"] and name in _UNSEEN:
             done = _after_element(text, name, done)
         else:
-            pieces.append(_shown(name, found))
-    pieces.append(decoded(text[done:]))
-    lines = (line.strip() for line in "".join(pieces).split("\n"))
-    return "\n".join(line for line in lines if line)
+            shown = _shown(name, found)
+        yield found.start(), done, shown
+    yield from _references(text, done, len(text))
+
+
+def _references(text: str, start: int, end: int) -> Iterator[Edit]:
+    """Give the character references in a part of a text, decoded."""
+    for found in ENTITY.finditer(text, start, end):
+        if (character := unescape(found[0])) != found[0]:
+            yield found.start(), found.end(), character
+
+
+def _lines(text: str) -> Iterator[Edit]:
+    """Give what changes so that no line is blank, or has white space at its ends."""
+    for found in _BLANK.finditer(text):
+        is_inside = found.start() > 0 and found.end() < len(text)
+        shown = "" if not is_inside else "\n" if "\n" in found[0] else found[0]
+        if shown != found[0]:
+            yield found.start(), found.end(), shown
+
+
+_BLANK = re.compile(r"\s+")
+
+
+RULES: tuple[Rule, ...] = (_tags, _lines)
+"""What changes for a reader, in two passes."""
+
+
+def rules(text: str) -> Sequence[Rule]:
+    """Return the rules for a text; none if it has no markup."""
+    return RULES if _ANY.search(text) else ()
 
 
 def _shown(name: str, found: re.Match[str]) -> str:

@@ -8,9 +8,12 @@ Source: CommonMark 0.31.2, section 6.2, "Emphasis and strong emphasis".
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from html import unescape
 from typing import NamedTuple
+
+from worker.moderation.text_views.rules import Edit
 
 ENTITY = re.compile(
     r"&(?:#(?:[xX][0-9a-fA-F]{1,8}(?![0-9a-fA-F])|[0-9]{1,8}(?![0-9]))|[A-Za-z][A-Za-z0-9]{1,31});?"
@@ -40,11 +43,16 @@ class Delimiters(NamedTuple):
 
 
 class VisibleText:
-    """The pieces of a text that a reader sees. Delimiters and brackets stay until their partner comes."""
+    """The pieces of a text that a reader sees. Delimiters and brackets stay until their partner comes.
 
-    def __init__(self, delimiters: Delimiters) -> None:
+    Each piece takes the place of a part of the text. The parts follow each other without a gap.
+    """
+
+    def __init__(self, text: str, delimiters: Delimiters) -> None:
+        self._text = text
         self._rules = delimiters
         self._pieces: list[str] = []
+        self._ends: list[int] = []
         self._open: dict[str, list[int]] = {}
         self._brackets: list[int] = []
 
@@ -52,20 +60,25 @@ class VisibleText:
         """Return whether the text may have more pieces."""
         return len(self._pieces) < PIECES_MAX
 
-    def add(self, piece: str) -> None:
-        """Add characters that a reader sees."""
-        if piece:
+    def add(self, piece: str, end: int) -> None:
+        """Add characters that a reader sees in place of the next part of the text, up to ``end``."""
+        if piece or end > (self._ends[-1] if self._ends else 0):
             self._pieces.append(piece)
+            self._ends.append(end)
+
+    def add_text(self, end: int) -> None:
+        """Add the next part of the text, up to ``end``, as it is."""
+        self.add(self._text[self._ends[-1] if self._ends else 0 : end], end)
 
     def end_block(self) -> None:
         """Forget open delimiters and brackets: no pair reaches across the end of a block."""
         self._open.clear()
         self._brackets.clear()
 
-    def add_bracket(self, bracket: str) -> None:
+    def add_bracket(self, end: int) -> None:
         """Add an opening bracket, which may begin a link (``[``) or an image (``![``)."""
         self._brackets.append(len(self._pieces))
-        self._pieces.append(bracket)
+        self.add_text(end)
 
     def close_link(self) -> bool:
         """Remove the last open bracket, as the begin of a link. Return whether there is one."""
@@ -74,11 +87,12 @@ class VisibleText:
         self._pieces[self._brackets.pop()] = ""
         return True
 
-    def add_run(self, run: str, before: str, after: str) -> None:
-        """Add a run of one delimiter character, between the characters ``before`` and ``after`` (may be empty)."""
-        kind, left = run[0], len(run)
-        place = len(self._pieces)
-        self._pieces.append(run)
+    def add_run(self, end: int) -> None:
+        """Add a run of one delimiter character, up to ``end``."""
+        place, start = len(self._pieces), self._ends[-1] if self._ends else 0
+        self.add_text(end)
+        kind, left = self._text[start], end - start
+        before, after = self._text[start - 1 : start], self._text[end : end + 1]
         opens, closes = self._roles(kind, before, after)
         if kind in self._rules.pairs and left != 2:  # noqa: PLR2004 - a pair
             opens = closes = False
@@ -94,9 +108,13 @@ class VisibleText:
         if opens and left:
             stack.append(place)
 
-    def text(self) -> str:
-        """Return what a reader sees."""
-        return "".join(self._pieces)
+    def edits(self) -> Iterator[Edit]:
+        """Give what changes in the text so that it is what a reader sees."""
+        start = 0
+        for piece, end in zip(self._pieces, self._ends, strict=True):
+            if piece != self._text[start:end]:
+                yield start, end, piece
+            start = end
 
     def _roles(self, kind: str, before: str, after: str) -> tuple[bool, bool]:
         """Return whether a run can open and can close emphasis."""

@@ -4,9 +4,11 @@ Source: CommonMark 0.31.2; GitHub Flavored Markdown, section 6.5; Zulip's help c
 """
 
 import re
+from collections.abc import Iterable, Sequence
 
 from worker.moderation.markup import html_text
 from worker.moderation.markup.inline import CodeSpans, Delimiters, VisibleText, decoded
+from worker.moderation.text_views.rules import Edit, Rule
 
 _ANY = re.compile(r"[*_~\\`<\[>#&!]")
 _RENDERED = re.compile(r"\s*<(?:p|div|ul|ol|h[1-6]|blockquote|pre|table|hr)\b[^<>]*>", re.IGNORECASE)
@@ -28,38 +30,49 @@ _TOKEN = re.compile(
 _RULES = Delimiters(inside_words=frozenset("*"), pairs=frozenset("~"))
 
 
-def render(text: str) -> str:
-    """Return what a reader sees: no emphasis, code as text, links by their label, mentions as words."""
+def rules(text: str) -> Sequence[Rule]:
+    """Return the rules for a text: those of HTML where a platform made HTML of Markdown."""
+    return html_text.RULES if _RENDERED.match(text) else _EDITS
+
+
+def edits(text: str) -> Iterable[Edit]:
+    """Give what changes for a reader: no emphasis, code as text, links by their label, mentions as words."""
     if _ANY.search(text) is None:
-        return text
-    if _RENDERED.match(text):
-        return html_text.render(text)
-    seen, spans = VisibleText(_RULES), CodeSpans(text)
+        return ()
+    seen, spans = VisibleText(text, _RULES), CodeSpans(text)
     done = 0
     while seen.has_room() and (found := _TOKEN.search(text, done)) is not None:
-        seen.add(text[done : found.start()])
+        seen.add_text(found.start())
         done = found.end()
         match found.lastgroup:
             case "run":
-                seen.add_run(found[0], text[found.start() - 1 : found.start()], text[done : done + 1])
+                seen.add_run(done)
             case "block":
-                seen.add(found[0])
+                seen.add_text(done)
                 seen.end_block()
             case "fence":
-                content, done = _fenced(text, found)
-                seen.add(content)
+                close, end = _fence_end(text, found)
+                seen.add("", done)
+                seen.add_text(close)
+                seen.add("", done := end)
             case "code":
-                close = spans.close_of(found.start())
-                seen.add(found[0] if close < 0 else text[done:close])
-                done = done if close < 0 else close + len(found[0])
+                if (close := spans.close_of(found.start())) < 0:
+                    seen.add_text(done)
+                else:
+                    seen.add("", done)
+                    seen.add_text(close)
+                    seen.add("", done := close + len(found[0]))
             case "bracket":
-                seen.add_bracket(found[0])
+                seen.add_bracket(done)
             case "target":
-                seen.add("" if seen.close_link() else found[0])
+                seen.add("" if seen.close_link() else found[0], done)
             case kind:
-                seen.add(_word(kind, found))
-    seen.add(text[done:])
-    return seen.text()
+                seen.add(_word(kind, found), done)
+    seen.add_text(len(text))
+    return seen.edits()
+
+
+_EDITS = (edits,)
 
 
 def _word(kind: str | None, found: re.Match[str]) -> str:
@@ -76,13 +89,11 @@ def _word(kind: str | None, found: re.Match[str]) -> str:
             return found["link"].removeprefix("mailto:")
 
 
-def _fenced(text: str, opening: re.Match[str]) -> tuple[str, int]:
-    """Return the characters of a code block, and the place after it. Without an end it reaches to the end."""
+def _fence_end(text: str, opening: re.Match[str]) -> tuple[int, int]:
+    """Return where the content of a code block ends, and where the block ends. Both can be the end of the text."""
     fence = opening[0].strip()[:3]
     closing = re.compile(rf"^ {{0,3}}{fence}{fence[0]}*[ \t]*$", re.MULTILINE).search(text, opening.end())
-    if closing is None:
-        return text[opening.end() :], len(text)
-    return text[opening.end() : closing.start()], closing.end()
+    return closing.span() if closing else (len(text), len(text))
 
 
 _QUOTED = re.compile(r" {0,3}>")

@@ -4,8 +4,10 @@ Source: Slack's developer documentation, "Formatting message text".
 """
 
 import re
+from collections.abc import Iterable
 
 from worker.moderation.markup.inline import CodeSpans, Delimiters, VisibleText
+from worker.moderation.text_views.rules import Edit
 
 _ANY = re.compile(r"[*_~`<&]")
 _TOKEN = re.compile(
@@ -19,35 +21,45 @@ _TOKEN = re.compile(
 )
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
 """The only character references that Slack writes."""
+_ENTITY = re.compile("|".join(_ENTITIES))
 _WORDS = {"@": "@user", "#": "#channel"}
 """The name of whom a mention means is often not in the text."""
 _RULES = Delimiters(inside_words=frozenset(), pairs=frozenset())
 
 
-def render(text: str) -> str:
-    """Return what a reader sees: no emphasis, code as text, links by their label, mentions as words."""
+def edits(text: str) -> Iterable[Edit]:
+    """Give what changes for a reader: no emphasis, code as text, links by their label, mentions as words."""
     if _ANY.search(text) is None:
-        return text
-    seen, spans = VisibleText(_RULES), CodeSpans(text)
+        return ()
+    seen, spans = VisibleText(text, _RULES), CodeSpans(text)
     done = 0
     while seen.has_room() and (found := _TOKEN.search(text, done)) is not None:
-        seen.add(text[done : found.start()])
+        seen.add_text(found.start())
         done = found.end()
         if found["run"]:
-            seen.add_run(found["run"], text[found.start() - 1 : found.start()], text[done : done + 1])
+            seen.add_run(done)
         elif found["code"]:
-            close = spans.close_of(found.start())
-            seen.add(found["code"] if close < 0 else _plain(text[done:close]))
-            done = done if close < 0 else close + len(found["code"])
+            if (close := spans.close_of(found.start())) < 0:
+                seen.add_text(done)
+                continue
+            seen.add("", done)
+            for entity in _ENTITY.finditer(text, done, close):
+                seen.add_text(entity.start())
+                seen.add(_ENTITIES[entity[0]], entity.end())
+            seen.add_text(close)
+            done = close + len(found["code"])
+            seen.add("", done)
         elif found["line"]:
-            seen.add("\n")
+            seen.add_text(done)
             seen.end_block()
         elif found["entity"]:
-            seen.add(_ENTITIES[found["entity"]])
+            seen.add(_ENTITIES[found["entity"]], done)
         elif found["target"]:
-            seen.add(_plain(_label(found)))
-    seen.add(text[done:])
-    return seen.text()
+            seen.add(_plain(_label(found)), done)
+        else:
+            seen.add("", done)
+    seen.add_text(len(text))
+    return seen.edits()
 
 
 def _plain(text: str) -> str:

@@ -68,25 +68,35 @@ def _bounded(name: str, rules: Sequence[Rule]) -> Sequence[Rule]:
     return [of_head_and_tail(rule, WORDS_PART_CHARACTERS) for rule in rules] if name in _WORD_STEPS else rules
 
 
+RulesOf = Callable[[str], Sequence[Rule]]
+
+
 @dataclass(frozen=True, slots=True)
 class PlainText:
     """Makes the plain view of texts.
 
     Attributes:
         steps: Name and rules of each step, in order.
+        markup: Returns the rules that show a text without its platform's markup, before all steps. None: the texts
+            have no markup.
     """
 
     steps: Sequence[tuple[str, Sequence[Rule]]]
+    markup: RulesOf | None = None
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, names: Sequence[str] = tuple(STEPS)) -> "PlainText":
+    def of(
+        cls, vocabulary: Vocabulary, names: Sequence[str] = tuple(STEPS), *, markup: RulesOf | None = None
+    ) -> "PlainText":
         """Return what applies these steps, by default all.
 
         Args:
             vocabulary: The words that the model's tokenizer knows.
             names: Names of ``STEPS``.
+            markup: Returns the rules for the markup of a text, such as ``markup.RULES["discord"]``.
         """
-        return cls([(name, _bounded(name, make(vocabulary))) for name, make in STEPS.items() if name in names])
+        steps = [(name, _bounded(name, make(vocabulary))) for name, make in STEPS.items() if name in names]
+        return cls(steps, markup)
 
     def plain(self, text: str) -> str:
         """Return the plain view of a text: the text itself if it is already what a reader sees."""
@@ -94,13 +104,14 @@ class PlainText:
 
     def plain_many(self, texts: Sequence[str]) -> list[str]:
         """Return the plain view of each text, in order. One pass over all texts finds those that can change."""
-        views = list(texts)
+        views = list(texts) if self.markup is None else [self._without_markup(text) for text in texts]
         found = triggers(views)
         changed = []
         for index, flags in enumerate(found):
             if flags & _LETTERS or flags & _MIXED == _MIXED:
-                views[index] = shown = self._apply(views[index], flags, _LETTER_STEPS)
-                if shown != texts[index]:
+                before = views[index]
+                views[index] = shown = self._apply(before, flags, _LETTER_STEPS)
+                if shown is not before:
                     changed.append(index)
         for index, flags in zip(changed, triggers([views[index] for index in changed]), strict=True):
             found[index] = flags
@@ -108,6 +119,22 @@ class PlainText:
             if flags & _WORDS:
                 views[index] = self._apply(views[index], flags, _WORD_STEPS)
         return views
+
+    def traced(self, text: str) -> TracedText:
+        """Return the plain view of a text, with the place in the text that each of its characters came from."""
+        traced = TracedText.of(text)
+        for rule in self.markup(text) if self.markup else ():
+            traced = traced.edited(rule(traced.text))
+        [flags] = triggers([traced.text])
+        if flags & _LETTERS or flags & _MIXED == _MIXED:
+            traced = self._apply_traced(traced, flags, _LETTER_STEPS)
+            [flags] = triggers([traced.text])
+        return self._apply_traced(traced, flags, _WORD_STEPS) if flags & _WORDS else traced
+
+    def _without_markup(self, text: str) -> str:
+        for rule in self.markup(text) if self.markup else ():
+            text = edited(text, rule(text))
+        return text
 
     def _apply(self, text: str, flags: int, steps: Mapping[str, int]) -> str:
         """Apply the steps that the flags call for, and every step after one that changed the text."""
@@ -117,15 +144,6 @@ class PlainText:
                 for rule in rules:
                     text = edited(text, rule(text))
         return text
-
-    def traced(self, text: str) -> TracedText:
-        """Return the plain view of a text, with the place in the text that each of its characters came from."""
-        traced = TracedText.of(text)
-        [flags] = triggers([text])
-        if flags & _LETTERS or flags & _MIXED == _MIXED:
-            traced = self._apply_traced(traced, flags, _LETTER_STEPS)
-            [flags] = triggers([traced.text])
-        return self._apply_traced(traced, flags, _WORD_STEPS) if flags & _WORDS else traced
 
     def _apply_traced(self, traced: TracedText, flags: int, steps: Mapping[str, int]) -> TracedText:
         """Do what ``_apply`` does, with places."""
