@@ -30,6 +30,12 @@ def _form(character: str) -> str:
     return shown if _LATIN.fullmatch(shown) or _ARABIC.fullmatch(shown) else character
 
 
+def _forms(match: regex.Match[str]) -> str:
+    """Return letters and digits that compatibility forms show; an emoji that is a letter loses its style."""
+    shown = "".join(map(_form, match[0]))
+    return shown if shown == match[0] else shown.replace("\ufe0f", "")
+
+
 _CJK = (
     r"[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Bopomofo}"
     r"\u3001-\u303f\u30fb\u30fc]"
@@ -198,8 +204,8 @@ ENCLOSED = _ENCLOSED + _REGIONAL
 COMPATIBILITY_FORMS = (
     _full_width,
     replacing(
-        regex.compile(f"[{COMPATIBLE.removeprefix(_FULL_WIDTH)}]+"),
-        lambda match: "".join(map(_form, match[0])),
+        regex.compile(f"(?:[{COMPATIBLE.removeprefix(_FULL_WIDTH)}]\\ufe0f?)+"),
+        _forms,
     ),
 )
 _ENCLOSED_LETTERS = regex.compile(
@@ -214,6 +220,7 @@ STACKED_MARKS = (
         regex.compile(r"(?<=\p{Script=Latin})[\u0334-\u0338\u20d2\u20d3\u20d8-\u20da\u20e5\u20e6\u0488\u0489]"),
         "",
     ),
+    replacing(regex.compile(r"(?:(?<=\p{L}[0-9])|(?<=[0-9])(?=\ufe0f?\u20e3\p{L}))\ufe0f?\u20e3"), ""),
     replacing(
         regex.compile(rf"(?<!\p{{L}})\p{{L}}++[{STACKING}][\p{{L}}{STACKING}]*"),
         _rare_marks_removed,

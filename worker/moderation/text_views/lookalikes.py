@@ -11,6 +11,7 @@ from typing import Literal
 
 import decancer_py
 import regex
+import unicodedata2
 
 from worker.moderation.text_views.rules import Edit, Rule
 from worker.moderation.text_views.vocabulary import Vocabulary
@@ -44,16 +45,30 @@ _OWN = {"\u04cf": "l", "\u04c0": "I", "\u042c": "b"}
 """Where a chat font shows another letter than decancer's answer, or in another case."""
 
 
-class _LatinLetters(dict[int, str]):
-    """The Latin letter that each code point looks like, or the character itself; found when it is asked for."""
+class LatinLetters(dict[int, str]):
+    """The Latin letter that each code point looks like, or the character itself; found when it is asked for.
+
+    Args:
+        letters: The characters that are looked at.
+    """
+
+    def __init__(self, letters: regex.Pattern[str]) -> None:
+        super().__init__()
+        self._letters = letters
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
-        self[code] = found = _latin(letter) if _ODD_LETTER.match(letter) else letter
+        self[code] = found = _base(letter) or _latin(letter) if self._letters.match(letter) else letter
         return found
 
 
-_LATIN = _LatinLetters()
+_LATIN = LatinLetters(_ODD_LETTER)
+
+
+def _base(letter: str) -> str:
+    """Return the ASCII letter that a letter has without its marks; an empty string if it is another letter."""
+    first = unicodedata2.normalize("NFD", letter)[0]
+    return first if first.isascii() and first.isalpha() else ""
 
 
 def _latin(letter: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.moderation.text_views.digits import digits_for_letters
+from worker.moderation.text_views.fonts import font_letters
 from worker.moderation.text_views.invisible import BIDI_OVERRIDES, INVISIBLE_CHARACTERS, TAG_CHARACTERS
 from worker.moderation.text_views.letters import COMPATIBILITY_FORMS, ENCLOSED_LETTERS, STACKED_MARKS
 from worker.moderation.text_views.lookalikes import look_alikes
@@ -26,6 +27,7 @@ STEPS: Mapping[str, MakeRules] = {
     "compatibility_forms": lambda _: COMPATIBILITY_FORMS,
     "enclosed_letters": lambda _: ENCLOSED_LETTERS,
     "stacked_marks": lambda _: STACKED_MARKS,
+    "font_letters": font_letters,
     "look_alikes": look_alikes,
     "signs_inside_words": lambda _: SIGNS_INSIDE_WORDS,
     "separated_letters": separated_letters,
@@ -41,6 +43,7 @@ _LETTER_STEPS = {
     "compatibility_forms": Trigger.FORM,
     "enclosed_letters": Trigger.ENCLOSED,
     "stacked_marks": Trigger.MARK,
+    "font_letters": Trigger.FONT,
     "look_alikes": Trigger.ODD,
 }
 """The steps for letters, and what a text has that they can change."""
@@ -53,7 +56,7 @@ _WORD_STEPS = {
 }
 """The steps for words, and what a text has that they can change."""
 
-_LETTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK
+_LETTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK | Trigger.FONT
 _MIXED = Trigger.ODD | Trigger.LATIN
 _WORDS = Trigger.REPEATED | Trigger.SIGNED | Trigger.MARKED | Trigger.SEPARATED
 

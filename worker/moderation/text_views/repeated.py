@@ -16,6 +16,7 @@ _TOKEN = re.compile(r"(?<!\S)\S*?([^\W\d_])\1\1\S*", re.IGNORECASE)
 _WORD_OR_LINK = regex.compile(r"(?:https?://|www\.)\S+|[\p{Lu}\p{Ll}\p{Lt}]{3,}")
 _LONG_RUN = re.compile(r"([^\W\d_])\1\1", re.IGNORECASE)
 _TOKEN_CACHED_MAX = 40
+_ACRONYM_MAX = 4
 _PAIR = 2
 _UNKNOWN_MIN = 4
 """Different letters in a row that a word needs to be read although the vocabulary does not know it."""
@@ -58,8 +59,8 @@ def repeated_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
             place = token.start()
             words_of = _words if len(token[0]) <= _TOKEN_CACHED_MAX else _words_of_long_token
             for start, end, runs, cased in words_of(token[0]):
-                if len(runs) == 1:
-                    continue  # a sound or a row of signs, such as ``www``
+                if len(runs) == 1 or (cased[1] and end - start <= _ACRONYM_MAX):
+                    continue  # a sound, a row of signs such as ``www``, or an acronym such as ``IEEE``
                 short = _with_single_letters(runs)
                 if len(runs) <= WORD_LETTERS_MAX:
                     if (known := vocabulary.shortened(runs)) is not None:

@@ -36,7 +36,7 @@ _WIDE = {" ": regex.compile(" {2,}"), "\n": regex.compile("\n{2,}")}
 _ODD_GAP = r"[^\p{L}\p{N}\p{M}\s@$!]{1,3}"
 _ODDLY_SEPARATED = regex.compile(
     rf"{NOT_LINKS}|(?<![\p{{L}}\p{{N}}\p{{M}}@$]|[\p{{L}}\p{{N}}\p{{M}}@$]{_ODD_GAP})"
-    rf"[\p{{Lu}}\p{{Ll}}0-9@$](?:{_ODD_GAP}{_PART}){{3,}}{_END}"
+    rf"[\p{{Lu}}\p{{Ll}}0-9@$](?:{_ODD_GAP}{_PART}){{2,}}{_END}"
 )
 _NO_PART = regex.compile(r"[^\p{L}\p{M}0-9@$!]+")
 _WORD_SEPARATED_MIN = 3
@@ -92,10 +92,10 @@ def separated_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
         )
 
     def oddly_joined(text: str) -> Iterator[Edit]:
-        for match in _ODDLY_SEPARATED.finditer(text):
-            word = _NO_PART.sub("", match[0])
-            if word.isalpha() and vocabulary.is_known(word):
-                yield match.start(), match.end(), word
+        words = [(match, _NO_PART.sub("", match[0])) for match in _ODDLY_SEPARATED.finditer(text)]
+        known = [(match, word) for match, word in words if word.isalpha() and vocabulary.is_known(word)]
+        letters_min = _WORD_SEPARATED_MIN if len(known) >= _SEPARATED_WORDS_MIN else _WORD_SEPARATED_MIN + 1
+        yield from ((match.start(), match.end(), word) for match, word in known if len(word) >= letters_min)
 
     return (joined, oddly_joined)
 

@@ -13,6 +13,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from worker.moderation.text_views.fonts import FONT
 from worker.moderation.text_views.invisible import INVISIBLE
 from worker.moderation.text_views.letters import COMPATIBLE, ENCLOSED, STACKING
 from worker.moderation.text_views.lookalikes import ODD
@@ -41,10 +42,12 @@ class Trigger:
     """A letter before a character of markup."""
     SEPARATED = 512
     """Three single letters in a row."""
+    FONT = 1024
+    """Three letters of a font in a row."""
 
 
 _OF_CHARACTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK | Trigger.ODD | Trigger.LATIN
-_CASED, _WORD, _SIGN, _INNER_SIGN, _MARKUP, _EXCLAMATION = (1024 << place for place in range(6))
+_CASED, _WORD, _SIGN, _INNER_SIGN, _MARKUP, _EXCLAMATION, _FONT = (2048 << place for place in range(7))
 _PADDING = 3
 """Places after the last text: the farthest neighbour that is looked at."""
 _GAP_MAX = 4
@@ -66,23 +69,24 @@ _CLASSES: dict[int, str] = {
     _INNER_SIGN: r"[!|+]",
     _MARKUP: r"[*~`_|<&\[]",
     _EXCLAMATION: "!",
+    _FONT: FONT,
 }
 
 
 @cache
-def _table() -> NDArray[np.uint16]:
+def _table() -> NDArray[np.uint32]:
     """Return the classes of each code point up to ``_SPECIAL``, and of the invisible ones as the last."""
     characters = "".join(chr(0xFFFF if 0xD800 <= code < 0xE000 else code) for code in range(_SPECIAL))  # noqa: PLR2004 - surrogates
-    table = np.zeros(_SPECIAL + 2, np.uint16)
+    table = np.zeros(_SPECIAL + 2, np.uint32)
     for class_, pattern in _CLASSES.items():
-        for match in regex.finditer(f"(?:{pattern})+", characters):
+        for match in regex.finditer(f"(?:{pattern})+", characters, regex.VERSION1):
             table[match.start() : match.end()] |= class_
     table[-1] = Trigger.INVISIBLE
     return table
 
 
 @cache
-def _ascii_table() -> NDArray[np.uint16]:
+def _ascii_table() -> NDArray[np.uint32]:
     return _table()[:128].copy()
 
 
@@ -108,7 +112,7 @@ def triggers(texts: Sequence[str]) -> list[int]:
     return flags
 
 
-def _classes(joined: str) -> tuple[NDArray[np.uint16], NDArray[Any]]:
+def _classes(joined: str) -> tuple[NDArray[np.uint32], NDArray[Any]]:
     """Return the classes and the small letter of each character of a text."""
     if joined.isascii():
         ascii_codes = np.frombuffer(joined.encode("ascii"), np.uint8)
@@ -131,7 +135,10 @@ def _flags(texts: Sequence[str]) -> list[int]:
         (Trigger.SIGNED, touching),
         (Trigger.MARKED, cased[:-1] & markup[1:]),
     ):
-        found |= places[: 1 - _PADDING] * np.uint16(trigger)
+        found |= places[: 1 - _PADDING] * np.uint32(trigger)
+    if (classes & _FONT).any():
+        font = classes & _FONT != 0
+        found |= (font[:-2] & font[1:-1] & font[2:])[: 2 - _PADDING] * np.uint32(Trigger.FONT)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     starts = np.concatenate(([0], np.cumsum(lengths + 1)[:-1]))
     flags: list[int] = np.bitwise_or.reduceat(found, starts).tolist()
@@ -140,7 +147,7 @@ def _flags(texts: Sequence[str]) -> list[int]:
     return flags
 
 
-def _separated(classes: NDArray[np.uint16], starts: NDArray[np.int64]) -> list[int]:
+def _separated(classes: NDArray[np.uint32], starts: NDArray[np.int64]) -> list[int]:
     """Return the texts with three single letters in a row, each with one to three signs after it."""
     word = np.concatenate(([False], classes & _WORD != 0, [False]))
     letter = classes & (_WORD | _EXCLAMATION) != 0
