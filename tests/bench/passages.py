@@ -31,6 +31,7 @@ WINDOW, OVERLAP, WINDOWS_MAX = 512, 64, 9
 TEXT_TOKENS = 4000
 PASSAGE_TOKENS = range(8, OVERLAP + 1)
 BATCH, RATE = 16, 7e-4
+TALK_WINDOWS, TALK_SHARE_BELOW = 300, 0.99
 
 Tokens = list[int]
 
@@ -126,14 +127,27 @@ class Figures:
     head_only: int = 0
 
 
-def measure(model: Qwen2ForSequenceClassification, source: Material, texts: int, rng: random.Random) -> Figures:
+def logits_of(model: Qwen2ForSequenceClassification, rows: Sequence[Tokens]) -> list[float]:
+    """Return the first logit of each row."""
+    found: list[float] = classify(model, hidden_states(model, rows))[:, 0].tolist()
+    return found
+
+
+def threshold_of(model: Qwen2ForSequenceClassification, source: Material, rng: random.Random) -> float:
+    """Return the logit that few windows of talk exceed, in the talk that the model was trained on."""
+    logits = sorted(logits_of(model, [text_of(source, WINDOW, rng, [])[0] for _ in range(TALK_WINDOWS)]))
+    return logits[round(TALK_SHARE_BELOW * (TALK_WINDOWS - 1))]
+
+
+def measure(
+    model: Qwen2ForSequenceClassification, source: Material, texts: int, threshold: float, rng: random.Random
+) -> Figures:
     """Return how often a passage that one window finds is found in a long text."""
     figures = Figures()
     bounds = WindowBounds(size=WINDOW, overlap=OVERLAP, windows_max=WINDOWS_MAX)
 
     def flags(rows: Sequence[Tokens]) -> list[bool]:
-        found: list[bool] = (classify(model, hidden_states(model, rows))[:, 0] > 0).tolist()
-        return found
+        return [logit > threshold for logit in logits_of(model, rows)]
 
     for _ in range(texts):
         passage = rng.choice(source.passages)
@@ -173,7 +187,9 @@ def main() -> None:
     trained, measured = material(tokenizer, options.data, options.log, rng)
     model = Qwen2ForSequenceClassification.from_pretrained(DEMO_MODEL, dtype=torch.float32)
     train(model, trained, options.steps, rng)
-    figures = measure(model, measured, options.texts, rng)
+    threshold = threshold_of(model, trained, rng)
+    say(f"threshold: a logit of {threshold:.2f}")
+    figures = measure(model, measured, options.texts, threshold, rng)
     say(
         f"{figures.texts} texts of {TEXT_TOKENS} tokens; {figures.quiet} with talk that is not flagged; "
         f"in {figures.found} of these, one window finds the passage. "
