@@ -20,8 +20,14 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 END_S_MAX = 60
 LEDGER = re.compile(
-    r"^in 300, verdicts 296, dead letters 4, lost 0, doubled 0; "
+    r"^in 341, verdicts 337, dead letters 4, lost 0, doubled 0; counted instead of alerts 39; "
     r"killed at \d+\.\d s, judging again \d+\.\d s later$",
+    re.MULTILINE,
+)
+
+POLICY = re.compile(
+    r"^flagged by level: (review \d+, remove \d+|remove \d+, review \d+); exempt as moderators: 1; "
+    r"alerts about one message: \d+; one alert with the count 39, for a raid$",
     re.MULTILINE,
 )
 
@@ -59,11 +65,12 @@ def test_a_worker_is_killed_and_nothing_is_lost_or_doubled(home: Path, temporary
     printed, errors = start(home, temporary).communicate()
     assert errors == ""
     assert LEDGER.search(printed), printed
-    order = ["Starting two workers", "  1.0 s  in ", "SIGKILL to worker-", "judged again", "in 300", "toy"]
+    order = ["Starting two workers", "  1.0 s  in ", "SIGKILL to worker-", "judged again", "in 341", "toy"]
     places = [printed.find(part) for part in order]
     assert -1 not in places
     assert places == sorted(places)
     assert re.search(r"last alert: [A-Z][a-z -]+ 0\.\d\d", printed)
+    assert POLICY.search(printed), printed
     assert "export WORKER_MODEL__PATH=DuoGuard/DuoGuard-0.5B" in printed
     assert "\x1b" not in printed
     assert list(temporary.iterdir()) == []

@@ -13,7 +13,7 @@ from tests.kafka_env import KafkaEnv
 from tests.prometheus import JOB, ROOT, RULES, Prometheus, as_asked, running_prometheus, tool
 from tests.worker_process import Start, WorkerProcess
 from worker.commands.broker.node import free_ports
-from worker.commands.demo.command import MESSAGES
+from worker.commands.demo.sample import CHAT
 
 PORTIONS = 5
 WINDOW = "30s"
@@ -92,7 +92,7 @@ def test_every_query_finds_data_of_a_worker_that_moderates(
     environ = scene.environ(HEALTH__PORT=str(port), POLICY__THRESHOLD="0.5")
     worker = start({**environ, "OTEL_METRICS_EXPORTER": "prometheus", "OTEL_TRACES_EXPORTER": "none"})
     worker.wait_until(lambda: running.value(f'up{{job="{JOB}"}}') == 1)
-    values = MESSAGES.read_bytes().splitlines()
+    values = CHAT.read_bytes().splitlines()
     sent = 0
     for portion in range(PORTIONS):  # one after the other, so that there are rates
         given = [*values[portion::PORTIONS], b'{"body":"elsewhere"}']

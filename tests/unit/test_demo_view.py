@@ -15,13 +15,21 @@ STATUS = DemoStatus(
     dead_letters=3,
     per_second=9,
     bars=[0, 1, 8, 4],
+    levels={"review": 3, "remove": 1},
+    exempt=1,
+    counted=39,
     owners={"worker-1": None, "worker-2": [1, 3, 5]},
     latest_alerts=[
         ShownAlert(
-            categories=[("Hate", 0.934), ("Privacy", 0.61), ("Violent crimes", 0.55)], text="[red]as it came\x1b[0m"
+            categories=[("Hate", 0.934), ("Privacy", 0.61), ("Violent crimes", 0.55)],
+            text="[red]as it came\x1b[0m",
+            level="remove",
         ),
         ShownAlert(
-            categories=[("Child sexual exploitation", 0.71), ("Suicide and self-harm", 0.6)], text="長い" * 50
+            categories=[("Child sexual exploitation", 0.71), ("Suicide and self-harm", 0.6)],
+            text="長い" * 50,
+            level="review",
+            counted=39,
         ),
     ],
 )
@@ -29,7 +37,8 @@ STATUS = DemoStatus(
 
 def test_a_line_has_all_the_counts_and_the_latest_alert() -> None:
     assert line(STATUS) == (
-        "  6.2 s  in 184, verdicts 156, alerts 2, dead letters 3, 9/s; last alert: Hate 0.93, Privacy 0.61, 1 more"
+        "  6.2 s  in 184, verdicts 156, alerts 2, dead letters 3, 9/s; "
+        "last alert: Hate 0.93, Privacy 0.61, 1 more (remove)"
     )
 
 
@@ -39,7 +48,14 @@ def test_the_panel_fits_a_terminal_and_shows_texts_without_control_characters(wi
     Console(file=stream, width=width).print(panel(STATUS))
     drawn = stream.getvalue()
     assert len(drawn.splitlines()) <= 15
-    for part in ("184 of 300", "verdicts 156", "worker-1   killed", "judges partitions 1, 3, 5", "[red]as it came"):
+    for part in (
+        "184 of 300",
+        "verdicts 156",
+        "worker-1   killed",
+        "judges partitions 1, 3, 5",
+        "[red]as it came",
+        "review 3  remove 1  exempt 1  counted 39",
+    ):
         assert part in drawn
     assert "\x1b" not in drawn
 

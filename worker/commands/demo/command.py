@@ -1,8 +1,9 @@
-"""The command `demo`: a real Kafka, two workers, a few hundred messages, and a kill half-way.
+"""The command `demo`: a real Kafka, two workers, a few hundred messages, a raid, and a kill half-way.
 
 Both workers are the command that production runs, and members of one group that share the partitions. One worker is
 killed with SIGKILL. When its session has timed out, the other worker gets its partitions, and judges the messages
-that the killed worker had read: the killed worker's open transaction was never committed.
+that the killed worker had read: the killed worker's open transaction was never committed. The kill comes in the
+middle of the raid, so the other worker goes on counting the raid's messages where the last commit was.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from worker.commands.broker.embedded import Broker, running_broker
 from worker.commands.demo.partition_owners import worker_name
+from worker.commands.demo.sample import demo_messages
 from worker.commands.demo.scenario import KilledWorker, run_scenario
 from worker.commands.demo.view import Screen, seconds
 from worker.commands.ledger import Ledger, audit
@@ -30,12 +32,13 @@ from worker.commands.prove.kafka_names import KafkaNames
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
 from worker.errors import ExitCode
 
-MESSAGES = Path(__file__).with_name("messages.jsonl")
 ELSEWHERE = "TEST_KAFKA_BOOTSTRAP_SERVERS"
 SETTINGS: Mapping[str, str] = {
     "WORKER_MODEL__PATH": "demo",
     "WORKER_MODEL__DEVICE": "cpu",  # the bundled model is small, and the demo is the same on every machine
     "WORKER_MODEL__THREADS": "1",  # two workers share the machine
+    "WORKER_POLICY__PATH": str(Path(__file__).with_name("policy.yaml")),
+    "WORKER_INPUT__SHAPE": str(Path(__file__).with_name("shape.yaml")),
     # Readers of a partition wait for this long when a worker dies in the middle of a transaction.
     "WORKER_KAFKA__TRANSACTION_TIMEOUT_MS": "2000",
     "WORKER_LOG__FORMAT": "text",
@@ -68,18 +71,19 @@ def run(_options: argparse.Namespace) -> ExitCode:
         elapsed_ms = (time.monotonic_ns() - began_ns) // 1_000_000
         Screen(console, None).say(f"{seconds(elapsed_ms)}  {sentence}")
 
-    messages = MESSAGES.read_bytes().splitlines()
+    messages = demo_messages()
     with demo_environment(SETTINGS, step) as environment:
-        killed = run_scenario(environment, messages, console=console, step=step)
+        result = run_scenario(environment, messages, console=console, step=step)
         step("Reading all topics again, from the first record, at read_committed ...")
         names = environment.names
         ledger = audit(*read_topics(environment.client, inputs=[names.input], outputs=names.outputs))
     end = Screen(console, None)
-    end.say(f"\n{ledger}; {outcome(killed)}", "bold green" if ledger.clean else "bold red")
+    end.say(f"\n{ledger}; {outcome(result.killed)}", "bold green" if ledger.clean else "bold red")
     for example in ledger.examples:
         end.say(f"  {example}")
+    end.say(result.decisions.sentence())
     end.say(next_steps())
-    return exit_code(ledger, killed)
+    return exit_code(ledger, result.killed)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, Message
 from rich.console import Console
 
 from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
+from worker.commands.demo.decisions import DecisionTally
 from worker.commands.demo.partition_owners import SLOTS, PartitionOwners, worker_name
 from worker.commands.demo.view import ALERTS_SHOWN, DemoStatus, Screen, ShownAlert, listed, screen, seconds
 from worker.commands.ledger import InputPosition
@@ -64,9 +65,22 @@ class KilledWorker:
     judged_again_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """What the demo showed.
+
+    Attributes:
+        killed: The killed worker; None: too little was judged for a kill.
+        decisions: What the policy decided.
+    """
+
+    killed: KilledWorker | None
+    decisions: DecisionTally
+
+
 def run_scenario(
     environment: Environment, messages: Sequence[bytes], *, console: Console, step: Callable[[str], None]
-) -> KilledWorker | None:
+) -> DemoResult:
     """Start two workers, feed, kill one, and drain the other.
 
     Args:
@@ -76,7 +90,7 @@ def run_scenario(
         step: Prints a line with the time.
 
     Returns:
-        The killed worker; None if too little was judged for a kill.
+        The killed worker, and what the policy decided.
 
     Raises:
         UnexpectedExitError: A worker ended by itself, or did not drain.
@@ -95,7 +109,7 @@ def run_scenario(
         with screen(console) as shown:
             scenario.run(shown)
         workers.drain()
-        return scenario.killed
+        return DemoResult(killed=scenario.killed, decisions=scenario.decisions)
 
 
 class Scenario:
@@ -109,12 +123,14 @@ class Scenario:
 
     Attributes:
         killed: The killed worker; None: not yet.
+        decisions: What the policy decided so far.
     """
 
     def __init__(
         self, environment: Environment, messages: Sequence[bytes], workers: WorkerPool, reader: Consumer
     ) -> None:
         self.killed: KilledWorker | None = None
+        self.decisions = DecisionTally()
         self._messages = messages
         self._input = environment.names.input
         self._workers = workers
@@ -152,7 +168,7 @@ class Scenario:
         return "; ".join(f"{worker_name(slot)} has partitions {listed(self._owners.of(slot))}" for slot in SLOTS)
 
     def run(self, on: Screen) -> None:
-        """Feed all messages, until all are judged or 70 seconds have passed.
+        """Feed all messages, until all are judged and the raid is summed up, or 70 seconds have passed.
 
         Raises:
             UnexpectedExitError: The worker that was not killed ended.
@@ -183,7 +199,8 @@ class Scenario:
         return _monotonic_ms() - self._began_ms
 
     def _is_over(self) -> bool:
-        return len(self._judged_ms) == len(self._messages) or self._now_ms > FEED_MS + FINISH_MS_MAX
+        is_done = len(self._judged_ms) == len(self._messages) and bool(self.decisions.coalesced)
+        return is_done or self._now_ms > FEED_MS + FINISH_MS_MAX
 
     def _record(self, number: int) -> FeedRecord:
         value = self._messages[number]
@@ -199,8 +216,12 @@ class Scenario:
     def _read(self, on: Screen) -> None:
         for message, output in self._outputs.read(self._now_ms):
             if output.topic is Topic.ALERT:
-                self._alerts.appendleft(orjson.loads(message.value() or b"{}"))
+                alert = orjson.loads(message.value() or b"{}")
+                self._alerts.appendleft(alert)
+                self.decisions.add_alert(alert)
             elif output.source is not None:
+                if output.topic is Topic.VERDICT:
+                    self.decisions.add_verdict(orjson.loads(message.value() or b"{}"))
                 self._judged_ms.setdefault(output.source, self._now_ms)
                 self._notice_takeover(output.source, message, on)
 
@@ -244,6 +265,9 @@ class Scenario:
             per_second=sum(at_ms > now_ms - 1000 for at_ms in self._judged_ms.values()),
             bars=[judged_in_bar[number] for number in range(max(0, bar - BARS_SHOWN), bar)],
             owners=self._owners.by_worker,
+            levels=self.decisions.levels,
+            exempt=self.decisions.exempt.total(),
+            counted=sum(self.decisions.coalesced),
             latest_alerts=[self._shown_alert(alert) for alert in self._alerts],
         )
 
@@ -251,7 +275,12 @@ class Scenario:
         source = alert["source"]
         position = Partition(self._input, source["partition"]), source["offset"]
         categories = [(_NAMES[one["category"]], one["score"]) for one in alert["categories"]]
-        return ShownAlert(categories=categories, text=self._texts.get(position, ""))
+        return ShownAlert(
+            categories=categories,
+            text=self._texts.get(position, ""),
+            level=alert["level"],
+            counted=alert["repeat"]["count"] if "repeat" in alert else None,
+        )
 
 
 def _fields(value: bytes) -> Mapping[str, Any]:

@@ -26,10 +26,14 @@ class ShownAlert:
     Attributes:
         categories: Names and scores, the highest score first.
         text: The text of the sample message.
+        level: The highest level that the message reaches.
+        counted: Number of messages that the alert sums up; None: the alert is about one message.
     """
 
     categories: Sequence[tuple[str, float]]
     text: str
+    level: str
+    counted: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,9 @@ class DemoStatus:
         dead_letters: Number of committed dead letters.
         per_second: Messages judged in the last second.
         bars: Messages judged in each of the latest quarters of a second.
+        levels: Flagged messages by level.
+        exempt: Flagged messages that an exemption keeps from raising an alert.
+        counted: Messages that raised no alert of their own, and are in the count of one.
         owners: The partitions of each worker; None: the worker was killed.
         latest_alerts: The latest alerts, the newest first.
     """
@@ -57,6 +64,9 @@ class DemoStatus:
     dead_letters: int
     per_second: int
     bars: Sequence[int]
+    levels: Mapping[str, int]
+    exempt: int
+    counted: int
     owners: Mapping[str, Sequence[int] | None]
     latest_alerts: Sequence[ShownAlert]
 
@@ -123,6 +133,7 @@ def panel(status: DemoStatus) -> RenderableType:
     figures.add_row("messages", bar)
     figures.add_row("judged", f"{sparkline(status.bars)} {status.per_second} a second")
     figures.add_row("committed", _counts(status))
+    figures.add_row("policy", _decisions(status))
     for name, partitions in status.owners.items():
         figures.add_row(name, _ownership(partitions))
     table = Table.grid(padding=(0, 2), expand=True)
@@ -163,6 +174,11 @@ def _counts(status: DemoStatus) -> Text:
     )
 
 
+def _decisions(status: DemoStatus) -> str:
+    levels = "".join(f"{level} {count}  " for level, count in status.levels.items())
+    return f"{levels}exempt {status.exempt}  counted {status.counted}"
+
+
 def _ownership(partitions: Sequence[int] | None) -> Text:
     if partitions is None:
         return Text("killed", style="bold red")
@@ -172,4 +188,5 @@ def _ownership(partitions: Sequence[int] | None) -> Text:
 def _categories(alert: ShownAlert) -> str:
     named = [f"{name} {score:.2f}" for name, score in alert.categories[:CATEGORIES_SHOWN]]
     more = len(alert.categories) - len(named)
-    return ", ".join([*named, *([f"{more} more"] if more else [])])
+    scores = ", ".join([*named, *([f"{more} more"] if more else [])])
+    return f"{scores} ({alert.level})" + (f" x {alert.counted}" if alert.counted is not None else "")
