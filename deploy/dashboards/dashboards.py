@@ -189,6 +189,57 @@ OVERVIEW = Dashboard(
             Panel("Ignored fields a second", rates("moderation_fields_ignored_total", "moderation_field")),
             Panel("Skipped messages a second", rates("moderation_messages_skipped_total", "instance")),
         ),
+        "Policy": (
+            Panel(
+                "Verdicts a second, by level",
+                rates("moderation_policy_verdicts_total", "moderation_level"),
+                stacked=True,
+            ),
+            Panel(
+                "Flagged verdicts a second, by rule",
+                rates("moderation_policy_verdicts_total", "moderation_rule", ', moderation_level!="none"'),
+                stacked=True,
+            ),
+            Panel(
+                "Candidates that decide differently, verdicts a second",
+                rates(
+                    "moderation_shadow_verdicts_total",
+                    "moderation_shadow_candidate, moderation_outcome",
+                    ', moderation_outcome!="agree"',
+                ),
+            ),
+            Panel(
+                "Flags of candidates a second, by category",
+                rates(
+                    "moderation_shadow_flags_total",
+                    "moderation_shadow_candidate, moderation_category, moderation_outcome",
+                    ', moderation_outcome!="agree"',
+                ),
+            ),
+            Panel(
+                "Exempt and allowed, verdicts a second",
+                {
+                    f"exempt: {legend('moderation_exemption')}": rate(
+                        "moderation_policy_exempt_total", "moderation_exemption"
+                    ),
+                    f"allowed: {legend('moderation_allowed')}": rate(
+                        "moderation_policy_allowed_total", "moderation_allowed"
+                    ),
+                },
+            ),
+            Panel(
+                "Workers by version of the policy",
+                {
+                    legend("moderation_policy_version"): "sum by (moderation_policy_version) "
+                    "(moderation_policy_info{@})",
+                    "workers that refuse their file": "sum(moderation_policy_file_refused{@})",
+                },
+            ),
+            Panel(
+                "Changes of the policy file since the workers started",
+                states("moderation_policy_reloads_total", "moderation_outcome"),
+            ),
+        ),
         "Workers": (
             Panel(
                 "Workers",

@@ -17,7 +17,15 @@ from worker.commands.demo.sample import CHAT
 
 PORTIONS = 5
 WINDOW = "30s"
+POLICY = """
+schema: policy/1
+levels: [review, remove]
+thresholds: {default: {review: 0.5, remove: 0.9}}
+shadow: [{name: strict, thresholds: {default: {review: 0.3}}}]
+"""
 EMPTY = {
+    "moderation_policy_exempt_total": "the policy exempts no message",
+    "moderation_policy_allowed_total": "the policy allows no text",
     "moderation_device_memory_bytes": "there is no GPU here",
     "moderation_aborted_messages_total": "no transaction was aborted",
     "moderation_fields_ignored_total": "every field could be read",
@@ -86,10 +94,12 @@ def wait_for_answers(running: Prometheus, worker: WorkerProcess, wanted: int) ->
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_every_query_finds_data_of_a_worker_that_moderates(
-    scene: KafkaEnv, start: Start, prometheus: tuple[Prometheus, int]
+    scene: KafkaEnv, start: Start, prometheus: tuple[Prometheus, int], tmp_path: Path
 ) -> None:
     running, port = prometheus
-    environ = scene.environ(HEALTH__PORT=str(port), POLICY__THRESHOLD="0.5")
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+    environ = scene.environ(HEALTH__PORT=str(port), POLICY__THRESHOLD="", POLICY__PATH=str(file))
     worker = start({**environ, "OTEL_METRICS_EXPORTER": "prometheus", "OTEL_TRACES_EXPORTER": "none"})
     worker.wait_until(lambda: running.value(f'up{{job="{JOB}"}}') == 1)
     values = CHAT.read_bytes().splitlines()

@@ -202,3 +202,13 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_configuration(tmp_path: P
     for name, said in (("absent.yaml", "No such file"), ("latin.yaml", "not UTF-8"), ("", "Is a directory")):
         with pytest.raises(ConfigurationError, match=said):
             read_policy(str(tmp_path / name))
+
+
+EXAMPLE = ROOT / "deploy/kubernetes/components/policy/policy.yaml"
+
+
+def test_the_example_of_the_deployment_is_right_and_uses_every_part_of_a_policy() -> None:
+    file = read_policy(str(EXAMPLE)).file
+    assert [*SCHEMA.iter_errors(read_yaml(EXAMPLE.read_text()).data)] == []
+    assert PolicyFile.model_fields.keys() == file.model_fields_set
+    assert all((file.rules, file.exempt, file.allow, file.shadow))
