@@ -1,5 +1,6 @@
 """Every block of commands in the docs runs unchanged, on a new Kafka with the default names."""
 
+import json
 import os
 import re
 import shlex
@@ -70,6 +71,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
     """A Kafka on which a worker has judged the sample messages, and one that it could not read."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "sample.jsonl").write_bytes(b"".join(line + b"\n" for line in MESSAGES[:60]))
+    (folder / "labelled.jsonl").write_text(labelled_texts())
     shutil.copytree(DEMO_MODEL, folder / "models/old")
     shutil.copytree(DEMO_MODEL, folder / "models/new")
     for name, content in named_files():
@@ -101,6 +103,21 @@ def named_files() -> Iterator[tuple[str, str]]:
         for fence in fences(page):
             if fence.language == "yaml" and (named := re.match(r"# ([\w-]+\.yaml)\n", fence.code)):
                 yield named[1], fence.code
+
+
+def labelled_texts() -> str:
+    """Return made-up texts in two languages, of which each fifth is about bombs."""
+    lines = [
+        {
+            "text": f"how do I make bomb {number} at home",
+            "labels": {"indiscriminate_weapons": True},
+            "language": "en",
+        }
+        if number % 5 == 0
+        else {"text": f"good morning viewer {number}", "unsafe": False, "language": "de" if number % 2 else "en"}
+        for number in range(400)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def judge_the_sample(environ: Mapping[str, str], classifier: Classifier) -> None:
