@@ -20,6 +20,7 @@ from worker.classifier.model_files import DEMO_MODEL, model_digests, revision_of
 from worker.classifier.tokenizer import TextEncoder
 from worker.commands.calibrate.calibration_report import CalibrationReport
 from worker.commands.calibrate.drift_reference import DriftReference
+from worker.commands.compare.comparison import ComparisonReport
 from worker.commands.evaluate.evaluation_report import EvaluationReport
 from worker.commands.policy.trial_report import TrialReport
 from worker.moderation.cache import ScoreCache
@@ -116,6 +117,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "evaluation": EvaluationReport,
     "calibration": CalibrationReport,
     "drift-reference": DriftReference,
+    "comparison": ComparisonReport,
 }
 """The files that people write, and the reports that commands write, by the name of the schema."""
 

@@ -41,6 +41,11 @@ COMMANDS = (
         "calibrate.command",
         "Chooses thresholds from labelled texts for a false-alarm rate or a precision, and writes a policy file.",
     ),
+    Command(
+        "compare",
+        "compare.command",
+        "Compares two sets of verdicts on the same messages, for example of two models; changes nothing.",
+    ),
     Command("check", "check.command", "Shows whether `run` would work here, and how fast; changes nothing."),
     Command(
         "bench",

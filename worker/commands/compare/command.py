@@ -1,0 +1,99 @@
+"""The command `compare`, from the options to the exit code."""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.commands.compare.comparison import ComparisonReport, compare_verdicts, lists_of_examples
+from worker.commands.compare.comparison_page import comparison_page
+from worker.commands.compare.joining import VerdictSet
+from worker.commands.dead_letters import parse_since
+from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, write_text
+from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
+from worker.errors import ExitCode
+from worker.logs import escaped
+from worker.settings import Need, admin_config, load_settings, variables_for
+
+SINCE = "24h"
+EXAMPLES = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the two sides and the outputs."""
+    what = "a verdict topic, or a file with a verdict a line"
+    parser.add_argument("a", metavar="A", help=what)
+    parser.add_argument("b", metavar="B", help=what)
+    parser.add_argument(
+        "--since",
+        default=SINCE,
+        help=f"read topics from this time: 90m, 24h or 7d ago, or an RFC 3339 time ({SINCE})",
+    )
+    parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help=f"of each change ({EXAMPLES})")
+    parser.add_argument("--out", metavar="PAGE.html", type=Path, help="write a page for people to this file")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const=Path("-"),
+        type=Path,
+        metavar="REPORT",
+        help="write the report as JSON, to standard output or to this file",
+    )
+    parser.epilog = variables_for("kafka")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Join two sets of verdicts by the input record, and say what differs. Changes nothing.
+
+    Raises:
+        FatalError: A setting or a file is wrong, or a topic can't be read.
+    """
+    sides = [VerdictSet.of(_chunks(name, options.since)) for name in (options.a, options.b)]
+    report = compare_verdicts(*sides, names=(options.a, options.b), examples=max(0, options.examples))
+    if options.out is not None:
+        write_text(options.out, comparison_page(report).html())
+    if options.json is not None:
+        write_text(options.json, report.model_dump_json(indent=2, by_alias=True) + "\n")
+    else:
+        show(Console(highlight=False, width=max(CONSOLE_COLUMNS, Console().width)), report)
+    return ExitCode.DONE
+
+
+def _chunks(name: str, since: str) -> Chunks:
+    """Return the values of a side. A name with a slash, of a file or of standard input is not a topic's."""
+    if name == STANDARD_INPUT or "/" in name or Path(name).is_file():
+        return chunks_of_file(name)
+    kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
+    return chunks_of_topic(admin_config(kafka), name, parse_since(since, time.time_ns() // 1_000_000))
+
+
+def show(console: Console, report: ComparisonReport) -> None:
+    """Print the flags and scores that differ, with examples by offset."""
+    for letter, side in (("A", report.a), ("B", report.b)):
+        console.print(
+            f"{letter}: {escaped(side.name)}, {side.verdicts} verdicts, {side.only_here} only here", markup=False
+        )
+    flags = report.flags
+    console.print(
+        f"{report.joined} input records on both sides: both flag {flags.both}, only A {flags.only_a}, "
+        f"only B {flags.only_b}, neither {flags.neither}\n"
+    )
+    table = Table("category", "both", "only A", "only B", "score B - A, mean", "largest, no sign", box=None)
+    for one in report.categories:
+        counts = map(str, (one.flags.both, one.flags.only_a, one.flags.only_b))
+        scores = one.scores
+        shown = ("-", "-") if scores is None else (f"{scores.mean:+.4f}", f"{scores.largest_absolute:.4f}")
+        table.add_row(one.category, *counts, *shown)
+    console.print(table)
+    for category in report.categories:
+        for flagging, examples in lists_of_examples(category):
+            for example in examples:
+                place = f"{escaped(example.topic)}:{example.partition}:{example.offset}"
+                console.print(
+                    f"only {flagging} flags {category.category}: {place} "
+                    f"({example.score_a:.3f} and {example.score_b:.3f})",
+                    markup=False,
+                )
