@@ -304,6 +304,11 @@ class OutputRecord:
     item: int | None = None
     labels: VerdictLabels | None = None
 
+    @property
+    def is_summary(self) -> bool:
+        """Whether this is the alert that summarises a window: its source is known only by position and time."""
+        return self.topic is Topic.ALERT and self.source.value is None
+
 
 NO_STATES: Mapping["Partition", str] = MappingProxyType({})
 """No partition has a state. A state is what the loop keeps with a partition's committed offset."""

@@ -10,6 +10,7 @@ from worker import health
 from worker.errors import ExitCode, FatalError
 from worker.kafka.session import Session
 from worker.loop import Loop
+from worker.moderation.alert_windows import count_windows
 from worker.settings import LoadedSettings, Settings
 from worker.status import Phase, StatusSnapshot, WorkerStatus
 from worker.watchdog import Watchdog, end
@@ -115,6 +116,9 @@ def update_status(
             cache_hits=loop.cache.hits,
             cache_misses=loop.cache.misses,
             skipped=loop.totals.skipped,
+            counted=loop.totals.counted,
+            windows=sum(map(count_windows, session.states.values())),
+            unfit=loop.totals.unfit,
             usage=model.usage,
         )
     status.last_iteration_ms = now_ms
@@ -183,4 +187,5 @@ class ProgressLog:
         known = f"{cache.hits} of {cache.hits + cache.misses} texts known"
         total = f"{tally.records} messages in {tally.transactions} transactions"
         skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+        skipped += f", {tally.counted} counted instead of alerting" if tally.counted else ""
         return f"{total}{skipped}, {known}, {tally.rewinds} rewinds{counts}"

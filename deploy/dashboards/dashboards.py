@@ -188,6 +188,14 @@ OVERVIEW = Dashboard(
             ),
             Panel("Ignored fields a second", rates("moderation_fields_ignored_total", "moderation_field")),
             Panel("Skipped messages a second", rates("moderation_messages_skipped_total", "instance")),
+            Panel(
+                "Coalesced alerts",
+                {
+                    "counted messages a second": rate("moderation_alerts_coalesced_total"),
+                    "keys without room a second": rate("moderation_alerts_unfit_total"),
+                    "open windows": "sum(moderation_alerts_windows{@})",
+                },
+            ),
         ),
         "Policy": (
             Panel(

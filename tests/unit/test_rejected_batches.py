@@ -224,3 +224,21 @@ def test_the_search_for_a_record_that_never_comes_again_ends() -> None:
         refused.committed({Partition("messages", 1): 100})
         commits += 1
     assert commits == 100
+
+
+def summary(offset: int) -> OutputRecord:
+    source = ConsumedRecord(INPUT, 0, offset, offset, None, None, None, ())
+    return OutputRecord(topic=Topic.ALERT, source=source, key=b"of", value=b"", headers=())
+
+
+@pytest.mark.parametrize("error", ["MSG_SIZE_TOO_LARGE", "INVALID_RECORD"])
+def test_a_summary_that_the_broker_refuses_is_the_topics_fault_and_never_a_dead_letter(error: str) -> None:
+    refused, broker = RejectedBatches(), Broker(lambda one: error if one.is_summary else None)
+    outputs = [*(output(offset, topic=Topic.ALERT) for offset in range(4, 9)), summary(2)]
+    for _ in range(8):
+        assert not broker.transaction(outputs, refused)
+        refused.settle(destination, error)
+        if refused.topic_fault is not None:
+            break
+    assert refused.topic_fault is not None
+    assert refused.topic_fault.output.is_summary

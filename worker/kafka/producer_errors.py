@@ -82,6 +82,14 @@ def why_topic_refuses(fault: TopicFault, options: PublisherOptions) -> str:
         f"kafka-configs.sh --bootstrap-server {options.config['bootstrap.servers']} --alter --entity-type topics "
         f"--entity-name {name} --add-config"
     )
+    if output.is_summary:
+        return (
+            f"{topic} refuses an alert that summarises counted messages, of {output.source.partition} up to offset "
+            f"{output.source.offset} ({'MSG_SIZE_TOO_LARGE' if fault.reason == TOO_LARGE else 'INVALID_RECORD'}), "
+            "although it may accept other alerts. Compare its max.message.bytes, and any schema that the broker "
+            "validates, with schemas/v1/alert.schema.json (field repeat), then start this worker again. Nothing is "
+            "lost: the counts are kept with the group's offsets."
+        )
     if fault.reason == TOO_LARGE:
         return (
             f"{topic} refuses even a dead letter without its value, for {output.source.partition} at offset "

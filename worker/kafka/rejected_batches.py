@@ -178,7 +178,9 @@ class RejectedBatches:
 
     def _reject(self, output: OutputRecord, reason: str) -> None:
         record = output.source.partition, output.source.offset, output.item
-        if record in self.rejected and output.topic is Topic.DEAD_LETTER:  # a smaller dead letter is not possible
+        # A smaller dead letter is not possible. A summary cannot become a dead letter: its messages have verdicts
+        # already. It cannot be left out either: then its messages would be in no alert and in no count.
+        if output.is_summary or (record in self.rejected and output.topic is Topic.DEAD_LETTER):
             self.topic_fault = TopicFault(output=output, reason=reason)
         self.rejected[record] = reason
 

@@ -99,15 +99,16 @@ class Telemetry:
         states: Mapping[Partition, str],
     ) -> bool:
         """Publish, and record the outcome."""
-        if not records:
+        if not records and not outputs:
             return session.publish(records, outputs, states)
         self._error = ""
-        with self._tracing.transaction(records) if self._tracing else nullcontext() as span:
+        began_ns = records[0].polled_ns if records else time.monotonic_ns()
+        with self._tracing.transaction(records) if self._tracing and records else nullcontext() as span:
             committed = session.publish(records, outputs, states)
             error = "" if committed else self._error or "refused"
             if error and span is not None:
                 failed(span, error)
-        took_ns = time.monotonic_ns() - records[0].polled_ns
+        took_ns = time.monotonic_ns() - began_ns
         if committed:
             self._meters.committed(records, outputs, time.time_ns() // 1_000_000, took_ns)
         else:

@@ -232,6 +232,9 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
         names.LOOKUP, {"hit": snapshot.cache_hits, "miss": snapshot.cache_misses}
     ),
     names.SKIPPED: lambda snapshot: _running(snapshot, snapshot.skipped),
+    names.COALESCED: lambda snapshot: _running(snapshot, snapshot.counted),
+    names.WINDOWS: lambda snapshot: _running(snapshot, snapshot.windows),
+    names.UNFIT_KEYS: lambda snapshot: _running(snapshot, snapshot.unfit),
     names.POLICY_INFO: lambda snapshot: [
         (1, {names.POLICY_VERSION: policy.version}) for policy in [snapshot.policy] if policy is not None
     ],

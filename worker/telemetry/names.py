@@ -308,6 +308,24 @@ ALERTS = Metric(
     unit="{alert}",
     about="Committed alerts.",
 )
+COALESCED = Metric(
+    name="moderation.alerts.coalesced",
+    kind=InstrumentKind.OBSERVED_COUNTER,
+    unit="{message}",
+    about="Messages that were counted in a window instead of raising an alert of their own.",
+)
+WINDOWS = Metric(
+    name="moderation.alerts.windows",
+    kind=InstrumentKind.OBSERVED_GAUGE,
+    unit="{window}",
+    about="Open windows of this worker's partitions: keys whose further messages are counted.",
+)
+UNFIT_KEYS = Metric(
+    name="moderation.alerts.unfit",
+    kind=InstrumentKind.OBSERVED_COUNTER,
+    unit="{key}",
+    about="Keys without room in the metadata of a partition's offset: their messages alert as without coalescing.",
+)
 VERDICTS_BY_POLICY = Metric(
     name="moderation.policy.verdicts",
     kind=InstrumentKind.COUNTER,

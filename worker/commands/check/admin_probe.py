@@ -44,6 +44,24 @@ class AdminProbe:
         replicas = min(len(partition.replicas) for partition in topics[topic].result().partitions)
         return {name: entry.value for name, entry in found.items() if entry.value is not None}, replicas
 
+    def broker_setting(self, name: str) -> Mapping[int, str]:
+        """Return the value of a setting on each broker.
+
+        Raises:
+            KafkaException: The permission DESCRIBE_CONFIGS on the cluster is missing, or no broker answered.
+        """
+        brokers = self._admin.list_topics(timeout=ANSWER_S).brokers
+        resources = {ConfigResource(ConfigResource.Type.BROKER, str(number)): number for number in brokers}
+        answers = self._admin.describe_configs(list(resources), request_timeout=ANSWER_S)
+        found: dict[int, dict[str, ConfigEntry]] = {
+            number: answers[resource].result() for resource, number in resources.items()
+        }
+        return {
+            number: value
+            for number, entries in found.items()
+            if name in entries and (value := entries[name].value) is not None
+        }
+
     def blocked(self, partitions: Mapping[str, int]) -> dict[Partition, BlockedPartition]:
         """Return the partitions that another producer's open transaction blocks.
 

@@ -59,15 +59,14 @@ class _Check:
     def _load(self, load: Callable[[], LoadedSettings]) -> str:
         try:
             loaded = load()
+            self._settings = loaded.settings
+            self._kafka = KafkaItems(self._settings, self._report)
         except ConfigurationError as error:
             faults = str(error).splitlines()
             raise Wrong(
                 "\n".join(("wrong", *faults)),
                 "correct them in the environment, in WORKER_SECRETS_DIR or in .env (moderation-worker run --help)",
             ) from error
-        self._settings = loaded.settings
-        try:
-            self._kafka = KafkaItems(self._settings, self._report)
         except KafkaException as error:
             text = re.sub('value "[^"]*"', "value", error.args[0].str())  # the value may be a secret
             raise Wrong(

@@ -28,11 +28,14 @@ from worker.commands.check.report import Doubtful, Postponed, Report, Wrong
 from worker.commands.check.topic_settings import WrittenRecords, mismatches
 from worker.commands.shape.samples import samples_of_topic
 from worker.errors import ExitCode, KafkaFatalError
+from worker.kafka.commit_metadata import CHARACTERS_MAX
 from worker.settings import Settings
 from worker.settings.groups import RECORD_OVERHEAD_BYTES_MAX
 
 SETTINGS, BROKER, TRANSACTION, BACKLOG = "settings", "broker", "transaction", "backlog"
 OPEN = "open transactions in the input"
+METADATA = "metadata of committed offsets"
+METADATA_LIMIT = "offset.metadata.max.bytes"
 PRODUCER = "permission to WRITE the transactional id"
 
 
@@ -54,6 +57,7 @@ class KafkaItems:
         options = wiring.session_options(settings)
         self.backlog_messages = 0
         self._kafka = settings.kafka
+        self._coalesces = wiring.make_policy(settings).coalesce is not None
         self._report = report
         # Kafka would fence a running worker if this producer had the worker's id.
         self._transactional_id = f"{settings.kafka.transactional_id}.check"
@@ -121,6 +125,8 @@ class KafkaItems:
         ]
         report.start(producer, TRANSACTION, partial(self._transact, outputs), fault=fault, needs=writing)
         report.start(consumer, BACKLOG, partial(self._find_backlog, inputs), fault=fault, needs=reading)
+        if self._coalesces:
+            report.start(others, METADATA, self._compare_metadata, fault=fault, needs=(BROKER,))
         report.start(others, OPEN, partial(self._find_blocked, inputs), fault=fault, needs=reading)
         report.print()
 
@@ -175,6 +181,26 @@ class KafkaItems:
             changes = (alter_command(self._kafka, topic, one.change) for one in found)
             raise kind("\n".join(one.what for one in found), "\n".join(changes))
         return "they fit the records that the worker writes"
+
+    def _compare_metadata(self) -> str:
+        try:
+            limits = self._admin.broker_setting(METADATA_LIMIT)
+        except KafkaException as error:
+            fault: KafkaError = error.args[0]
+            if fault.code() not in DENIED:
+                raise unexpected(fault) from error
+            raise Postponed(
+                "not compared: that needs DESCRIBE_CONFIGS on the cluster, which the worker itself does not need"
+            ) from error
+        small = {number: limit for number, limit in limits.items() if int(limit) < CHARACTERS_MAX}
+        if small:
+            number, limit = min(small.items(), key=lambda one: int(one[1]))
+            raise Doubtful(
+                f"{METADATA_LIMIT} is {limit} on broker {number}, and the windows of coalesced alerts may take "
+                f"{CHARACTERS_MAX}: the first transactions fail, and then fewer messages are coalesced",
+                f"set {METADATA_LIMIT}=4096 in the server.properties of each broker, and restart the brokers",
+            )
+        return f"they have room for the windows of coalesced alerts ({CHARACTERS_MAX} characters)"
 
     # ---- the input -------------------------------------------------------------------------------------------
 
