@@ -66,6 +66,14 @@ def test_the_figures_are_those_of_the_definitions() -> None:
     assert found.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
 
 
+@pytest.mark.parametrize("positives", range(1, 60))
+def test_texts_that_the_scores_separate_completely_have_an_area_of_at_most_1(positives: int) -> None:
+    """The sum of many precisions of 1 can be 1.0000000000000002."""
+    found = figures([0.5 + number / 200 for number in range(positives)] + [0.1], [1] * positives + [0])
+    assert found.average_precision == pytest.approx(1)
+    assert found.auc == pytest.approx(1)
+
+
 def test_a_text_with_an_unknown_label_counts_in_no_figure() -> None:
     known, with_unknown = figures([0.9, 0.1], [1, 0]), figures([0.9, 0.1, 0.8], [1, 0, int(UNKNOWN)])
     assert with_unknown == known.model_copy(update={"unknown": 1})

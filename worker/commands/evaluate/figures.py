@@ -85,8 +85,9 @@ def label_figures(scores: NDArray[np.float32], flags: NDArray[np.bool_], labels:
         unknown=len(labels) - len(truth),
         true_positives=hits,
         false_positives=alarms,
-        average_precision=float(metrics.average_precision_score(truth, score)) if has_both else None,
-        auc=float(metrics.roc_auc_score(truth, score)) if has_both else None,
+        # Both are sums of rounded numbers, which can exceed 1 by a rounding error.
+        average_precision=min(1.0, float(metrics.average_precision_score(truth, score))) if has_both else None,
+        auc=min(1.0, float(metrics.roc_auc_score(truth, score))) if has_both else None,
         precision=Proportion.of(hits, hits + alarms),
         recall=Proportion.of(hits, positives),
         false_alarm_rate=Proportion.of(alarms, negatives),
