@@ -46,7 +46,7 @@ from worker.moderation.alert_windows import (
 
 KeyField = Literal["channel_id", "user_id", "text", "message_id", "category"]
 DIGEST_BYTES = 8
-"""A new key has the digest of one of a partition's 73 open keys once in 10^17 keys. Nobody can search for such a
+"""A new key has the digest of one of a partition's 68 open keys once in 10^17 keys. Nobody can search for such a
 key, because the digests are keyed."""
 
 
