@@ -48,6 +48,39 @@ def transactions(messages: Sequence[Message]) -> Iterator[list[Message]]:
         yield records[start:]
 
 
+def assert_versions(outputs: Sequence[Message]) -> None:
+    """Assert that each transaction has one version, that all versions occur, and that none comes back."""
+    versions: dict[str, set[int]] = defaultdict(set)
+    mixed = []
+    for records in transactions(outputs):
+        documents = [orjson.loads(record.value() or b"") for record in records]
+        found = {(number_of(document), document["judged_at"]) for document in documents}
+        if len(found) > 1:
+            mixed.append(found)
+        for number, judged_at in found:
+            versions[judged_at].add(number)
+    assert mixed == []
+    # The worker judges a transaction in one moment, so this also compares the partitions of a transaction.
+    assert {judged_at: numbers for judged_at, numbers in versions.items() if len(numbers) > 1} == {}
+    in_order = [*map(min, (versions[judged_at] for judged_at in sorted(versions)))]
+    assert in_order == sorted(in_order)
+    assert set(in_order) == set(range(CHANGES + 1)), "every version has decided about some message"
+    assert len(versions) > CHANGES
+
+
+def assert_unscored(verdicts: Sequence[Message]) -> None:
+    """Assert that the messages of the user bot are unscored by the versions that say so, and by no other."""
+    last = defaultdict[int | None, int](int)
+    for message in verdicts:
+        verdict = orjson.loads(message.value() or b"")
+        number = number_of(verdict)
+        assert number >= last[message.partition()]
+        last[message.partition()] = number
+        is_unscored = number % 2 == 1 and verdict["user_id"] == "bot"
+        assert verdict.get("outcome") == ("exempt" if is_unscored else None), verdict
+        assert (verdict["input"]["tokens"] == 0) is is_unscored
+
+
 def test_each_transaction_has_one_version_and_versions_never_go_back(
     scene: KafkaEnv, start_stub: Start, tmp_path: Path
 ) -> None:
@@ -61,12 +94,15 @@ def test_each_transaction_has_one_version_and_versions_never_go_back(
             [chat(f"{n}", user_id="bot" if n % 5 == 0 else "u") for _ in range(messages) for n in [next(numbers)]]
         )
 
+    def wait_for_outputs(before: int) -> None:
+        worker.wait_until(lambda: scene.readable() > before)
+
     send(50)
     worker.wait_until(lambda: scene.readable() > 0)
     for change in range(1, CHANGES + 1):
         before = scene.readable()
         send((MESSAGES - 100) // CHANGES)
-        worker.wait_until(lambda before=before: scene.readable() > before)  # the present version has decided
+        wait_for_outputs(before)  # the present version has decided
         if change % 3 == 0:
             file.write_text(WRONG)
             worker.wait_for(f"{file}:3:30: thresholds.default.flag: wants a number from 0 to 1, or off")
@@ -84,30 +120,8 @@ def test_each_transaction_has_one_version_and_versions_never_go_back(
 
     verdicts = scene.read(Topic.VERDICT)
     assert len(verdicts) == MESSAGES
-    versions: dict[str, set[int]] = defaultdict(set)
-    mixed, last = [], defaultdict[int | None, int](int)
-    for records in transactions([*verdicts, *scene.read(Topic.ALERT)]):
-        documents = [orjson.loads(record.value() or b"") for record in records]
-        found = {(number_of(document), document["judged_at"]) for document in documents}
-        if len(found) > 1:
-            mixed.append(found)
-        for number, judged_at in found:
-            versions[judged_at].add(number)
-    assert mixed == []
-    # The worker judges a transaction in one moment, so this also compares the partitions of a transaction.
-    assert {judged_at: numbers for judged_at, numbers in versions.items() if len(numbers) > 1} == {}
-    in_order = [*map(min, (versions[judged_at] for judged_at in sorted(versions)))]
-    assert in_order == sorted(in_order)
-    assert set(in_order) == set(range(CHANGES + 1)), "every version has decided about some message"
-    assert len(versions) > CHANGES
-    for message in verdicts:
-        verdict = orjson.loads(message.value() or b"")
-        number = number_of(verdict)
-        assert number >= last[message.partition()]
-        last[message.partition()] = number
-        is_unscored = number % 2 == 1 and verdict["user_id"] == "bot"
-        assert verdict.get("outcome") == ("exempt" if is_unscored else None), verdict
-        assert (verdict["input"]["tokens"] == 0) is is_unscored
+    assert_versions([*verdicts, *scene.read(Topic.ALERT)])
+    assert_unscored(verdicts)
 
 
 def test_a_worker_with_a_wrong_policy_file_names_all_faults_and_ends(

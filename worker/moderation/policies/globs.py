@@ -53,14 +53,13 @@ class Matcher:
 
     def __init__(self, conditions: Sequence[When | None]) -> None:
         self._all = (1 << len(conditions)) - 1
-        self._indexes: dict[str, _GlobIndex] = {}
-        self._free: dict[str, int] = {}
+        self._indexes: list[tuple[int, int, _GlobIndex]] = []
         self._edited = {True: self._all, False: self._all}
-        for field in FIELDS[:-1]:
+        for position, field in enumerate(FIELDS[:-1]):
             globs = [getattr(when, _KEYS.get(field, field)) if when else () for when in conditions]
             if any(globs):
-                self._free[field] = sum(1 << number for number, given in enumerate(globs) if not given)
-                self._indexes[field] = _GlobIndex(globs)
+                free = sum(1 << number for number, given in enumerate(globs) if not given)
+                self._indexes.append((position, free, _GlobIndex(globs)))
         for number, when in enumerate(conditions):
             if when is not None and when.edited is not None:
                 self._edited[not when.edited] &= ~(1 << number)
@@ -68,18 +67,20 @@ class Matcher:
     @property
     def fields(self) -> frozenset[str]:
         """The fields that decide which entries match."""
-        return frozenset(self._indexes) | ({"edited"} if self._edited[True] != self._edited[False] else set())
+        named = frozenset(FIELDS[position] for position, _, _ in self._indexes)
+        return named | ({"edited"} if self._edited[True] != self._edited[False] else set())
 
     def matches(self, message: MessageFields) -> int:
         """Return the set of the entries that match a message: bit 0 is the first entry."""
         found = self._edited[message.edited]
-        for field, index in self._indexes.items():
+        for position, free, index in self._indexes:
             if not found:
                 break
-            value = getattr(message, field)
-            matched = self._free[field]
-            for one in value if isinstance(value, tuple) else (value,):
-                if one is not None:
+            value, matched = message[position], free
+            if isinstance(value, str):
+                matched |= index.matches(value)
+            elif isinstance(value, tuple):
+                for one in value:
                     matched |= index.matches(one)
             found &= matched
         return found

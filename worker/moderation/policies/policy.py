@@ -216,8 +216,9 @@ class Policy:
         """Return what the policy says about a message. Any thread may call this."""
         if not self.fields and self._resolutions:
             return self.base
-        rule, exempt = first(self._rules.matches(fields)), first(self._exempt.matches(fields))
-        key = rule, exempt, self._allow.matches(fields)
+        rule = first(self._rules.matches(fields)) if self._rule_names else None
+        exempt = first(self._exempt.matches(fields)) if self._exemptions else None
+        key = rule, exempt, self._allow.matches(fields) if self._allow_entries else 0
         if (found := self._resolutions.get(key)) is None:
             if len(self._resolutions) >= RESOLUTIONS_MAX:
                 self._resolutions.clear()
