@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.commands.policy.glob_cover import covers
+from worker.commands.policy.glob_cover import covers, matched_string
 
 WORDS = ["".join(letters) for length in range(5) for letters in product("abc", repeat=length)]
 GLOBS = st.lists(st.sampled_from(["a", "b", "?", "*", "[ab]", "[!a]"]), max_size=4).map("".join)
@@ -44,3 +44,13 @@ def test_globs_with_many_stars_get_an_answer_and_it_is_never_a_false_yes() -> No
     many = "*".join("abcdefghijklmnop")
     assert covers((many,), many)
     assert not covers((f"{many}*z",), f"*{many}*")
+
+
+@given(
+    glob=st.lists(st.sampled_from(["a", "?", "*", "[ab]", "[!a]", "[!\ufffc]", "[z-a]", "["]), max_size=5).map(
+        "".join
+    )
+)
+def test_a_glob_that_matches_anything_has_a_string_that_it_matches(glob: str) -> None:
+    found = matched_string(glob)
+    assert fnmatchcase(found, glob) if found is not None else "[z-a]" in glob or "[[z-a]" in glob

@@ -8,6 +8,8 @@ from typing import NamedTuple
 STATES_MAX = 2000
 """States of a walk. A glob of a few stars has some dozens."""
 ANY = "*"
+UNUSUAL = "\ufffc"
+"""A character that globs hardly ever name."""
 
 
 class _Glob(NamedTuple):
@@ -69,6 +71,18 @@ def covers(globs: tuple[str, ...], glob: str) -> bool:
         if len(seen) > STATES_MAX:
             return False
     return True
+
+
+def matched_string(glob: str) -> str | None:
+    """Return a string that a glob matches; ``*`` and ``?`` give an unusual character. None if it matches none."""
+    found = []
+    for part in _parsed(glob).parts:
+        choices = [part] if len(part) == 1 and part not in "*?" else [UNUSUAL, *_characters([part])]
+        character = next((one for one in choices if len(part) == 1 or fnmatchcase(one, part)), None)
+        if character is None:
+            return None
+        found.append(character)
+    return "".join(found)
 
 
 def _parsed(glob: str) -> _Glob:

@@ -8,10 +8,13 @@ from worker.commands.policy.trial_run import FieldTally
 from worker.commands.policy.trial_sentences import listed
 from worker.commands.policy.used_fields import conditions, used_fields
 from worker.commands.policy.verdict_columns import decode_verdicts
-from worker.moderation.policies import PolicySource
+from worker.moderation.policies import MessageFields, PolicySource
 from worker.moderation.policies.globs import Matcher, first
 from worker.moderation.policies.policy_file import When
 from worker.moderation.yaml_document import Path, YamlFault
+
+SEEN_MAX = 200_000
+"""Messages with different fields that are remembered, so that each is compared once."""
 
 
 class PolicyUsage:
@@ -33,6 +36,7 @@ class PolicyUsage:
         self._glob_matcher = Matcher([when for _, _, when in self._globs])
         self._rule_matcher = Matcher([rule.when for rule in source.file.rules])
         self._matched_globs = self._deciding_rules = 0
+        self._seen: set[MessageFields] = set()
 
     def add(self, chunks: Chunks) -> None:
         """Look at all verdicts."""
@@ -40,10 +44,12 @@ class PolicyUsage:
             columns = decode_verdicts(chunk, self._used)
             self.verdicts += len(columns)
             self._fields.add(columns)
-            for message in set(columns.fields):
+            for message in set(columns.fields) - self._seen:
                 self._matched_globs |= self._glob_matcher.matches(message)
                 if (rule := first(self._rule_matcher.matches(message))) is not None:
                     self._deciding_rules |= 1 << rule
+            if len(self._seen) < SEEN_MAX:
+                self._seen.update(columns.fields)
 
     def findings(self) -> list[YamlFault]:
         """Return what has matched nothing, in the order of the file."""
