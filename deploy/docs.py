@@ -64,7 +64,7 @@ def outputs_of(value: bytes, offset: int) -> list[OutputRecord]:
     read, cache = wiring.input_reader(Settings()), ScoreCache(bytes_max=0)
     tokenizer = (DEMO_MODEL / "tokenizer.json").read_text(encoding="utf-8")
     encode = TextEncoder(tokenizer, tokens_max=512, truncation_side="right").encode
-    [record] = prepare([source], read=read, characters_max=1000, encode=encode, cache=cache)
+    [record] = prepare([source], read=read, encode=encode, cache=cache)
     scores: Scores = np.array([SCORES.get(slug, 0.01) for slug in CATEGORY_SLUGS], np.float32)
     return _outputs().build([ScoredRecord(record=record, scores=scores)], judged_at=JUDGED_AT)
 

@@ -68,13 +68,33 @@ class InputJson(TypedDict):
 
     Attributes:
         characters: Code points of the whole text, before any cut.
-        tokens: Number of tokens that were scored.
-        truncated: Whether a cut, by characters or by tokens, shortened the text.
+        tokens: Number of tokens that were scored, in all windows and views.
+        truncated: Whether a part of the text was not scored.
+        windows: Number of windows that were scored, in all views; absent when it is 1.
+        views: Names of the views that were scored; absent when only the text as received was.
     """
 
     characters: int
     tokens: int
     truncated: bool
+    windows: NotRequired[int]
+    views: NotRequired[Sequence[str]]
+
+
+class EvidenceJson(TypedDict):
+    """The part of a text that gave the score of a flagged category.
+
+    Attributes:
+        category: The category's slug.
+        view: ``raw``, the text as received; or ``plain``, what a reader sees.
+        start: Offset of the part's first character in the text as received.
+        end: Offset after the part's last character in the text as received.
+    """
+
+    category: str
+    view: str
+    start: int
+    end: int
 
 
 class SourceJson(TypedDict):
@@ -116,7 +136,8 @@ class Verdict(TypedDict):
 
     ``outcome`` is absent when the text was scored. ``ignored`` is absent when every field could be read.
     ``tenant_id``, ``roles``, ``language`` and ``edited`` are absent when the message has none. A policy file adds
-    ``level`` to every verdict, and ``exempt``, ``allowed`` and ``shadow`` when they say something.
+    ``level`` to every verdict, and ``exempt``, ``allowed`` and ``shadow`` when they say something. ``evidence`` is
+    present when a category is flagged and several parts of the text were scored.
     """
 
     schema: Literal["verdict/1"]
@@ -141,6 +162,7 @@ class Verdict(TypedDict):
     exempt: NotRequired[str]
     allowed: NotRequired[str]
     shadow: NotRequired[Sequence[ShadowJson]]
+    evidence: NotRequired[Sequence[EvidenceJson]]
     tenant_id: NotRequired[str]
     roles: NotRequired[Sequence[str]]
     language: NotRequired[str]
@@ -167,6 +189,8 @@ class Alert(TypedDict):
     """The alert on a flagged message. Its categories are in descending order of their scores.
 
     ``repeat`` is absent unless the alert is the summary of a window.
+    ``truncated`` is present when a part of the text was not scored and the settings want an alert for that. Then
+    ``categories`` can be empty. ``evidence`` is as in the verdict.
     """
 
     schema: Literal["alert/1"]
@@ -185,6 +209,8 @@ class Alert(TypedDict):
     judged_at: str
     level: NotRequired[str]
     rule: NotRequired[str | None]
+    truncated: NotRequired[Literal[True]]
+    evidence: NotRequired[Sequence[EvidenceJson]]
     text: NotRequired[str]
     repeat: NotRequired[RepeatJson]
 

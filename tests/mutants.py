@@ -223,15 +223,15 @@ MUTANTS = (
     Mutant(
         fault="scores given to the wrong records",
         file="worker/moderation/cached_scoring.py",
-        old="answers = scorer.score([message.tokens for message in to_score])",
-        new="answers = scorer.score([message.tokens for message in to_score[::-1]])",
+        old="answers, evidence = _scored(scorer, to_score)",
+        new="answers, evidence = _scored(scorer, to_score[::-1])",
         suites=["simulation"],
     ),
     Mutant(
         fault="scores cached for the wrong texts",
         file="worker/moderation/cached_scoring.py",
-        old="cache.put_many(to_score, answers)",
-        new="cache.put_many(to_score[::-1], answers)",
+        old="cache.put_many(to_score, answers, evidence)",
+        new="cache.put_many(to_score[::-1], answers, evidence)",
         suites=["simulation"],
     ),
     Mutant(

@@ -83,7 +83,7 @@ class BatchQueue:
         """Count records, and return them as arrivals; nothing if there are none."""
         if not records:
             return []
-        token_ends = list(accumulate([len(record.tokens) for record in records]))
+        token_ends = list(accumulate([record.tokens_to_score for record in records]))
         self._records += len(records)
         self._tokens += token_ends[-1]
         return [_Arrivals(records, token_ends, arrived_ms)]

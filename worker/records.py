@@ -109,18 +109,48 @@ Scores = NDArray[np.float32]
 """``[L]`` probabilities of one text, in [0, 1], in the model card's order."""
 
 
+class Passage(NamedTuple):
+    """A part of a text that was scored on its own, in one view of the text.
+
+    Attributes:
+        view: ``raw``, the text as received; or ``plain``, what a reader sees.
+        start: Offset of its first character in the text as received.
+        end: Offset after its last character in the text as received.
+    """
+
+    view: str
+    start: int
+    end: int
+
+
+class Evidence(NamedTuple):
+    """Which parts of a text gave its scores, when several parts were scored.
+
+    Attributes:
+        windows: Number of parts that were scored, in all views.
+        views: Names of the views that were scored.
+        passages: ``[L]`` for each category, the part with the highest score.
+    """
+
+    windows: int
+    views: Sequence[str]
+    passages: Sequence[Passage]
+
+
 class CachedScores(NamedTuple):
     """What the cache holds for a text.
 
     Attributes:
         scores: The probabilities.
         tokens: Number of tokens that were scored.
-        truncated: Whether a cut, by characters or by tokens, shortened the text.
+        truncated: Whether a part of the text was not scored.
+        evidence: Which parts gave the scores; None when one part was scored.
     """
 
     scores: Scores
     tokens: int
     truncated: bool
+    evidence: Evidence | None = None
 
 
 @dataclass(slots=True)
@@ -134,12 +164,15 @@ class PreparedMessage:
         sent_at: The input's time, a string or a number, unchanged.
         characters: Code points of the whole text, before any cut.
         text_digest: Keyed hash of the whole text, equal only for equal texts; empty for a blank text.
-        tokens: Token ids to score, including special tokens; empty for a text that is blank or cached.
-        truncated: Whether a cut, by characters or by tokens, shortened the text.
+        tokens: Token ids of the first part to score, including special tokens; empty for a text that is blank or
+            cached.
+        truncated: Whether a part of the text is not scored.
         cached: What the cache holds for the text; None when the cache does not hold it.
         ignored: Names of the input's fields that could not be read.
         context: The input's tenant, roles, language and edit; None when it has none of them.
         is_unscored: Whether the policy says that the model does not score the message.
+        further: Token ids of the further parts to score: other windows, and the plain view.
+        passages: All parts to score; empty when there is one.
     """
 
     message_id: str
@@ -154,11 +187,18 @@ class PreparedMessage:
     ignored: Sequence[str] = ()
     context: "MessageContext | None" = None
     is_unscored: bool = False
+    further: Sequence[Sequence[int]] = ()
+    passages: Sequence[Passage] = ()
+
+    @property
+    def tokens_to_score(self) -> int:
+        """Number of tokens of all parts; 0 for a text that is blank or cached."""
+        return len(self.tokens) + sum(map(len, self.further)) if self.further else len(self.tokens)
 
     @property
     def token_count(self) -> int:
         """Number of tokens that are scored, or were scored when the text was cached; 0 for a blank text."""
-        return len(self.tokens) if self.cached is None else self.cached.tokens
+        return self.tokens_to_score if self.cached is None else self.cached.tokens
 
 
 @dataclass(slots=True)
@@ -179,9 +219,9 @@ class PreparedRecord:
     is_last: bool = True
 
     @property
-    def tokens(self) -> Sequence[int]:
-        """Token ids to score; empty when there is nothing to score."""
-        return self.content.tokens if isinstance(self.content, PreparedMessage) else ()
+    def tokens_to_score(self) -> int:
+        """Number of tokens to score, in all parts of the text; 0 when there is nothing to score."""
+        return self.content.tokens_to_score if isinstance(self.content, PreparedMessage) else 0
 
     @property
     def text_digest(self) -> bytes:
@@ -195,12 +235,14 @@ class ScoredRecord:
 
     Attributes:
         record: The prepared record.
-        scores: ``[L]`` probabilities; or the reason of a dead letter when the text breaks the model; or None when
-            there was nothing to score.
+        scores: ``[L]`` probabilities, the highest of all parts of the text; or the reason of a dead letter when the
+            text breaks the model; or None when there was nothing to score.
+        evidence: Which parts of the text gave the scores; None when at most one part was scored.
     """
 
     record: PreparedRecord
     scores: Scores | DeadLetterReason | None
+    evidence: Evidence | None = None
 
     @property
     def source(self) -> ConsumedRecord:

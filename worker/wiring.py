@@ -26,8 +26,10 @@ from worker.moderation.coalescing import KeyDigest
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, scored_by
-from worker.moderation.preprocessing import Encode, TokenizedText, prepare, split_by_bytes
+from worker.moderation.preprocessing import prepare, split_by_bytes
 from worker.moderation.shapes import TEXT_SHAPE, Read, compile_shape, is_readable, load_envelope, load_shape
+from worker.moderation.text_rows import PLAIN, RAW, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
+from worker.moderation.text_views import PlainText, Vocabulary
 from worker.records import (
     ConsumedRecord,
     DeviceUsage,
@@ -72,6 +74,10 @@ class ScoringModel(Scorer, Protocol):
     @property
     def usage(self) -> DeviceUsage:
         """Work and memory of the device; the owner reads it while the device works."""
+
+    @property
+    def long_texts(self) -> LongTexts | None:
+        """The tokenizer for windows and the plain view; None for a stub, which scores only what the card scores."""
 
     def encode(self, texts: Sequence[str]) -> Sequence[TokenizedText]:
         """Return the tokens of each text, in order."""
@@ -160,9 +166,25 @@ PolicyInForce = Callable[[], Policy]
 """Returns the policy in force."""
 
 
+def text_encoder(settings: Settings, model: ScoringModel) -> Encode:
+    """Return the tokenizer that makes the rows of each text: the views and windows that the settings want."""
+    given, characters_max = settings.text, settings.input.characters_max
+    tokenizer = model.long_texts
+    if tokenizer is None or (given.views == (RAW,) and given.windows_max == 1):
+        return heads_only(model.encode, characters_max)
+    return RowEncoder(
+        encode_heads=model.encode,
+        long_texts=tokenizer,
+        plain_text=PlainText.of(Vocabulary(*tokenizer.word_pieces())) if PLAIN in given.views else None,
+        overlap=given.window_overlap_tokens or 0,
+        windows_max=given.windows_max,
+        characters_max=characters_max,
+    ).encode
+
+
 def make_prepare(
     settings: Settings,
-    encode: Encode,
+    model: ScoringModel,
     cache: ScoreCache,
     guard: Guard = unguarded,
     policy: PolicyInForce | None = None,
@@ -171,8 +193,8 @@ def make_prepare(
 
     The policy in force says which messages of a chunk are scored; None: all.
     """
-    read, characters_max = input_reader(settings), settings.input.characters_max
-    longest_ms = int(min(characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
+    read, encode = input_reader(settings), text_encoder(settings, model)
+    longest_ms = int(min(settings.input.characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
     watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
 
     def prepared(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
@@ -180,14 +202,7 @@ def make_prepare(
         is_scored = None if policy is None else scored_by(policy())
         for portion in split_by_bytes(chunk):
             with watch("decoding and tokenising messages"):
-                records += prepare(
-                    portion,
-                    read=read,
-                    characters_max=characters_max,
-                    encode=encode,
-                    cache=cache,
-                    is_scored=is_scored,
-                )
+                records += prepare(portion, read=read, encode=encode, cache=cache, is_scored=is_scored)
         return records
 
     return prepared
@@ -235,6 +250,7 @@ def make_outputs(settings: Settings, model: ScoringModel, policy: Policy | None 
         header_names=settings.output.headers,
         cloudevents=settings.output.cloudevents,
         key_digest=KeyDigest(coalescing_secret(settings)),
+        truncated_alerts=settings.text.truncated == "alert",
     )
 
 
@@ -377,7 +393,7 @@ def open_loop(
         device = telemetry.device(device, bounds)
     return Loop(
         session=session,
-        prepare=make_prepare(settings, model.encode, cache, guard, in_force),
+        prepare=make_prepare(settings, model, cache, guard, in_force),
         scorer=model,
         cache=cache,
         judge=OutputJudge(make_outputs(settings, model, in_force()), in_force),

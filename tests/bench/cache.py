@@ -26,6 +26,7 @@ from worker.classifier.tokenizer import TextEncoder
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.cached_scoring import score_batch
 from worker.moderation.preprocessing import prepare
+from worker.moderation.text_rows import heads_only
 from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord, Scores
 from worker.wiring import BATCHES_IN_MEMORY
 
@@ -79,9 +80,7 @@ def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cac
     model = Model()
     ahead: deque[list[PreparedRecord]] = deque()
     for chunk in chunks:
-        ahead.append(
-            prepare(chunk, read=plain(), characters_max=128 * TOKENS_MAX, encode=encoder.encode, cache=cache)
-        )
+        ahead.append(prepare(chunk, read=plain(), encode=heads_only(encoder.encode, 128 * TOKENS_MAX), cache=cache))
         if len(ahead) == BATCHES_IN_MEMORY:
             score_batch(model, ahead.popleft(), cache)
     for batch in ahead:

@@ -101,6 +101,7 @@ class DeviceBound:
 
     identity = replace(StubModel.identity, name="device-bound", device="asleep")
     usage = DeviceUsage()
+    long_texts = None
     fallbacks = ("no model: a stub sleeps as long as a device would be busy, for a benchmark of the worker",)
 
     def __init__(self, device: Device, log: Log) -> None:

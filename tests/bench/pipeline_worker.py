@@ -39,7 +39,7 @@ class NullModel:
     fallbacks = ("no model: every probability is the same, to measure all the rest",)
 
     def __init__(self, tokenizer: Path) -> None:
-        self._encoder = TextEncoder(
+        self._encoder = self.long_texts = TextEncoder(
             tokenizer.read_text(encoding="utf-8"), tokens_max=TOKENS_MAX, truncation_side="right"
         )
         self._tokenising_ns = 0

@@ -25,8 +25,8 @@ from worker.commands.classify.lines import LineJudge, judge_lines, lines_of, rea
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
-from worker.moderation.preprocessing import Encode
 from worker.moderation.shapes import Read
+from worker.moderation.text_rows import Encode, heads_only
 from worker.records import DeadLetterReason, Scores
 
 ROOT = Path(__file__).parents[2]
@@ -131,10 +131,10 @@ def judged(
         read_lines(io.BytesIO(given), bytes_max=bytes_max, lines_max=records_max),
         sink,
         judge=LineJudge(
-            model=model,
+            scorer=model,
+            encode=heads_only(model.encode, 2000),
             read=read,
             bytes_max=bytes_max,
-            characters_max=2000,
             cache=ScoreCache(bytes_max=100_000),
         ),
         outputs=outputs,
@@ -214,7 +214,11 @@ def shown(model: Classifier | PoisonedModel, *texts: str, threshold: float = 0.5
         [lines_of(texts)],
         Console(file=screen, highlight=False),
         judge=LineJudge(
-            model=model, read=of_text(), bytes_max=100_000, characters_max=2000, cache=ScoreCache(bytes_max=100_000)
+            scorer=model,
+            encode=heads_only(model.encode, 2000),
+            read=of_text(),
+            bytes_max=100_000,
+            cache=ScoreCache(bytes_max=100_000),
         ),
         policy=Policy.of(threshold, {"hate": 1.0}),
     )

@@ -58,17 +58,17 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(wait_ms=st.sampled_from([0, BOUNDS.wait_ms_max]))
     def take(self, wait_ms: int) -> None:
-        full = len(self.model) >= 5 or sum(len(one.tokens) for one, _ in self.model) >= 20
+        full = len(self.model) >= 5 or sum(one.tokens_to_score for one, _ in self.model) >= 20
         due = bool(self.model) and (full or self.now_ms - self.model[0][1] >= wait_ms)
         batch = self.queue.take(self.now_ms, wait_ms)
         assert bool(batch) == due
         assert batch == [one for one, _ in self.model[: len(batch)]]
         assert len(batch) <= 5
-        assert sum(len(one.tokens) for one in batch) <= 20
+        assert sum(one.tokens_to_score for one in batch) <= 20
         rest = self.model[len(batch) :]
         if batch and rest and len(batch) < 5:
             # The batch was the longest prefix.
-            assert sum(len(one.tokens) for one in batch) + len(rest[0][0].tokens) > 20
+            assert sum(one.tokens_to_score for one in batch) + rest[0][0].tokens_to_score > 20
         if batch:
             self.taken = [(one, self.model[0][1]) for one in batch]
         self.model = rest

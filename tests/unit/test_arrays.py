@@ -41,7 +41,7 @@ FLAGGED, CALM = np.full(12, 0.75, np.float32), np.zeros(12, np.float32)
 
 def prepared(*values: bytes | None) -> list[PreparedRecord]:
     chunk = [consumed(offset, value) for offset, value in enumerate(values)]
-    return prepare(chunk, read=READ, characters_max=100, encode=letters, cache=ScoreCache(bytes_max=0))
+    return prepare(chunk, read=READ, encode=letters, cache=ScoreCache(bytes_max=0))
 
 
 def scored(record: PreparedRecord) -> ScoredRecord:
@@ -135,7 +135,7 @@ def delivered(owned: Ownership, value: bytes) -> tuple[list[ConsumedRecord], lis
     position = owned.position(Partition("chat", 3))
     assert position is not None
     source = position.deliver(0, None, None, value, ())
-    records = prepare([source], read=READ, characters_max=100, encode=letters, cache=ScoreCache(bytes_max=0))
+    records = prepare([source], read=READ, encode=letters, cache=ScoreCache(bytes_max=0))
     return [source], built([scored(one) for one in records])
 
 
@@ -160,7 +160,7 @@ def test_a_skipped_record_is_committed_only_without_an_output(owned: Ownership) 
 
 def delivered_again(records: Sequence[ConsumedRecord]) -> tuple[Sequence[ConsumedRecord], list[OutputRecord]]:
     source = replace(records[0], value=b'{"text":"a"}', messages=1)
-    [record] = prepare([source], read=READ, characters_max=100, encode=letters, cache=ScoreCache(bytes_max=0))
+    [record] = prepare([source], read=READ, encode=letters, cache=ScoreCache(bytes_max=0))
     return [source], built([scored(record)])
 
 

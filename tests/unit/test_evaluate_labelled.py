@@ -59,6 +59,7 @@ class InterruptedModel:
         threads=1,
     )
     batch_tokens_max = 1024
+    long_texts: None = None
     fallbacks: Sequence[str] = ()
     usage = DeviceUsage(tokens=0, padding=0, memory_bytes=None)
 

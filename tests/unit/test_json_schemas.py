@@ -262,7 +262,17 @@ def test_every_field_that_the_worker_writes_is_documented(name: str) -> None:
     Draft202012Validator(closed).validate(emitted()[name])
 
 
-ABSENT_WHEN_EMPTY = {"outcome", "ignored", "tenant_id", "roles", "language", "edited", "repeat"}
+ABSENT_WHEN_EMPTY = {
+    "outcome",
+    "ignored",
+    "truncated",
+    "evidence",
+    "tenant_id",
+    "roles",
+    "language",
+    "edited",
+    "repeat",
+}
 """The fields of a verdict and of an alert that are absent when they say nothing."""
 OF_A_POLICY_FILE = {"level", "rule", "exempt", "allowed", "shadow"}
 """The fields of a verdict and of an alert that only a policy file gives."""

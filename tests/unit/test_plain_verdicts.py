@@ -40,6 +40,8 @@ KNOWN = {
     "characters": st.integers(1, 2**40),
     "cached": st.none() | CACHED,
     "is_unscored": st.just(value=False),
+    "further": st.just(()),
+    "passages": st.just(()),
     "ignored": st.just(()) | st.just(("user_id",)),
 }
 HINTS = get_type_hints(PreparedMessage, localns={"MessageContext": MessageContext})

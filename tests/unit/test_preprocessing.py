@@ -7,6 +7,7 @@ import pytest
 from tests.shapes import plain
 from worker.moderation.cache import ScoreCache
 from worker.moderation.preprocessing import PORTION_BYTES_MAX, prepare, split_by_bytes
+from worker.moderation.text_rows import heads_only
 from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedMessage, PreparedRecord
 
 READ = plain()
@@ -48,7 +49,7 @@ def prepared(
 ) -> list[PreparedRecord]:
     cache = cache or ScoreCache(bytes_max=0)
     chunk = [consumed(offset, value) for offset, value in enumerate(values)]
-    records = prepare(chunk, read=READ, characters_max=12, encode=encode, cache=cache)
+    records = prepare(chunk, read=READ, encode=heads_only(encode, 12), cache=cache)
     assert [record.source for record in records] == chunk
     return records
 
@@ -95,7 +96,8 @@ def test_records_of_all_kinds_keep_their_order_in_a_chunk() -> None:
 
     records = prepared(b'{"text":"a"}', None, b'{"text":" "}', b"?", b'{"text":"bb"}', encode=encode)
     assert asked == [["a", "bb"]]
-    assert [list(record.tokens) for record in records] == [[97], [], [], [], [98, 98]]
+    assert [record.tokens_to_score for record in records] == [1, 0, 0, 0, 2]
+    assert [message(records[index]).tokens for index in (0, 4)] == [[97], [98, 98]]
 
 
 def test_a_message_without_an_id_gets_topic_partition_and_offset_as_its_id() -> None:
@@ -110,7 +112,6 @@ def test_the_caller_can_choose_the_id_of_messages_without_an_id() -> None:
     (record,) = prepare(
         [consumed(4, b'{"text":"a"}')],
         read=READ,
-        characters_max=12,
         encode=letters,
         cache=ScoreCache(bytes_max=0),
         message_id=lambda source, _: f"line:{source.offset}",
@@ -161,7 +162,7 @@ def test_only_the_text_that_breaks_the_tokenizer_becomes_a_dead_letter(error: ty
         return letters(texts)
 
     first, culprit, last = prepared(b'{"text":"a"}', b'{"text":"bad"}', b'{"text":"b"}', encode=encode)
-    assert (first.tokens, last.tokens) == ([97], [98])
+    assert (message(first).tokens, message(last).tokens) == ([97], [98])
     assert culprit.content == DeadLetterReason(
         reason="tokenizer_failed", message=f"The tokenizer raised {error.__name__}."
     )
@@ -193,7 +194,7 @@ def test_two_equal_texts_are_tokenised_once() -> None:
     same = b'{"text":"a"}'
     records = prepared(same, b'{"text":"b"}', same, encode=encode)
     assert asked == [["a", "b"]]
-    assert [record.tokens for record in records] == [[97], [98], [97]]
+    assert [message(record).tokens for record in records] == [[97], [98], [97]]
 
 
 def test_a_cached_text_is_not_tokenised_and_has_everything_for_its_verdict() -> None:
@@ -247,7 +248,6 @@ def test_a_message_that_the_policy_does_not_want_scored_is_neither_tokenised_nor
     records = prepare(
         [consumed(offset, value) for offset, value in enumerate(values)],
         read=READ,
-        characters_max=12,
         encode=encode,
         cache=cache,
         is_scored=lambda source, chat: source.partition.topic == "chat" and chat.user_id != "bot",

@@ -17,6 +17,7 @@ NAMES = {
     "INPUT": "SHAPE ENVELOPE FORMAT TEXT_POINTER MESSAGE_ID_POINTER CHANNEL_ID_POINTER USER_ID_POINTER "
     "SENT_AT_POINTER BYTES_MAX CHARACTERS_MAX",
     "MODEL": "PATH REVISION TOKENIZER TOKENIZER_REVISION DIGEST DEVICE DTYPE TOKENS_MAX THREADS",
+    "TEXT": "VIEWS WINDOWS_MAX WINDOW_OVERLAP_TOKENS TRUNCATED",
     "BATCH": "RECORDS_MAX TOKENS_MAX WAIT_MS_MAX COMMIT_MS_MAX SCORE_MS_MAX",
     "POLICY": "PATH THRESHOLD THRESHOLDS VERSION",
     "ALERT": "TEXT",
@@ -95,6 +96,10 @@ def test_the_defaults_are_the_contracts() -> None:
         "MODEL__DEVICE": "auto",
         "MODEL__DTYPE": "auto",
         "MODEL__TOKENS_MAX": "512",
+        "TEXT__VIEWS": "raw,plain",
+        "TEXT__WINDOWS_MAX": "9",
+        "TEXT__WINDOW_OVERLAP_TOKENS": "64",
+        "TEXT__TRUNCATED": "pass",
         "BATCH__RECORDS_MAX": "1024",
         "BATCH__TOKENS_MAX": "auto",
         "BATCH__WAIT_MS_MAX": "20",
@@ -197,6 +202,9 @@ WRONG = [
     ("MODEL__DTYPE", "float16", "'bfloat16'"),
     ("MODEL__TOKENS_MAX", "1", "a whole number from 2"),
     ("MODEL__THREADS", "0", "a whole number from 1"),
+    ("TEXT__VIEWS", "plain", "raw or raw,plain: the text as received is always scored"),
+    ("TEXT__WINDOWS_MAX", "0", "a whole number from 1"),
+    ("TEXT__TRUNCATED", "no", "'pass' or 'alert'"),
     ("BATCH__RECORDS_MAX", "0", "a whole number from 1"),
     ("BATCH__TOKENS_MAX", "all", "auto, or a whole number"),
     ("BATCH__WAIT_MS_MAX", "-1", "a whole number from 0"),
@@ -341,7 +349,7 @@ def test_brokers_that_work_are_taken_without_their_spaces(text: str, taken: str)
 
 
 def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
-    groups = "kafka input model batch policy alert coalescing output cache dead_letter health log shutdown"
+    groups = "kafka input model text batch policy alert coalescing output cache dead_letter health log shutdown"
     everything = variables_for(*groups.split())
     assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
     assert all(len(line.split()) > 3 for line in everything.splitlines())

@@ -117,6 +117,11 @@ class Classifier:
         """Return the token ids of each text, in order. A special token that a user typed is plain text."""
         return self._encoder.encode(texts)
 
+    @property
+    def long_texts(self) -> TextEncoder:
+        """The tokenizer, for texts that are divided into windows. Only one thread at a time may use it."""
+        return self._encoder
+
     def word_pieces(self) -> WordPieces:
         """Return the words and endings that the model's tokenizer knows, the most frequent first."""
         return self._encoder.word_pieces()

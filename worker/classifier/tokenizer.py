@@ -44,6 +44,20 @@ class EncodedText(NamedTuple):
     truncated: bool
 
 
+class LocatedTokens(NamedTuple):
+    """All tokens of a text, without special tokens, and where each is in the text.
+
+    Attributes:
+        ids: ``[N]`` token ids.
+        starts: ``[N]`` for each token, the offset of its first character. Tokens of one character share it.
+        ends: ``[N]`` for each token, the offset after its last character.
+    """
+
+    ids: Sequence[int]
+    starts: Sequence[int]
+    ends: Sequence[int]
+
+
 CHARACTERS_PER_CALL_MAX = 65_536
 """Characters of a slice. The most expensive slice took 76 MB. 1,024 chat messages of 60 characters are one slice.
 """
@@ -67,15 +81,43 @@ class TextEncoder:
         # The post-processor holds the ids of the special tokens that the model needs, so these are still added.
         tokenizer = Tokenizer.from_str(json.dumps({**parsed, "added_tokens": []}))
         tokenizer.no_padding()
-        self._in_front: list[int] = tokenizer.encode("").ids
+        self._in_front, self._behind = _special_tokens(tokenizer)
         self._tiktoken, self.fallbacks = open_tiktoken(parsed, tokenizer)
-        tokenizer.enable_truncation(max_length=tokens_max, direction=truncation_side)
         added = {token["id"] for token in parsed["added_tokens"]}
         self.largest_id = max(id_ for id_ in tokenizer.get_vocab().values() if id_ not in added)
         self.tokens_max = tokens_max
         self._tokenizer = tokenizer
         self._cuts_right = truncation_side == "right"
+        self._bound_tokens()
         self._first_cut = FirstCut.of(parsed, tokens_max=tokens_max) if self._cuts_right else None
+
+    @property
+    def room(self) -> int:
+        """Tokens that a window has, without the special tokens."""
+        return self.tokens_max - len(self._in_front) - len(self._behind)
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the bound keeps the first tokens of a text; otherwise the last ones."""
+        return self._cuts_right
+
+    def tokens_in(self, text: str) -> LocatedTokens:
+        """Return all tokens of a text, with their places: with tokenizers, because tiktoken gives no places."""
+        self._tokenizer.no_truncation()
+        try:
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        finally:
+            self._bound_tokens()
+        starts, ends = zip(*encoding.offsets, strict=True) if encoding.ids else ((), ())
+        return LocatedTokens(encoding.ids, starts, ends)
+
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """Return the tokens of a window with the special tokens that the model needs."""
+        return [*self._in_front, *ids, *self._behind]
+
+    def _bound_tokens(self) -> None:
+        side = "right" if self._cuts_right else "left"
+        self._tokenizer.enable_truncation(max_length=self.tokens_max, direction=side)
 
     def word_pieces(self) -> WordPieces:
         """Return the words and endings of the vocabulary."""
@@ -125,6 +167,15 @@ class TextEncoder:
             return EncodedText(self._in_front + ids, truncated=False)
         kept = ids[:room] if self._cuts_right else ids[len(ids) - room :]
         return EncodedText(self._in_front + kept, truncated=True)
+
+
+def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Return the special tokens that the model needs in front of a text, and those behind it."""
+    ids, text_ids = tokenizer.encode("a").ids, tokenizer.encode("a", add_special_tokens=False).ids
+    in_front = len(ids) - len(text_ids)
+    while ids[in_front : in_front + len(text_ids)] != text_ids:
+        in_front -= 1
+    return ids[:in_front], ids[in_front + len(text_ids) :]
 
 
 def slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,9 +1,9 @@
 """Scores by exact text: chat repeats itself, and an equal text is not tokenised and scored again.
 
 Invariant: the cached scores of a text are, bit for bit, what the model returned for that text in this process. The
-revision, dtype and token bound are constant in a process, so they are not part of the key. (In bfloat16 another
-batch could change the last bits; the contract's rule on flags near a threshold covers that.) Only scores are
-cached: the model is asked again about a text that broke it.
+revision, dtype, token bound, views and windows are constant in a process, so they are not part of the key. (In
+bfloat16 another batch could change the last bits; the contract's rule on flags near a threshold covers that.) Only
+scores are cached, with the parts of the text that gave them: the model is asked again about a text that broke it.
 
 The cache does not hold texts. Its keys are 128-bit hashes with a new salt in each process. So nobody can prepare
 two texts with the same key, and nobody can recognise a text by its key without the salt.
@@ -20,15 +20,18 @@ Why the two threads may share the cache:
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 from struct import Struct
 from threading import Lock
+from types import MappingProxyType
 
 import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
-from worker.records import CachedScores, DeadLetterReason, PreparedMessage, Scores
+from worker.moderation.text_rows import PLAIN, RAW
+from worker.records import CachedScores, DeadLetterReason, Evidence, Passage, PreparedMessage, Scores
 
 ENTRY_BYTES = 448
 """Largest memory of an entry, in bytes.
@@ -40,6 +43,9 @@ the cache only counts them.
 """
 
 _TAIL = Struct("=I?")
+_EVIDENCE = Struct("=HB" + len(CATEGORY_SLUGS) * "BII")
+VIEWS = (RAW, PLAIN)
+NO_EVIDENCE: Mapping[bytes, Evidence] = MappingProxyType({})
 _ENTRY = np.dtype([("scores", np.float32, len(CATEGORY_SLUGS)), ("tokens", np.uint32), ("truncated", np.bool_)])
 
 
@@ -59,6 +65,7 @@ class ScoreCache:
         self.misses = 0
         self._entries_max = bytes_max // ENTRY_BYTES
         self._entries: OrderedDict[bytes, bytes] = OrderedDict()  # the least recent first
+        self._with_evidence = 0
         self._lock = Lock()
         self._salted = blake2b(digest_size=16, salt=secrets.token_bytes(blake2b.SALT_SIZE))
 
@@ -79,28 +86,54 @@ class ScoreCache:
                 if (packed := get(digest)) is not None:
                     move_to_end(digest)
                     found[digest] = packed
-        return dict(zip(found, _unpacked(b"".join(found.values())), strict=True)) if found else {}
+        return dict(zip(found, _unpacked(found.values()), strict=True)) if found else {}
 
-    def put_many(self, messages: Sequence[PreparedMessage], answers: Sequence[Scores | DeadLetterReason]) -> None:
+    def put_many(
+        self,
+        messages: Sequence[PreparedMessage],
+        answers: Sequence[Scores | DeadLetterReason],
+        evidence: Mapping[bytes, Evidence] = NO_EVIDENCE,
+    ) -> None:
         """Cache the scores of these messages' texts, and evict the least recent texts to make room."""
         if not self._entries_max:
             return
         scored = {
-            message.text_digest: _packed(message, scores)
+            message.text_digest: _packed(message, scores, evidence.get(message.text_digest))
             for message, scores in zip(messages, answers, strict=True)
             if isinstance(scores, np.ndarray)
         }
         with self._lock:
+            self._with_evidence += sum(
+                [len(one) > _ENTRY.itemsize for digest, one in scored.items() if digest not in self._entries]
+            )
             self._entries.update(scored)
-            while len(self._entries) > self._entries_max:
-                self._entries.popitem(last=False)
+            # An entry with evidence takes less memory than two entries without it.
+            while len(self._entries) + self._with_evidence > self._entries_max:
+                _, packed = self._entries.popitem(last=False)
+                self._with_evidence -= len(packed) > _ENTRY.itemsize
 
 
-def _packed(message: PreparedMessage, scores: Scores) -> bytes:
+def _packed(message: PreparedMessage, scores: Scores, evidence: Evidence | None) -> bytes:
     """Return an ``_ENTRY``. The scores are copied: a view would keep the whole batch in memory."""
-    return scores.tobytes() + _TAIL.pack(len(message.tokens), message.truncated)
+    packed = scores.tobytes() + _TAIL.pack(message.tokens_to_score, message.truncated)
+    if evidence is None:
+        return packed
+    places = [(VIEWS.index(passage.view), passage.start, passage.end) for passage in evidence.passages]
+    views = sum(1 << VIEWS.index(view) for view in evidence.views)
+    return packed + _EVIDENCE.pack(evidence.windows, views, *chain.from_iterable(places))
 
 
-def _unpacked(packed: bytes) -> Iterator[CachedScores]:
-    rows = np.frombuffer(packed, _ENTRY)
-    return map(CachedScores, rows["scores"], rows["tokens"].tolist(), rows["truncated"].tolist())
+def _unpacked(packed: Collection[bytes]) -> Iterator[CachedScores]:
+    size = _ENTRY.itemsize
+    rows = np.frombuffer(b"".join([one[:size] for one in packed]), _ENTRY)
+    evidence = [None if len(one) == size else _unpacked_evidence(one[size:]) for one in packed]
+    return map(CachedScores, rows["scores"], rows["tokens"].tolist(), rows["truncated"].tolist(), evidence)
+
+
+def _unpacked_evidence(packed: bytes) -> Evidence:
+    windows, views, *places = _EVIDENCE.unpack(packed)
+    passages = [
+        Passage(VIEWS[view], start, end)
+        for view, start, end in zip(places[::3], places[1::3], places[2::3], strict=True)
+    ]
+    return Evidence(windows, [view for number, view in enumerate(VIEWS) if views >> number & 1], passages)

@@ -1,10 +1,17 @@
-"""Score a batch through the cache: each text once, and only if the cache does not hold its scores."""
+"""Score a batch through the cache: each text once, and only if the cache does not hold its scores.
+
+A text has several parts when it is long, or when a reader sees something else than was received. Its score is the
+highest of its parts, for each category. So no text gets a lower score than its first part, which is what the model
+card scores.
+"""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
+
+import numpy as np
 
 from worker.moderation.cache import ScoreCache
-from worker.records import DeadLetterReason, PreparedMessage, PreparedRecord, ScoredRecord, Scores
+from worker.records import DeadLetterReason, Evidence, PreparedMessage, PreparedRecord, ScoredRecord, Scores
 
 
 class Scorer(Protocol):
@@ -36,13 +43,48 @@ def score_batch(scorer: Scorer, batch: Sequence[PreparedRecord], cache: ScoreCac
     to_score = (
         [message for digest, message in uncached.items() if digest not in found] if found else [*uncached.values()]
     )
-    answers = scorer.score([message.tokens for message in to_score]) if to_score else ()
-    cache.put_many(to_score, answers)
+    answers, evidence = _scored(scorer, to_score)
+    cache.put_many(to_score, answers, evidence)
     cache.hits += len(messages) - len(to_score)
     cache.misses += len(to_score)
-    scores: dict[bytes, Scores | DeadLetterReason] = {
-        message.text_digest: message.cached.scores for message in messages if message.cached is not None
-    }
-    scores.update((digest, cached.scores) for digest, cached in found.items())
+    known = [(message.text_digest, message.cached) for message in messages if message.cached is not None]
+    scores: dict[bytes, Scores | DeadLetterReason] = {}
+    for digest, cached in (*known, *found.items()):
+        scores[digest] = cached.scores
+        if cached.evidence is not None:
+            evidence[digest] = cached.evidence
     scores.update(zip([message.text_digest for message in to_score], answers, strict=True))
-    return [ScoredRecord(record, scores.get(record.text_digest)) for record in batch]
+    if not evidence:
+        return [ScoredRecord(record, scores.get(record.text_digest)) for record in batch]
+    return [
+        ScoredRecord(record, scores.get(digest), evidence.get(digest))
+        for record in batch
+        for digest in (record.text_digest,)
+    ]
+
+
+def _scored(
+    scorer: Scorer, messages: Sequence[PreparedMessage]
+) -> tuple[Sequence[Scores | DeadLetterReason], dict[bytes, Evidence]]:
+    """Return the scores of each message, and by text digest the evidence of those with several parts."""
+    rows = [message.tokens for message in messages]
+    if not any(message.further for message in messages):
+        return (scorer.score(rows) if rows else ()), {}
+    rows = [row for message in messages for row in (message.tokens, *message.further)]
+    remaining = iter(scorer.score(rows))
+    answers: list[Scores | DeadLetterReason] = []
+    evidence = {}
+    for message in messages:
+        parts = [next(remaining) for _ in range(1 + len(message.further))]
+        failed = next((part for part in parts if isinstance(part, DeadLetterReason)), None)
+        if failed is not None or len(parts) == 1:
+            answers.append(failed or parts[0])
+            continue
+        matrix = np.stack(cast("list[Scores]", parts))
+        answers.append(matrix.max(axis=0))
+        evidence[message.text_digest] = Evidence(
+            len(parts),
+            list(dict.fromkeys(passage.view for passage in message.passages)),
+            [message.passages[part] for part in matrix.argmax(axis=0)],
+        )
+    return answers, evidence

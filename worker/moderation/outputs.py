@@ -25,13 +25,16 @@ from worker.moderation.alert_windows import AlertWindow
 from worker.moderation.coalesced_alerts import CommittedStates, TransactionWindows
 from worker.moderation.coalescing import AlertCandidate, CoalescingOptions, KeyDigest, OpenWindows
 from worker.moderation.dead_letters import DeadLetterBuilder
+from worker.moderation.evidence import evidence_json
 from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
 from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts, context_json
 from worker.moderation.policies import Decision, Policy, Resolution, Resolver, allowed_by, decide_each
 from worker.moderation.shapes import Read, Reading
+from worker.moderation.text_rows import RAW
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
+    Evidence,
     Judged,
     MessagePosition,
     OutputRecord,
@@ -58,11 +61,13 @@ class _Row(NamedTuple):
         scores: ``[L]`` probabilities.
         scores_json: The same probabilities, encoded.
         decision: What the policy decides.
+        evidence: Which parts of the text gave the scores; None when at most one part was scored.
     """
 
     scores: Scores
     scores_json: bytes
     decision: Decision
+    evidence: Evidence | None
 
 
 class OutputBuilder:
@@ -77,6 +82,7 @@ class OutputBuilder:
         header_names: Names of the input's headers to copy to verdicts and alerts.
         cloudevents: Whether verdicts and alerts carry the attributes of a CloudEvent as headers.
         key_digest: Makes the digests of the alerts' keys.
+        truncated_alerts: Whether a message alerts when a part of its text was not scored.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class OutputBuilder:
         header_names: Collection[str] = (),
         cloudevents: bool = False,
         key_digest: KeyDigest | None = None,
+        truncated_alerts: bool = False,
     ) -> None:
         self._read = read
         self._key_digest = key_digest or KeyDigest(b"")
@@ -98,6 +105,7 @@ class OutputBuilder:
         self._dead_letters = DeadLetterBuilder(record_bytes_max=record_bytes_max, worker_version=worker_version)
         self._header_names = frozenset(header_names)
         self._cloudevents = cloudevents
+        self._truncated_alerts = truncated_alerts
         self._model_id = (model["revision"], model["dtype"])
         self._model_json = orjson.Fragment(verdict.encode(model))  # all documents share it
         self._take(policy)
@@ -116,6 +124,7 @@ class OutputBuilder:
             model=self._model_id,
             record_bytes_max=self._record_bytes_max,
             example=self._example,
+            truncated_alerts=self._truncated_alerts,
         )
 
     def judge(
@@ -246,7 +255,8 @@ class OutputBuilder:
         for index, result in enumerate(results):
             if isinstance(result.scores, np.ndarray):
                 matrix[index] = result.scores
-        columns = (matrix, verdict.encode_scores(matrix), decide_each(self._policy, matrix, resolutions))
+        decisions = decide_each(self._policy, matrix, resolutions)
+        columns = (matrix, verdict.encode_scores(matrix), decisions, [result.evidence for result in results])
         return zip(results, map(_Row, *columns), strict=True)
 
     def _verdict_and_alert(
@@ -268,7 +278,8 @@ class OutputBuilder:
             headers = output_headers(source.headers, self._header_names)
             overhead_bytes = size_bytes(source.key, None, headers)
         allowed, alerts = None, self._may_alert(row.decision)
-        if alerts and row.decision.resolution.allow:
+        is_unread = self._truncated_alerts and message.truncated and row.decision.resolution.exempt is None
+        if alerts and row.decision.resolution.allow and not is_unread:
             allowed = allowed_by(self._policy, row.decision, row.scores, self._text_of(record))
         document = self._verdict(record, message, row, judged_at, allowed=allowed)
         value = verdict.encode(document)
@@ -290,8 +301,11 @@ class OutputBuilder:
                 labels=row.decision.labels(allowed),
             )
         ]
-        alert = self._alert(record, document, row) if alerts and allowed is None else None
-        candidate = None if windows is None or alert is None else self._candidate(record, alert)
+        may_alert = (alerts and allowed is None) or is_unread
+        alert = self._alert(record, document, row) if may_alert else None
+        # An alert without a category has no key.
+        is_keyed = windows is not None and alert is not None and bool(alert["categories"])
+        candidate = self._candidate(record, alert) if is_keyed and alert is not None else None
         if windows is not None and candidate is not None and largest_bytes <= self._record_bytes_max:
             alert = None if windows.count(candidate) else alert
         if alert is not None:
@@ -359,11 +373,7 @@ class OutputBuilder:
             "top_category": CATEGORY_SLUGS[decision.top] if tokens else None,
             "model": self._model_json,
             "policy": orjson.Fragment(resolution.document_json),
-            "input": {
-                "characters": message.characters,
-                "tokens": tokens,
-                "truncated": message.truncated,
-            },
+            "input": _input_json(message, row.evidence),
             "source": source_json,
             "judged_at": judged_at,
         }
@@ -383,6 +393,8 @@ class OutputBuilder:
             document["allowed"] = allowed
         if decision.shadow:
             document["shadow"] = decision.shadow
+        if row.evidence is not None and decision.flagged:
+            document["evidence"] = evidence_json(row.evidence, decision.flags)
         if message.context is not None:
             document.update(cast("verdict.Verdict", context_json(message.context)))
         return document
@@ -417,6 +429,10 @@ class OutputBuilder:
         }
         if self._policy.has_file and decision.level_name is not None:
             alert["level"], alert["rule"] = decision.level_name, resolution.rule
+        if self._truncated_alerts and document["input"]["truncated"]:
+            alert["truncated"] = True
+        if "evidence" in document:
+            alert["evidence"] = document["evidence"]
         return alert
 
     def _alert_value(self, alert: verdict.Alert, record: PreparedRecord, bytes_max: int) -> bytes:
@@ -455,3 +471,16 @@ def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | Skipp
     if isinstance(content, PreparedMessage):
         assert not content.token_count or result.scores is not None, "unscored"  # noqa: S101 - a bug of ours
     return content
+
+
+def _input_json(message: PreparedMessage, evidence: Evidence | None) -> verdict.InputJson:
+    found: verdict.InputJson = {
+        "characters": message.characters,
+        "tokens": message.token_count,
+        "truncated": message.truncated,
+    }
+    if evidence is not None:
+        found["windows"] = evidence.windows
+        if list(evidence.views) != [RAW]:
+            found["views"] = evidence.views
+    return found

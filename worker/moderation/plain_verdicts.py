@@ -3,9 +3,9 @@
 Invariant: a plain verdict has the bytes that ``OutputBuilder`` would encode from a dictionary. A test compares both
 ways for any message. The template is made of such a dictionary, so the fields and their order are in one place.
 
-A verdict is plain if its text was scored, neither the policy nor a candidate flags it, the input record has no
-headers and is not an array, and every field could be read. Every other record gets None here, and its outputs are
-built in the general way.
+A verdict is plain if its text was scored in one part, neither the policy nor a candidate flags it, the input record
+has no headers and is not an array, and every field could be read. Every other record gets None here, and its
+outputs are built in the general way.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +32,7 @@ class PlainVerdicts:
         model: Model revision and dtype, the first strings of ``judge`` of ``identify``.
         record_bytes_max: Largest size of key, value and headers of a verdict together.
         example: Returns the verdict on a record as a dictionary. Its arguments are the record and the time.
+        truncated_alerts: Whether a message alerts when a part of its text was not scored.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class PlainVerdicts:
         model: Sequence[str],
         record_bytes_max: int,
         example: Callable[[ScoredRecord, str], Verdict],
+        truncated_alerts: bool = False,
     ) -> None:
+        self._truncated_alerts = truncated_alerts
         self._policy = policy
         self._model = model
         self._value_bytes_max = record_bytes_max - PLAIN_HEADERS_BYTES
@@ -74,6 +77,8 @@ class PlainVerdicts:
                 or not isinstance(message, PreparedMessage)
                 or not isinstance(result.scores, np.ndarray)
                 or message.ignored
+                or result.evidence is not None
+                or (self._truncated_alerts and message.truncated)
                 or result.record.item is not None
             ):
                 outputs.append(None)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Protocol
 
 from schemas.chat import ChatMessage
 from worker.moderation.cache import ScoreCache
 from worker.moderation.shapes import Read, Reading
+from worker.moderation.text_rows import Encode, TextRows, TokenizedText
 from worker.records import (
     CachedScores,
     ConsumedRecord,
@@ -15,23 +15,6 @@ from worker.records import (
     PreparedRecord,
     Skipped,
 )
-
-
-class TokenizedText(Protocol):
-    """A text as token ids."""
-
-    @property
-    def tokens(self) -> Sequence[int]:
-        """Token ids, including special tokens; at most as many as the model's bound."""
-
-    @property
-    def truncated(self) -> bool:
-        """Whether the bound shortened the text."""
-
-
-Encode = Callable[[Sequence[str]], Sequence[TokenizedText]]
-"""The tokenizer: texts to token ids, one result for each text, in order."""
-
 
 IsScored = Callable[[ConsumedRecord, ChatMessage], bool]
 """Returns whether a message is scored."""
@@ -64,7 +47,6 @@ def prepare(
     chunk: Sequence[ConsumedRecord],
     *,
     read: Read,
-    characters_max: int,
     encode: Encode,
     cache: ScoreCache,
     message_id: Callable[[ConsumedRecord, int | None], str] = by_source,
@@ -77,9 +59,7 @@ def prepare(
     Args:
         chunk: Consumed records.
         read: Reads a record.
-        characters_max: Characters to tokenise. A longer text is cut first, because the cost of tokenising grows
-            with the whole length, and the model's bound would then cut the tokens.
-        encode: The tokenizer.
+        encode: The tokenizer, which bounds what it tokenises of a long text.
         cache: The scores of texts that were scored before.
         message_id: Returns the id of a message that has none, from its record and the number of its element.
         is_scored: Returns whether the policy wants a message scored; None: it wants all scored.
@@ -98,7 +78,7 @@ def prepare(
         digests[index] = b""
     found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, digests))}
     uncached = {
-        digest: chat.text[:characters_max]
+        digest: chat.text
         for digest, chat in zip(digests, readings, strict=True)
         if digest and digest not in found and isinstance(chat, ChatMessage)
     }
@@ -108,7 +88,7 @@ def prepare(
         content: PreparedMessage | DeadLetterReason | Skipped | None
         if isinstance(chat, ChatMessage):
             id_ = message_id(source, number) if chat.message_id is None else chat.message_id
-            content = _content(chat, id_, digest, found.get(digest), characters_max)
+            content = _content(chat, id_, digest, found.get(digest))
         else:
             assert not isinstance(chat, tuple)  # noqa: S101 - split above
             content = chat
@@ -166,27 +146,27 @@ def _content(
     message_id: str,
     digest: bytes,
     found: CachedScores | TokenizedText | DeadLetterReason | None,
-    characters_max: int,
 ) -> PreparedMessage | DeadLetterReason:
     if isinstance(found, DeadLetterReason):
         return found
     cached = found if isinstance(found, CachedScores) else None
     tokens = () if found is None or isinstance(found, CachedScores) else found.tokens
-    characters = len(chat.text)
-    truncated = found is not None and (found.truncated or characters > characters_max)
-    return PreparedMessage(
+    message = PreparedMessage(
         message_id,
         chat.channel_id,
         chat.user_id,
         chat.sent_at,
-        characters,
+        len(chat.text),
         digest,
         tokens,
-        truncated,
+        found is not None and found.truncated,
         cached,
         chat.ignored,
         chat.context,
     )
+    if isinstance(found, TextRows):
+        message.further, message.passages = found.further, found.passages
+    return message
 
 
 def _encoded(texts: Sequence[str], encode: Encode) -> Sequence[TokenizedText | DeadLetterReason]:

@@ -37,6 +37,7 @@ def invalid_combinations(settings: Settings) -> Iterator[InvalidCombination]:
     yield from _input(settings)
     yield from _policy(settings)
     yield from _model(settings)
+    yield from _windows(settings)
 
 
 def _group_protocol(settings: Settings) -> Iterator[InvalidCombination]:
@@ -171,3 +172,10 @@ def _model(settings: Settings) -> Iterator[InvalidCombination]:
     longest, other = model.tokens_max, "WORKER_MODEL__TOKENS_MAX"
     if isinstance(settings.batch.tokens_max, int) and settings.batch.tokens_max < longest:
         yield InvalidCombination("WORKER_BATCH__TOKENS_MAX", f"at least {other}, {longest}, or auto", (other,))
+
+
+def _windows(settings: Settings) -> Iterator[InvalidCombination]:
+    overlap, other = settings.text.window_overlap_tokens, "WORKER_MODEL__TOKENS_MAX"
+    if overlap is not None and overlap > settings.model.tokens_max // 2:
+        wants = f"at most half of {other}, {settings.model.tokens_max // 2}: windows must advance"
+        yield InvalidCombination("WORKER_TEXT__WINDOW_OVERLAP_TOKENS", wants, (other,))

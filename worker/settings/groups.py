@@ -27,12 +27,14 @@ from worker.settings.values import (
     Thresholds,
     TopicName,
     TopicNames,
+    Views,
 )
 
 INT32_MAX = 2**31 - 1
 RECORD_OVERHEAD_BYTES_MAX = 64 * 1024
 """Room for the framing of a record. ``RECORD_BYTES_MAX`` counts only key, value and headers."""
 
+WINDOW_OVERLAP_TOKENS = 64
 CHARACTERS_PER_TOKEN_MAX = 128
 """Bytes of the longest token of Qwen2's vocabulary. A token never has more characters than bytes."""
 
@@ -152,6 +154,19 @@ class ModelSettings(Group):
     """CPU threads; by default one less than the CPUs of the cgroup."""
 
 
+class TextSettings(Group):
+    """``WORKER_TEXT__*``."""
+
+    views: Views = ("raw", "plain")
+    """Views of a text to score: raw (as received), or raw,plain (also what a reader sees, if that differs)."""
+    windows_max: Annotated[int, Field(ge=1, le=1000), DIGITS] = 9
+    """Largest number of windows of MODEL__TOKENS_MAX tokens in a long text; 1: only the beginning is scored."""
+    window_overlap_tokens: Annotated[int, Field(ge=0, le=100_000), DIGITS] | None = None
+    """Tokens that two neighbouring windows share; by default 64, at most a quarter of MODEL__TOKENS_MAX."""
+    truncated: Literal["pass", "alert"] = "pass"
+    """alert: a message with a part that was not scored raises an alert, whatever the scores of the rest."""
+
+
 class BatchSettings(Group):
     """``WORKER_BATCH__*``."""
 
@@ -253,6 +268,7 @@ class Settings(Group):
     kafka: KafkaSettings = KafkaSettings()
     input: InputSettings = InputSettings()
     model: ModelSettings = ModelSettings()
+    text: TextSettings = TextSettings()
     batch: BatchSettings = BatchSettings()
     policy: PolicySettings = PolicySettings()
     alert: AlertSettings = AlertSettings()

@@ -28,7 +28,15 @@ from pydantic_settings import (
 from worker.errors import ConfigurationError
 from worker.settings.combinations import invalid_combinations
 from worker.settings.exporters import Exporters, exporters_of
-from worker.settings.groups import CHARACTERS_PER_TOKEN_MAX, GROUPS, SECRETS, VARIABLES, Settings, shown
+from worker.settings.groups import (
+    CHARACTERS_PER_TOKEN_MAX,
+    GROUPS,
+    SECRETS,
+    VARIABLES,
+    WINDOW_OVERLAP_TOKENS,
+    Settings,
+    shown,
+)
 from worker.settings.logins import login_warnings
 from worker.settings.wants import wants
 
@@ -234,6 +242,10 @@ def _completed(settings: Settings) -> Settings:
     """Fill the defaults that depend on other settings."""
     transactional_id = settings.kafka.transactional_id or f"{settings.kafka.group_id}.{socket.gethostname()}"
     characters_max = settings.input.characters_max or CHARACTERS_PER_TOKEN_MAX * settings.model.tokens_max
+    overlap = settings.text.window_overlap_tokens
+    if overlap is None:
+        overlap = min(WINDOW_OVERLAP_TOKENS, settings.model.tokens_max // 4)
+    text = settings.text.model_copy(update={"window_overlap_tokens": overlap})
     kafka = settings.kafka.model_copy(update={"transactional_id": transactional_id})
     limits = settings.input.model_copy(update={"characters_max": characters_max})
-    return settings.model_copy(update={"kafka": kafka, "input": limits})
+    return settings.model_copy(update={"kafka": kafka, "input": limits, "text": text})

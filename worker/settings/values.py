@@ -105,6 +105,13 @@ def _header_names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _views(text: str) -> tuple[str, ...]:
+    names = tuple(_split(text))
+    if names not in {("raw",), ("raw", "plain")}:
+        raise ValueError("raw or raw,plain: the text as received is always scored")
+    return names
+
+
 def _switch(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("true or false")
@@ -153,6 +160,7 @@ TopicNames = Annotated[tuple[TopicName, ...], BeforeValidator(_split), AfterVali
 Brokers = Annotated[str, AfterValidator(brokers)]
 Start = Annotated[Literal["earliest", "error"] | AwareDatetime, BeforeValidator(_start)]
 HeaderNames = Annotated[tuple[str, ...], BeforeValidator(_header_names)]
+Views = Annotated[tuple[str, ...], BeforeValidator(_views)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Pointer = Annotated[str, AfterValidator(_pointer)]
 Device = Annotated[

@@ -76,7 +76,7 @@ class Telemetry:
         """Return an executor that also measures the device."""
 
         def report(batch: Sequence[PreparedRecord], began_ns: int, ended_ns: int) -> None:
-            tokens, first_ns = sum(len(record.tokens) for record in batch), batch[0].source.polled_ns
+            tokens, first_ns = sum(record.tokens_to_score for record in batch), batch[0].source.polled_ns
             fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
             self._meters.scored(len(batch), tokens, fill, began_ns - first_ns, ended_ns - began_ns)
             if self._tracing:

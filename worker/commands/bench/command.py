@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=_seconds, default=20, metavar="S", help="seconds to measure (default: 20)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file, as JSON")
-    parser.epilog = variables_for("model", "input", "batch")
+    parser.epilog = variables_for("model", "text", "input", "batch")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
@@ -87,9 +87,11 @@ def measure(
     """
     from worker.classifier.device import cpus  # noqa: PLC0415 - PyTorch is loaded with the model
 
-    prepare = wiring.make_prepare(settings_for_samples(settings), model.encode, ScoreCache(bytes_max=0))
+    prepare = wiring.make_prepare(settings_for_samples(settings), model, ScoreCache(bytes_max=0))
     first = consumed(texts[: BATCHES_MAX * settings.batch.records_max])
-    records = [record for record in prepare(first) if record.tokens]  # a text without a token is never scored
+    records = [
+        record for record in prepare(first) if record.tokens_to_score
+    ]  # a text without a token is never scored
     if not records:
         raise ModelError(
             "The tokenizer makes no token of any text. Either it belongs to another model, or the file of --texts "
@@ -106,7 +108,7 @@ def measure(
         judged=judged,
         device=device,
         messages_per_s=messages_per_second(settings, model, texts, seconds=seconds * TOGETHER_SHARE),
-        tokens_mean=mean(len(record.tokens) for record in records),
+        tokens_mean=mean(record.tokens_to_score for record in records),
         texts=len(texts),
         texts_different=len(set(texts)),
         on_cpu=model.identity.device == "cpu",

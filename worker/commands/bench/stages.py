@@ -78,7 +78,7 @@ def prepare_and_judge(
     """Time the two stages of the CPU: decoding and tokenising, then judging and encoding."""
     settings = settings_for_samples(settings)
     size = settings.batch.records_max
-    prepare = wiring.make_prepare(settings, model.encode, ScoreCache(bytes_max=0))
+    prepare = wiring.make_prepare(settings, model, ScoreCache(bytes_max=0))
     messages = consumed(texts)
     parts = [messages[start : start + size] for start in range(0, len(messages) - size + 1, size)] or [messages]
     unprepared = [Batch(items=part, messages=len(part)) for part in parts]
@@ -134,7 +134,7 @@ def batches_of(records: Sequence[PreparedRecord], bounds: BatchBounds) -> list[B
         Batch(
             items=batch,
             messages=len(batch),
-            tokens=sum(map(len, {record.text_digest: record.tokens for record in batch}.values())),
+            tokens=sum({record.text_digest: record.tokens_to_score for record in batch}.values()),
         )
         for batch in full or [queue.take(now_ms=0, wait_ms=0)]
     ]

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", help="the model, instead of WORKER_MODEL__PATH")
     parser.add_argument("--threshold", help="the threshold, instead of WORKER_POLICY__THRESHOLD")
-    parser.epilog = variables_for("model", "policy", "input", "batch", "cache")
+    parser.epilog = variables_for("model", "text", "policy", "input", "batch", "cache")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
@@ -54,10 +54,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     bytes_max = settings.input.bytes_max
     read = wiring.input_reader(settings) if options.jsonl else compile_shape(TEXT_SHAPE, bytes_max=bytes_max)
     judge = LineJudge(
-        model=model,
+        scorer=model,
+        encode=wiring.text_encoder(settings, model),
         read=read,
         bytes_max=bytes_max,
-        characters_max=settings.input.characters_max,
         cache=ScoreCache(bytes_max=settings.cache.bytes_max),
         is_scored=scored_by(policy),
     )

@@ -11,8 +11,9 @@ from typing import BinaryIO, Protocol
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer, score_batch
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.preprocessing import Encode, IsScored, prepare
+from worker.moderation.preprocessing import IsScored, prepare
 from worker.moderation.shapes import Read
+from worker.moderation.text_rows import Encode
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
@@ -26,14 +27,6 @@ CHUNK_BYTES = 256 * 1024
 """Largest read, in bytes: hundreds of messages from a file, or the whole content of a pipe."""
 
 _LINES = Partition("line", 0)
-
-
-class Model(Scorer, Protocol):
-    """A tokenizer and a scorer."""
-
-    @property
-    def encode(self) -> Encode:
-        """The tokenizer."""
 
 
 class Readable(Protocol):
@@ -98,18 +91,18 @@ class LineJudge:
     """The worker's parts, for lines.
 
     Attributes:
-        model: An open model.
+        scorer: The model.
+        encode: The tokenizer, which makes the rows of a text.
         read: Reads a line.
         bytes_max: Largest size of a line, in bytes.
-        characters_max: A longer text is cut.
         cache: The scores of texts that were judged before.
         is_scored: Returns whether the policy wants a message scored; None: it wants all scored.
     """
 
-    model: Model
+    scorer: Scorer
+    encode: Encode
     read: Read
     bytes_max: int
-    characters_max: int
     cache: ScoreCache
     is_scored: IsScored | None = None
 
@@ -122,8 +115,7 @@ class LineJudge:
         prepared = prepare(
             [_fetched(line) for line in lines],
             read=self.read,
-            characters_max=self.characters_max,
-            encode=self.model.encode,
+            encode=self.encode,
             cache=self.cache,
             message_id=_by_line,
             is_scored=self.is_scored,
@@ -135,7 +127,7 @@ class LineJudge:
             else self._too_large(record, size_bytes)
             for record in prepared
         ]
-        return score_batch(self.model, records, self.cache)
+        return score_batch(self.scorer, records, self.cache)
 
     def _too_large(self, record: PreparedRecord, size_bytes: int) -> PreparedRecord:
         """Name the size of the whole line, which the kept part does not show."""

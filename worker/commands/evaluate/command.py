@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REPORT",
         help="write the figures as one JSON document, to standard output or to this file",
     )
-    parser.epilog = variables_for("model", "policy", "batch")
+    parser.epilog = variables_for("model", "text", "policy", "batch")
 
 
 def run(options: argparse.Namespace) -> ExitCode:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worker.commands.evaluate.evasions import EVASIONS
 from worker.moderation.cached_scoring import Scorer
 from worker.moderation.policies import Policy
-from worker.moderation.preprocessing import Encode
+from worker.moderation.text_rows import Encode
 from worker.moderation.text_views import PlainText
 
 TEXTS_TOGETHER = 500

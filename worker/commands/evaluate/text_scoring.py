@@ -64,7 +64,7 @@ class TextScorer:
         self.key = scoring_key(_facts(given, model.identity))
         # The cache would keep what the score file keeps.
         self._cache = ScoreCache(bytes_max=0)
-        self._prepare = wiring.make_prepare(given, model.encode, self._cache)
+        self._prepare = wiring.make_prepare(given, model, self._cache)
 
     def score(self, texts: Sequence[str], kept: Path | None, advance: Callable[[int], None]) -> ScoredTexts:
         """Return the scores of texts. Scores that the file holds are not computed again.

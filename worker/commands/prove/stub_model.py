@@ -53,6 +53,7 @@ class StubModel:
     )
     batch_tokens_max = BATCH_TOKENS_MAX
     usage = DeviceUsage()
+    long_texts = None
     fallbacks = ("no model: a stub scores by a checksum, for a proof of the delivery alone",)
 
     def encode(self, texts: Sequence[str]) -> Sequence[ByteTokens]:

@@ -1,0 +1,271 @@
+"""Make the rows of a text that the model scores: the text as received, what a reader sees, windows of long texts.
+
+Most texts are one row: they fit the model, and a reader sees what was received. Such a row is exactly what the
+model card scores. A long text begins with that row too, so no text gets a lower score than the card gives it.
+
+Work is bounded by ``characters_max``. A long text is first cut to ``CHARACTERS_PER_TOKEN`` characters for each
+token that can be scored. Only if these do not fill the windows, more of the text is tokenised. A cut leaves out the
+middle.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import regex
+
+from worker.moderation.text_views import PlainText, TracedText
+from worker.moderation.windows import Window, WindowBounds, covers_all, grapheme_borders, windows
+from worker.records import Passage
+
+RAW, PLAIN = "raw", "plain"
+CHARACTERS_PER_TOKEN = 8
+"""``N`` tokens are first looked for in ``8 * N`` characters. Twitch chat has 2.2 characters a token (Qwen2)."""
+
+
+class TokenizedText(Protocol):
+    """A text as token ids."""
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Token ids, including special tokens; at most as many as the model's bound."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the bound shortened the text."""
+
+
+Encode = Callable[[Sequence[str]], Sequence[TokenizedText]]
+"""The tokenizer: texts to token ids, one result for each text, in order."""
+
+
+class TokensInText(Protocol):
+    """All tokens of a text, without special tokens."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """``[N]`` token ids."""
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """``[N]`` for each token, the offset of its first character."""
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """``[N]`` for each token, the offset after its last character."""
+
+
+class LongTexts(Protocol):
+    """The tokenizer, for texts that are divided into windows."""
+
+    @property
+    def room(self) -> int:
+        """Tokens that a window has, without the special tokens."""
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the model's bound keeps the first tokens of a text; otherwise the last ones."""
+
+    def word_pieces(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the words and the endings of the vocabulary."""
+
+    def tokens_in(self, text: str) -> TokensInText:
+        """Return all tokens of a text, with their places."""
+
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """Return the tokens of a window with the special tokens that the model needs."""
+
+
+class TextRows(NamedTuple):
+    """A text of several rows.
+
+    Attributes:
+        tokens: Token ids of the first row, including special tokens.
+        truncated: Whether a part of the text is in no row.
+        further: Token ids of the other rows.
+        passages: Where each row comes from, the first one included.
+    """
+
+    tokens: Sequence[int]
+    truncated: bool
+    further: Sequence[Sequence[int]]
+    passages: Sequence[Passage]
+
+
+_GRAPHEME = regex.compile(r"\X")
+
+
+class _Row(NamedTuple):
+    tokens: Sequence[int]
+    passage: Passage
+
+
+class _Cut(NamedTuple):
+    """A text without its middle.
+
+    Attributes:
+        text: The head and the tail, joined.
+        head: Characters of the head.
+        left_out: Characters of the middle; 0 for a text that is not cut.
+    """
+
+    text: str
+    head: int
+    left_out: int
+
+    @classmethod
+    def of(cls, text: str, characters_max: int) -> "_Cut":
+        head, left_out = (characters_max + 1) // 2, len(text) - characters_max
+        return (
+            cls(text, len(text), 0) if left_out <= 0 else cls(text[:head] + text[head + left_out :], head, left_out)
+        )
+
+    def place(self, start: int, end: int) -> tuple[int, int]:
+        """Return where a part of the cut text is in the whole text."""
+        return start + self.left_out * (start >= self.head), end + self.left_out * (end > self.head)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowEncoder:
+    """Encodes texts as rows. Only one thread at a time may use it.
+
+    Attributes:
+        encode_heads: The tokenizer. It cuts a text to the model's bound.
+        long_texts: The same tokenizer, for texts that are divided into windows.
+        plain_text: What makes the plain view; None when only the text as received is scored.
+        overlap: Tokens that two neighbouring windows share.
+        windows_max: Largest number of windows of a view. 1: only what the model card scores.
+        characters_max: Characters of a text that are tokenised at most.
+    """
+
+    encode_heads: Encode
+    long_texts: LongTexts
+    plain_text: PlainText | None
+    overlap: int
+    windows_max: int
+    characters_max: int
+
+    def encode(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Return each text as one row, or as ``TextRows`` where it has several, in order."""
+        views = self._plain_views(texts)
+        changed = [index for index, view in enumerate(views) if view is not None]
+        heads = [text[: self.characters_max] for text in texts]
+        # One call for all rows: most of the tokenizer's costs are those of a call.
+        encoded = self.encode_heads([*heads, *(views[index] or "" for index in changed)])
+        found = list(encoded[: len(texts)])
+        for index, shown in zip(changed, encoded[len(texts) :], strict=True):
+            found[index] = self._rows(texts[index], found[index], shown)
+        for index, text in enumerate(texts):
+            if views[index] is None and self._is_long(text, found[index]):
+                found[index] = self._rows(text, found[index], None)
+        return found
+
+    def _plain_views(self, texts: Sequence[str]) -> Sequence[str | None]:
+        """Return the plain view of each text; None where it is the text, or blank, or the text is very long."""
+        if self.plain_text is None:
+            return [None] * len(texts)
+        longest = self._first_characters
+        short = [text if len(text) <= longest else "" for text in texts]
+        shown = self.plain_text.plain_many(short)
+        return [
+            None if view is text or view == text or not view.strip() else view
+            for view, text in zip(shown, short, strict=True)
+        ]
+
+    def _is_long(self, text: str, head: TokenizedText) -> bool:
+        return head.truncated or len(text) > self.characters_max
+
+    def _rows(self, text: str, head: TokenizedText, shown: TokenizedText | None) -> TokenizedText:
+        """Return the rows of a text that is long or has a plain view of its own.
+
+        Args:
+            text: The text as received.
+            head: Its first row.
+            shown: The first row of the plain view; None when no plain view was made.
+        """
+        rows, is_cut = [_Row(head.tokens, Passage(RAW, 0, len(text)))], False
+        if self._is_long(text, head):
+            rows, is_cut = self._raw_windows(text, head)
+        if shown is not None and not shown.truncated:
+            rows.append(_Row(shown.tokens, Passage(PLAIN, 0, len(text))))
+        elif self.plain_text is not None and (shown is not None or len(text) > self._first_characters):
+            plain_rows, is_plain_cut = self._windows(text, PLAIN)
+            rows += plain_rows
+            is_cut |= is_plain_cut
+        # A view often changes one window, and the other rows are equal.
+        different = {tuple(row.tokens): row for row in reversed(rows)}
+        rows = [row for row in rows if different[tuple(row.tokens)] is row]
+        if len(rows) == 1 and is_cut == head.truncated:
+            return head
+        return TextRows(
+            head.tokens,
+            is_cut,
+            [row.tokens for row in rows[1:]],
+            [row.passage for row in rows] if len(rows) > 1 else (),
+        )
+
+    def _raw_windows(self, text: str, head: TokenizedText) -> tuple[list[_Row], bool]:
+        """Return the windows of the text as received. The first row is the one that the model card scores."""
+        rows, is_cut = self._windows(text, RAW)
+        if not head.truncated:  # more than characters_max characters, in few tokens
+            first = _Row(head.tokens, Passage(RAW, 0, self.characters_max))
+            return [first, *rows[len(rows) - self.windows_max + 1 :]] if self.windows_max > 1 else [first], True
+        place = 0 if self.long_texts.keeps_head else -1
+        rows[place] = rows[place]._replace(tokens=head.tokens)
+        return (rows, is_cut) if place == 0 else ([rows[-1], *rows[:-1]], is_cut)
+
+    def _windows(self, text: str, view: str) -> tuple[list[_Row], bool]:
+        """Return the windows of a view, and whether a part of the text is in none. None: the view is the text."""
+        bounds = self._bounds
+        for characters in (self._first_characters, self.characters_max):
+            cut = _Cut.of(text, characters)
+            shown = self._shown(cut.text, view)
+            if view == PLAIN and (shown.text == cut.text or not shown.text.strip()):
+                return [], False
+            tokens = self.long_texts.tokens_in(shown.text)
+            if not cut.left_out or len(tokens.ids) >= bounds.tokens_max:
+                break
+        if not tokens.ids:
+            return [], False
+        borders = grapheme_borders(tokens.starts, [found.start() for found in _GRAPHEME.finditer(shown.text)])
+        found = windows(len(tokens.ids), bounds, borders)
+        is_cut = bool(cut.left_out) or not covers_all(found, len(tokens.ids))
+
+        def passage(window: Window) -> Passage:
+            place = shown.origin(tokens.starts[window.start], tokens.ends[window.end - 1])
+            return Passage(view, *cut.place(*place))
+
+        framed = self.long_texts.framed
+        return [_Row(framed(tokens.ids[one.start : one.end]), passage(one)) for one in found], is_cut
+
+    def _shown(self, text: str, view: str) -> TracedText:
+        if view == RAW or self.plain_text is None:
+            return TracedText.of(text)
+        return self.plain_text.traced(text)
+
+    @property
+    def _bounds(self) -> WindowBounds:
+        return WindowBounds(size=self.long_texts.room, overlap=self.overlap, windows_max=self.windows_max)
+
+    @property
+    def _first_characters(self) -> int:
+        return min(CHARACTERS_PER_TOKEN * self._bounds.tokens_max, self.characters_max)
+
+
+def heads_only(encode: Encode, characters_max: int) -> Encode:
+    """Return the tokenizer that makes one row of each text: what the model card scores.
+
+    Args:
+        encode: The tokenizer.
+        characters_max: Characters to tokenise. The cost of tokenising grows with the whole length, and the model's
+            bound would cut the tokens in any case.
+    """
+
+    def encode_heads(texts: Sequence[str]) -> Sequence[TokenizedText]:
+        encoded = encode([text[:characters_max] for text in texts])
+        return [
+            one if len(text) <= characters_max else TextRows(one.tokens, truncated=True, further=(), passages=())
+            for text, one in zip(texts, encoded, strict=True)
+        ]
+
+    return encode_heads
