@@ -177,3 +177,15 @@ def test_a_verdict_has_the_same_bytes_in_every_release() -> None:
         for in_general in (False, True):
             output = built([record], "toy", of_settings("toy"), in_general=in_general)[0]
             assert (output.topic, output.value) == (Topic.VERDICT, golden(scores, flagged=hate > 0.5))
+
+
+def test_an_exempt_message_does_not_exempt_the_next_ones_of_its_partition() -> None:
+    def scored(offset: int, context: MessageContext | None) -> ScoredRecord:
+        source = ConsumedRecord(Partition("chat", 0), 1, offset, offset, 5, None, b"{}", ())
+        message = PreparedMessage("m", None, None, None, 5, b"d", [1, 2], False, None, (), context)  # noqa: FBT003
+        return ScoredRecord(PreparedRecord(source, message), np.zeros(12, np.float32))
+
+    messages = [scored(0, MessageContext(edited=True)), scored(1, None)]
+    exempt, other = built(messages, "", of_file(""), in_general=False)
+    assert (exempt.value or b"").count(b'"exempt":') == 1
+    assert b'"exempt":' not in (other.value or b"")

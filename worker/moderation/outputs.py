@@ -245,7 +245,9 @@ class OutputBuilder:
         [(_, row)] = self._rows([result], self._resolver.resolve_all([result]))
         message = _outcome(result)
         assert isinstance(message, PreparedMessage), "an example of a verdict"  # noqa: S101 - a bug of ours
-        return self._verdict(result.record, replace(message, context=None), row, judged_at)
+        document = self._verdict(result.record, replace(message, context=None), row, judged_at)
+        document.pop("exempt", None)  # the template is for the other messages of the partition too
+        return document
 
     def _rows(
         self, results: Sequence[ScoredRecord], resolutions: Sequence[Resolution]
