@@ -24,10 +24,11 @@ from worker.moderation.cached_scoring import Scorer
 from worker.moderation.coalesced_alerts import WindowClock
 from worker.moderation.coalescing import KeyDigest
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
+from worker.moderation.markup import RULES
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, scored_by
 from worker.moderation.preprocessing import prepare, split_by_bytes
-from worker.moderation.shapes import TEXT_SHAPE, Read, compile_shape, is_readable, load_envelope, load_shape
+from worker.moderation.shapes import TEXT_SHAPE, Read, Shape, compile_shape, is_readable, load_envelope, load_shape
 from worker.moderation.text_rows import PLAIN, RAW, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
 from worker.moderation.text_views import PlainText, Vocabulary
 from worker.records import (
@@ -97,31 +98,39 @@ def now_rfc3339() -> str:
     return verdict.rfc3339(time.time_ns() // 1_000_000)
 
 
+def input_shape(settings: Settings) -> Shape:
+    """Return the shape of the settings, with the pointers of the settings.
+
+    Raises:
+        ConfigurationError: The shape is unknown, or the shape's file is wrong.
+    """
+    given = settings.input
+    if given.format == "text":
+        return TEXT_SHAPE
+    pointers = {
+        "text": given.text_pointer,
+        "message_id": given.message_id_pointer,
+        "channel_id": given.channel_id_pointer,
+        "user_id": given.user_id_pointer,
+        "sent_at": given.sent_at_pointer,
+    }
+    places = {name: [pointer] for name, pointer in pointers.items() if pointer is not None}
+    shape = load_shape(given.shape)
+    if places and shape.wire == "text":
+        raise ConfigurationError(
+            f"WORKER_INPUT__{next(iter(places)).upper()}_POINTER: wants nothing with the shape {given.shape}, "
+            "because its wire is text and there is no JSON to point into"
+        )
+    return shape.model_copy(update=places)
+
+
 def input_reader(settings: Settings) -> Read:
-    """Return the function that reads a record: the shape of the settings, with the pointers of the settings.
+    """Return the function that reads a record by the shape of the settings.
 
     Raises:
         ConfigurationError: The shape or the envelope is unknown, or the shape's file is wrong.
     """
-    given = settings.input
-    if given.format == "text":
-        shape = TEXT_SHAPE
-    else:
-        pointers = {
-            "text": given.text_pointer,
-            "message_id": given.message_id_pointer,
-            "channel_id": given.channel_id_pointer,
-            "user_id": given.user_id_pointer,
-            "sent_at": given.sent_at_pointer,
-        }
-        places = {name: [pointer] for name, pointer in pointers.items() if pointer is not None}
-        shape = load_shape(given.shape)
-        if places and shape.wire == "text":
-            raise ConfigurationError(
-                f"WORKER_INPUT__{next(iter(places)).upper()}_POINTER: wants nothing with the shape {given.shape}, "
-                "because its wire is text and there is no JSON to point into"
-            )
-        shape = shape.model_copy(update=places)
+    given, shape = settings.input, input_shape(settings)
     envelope = None if given.envelope is None else load_envelope(given.envelope)
     return compile_shape(shape, envelope=envelope, bytes_max=given.bytes_max)
 
@@ -166,6 +175,11 @@ PolicyInForce = Callable[[], Policy]
 """Returns the policy in force."""
 
 
+def plain_text_of(settings: Settings, tokenizer: LongTexts) -> PlainText:
+    """Return what makes the plain view: without the markup of the shape, and with the words of the tokenizer."""
+    return PlainText.of(Vocabulary(*tokenizer.word_pieces()), markup=RULES[input_shape(settings).markup])
+
+
 def text_encoder(settings: Settings, model: ScoringModel) -> Encode:
     """Return the tokenizer that makes the rows of each text: the views and windows that the settings want."""
     given, characters_max = settings.text, settings.input.characters_max
@@ -175,7 +189,7 @@ def text_encoder(settings: Settings, model: ScoringModel) -> Encode:
     return RowEncoder(
         encode_heads=model.encode,
         long_texts=tokenizer,
-        plain_text=PlainText.of(Vocabulary(*tokenizer.word_pieces())) if PLAIN in given.views else None,
+        plain_text=plain_text_of(settings, tokenizer) if PLAIN in given.views else None,
         overlap=given.window_overlap_tokens or 0,
         windows_max=given.windows_max,
         characters_max=characters_max,
