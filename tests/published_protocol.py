@@ -27,6 +27,8 @@ PARITY_SETTINGS = {
     "WORKER_MODEL__TOKENS_MAX": str(TOKENS),
     "WORKER_MODEL__DEVICE": "cpu",
     "WORKER_MODEL__DTYPE": "float32",
+    "WORKER_TEXT__VIEWS": "raw",
+    "WORKER_TEXT__WINDOWS_MAX": "1",
 }
 """With these settings `evaluate` decides as the published evaluation."""
 

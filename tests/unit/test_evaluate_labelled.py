@@ -149,6 +149,17 @@ def test_scores_of_another_model_or_another_bound_are_not_used(tmp_path: Path) -
     assert model.scored == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("VIEWS", "raw"), ("WINDOWS_MAX", "1"), ("WINDOW_OVERLAP_TOKENS", "9")]
+)
+def test_scores_of_other_views_or_windows_are_not_used(tmp_path: Path, name: str, value: str) -> None:
+    path, model = tmp_path / "scores.jsonl", InterruptedModel(texts_max=99)
+    environ = {"WORKER_MODEL__PATH": "demo", f"WORKER_TEXT__{name}": value}
+    for given in (settings(), load_settings(environ, {Need.MODEL}).settings):
+        TextScorer(given, model).score(["a"], path, lambda _: None)
+    assert model.scored == 2
+
+
 def test_a_score_file_keeps_every_bit_of_a_score(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
     scores = np.random.default_rng(1).random((100, len(CATEGORY_SLUGS)), np.float32)

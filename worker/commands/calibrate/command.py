@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"share of the groups that only show the effect ({HELD_OUT})",
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the split ({SEED})")
-    parser.epilog = variables_for("model", "policy", "batch")
+    parser.epilog = variables_for("model", "text", "policy", "batch")
 
 
 def _share(text: str) -> float:

@@ -147,6 +147,11 @@ def _facts(settings: Settings, identity: ModelIdentity) -> dict[str, object]:
         "dtype": identity.dtype,
         "tokens_max": settings.model.tokens_max,
         "characters_max": settings.input.characters_max,
+        "views": sorted(settings.text.views),
+        "windows_max": settings.text.windows_max,
+        "window_overlap_tokens": settings.text.window_overlap_tokens,
+        # The rules of the plain view belong to a version of the worker.
+        "worker": wiring.VERSION if "plain" in settings.text.views else None,
     }
 
 
