@@ -109,6 +109,15 @@ def test_a_rule_without_effect_may_keep_messages_from_later_rules(printed: Print
     assert "doubts 0" in printed.by("check", HEAD + shielded)
 
 
+def test_a_rule_for_edits_leaves_the_other_messages_to_a_later_rule(printed: Printed) -> None:
+    rules = (
+        "rules:\n"
+        '  - {name: edits, when: {channel_id: "*", edited: true}, thresholds: {hate: {review: 0.2}}}\n'
+        "  - {name: kids, when: {channel_id: kids}, thresholds: {hate: {review: 0.1}}}\n"
+    )
+    assert "doubts 0" in printed.by("check", HEAD + rules)
+
+
 def test_what_differs_from_another_file_is_a_table(printed: Printed) -> None:
     (printed.folder / "old.yaml").write_text(
         HEAD + "rules:\n"
