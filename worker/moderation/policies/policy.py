@@ -225,6 +225,12 @@ class Policy:
             found = self._resolutions[key] = self._resolution(*key)
         return found
 
+    @property
+    def unscored_have_context(self) -> bool:
+        """Whether a message without a tenant, roles, a language and an edit is always scored."""
+        unscored = [one.when for one in self._exemptions if not one.score]
+        return all(bool(when.tenant_id or when.role or when.language or when.edited) for when in unscored)
+
     def is_scored(self, fields: MessageFields) -> bool:
         """Return whether the model scores a message."""
         exempt = first(self._exempt.matches(fields))

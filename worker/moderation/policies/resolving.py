@@ -110,7 +110,8 @@ def scored_by(policy: Policy) -> Callable[[ConsumedRecord, ChatMessage], bool] |
     """Return what says whether a policy wants a decoded message scored; None if it wants all messages scored."""
     if not policy.unscored:
         return None
-    return lambda source, chat: policy.is_scored(fields_of(source, chat))
+    has_context = policy.unscored_have_context
+    return lambda source, chat: (has_context and chat.context is None) or policy.is_scored(fields_of(source, chat))
 
 
 def fields_of(source: ConsumedRecord, chat: ChatMessage) -> MessageFields:
