@@ -227,3 +227,20 @@ def test_a_message_both_alerted_and_counted_is_found() -> None:
     inputs, outputs = coalesced()
     alert = replace(outputs[6], source=(Partition("chat", 0), 5), offset=9)
     assert audit(inputs, [*outputs, alert]).alerts_wrong == 1
+
+
+def test_the_verdict_on_a_truncated_text_may_have_an_alert_and_need_not_have_one() -> None:
+    partition = Partition("chat", 0)
+    inputs = [ObservedInput(partition=partition, offset=offset) for offset in range(3)]
+    truncated = [
+        ObservedOutput(
+            topic=Topic.VERDICT, source=(partition, offset), partition=0, offset=offset, truncated=offset < 2
+        )
+        for offset in range(3)
+    ]
+    alerts = [
+        ObservedOutput(topic=Topic.ALERT, source=(partition, offset), partition=0, offset=offset)
+        for offset in (0, 2)
+    ]
+    assert audit(inputs, [*truncated, alerts[0]]).alerts_wrong == 0
+    assert audit(inputs, [*truncated, *alerts]).alerts_wrong == 1

@@ -2,8 +2,9 @@
 
 Exactly once means for a reader at read_committed: each input has one verdict or one dead letter. A tombstone and a
 skipped record have neither, and a JSON array has one for each element that is not skipped. Each flagged verdict has
-one alert, or is counted in one summary, and there are no further alerts and counts. The outputs of an input
-partition have the order of its inputs; a summary comes when its window has ended. The commands ``demo`` and
+one alert, or is counted in one summary. The verdict on a truncated text may have an alert. There are no further
+alerts and counts. The outputs of an input partition have the order of its inputs; a summary comes when its window
+has ended. The commands ``demo`` and
 ``prove`` and the tests all use this audit.
 """
 
@@ -73,6 +74,7 @@ class ObservedOutput:
         offset: The offset in that partition.
         flagged: Whether a verdict is flagged; False for other outputs.
         item: The number of the element that the record names; None when it names none.
+        truncated: Whether a verdict says that a part of the text was not scored; False for other outputs.
         alert_id: The id of an alert; None for other outputs.
         key: What the messages of a summary have in common, as a verdict and an alert name it. With None everywhere,
             the audit only compares numbers and offsets.
@@ -85,9 +87,15 @@ class ObservedOutput:
     offset: int
     flagged: bool = False
     item: int | None = None
+    truncated: bool = False
     alert_id: str | None = None
     key: str | None = None
     repeat: ObservedRepeat | None = None
+
+    @property
+    def may_alert(self) -> bool:
+        """Whether the record is a verdict that may have an alert."""
+        return self.topic is Topic.VERDICT and (self.flagged or self.truncated)
 
     @property
     def position(self) -> MessagePosition | None:
@@ -217,13 +225,7 @@ def _wrong_alerts(outputs: list[ObservedOutput]) -> Iterator[tuple[Discrepancy, 
     """
     alerts = [output for output in outputs if output.topic is Topic.ALERT and output.repeat is None]
     surplus = Counter(output.position for output in alerts)
-    uncounted: dict[tuple[Partition, str | None], list[MessagePosition]] = defaultdict(list)
-    for output in outputs:
-        if output.flagged and output.topic is Topic.VERDICT and output.position is not None:
-            if surplus[output.position]:
-                surplus[output.position] -= 1
-            else:
-                uncounted[output.position[0], output.key].append(output.position)
+    uncounted = _without_alert(outputs, surplus)
     for position, count in surplus.items():
         if position is not None:
             yield from [(Discrepancy.ALERT, f"alert of {_described(position)}")] * count
@@ -236,6 +238,21 @@ def _wrong_alerts(outputs: list[ObservedOutput]) -> Iterator[tuple[Discrepancy, 
                 yield Discrepancy.ALERT, f"a summary of no alert at {output.source[0]} {output.source[1]}"
     for group in dict.fromkeys([*uncounted, *repeats]):
         yield from _wrong_repeats(group[0], sorted(uncounted[group]), repeats[group])
+
+
+def _without_alert(
+    outputs: list[ObservedOutput], surplus: Counter[MessagePosition | None]
+) -> dict[tuple[Partition, str | None], list[MessagePosition]]:
+    """Return the flagged verdicts without an alert, by partition and key; take the alerts of the others away."""
+    found: dict[tuple[Partition, str | None], list[MessagePosition]] = defaultdict(list)
+    for output in outputs:
+        if output.position is None or not output.may_alert:
+            continue
+        if surplus[output.position]:
+            surplus[output.position] -= 1
+        elif output.flagged:
+            found[output.position[0], output.key].append(output.position)
+    return found
 
 
 def _wrong_repeats(

@@ -105,6 +105,7 @@ def observed_output(message: Message, topic: Topic) -> ObservedOutput:
         offset=offset,
         flagged=flagged,
         item=item,
+        truncated=topic is Topic.VERDICT and body.get("input", {}).get("truncated") is True,
         alert_id=body.get("alert_id"),
         key=body.get("channel_id"),
         repeat=repeat,
