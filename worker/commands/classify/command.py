@@ -17,6 +17,7 @@ from worker.errors import ExitCode
 from worker.moderation.cache import ScoreCache
 from worker.moderation.policies import scored_by
 from worker.moderation.shapes import TEXT_SHAPE, compile_shape
+from worker.moderation.text_rows import PLAIN
 from worker.settings import Need, Settings, variables_for
 
 
@@ -66,7 +67,11 @@ def run(options: argparse.Namespace) -> ExitCode:
         outputs = wiring.make_outputs(settings, model, policy)
         good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)
     else:
-        good = show_texts(lines, Console(highlight=False), judge=judge, policy=policy)
+        plain_view = (
+            wiring.plain_text_of(settings, model.long_texts).plain if PLAIN in settings.text.views else None
+        )
+        console = Console(highlight=False)
+        good = show_texts(lines, console, judge=judge, policy=policy, plain_view=plain_view)
     return ExitCode.DONE if good else ExitCode.OTHER
 
 
