@@ -172,6 +172,7 @@ class Loop:
             self._share.observe(self._results, self._session.exempt_below)
             self._in_flight.release(records, len(self._results) - len(records))
             self.totals.skipped += sum([isinstance(one.record.content, Skipped) for one in self._results])
+            self.totals.truncated += sum([one.is_truncated for one in self._results])
             self._results = []
 
     def _end_windows(self, now_ms: int) -> None:
@@ -369,6 +370,7 @@ class LoopTotals:
         counted: Messages that were counted instead of raising an alert.
         unfit: Keys for which a partition's state had no room.
         skipped: Records and elements of arrays that were skipped, because they are not chat messages.
+        truncated: Messages with a part that was not scored.
         transactions: Committed transactions.
         rewinds: Transactions that failed, each with a rewind.
     """
@@ -378,5 +380,6 @@ class LoopTotals:
     counted: int = 0
     unfit: int = 0
     skipped: int = 0
+    truncated: int = 0
     transactions: int = 0
     rewinds: int = 0

@@ -255,6 +255,12 @@ class ScoredRecord:
         return self.record.is_last
 
     @property
+    def is_truncated(self) -> bool:
+        """Whether a part of the message's text was not scored."""
+        content = self.record.content
+        return type(content) is PreparedMessage and content.truncated
+
+    @property
     def dead_letter_reason(self) -> DeadLetterReason | None:
         """Why the record is a dead letter: it cannot be read, or its text breaks the model. None: it is not one."""
         found = self.scores if isinstance(self.scores, DeadLetterReason) else self.record.content

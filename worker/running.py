@@ -116,6 +116,7 @@ def update_status(
             cache_hits=loop.cache.hits,
             cache_misses=loop.cache.misses,
             skipped=loop.totals.skipped,
+            truncated=loop.totals.truncated,
             counted=loop.totals.counted,
             windows=sum(map(count_windows, session.states.values())),
             unfit=loop.totals.unfit,

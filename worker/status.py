@@ -37,6 +37,7 @@ class StatusSnapshot:
         cache_hits: Texts that needed no scoring.
         cache_misses: Texts that the model scored.
         skipped: Messages that were skipped, because the shape says that they are not chat messages.
+        truncated: Messages with a part that was not scored.
         counted: Messages that were counted instead of raising an alert.
         windows: Open windows of alerts.
         unfit: Keys that had no room in the metadata of a partition's offset.
@@ -57,6 +58,7 @@ class StatusSnapshot:
     cache_hits: int = 0
     cache_misses: int = 0
     skipped: int = 0
+    truncated: int = 0
     counted: int = 0
     windows: int = 0
     unfit: int = 0

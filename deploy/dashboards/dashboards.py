@@ -187,7 +187,13 @@ OVERVIEW = Dashboard(
                 stacked=True,
             ),
             Panel("Ignored fields a second", rates("moderation_fields_ignored_total", "moderation_field")),
-            Panel("Skipped messages a second", rates("moderation_messages_skipped_total", "instance")),
+            Panel(
+                "Messages a second that are skipped, or not scored as a whole",
+                {
+                    "skipped": rate("moderation_messages_skipped_total"),
+                    "not scored as a whole": rate("moderation_messages_truncated_total"),
+                },
+            ),
             Panel(
                 "Coalesced alerts",
                 {

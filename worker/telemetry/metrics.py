@@ -232,6 +232,7 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
         names.LOOKUP, {"hit": snapshot.cache_hits, "miss": snapshot.cache_misses}
     ),
     names.SKIPPED: lambda snapshot: _running(snapshot, snapshot.skipped),
+    names.TRUNCATED: lambda snapshot: _running(snapshot, snapshot.truncated),
     names.COALESCED: lambda snapshot: _running(snapshot, snapshot.counted),
     names.WINDOWS: lambda snapshot: _running(snapshot, snapshot.windows),
     names.UNFIT_KEYS: lambda snapshot: _running(snapshot, snapshot.unfit),

@@ -288,6 +288,12 @@ SKIPPED = Metric(
     unit="{message}",
     about="Messages that the input's shape skips: typing notices, joins, deletes. They have no output.",
 )
+TRUNCATED = Metric(
+    name="moderation.messages.truncated",
+    kind=InstrumentKind.OBSERVED_COUNTER,
+    unit="{message}",
+    about="Messages with a part that was not scored: their texts are longer than all windows.",
+)
 VERDICTS = Metric(
     name="moderation.verdicts",
     kind=InstrumentKind.COUNTER,
