@@ -95,7 +95,7 @@ def observed_output(message: Message, topic: Topic) -> ObservedOutput:
         source = Partition(where["topic"], int(where["partition"])), int(where["offset"])
         item = int(where["item"]) if "item" in where else None
     except (AttributeError, KeyError, TypeError, ValueError):
-        source = None  # not a record of the worker: the ledger calls it foreign
+        source, body = None, {}  # not a record of the worker: the ledger calls it foreign
     # A policy may withhold the alert of a flagged message.
     flagged = body.get("flagged") is True and not body.keys() & {"exempt", "allowed"}
     return ObservedOutput(
