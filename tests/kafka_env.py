@@ -12,7 +12,6 @@ from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
-    KafkaError,
     KafkaException,
     Message,
     Producer,
@@ -31,7 +30,7 @@ from tests.meanwhile import meanwhile
 from tests.worker_process import LOOK_AGAIN_S, WorkerProcess, eventually
 from worker.commands.ledger import Ledger, audit
 from worker.commands.ledger_reader import read_topics
-from worker.kafka.reading import open_reader
+from worker.kafka.reading import open_reader, read_to_end
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.records import Partition, Topic
 
@@ -199,18 +198,8 @@ class KafkaEnv:
 
     def read(self, *topics: Topic) -> list[Message]:
         """Return all records of these output topics at read_committed. Each partition's records are in order."""
-        found: list[Message] = []
         with open_reader(self.client, [self.outputs[topic] for topic in topics]) as reader:
-            left = len(reader.assignment())
-            while left:
-                for message in reader.consume(1000, 0.1):
-                    error = message.error()
-                    if error is None:
-                        found.append(message)
-                        continue
-                    assert error.code() == KafkaError._PARTITION_EOF, error  # noqa: SLF001 - librdkafka's own
-                    left -= 1
-        return found
+            return list(read_to_end(reader, KAFKA_S_MAX * 1000))
 
     def _output_ends(self, level: IsolationLevel) -> dict[Partition, int]:
         return self._ends(dict.fromkeys(self.outputs.values(), self.partitions), level)

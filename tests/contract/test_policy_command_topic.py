@@ -65,6 +65,7 @@ def test_committed_verdicts_since_a_time_are_decided_again(
             age_ms = HOUR_MS * (number % 4)  # none, one, two or three hours
             value = json.dumps(stored_verdict(number, {"hate": 0.4})).encode()
             producer.produce(topic, value, partition=number % 2, timestamp=now_ms - age_ms)
+        producer.flush(30)  # an abort would drop what is not sent yet
         (producer.commit_transaction if commits else producer.abort_transaction)(30)
     code, printed = policy(tmp_path, servers, topic, "try", "policy.yaml", "--since", "90m", "--json")
     assert code == ExitCode.DONE, printed
