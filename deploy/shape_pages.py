@@ -71,7 +71,7 @@ def _becomes(reading: ItemReading, markup: Markup) -> str:
     if isinstance(reading, DeadLetterReason):
         return f"dead letter `{reading.reason}`: {reading.message}"
     if not isinstance(reading, ChatMessage):
-        return f"skips it: {reading.reason}"
+        return f"skips it. {reading.reason}"
     context = reading.context or MessageContext()
     seen = render(reading.text, markup)
     shown = (

@@ -116,7 +116,7 @@ def install_chromium(scratch: Path) -> None:
     this machine lacks.
 
     Raises:
-        RefusalError: There is no browser, and this machine has no apt-get.
+        RefusalError: A browser is missing, and so is apt-get.
     """
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if found is None:

@@ -25,6 +25,20 @@ class OpenedPage:
     requests: list[str]
     complaints: list[str]
 
+    @property
+    def requests_elsewhere(self) -> list[str]:
+        """The addresses outside the file itself."""
+        return [address for address in self.requests if not address.startswith(("file:", "data:"))]
+
+    def tabbed(self, times: int) -> list[Any]:
+        """Return what has the focus after each press of the tabulator, from the top of the page."""
+        self.page.evaluate("document.activeElement.blur()")
+        found = []
+        for _ in range(times):
+            self.page.keyboard.press("Tab")
+            found.append(self.focused())
+        return found
+
     def focused(self) -> Any:
         """Return tag, role and accessible name of the element that has the keyboard's focus."""
         return self.page.evaluate(

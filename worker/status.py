@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worker.records import DeviceUsage, ModelIdentity, Partition, PolicyStatus
+from worker.records import Partition
+from worker.reported import DeviceUsage, ModelIdentity, PolicyStatus
 
 
 class Phase(Enum):

@@ -29,17 +29,10 @@ from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, scored_by
 from worker.moderation.preprocessing import prepare, split_by_bytes
 from worker.moderation.shapes import TEXT_SHAPE, Read, Shape, compile_shape, is_readable, load_envelope, load_shape
-from worker.moderation.text_rows import PLAIN, RAW, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
+from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
 from worker.moderation.text_views import PlainText, Vocabulary
-from worker.records import (
-    ConsumedRecord,
-    DeviceUsage,
-    Judged,
-    ModelIdentity,
-    PreparedRecord,
-    ScoredRecord,
-    Topic,
-)
+from worker.records import ConsumedRecord, Judged, PreparedRecord, ScoredRecord, Topic
+from worker.reported import DeviceUsage, ModelIdentity
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
 from worker.stage import WatchedExecutor
 from worker.status import StatusSnapshot
@@ -175,21 +168,26 @@ PolicyInForce = Callable[[], Policy]
 """Returns the policy in force."""
 
 
-def plain_text_of(settings: Settings, tokenizer: LongTexts) -> PlainText:
-    """Return what makes the plain view: without the markup of the shape, and with the words of the tokenizer."""
-    return PlainText.of(Vocabulary(*tokenizer.word_pieces()), markup=RULES[input_shape(settings).markup])
+def plain_text_of(settings: Settings, model: ScoringModel) -> PlainText | None:
+    """Return what makes the plain view: without the markup of the shape, and with the words of the tokenizer.
+
+    None: the settings do not want the plain view, or the model is a stub. The vocabulary takes half a second.
+    """
+    if model.long_texts is None or PLAIN not in settings.text.views:
+        return None
+    return PlainText.of(Vocabulary(*model.long_texts.word_pieces()), markup=RULES[input_shape(settings).markup])
 
 
-def text_encoder(settings: Settings, model: ScoringModel) -> Encode:
+def text_encoder(settings: Settings, model: ScoringModel, plain_text: PlainText | None) -> Encode:
     """Return the tokenizer that makes the rows of each text: the views and windows that the settings want."""
     given, characters_max = settings.text, settings.input.characters_max
     tokenizer = model.long_texts
-    if tokenizer is None or (given.views == (RAW,) and given.windows_max == 1):
+    if tokenizer is None or (plain_text is None and given.windows_max == 1):
         return heads_only(model.encode, characters_max)
     return RowEncoder(
         encode_heads=model.encode,
         long_texts=tokenizer,
-        plain_text=plain_text_of(settings, tokenizer) if PLAIN in given.views else None,
+        plain_text=plain_text,
         overlap=given.window_overlap_tokens or 0,
         windows_max=given.windows_max,
         characters_max=characters_max,
@@ -207,7 +205,8 @@ def make_prepare(
 
     The policy in force says which messages of a chunk are scored; None: all.
     """
-    read, encode = input_reader(settings), text_encoder(settings, model)
+    read = input_reader(settings)
+    encode = text_encoder(settings, model, plain_text_of(settings, model))
     longest_ms = int(min(settings.input.characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
     watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
 

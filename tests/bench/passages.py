@@ -68,7 +68,7 @@ def material(tokenizer: Tokenizer, data: Path, log: Path, rng: random.Random) ->
 
 
 def talk_of(source: Sequence[Tokens], tokens: int, rng: random.Random) -> list[Tokens]:
-    """Return random lines with so many tokens in all."""
+    """Return random lines whose tokens add up to this number."""
     lines: list[Tokens] = []
     left = tokens
     while left > 0:

@@ -410,13 +410,19 @@ def course_on_broker() -> Iterator[Course]:
         yield Course(bootstrap_servers=broker.bootstrap_servers, folder=Path(folder))
 
 
-def main() -> None:
-    """Run the contenders in turn, then draw the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def log_options(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """Return a parser of the options of a benchmark that feeds a log of chat to workers on a broker."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="the model's tokenizer.json")
     parser.add_argument("--messages", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser
+
+
+def main() -> None:
+    """Run the contenders in turn, then draw the picture."""
+    parser = log_options(__doc__, rounds=3)
     parser.add_argument("--transaction-records", type=int, default=4_000, help="of the bare client, at most")
     parser.add_argument("--per-message", type=int, default=4_000, help="messages of the slow contender")
     parser.add_argument("--quix", type=Path, help="a Python with quixstreams 3.28, orjson and tokenizers")

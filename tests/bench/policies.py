@@ -8,13 +8,11 @@ contenders take turns, and all get the same messages of 100,000 channels:
 - ``1,000 rules``: each rule names 100 channels, so that a rule decides about every message
 """
 
-import argparse
 import statistics
 import sys
 from functools import partial
-from pathlib import Path
 
-from tests.bench.pipeline import ROOT, Contender, course_on_broker, texts_of
+from tests.bench.pipeline import ROOT, Contender, course_on_broker, log_options, texts_of
 from tests.bench.side_by_side import medians, say, write
 
 CHANNELS = 100_000
@@ -42,11 +40,7 @@ def many_rules() -> str:
 
 def main() -> None:
     """Run the contenders in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=Path)
-    parser.add_argument("--tokenizer", type=Path, required=True, help="the model's tokenizer.json")
-    parser.add_argument("--messages", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = log_options(__doc__, rounds=3)
     options = parser.parse_args()
     command = (sys.executable, "-m", "tests.bench.pipeline_worker", str(options.tokenizer.resolve()))
     with course_on_broker() as course:

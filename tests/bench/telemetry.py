@@ -6,7 +6,6 @@ OTLP every second. The report has the throughput, and the CPU time of the worker
 less noisy.
 """
 
-import argparse
 import statistics
 import sys
 import threading
@@ -15,9 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-from tests.bench.pipeline import Contender, course_on_broker, texts_of
+from tests.bench.pipeline import Contender, course_on_broker, log_options, texts_of
 from tests.bench.side_by_side import medians, ratios, write
 from tests.meanwhile import meanwhile
 from worker.commands.broker.node import free_ports
@@ -71,11 +69,7 @@ def scraped(port: int) -> Iterator[None]:
 
 def main() -> None:
     """Measure the three ways in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=Path)
-    parser.add_argument("--tokenizer", type=Path, required=True, help="the model's tokenizer.json")
-    parser.add_argument("--messages", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser = log_options(__doc__, rounds=9)
     options = parser.parse_args()
     command = (sys.executable, "-m", "tests.bench.pipeline_worker", str(options.tokenizer.absolute()))
     [port] = free_ports(1)

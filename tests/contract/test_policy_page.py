@@ -41,7 +41,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenedPage]:
 
 
 def test_the_page_asks_for_nothing_even_if_a_channel_s_name_is_html(shown: OpenedPage) -> None:
-    assert [address for address in shown.requests if not address.startswith(("file:", "data:"))] == []
+    assert shown.requests_elsewhere == []
     assert shown.complaints == []
     assert shown.page.locator("img").count() == 0
     assert shown.page.get_by_role("rowheader", name=HOSTILE).is_visible()
@@ -76,12 +76,7 @@ def test_the_page_says_what_could_not_be_tried(shown: OpenedPage) -> None:
 
 def test_every_table_and_section_can_be_reached_by_keyboard(shown: OpenedPage) -> None:
     page = shown.page
-    page.evaluate("document.activeElement.blur()")
-    reached = []
-    for _ in range(20):
-        page.keyboard.press("Tab")
-        tag, _, name = shown.focused()
-        reached.append(name if tag in {"A", "DIV"} else tag)
+    reached = [name if tag in {"A", "DIV"} else tag for tag, _, name in shown.tabbed(20)]
     tables = page.locator("caption").all_text_contents()
     sections = page.locator("h2").all_text_contents()
     assert [name for name in dict.fromkeys(reached) if name in sections] == sections

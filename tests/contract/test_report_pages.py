@@ -51,7 +51,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenedPage]:
 
 
 def test_the_page_asks_for_nothing_and_the_browser_does_not_complain(shown: OpenedPage) -> None:
-    assert [address for address in shown.requests if not address.startswith(("file:", "data:"))] == []
+    assert shown.requests_elsewhere == []
     assert sum(address.startswith("file:") for address in shown.requests) == 1
     assert shown.complaints == []
 
@@ -87,11 +87,7 @@ def test_a_screen_reader_finds_landmarks_headings_tables_and_pictures(shown: Ope
 
 def test_every_link_table_and_detail_can_be_reached_and_opened_by_keyboard(shown: OpenedPage) -> None:
     page = shown.page
-    page.evaluate("document.activeElement.blur()")
-    reached = []
-    for _ in range(6):
-        page.keyboard.press("Tab")
-        reached.append(shown.focused())
+    reached = shown.tabbed(6)
     assert reached == [
         ["A", None, "Skip to the content"],
         ["A", None, "Figures"],

@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-NOUNS = {"schemas", "worker.records", "worker.errors"}
+NOUNS = {"schemas", "worker.records", "worker.reported", "worker.errors"}
 """What every wing may know."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "schemas": {"schemas"},
-    "worker.records": {"schemas"},
+    "worker.records": {"schemas", "worker.reported"},
+    "worker.reported": set(),
     "worker.errors": set(),
     "worker.kafka": {*NOUNS, "worker.kafka"} - {"schemas"},
     "worker.moderation": {*NOUNS, "worker.moderation"},
@@ -23,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.loop": {*NOUNS, "worker.batching", "worker.moderation", "worker.stage"},
     "worker.batching": {"worker.records"},
     "worker.stage": set(),
-    "worker.status": {"worker.records"},
+    "worker.status": {"worker.records", "worker.reported"},
     "worker.health": {"worker.errors", "worker.status"},
     "worker.logs": set(),
     "worker.thread_stacks": set(),

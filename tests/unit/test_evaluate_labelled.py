@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.cli import main
 from worker.commands.evaluate.score_file import ScoreFile, text_key
 from worker.commands.evaluate.text_scoring import TextScorer
+from worker.commands.prove.stub_model import StubModel
 from worker.errors import ConfigurationError, ExitCode
-from worker.records import DeadLetterReason, DeviceUsage, ModelIdentity, Scores
+from worker.records import DeadLetterReason, Scores
+from worker.reported import DeviceUsage
 from worker.settings import Need, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -47,17 +50,7 @@ def settings() -> Settings:
 class InterruptedModel:
     """A model that scores a text by its number of tokens, and that is interrupted after some texts."""
 
-    identity = ModelIdentity(
-        name="made up",
-        revision="0" * 16,
-        digest="0" * 64,
-        commit=None,
-        dtype="float32",
-        device="cpu",
-        attention="sdpa",
-        tokenizer="tokenizers",
-        threads=1,
-    )
+    identity = replace(StubModel.identity, name="made up")
     batch_tokens_max = 1024
     long_texts: None = None
     fallbacks: Sequence[str] = ()

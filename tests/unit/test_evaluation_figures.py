@@ -1,5 +1,7 @@
 """The figures of a report, on scores whose figures are known by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,19 +12,9 @@ from worker.commands.evaluate.evaluation_report import EvaluationReport, Evaluat
 from worker.commands.evaluate.figures import LabelFigures, label_figures
 from worker.commands.evaluate.labelled_texts import UNKNOWN, LabelledText
 from worker.commands.evaluate.text_scoring import ScoredTexts
-from worker.records import ModelIdentity
+from worker.commands.prove.stub_model import StubModel
 
-MODEL = ModelIdentity(
-    name="made up",
-    revision="0" * 16,
-    digest="0" * 64,
-    commit=None,
-    dtype="float32",
-    device="cpu",
-    attention="sdpa",
-    tokenizer="tokenizers",
-    threads=1,
-)
+MODEL = replace(StubModel.identity, name="made up")
 HATE = CATEGORY_SLUGS.index("hate")
 
 

@@ -13,16 +13,8 @@ from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import MessageFields, Policy, Resolver, effective_thresholds, parse_policy
-from worker.records import (
-    CandidateLabels,
-    ConsumedRecord,
-    OutputRecord,
-    Partition,
-    PreparedMessage,
-    PreparedRecord,
-    ScoredRecord,
-    ShadowOutcome,
-)
+from worker.records import ConsumedRecord, OutputRecord, Partition, PreparedMessage, PreparedRecord, ScoredRecord
+from worker.reported import CandidateLabels, ShadowOutcome
 
 NOW = "2026-01-31T09:30:00.250Z"
 FILE = """

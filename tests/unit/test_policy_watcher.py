@@ -122,11 +122,11 @@ def test_a_swapped_symbolic_link_is_a_new_content(tmp_path: Path) -> None:
 def test_a_file_that_is_being_written_is_read_again_later(file: Path) -> None:
     parts = [good("two") + "rules: []\n"]
 
-    def somebody_writes_on() -> None:
+    def continue_writing() -> None:
         if parts:
             file.write_text(parts.pop())
 
-    watcher = watcher_of(file, somebody_writes_on)
+    watcher = watcher_of(file, continue_writing)
     file.write_text(good("two"))
     watcher.check()
     watcher.adopt()

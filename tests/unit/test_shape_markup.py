@@ -12,5 +12,6 @@ from worker.settings import Need
 )
 def test_the_plain_view_has_no_markup_of_the_shape(shape: str, shown: str) -> None:
     settings = load({Need.MODEL}, {"WORKER_MODEL__PATH": "demo", "WORKER_INPUT__SHAPE": shape}).settings
-    tokenizer = wiring.open_classifier(settings, lambda _: None).long_texts
-    assert wiring.plain_text_of(settings, tokenizer).plain("<:kek:12> **k1ll** <@42>") == shown
+    plain_text = wiring.plain_text_of(settings, wiring.open_classifier(settings, lambda _: None))
+    assert plain_text is not None
+    assert plain_text.plain("<:kek:12> **k1ll** <@42>") == shown

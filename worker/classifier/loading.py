@@ -16,7 +16,7 @@ from worker.classifier.provenance import verified_digest
 from worker.classifier.scoring import Classifier
 from worker.classifier.tokenizer import PROBE, open_tokenizer
 from worker.errors import ModelError
-from worker.records import ModelIdentity
+from worker.reported import ModelIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,9 +23,9 @@ from worker.classifier.graphs import CudaGraphs, Run, buckets
 from worker.classifier.packed import VARLEN, PackedBatch, pack_texts, packed_logits, vocabulary_of
 from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, EncodedText, TextEncoder
-from worker.classifier.word_pieces import WordPieces
 from worker.errors import ModelError
-from worker.records import DeadLetterReason, DeviceUsage, ModelIdentity, Scores
+from worker.records import DeadLetterReason, Scores
+from worker.reported import DeviceUsage, ModelIdentity
 
 log = logging.getLogger(__name__)
 
@@ -121,10 +121,6 @@ class Classifier:
     def long_texts(self) -> TextEncoder:
         """The tokenizer, for texts that are divided into windows. Only one thread at a time may use it."""
         return self._encoder
-
-    def word_pieces(self) -> WordPieces:
-        """Return the words and endings that the model's tokenizer knows, the most frequent first."""
-        return self._encoder.word_pieces()
 
     def score(self, token_lists: Sequence[Sequence[int]]) -> list[Scores | DeadLetterReason]:
         """Return the probabilities of each text, in order; or the reason why the text breaks the model.

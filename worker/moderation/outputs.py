@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import NamedTuple, cast
 
 import numpy as np
 import orjson
@@ -25,16 +24,14 @@ from worker.moderation.alert_windows import AlertWindow
 from worker.moderation.coalesced_alerts import CommittedStates, TransactionWindows
 from worker.moderation.coalescing import AlertCandidate, CoalescingOptions, KeyDigest, OpenWindows
 from worker.moderation.dead_letters import DeadLetterBuilder
-from worker.moderation.evidence import evidence_json
+from worker.moderation.documents import Documents, JudgedRow
 from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
-from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts, context_json
+from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts
 from worker.moderation.policies import Decision, Policy, Resolution, Resolver, allowed_by, decide_each
 from worker.moderation.shapes import Read, Reading
-from worker.moderation.text_rows import RAW
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
-    Evidence,
     Judged,
     MessagePosition,
     OutputRecord,
@@ -42,32 +39,14 @@ from worker.records import (
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
-    Scores,
     Skipped,
     Topic,
 )
 
-_NO_CATEGORY = orjson.Fragment(verdict.encode(dict.fromkeys(CATEGORY_SLUGS, False)))
 _NONE_REJECTED: Mapping[MessagePosition, str] = MappingProxyType({})
 LETTERS_WITH_VALUE_MAX = 10
 """Dead letters of one array's elements that have the record's value. Further ones have none: a megabyte of 10,000
 broken elements would become 10 GB."""
-
-
-class _Row(NamedTuple):
-    """One record's row of the batch.
-
-    Attributes:
-        scores: ``[L]`` probabilities.
-        scores_json: The same probabilities, encoded.
-        decision: What the policy decides.
-        evidence: Which parts of the text gave the scores; None when at most one part was scored.
-    """
-
-    scores: Scores
-    scores_json: bytes
-    decision: Decision
-    evidence: Evidence | None
 
 
 class OutputBuilder:
@@ -106,8 +85,7 @@ class OutputBuilder:
         self._header_names = frozenset(header_names)
         self._cloudevents = cloudevents
         self._truncated_alerts = truncated_alerts
-        self._model_id = (model["revision"], model["dtype"])
-        self._model_json = orjson.Fragment(verdict.encode(model))  # all documents share it
+        self._model = model
         self._take(policy)
 
     def use(self, policy: Policy) -> None:
@@ -117,11 +95,12 @@ class OutputBuilder:
 
     def _take(self, policy: Policy) -> None:
         self._policy, self._resolver = policy, Resolver(policy)
+        self._documents = Documents(self._model, policy, truncated_alerts=self._truncated_alerts)
         rule = policy.coalesce
         self._coalescing = CoalescingOptions(by=tuple(rule.by), window_s=rule.window_s) if rule else None
         self._plain = PlainVerdicts(
             policy=policy,
-            model=self._model_id,
+            model=self._documents.model_id,
             record_bytes_max=self._record_bytes_max,
             example=self._example,
             truncated_alerts=self._truncated_alerts,
@@ -157,7 +136,7 @@ class OutputBuilder:
         Its key is the id of the alert that opened the window: the state does not hold the key of the input.
         """
         policy = orjson.Fragment(self._policy.base.document_json)
-        parts = SummaryParts(model=self._model_json, policy=policy, judged_at=judged_at)
+        parts = SummaryParts(model=self._documents.model_json, policy=policy, judged_at=judged_at)
         outputs = []
         for partition, window in ended:
             assert window.counted is not None, "a summary of nothing"  # noqa: S101 - a bug of ours
@@ -231,27 +210,29 @@ class OutputBuilder:
             if (outcome := _outcome(result)) is not None
         ]
 
-    def _json_line(self, outcome: PreparedMessage | DeadLetterReason | Skipped, row: _Row, judged_at: str) -> bytes:
+    def _json_line(
+        self, outcome: PreparedMessage | DeadLetterReason | Skipped, row: JudgedRow, judged_at: str
+    ) -> bytes:
         match outcome:
             case DeadLetterReason():
                 return verdict.encode({"error": {"reason": outcome.reason, "message": outcome.message}})
             case Skipped():
                 return verdict.encode({"skipped": {"reason": outcome.reason}})
             case _:
-                return verdict.encode(self._verdict(None, outcome, row, judged_at))
+                return verdict.encode(self._documents.verdict_on(None, outcome, row, judged_at))
 
     def _example(self, result: ScoredRecord, judged_at: str) -> verdict.Verdict:
         """Return the verdict on a record, without its optional fields."""
         [(_, row)] = self._rows([result], self._resolver.resolve_all([result]))
         message = _outcome(result)
         assert isinstance(message, PreparedMessage), "an example of a verdict"  # noqa: S101 - a bug of ours
-        document = self._verdict(result.record, replace(message, context=None), row, judged_at)
+        document = self._documents.verdict_on(result.record, replace(message, context=None), row, judged_at)
         document.pop("exempt", None)  # the template is for the other messages of the partition too
         return document
 
     def _rows(
         self, results: Sequence[ScoredRecord], resolutions: Sequence[Resolution]
-    ) -> Iterator[tuple[ScoredRecord, _Row]]:
+    ) -> Iterator[tuple[ScoredRecord, JudgedRow]]:
         """Return each result with its row. A result without scores has a row of 0.0, the scores of a blank text."""
         matrix = np.zeros((len(results), len(CATEGORY_SLUGS)), np.float32)
         for index, result in enumerate(results):
@@ -259,13 +240,13 @@ class OutputBuilder:
                 matrix[index] = result.scores
         decisions = decide_each(self._policy, matrix, resolutions)
         columns = (matrix, verdict.encode_scores(matrix), decisions, [result.evidence for result in results])
-        return zip(results, map(_Row, *columns), strict=True)
+        return zip(results, map(JudgedRow, *columns), strict=True)
 
     def _verdict_and_alert(
         self,
         record: PreparedRecord,
         message: PreparedMessage,
-        row: _Row,
+        row: JudgedRow,
         judged_at: str,
         windows: OpenWindows | None,
     ) -> list[OutputRecord]:
@@ -283,7 +264,7 @@ class OutputBuilder:
         is_unread = self._truncated_alerts and message.truncated and row.decision.resolution.exempt is None
         if alerts and row.decision.resolution.allow and not is_unread:
             allowed = allowed_by(self._policy, row.decision, row.scores, self._text_of(record))
-        document = self._verdict(record, message, row, judged_at, allowed=allowed)
+        document = self._documents.verdict_on(record, message, row, judged_at, allowed=allowed)
         value = verdict.encode(document)
         verdict_headers = headers
         if self._cloudevents:
@@ -304,10 +285,8 @@ class OutputBuilder:
             )
         ]
         may_alert = (alerts and allowed is None) or is_unread
-        alert = self._alert(record, document, row) if may_alert else None
-        # An alert without a category has no key.
-        is_keyed = windows is not None and alert is not None and bool(alert["categories"])
-        candidate = self._candidate(record, alert) if is_keyed and alert is not None else None
+        alert = self._documents.alert_on(record, document, row) if may_alert else None
+        candidate = None if windows is None or alert is None else self._candidate(record, alert)
         if windows is not None and candidate is not None and largest_bytes <= self._record_bytes_max:
             alert = None if windows.count(candidate) else alert
         if alert is not None:
@@ -335,7 +314,10 @@ class OutputBuilder:
         return outputs
 
     def _candidate(self, record: PreparedRecord, alert: verdict.Alert) -> AlertCandidate | None:
-        """Return what a window needs to know about a message; None if the message has no key."""
+        """Return what a window needs to know about a message; None if the message has no key.
+
+        An alert without a category, on a text that was not scored as a whole, has no key.
+        """
         if self._coalescing is None or not alert["categories"]:
             return None
         by = self._coalescing.by
@@ -346,96 +328,6 @@ class OutputBuilder:
     def _may_alert(self, decision: Decision) -> bool:
         """Return whether a message raises an alert, unless its text is an allowed one."""
         return decision.level >= self._policy.alert_level and decision.resolution.exempt is None
-
-    def _verdict(
-        self,
-        record: PreparedRecord | None,
-        message: PreparedMessage,
-        row: _Row,
-        judged_at: str,
-        *,
-        allowed: str | None = None,
-    ) -> verdict.Verdict:
-        source_json = None if record is None else verdict.source_json(record.source, record.item)
-        decision, tokens = row.decision, message.token_count
-        resolution = decision.resolution
-        document: verdict.Verdict = {
-            "schema": "verdict/1",
-            "verdict_id": None if source_json is None else self._identify("verdict/1", resolution, source_json),
-            "message_id": message.message_id,
-            "channel_id": message.channel_id,
-            "user_id": message.user_id,
-            "sent_at": message.sent_at,
-            "flagged": decision.flagged,
-            "categories": dict(zip(CATEGORY_SLUGS, decision.flags, strict=True))
-            if decision.flagged
-            else _NO_CATEGORY,
-            "category_scores": orjson.Fragment(row.scores_json),
-            "max_score": decision.max_score,
-            "top_category": CATEGORY_SLUGS[decision.top] if tokens else None,
-            "model": self._model_json,
-            "policy": orjson.Fragment(resolution.document_json),
-            "input": _input_json(message, row.evidence),
-            "source": source_json,
-            "judged_at": judged_at,
-        }
-        if self._policy.has_file:
-            document["level"] = decision.level_name
-        # A message that was not scored must not pass as a clean one under a policy that wants it scored.
-        assert not (message.is_unscored and resolution.is_scored), "unscored"  # noqa: S101 - a bug of ours
-        if not resolution.is_scored:
-            document["outcome"] = "exempt"
-        elif not tokens:
-            document["outcome"] = "blank" if message.characters else "no_text"
-        if message.ignored:
-            document["ignored"] = message.ignored
-        if resolution.exempt is not None:
-            document["exempt"] = resolution.exempt
-        if allowed is not None:
-            document["allowed"] = allowed
-        if decision.shadow:
-            document["shadow"] = decision.shadow
-        if row.evidence is not None and decision.flagged:
-            document["evidence"] = evidence_json(row.evidence, decision.flags)
-        if message.context is not None:
-            document.update(cast("verdict.Verdict", context_json(message.context)))
-        return document
-
-    def _alert(self, record: PreparedRecord, document: verdict.Verdict, row: _Row) -> verdict.Alert:
-        source_json, decision = verdict.source_json(record.source, record.item), row.decision
-        resolution = decision.resolution
-        flagged = [index for index, flag in enumerate(decision.flags) if flag]
-        flagged.sort(key=lambda index: -row.scores[index])
-        alert: verdict.Alert = {
-            "schema": "alert/1",
-            "alert_id": self._identify("alert/1", resolution, source_json),
-            "verdict_id": self._identify("verdict/1", resolution, source_json),
-            "message_id": document["message_id"],
-            "channel_id": document["channel_id"],
-            "user_id": document["user_id"],
-            "sent_at": document["sent_at"],
-            "categories": [
-                {
-                    "category": CATEGORY_SLUGS[index],
-                    "score": row.scores[index],
-                    "threshold": resolution.thresholds[0, index],
-                }
-                for index in flagged
-            ],
-            "max_score": document["max_score"],
-            "top_category": CATEGORY_SLUGS[decision.top],
-            "model": self._model_json,
-            "policy": document["policy"],
-            "source": source_json,
-            "judged_at": document["judged_at"],
-        }
-        if self._policy.has_file and decision.level_name is not None:
-            alert["level"], alert["rule"] = decision.level_name, resolution.rule
-        if self._truncated_alerts and document["input"]["truncated"]:
-            alert["truncated"] = True
-        if "evidence" in document:
-            alert["evidence"] = document["evidence"]
-        return alert
 
     def _alert_value(self, alert: verdict.Alert, record: PreparedRecord, bytes_max: int) -> bytes:
         """Return the alert's bytes, with the text if it is wanted and fits.
@@ -459,9 +351,6 @@ class OutputBuilder:
         assert isinstance(found, ChatMessage), "flagged without a text"  # noqa: S101 - a bug of ours
         return found.text
 
-    def _identify(self, schema: str, resolution: Resolution, source_json: verdict.SourceJson) -> str:
-        return verdict.identify(schema, judge=(*self._model_id, resolution.fingerprint), source=source_json)
-
 
 def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | Skipped | None:
     """Return the message to judge, the reason of a dead letter or of skipping, or None for a tombstone."""
@@ -473,16 +362,3 @@ def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | Skipp
     if isinstance(content, PreparedMessage):
         assert not content.token_count or result.scores is not None, "unscored"  # noqa: S101 - a bug of ours
     return content
-
-
-def _input_json(message: PreparedMessage, evidence: Evidence | None) -> verdict.InputJson:
-    found: verdict.InputJson = {
-        "characters": message.characters,
-        "tokens": message.token_count,
-        "truncated": message.truncated,
-    }
-    if evidence is not None:
-        found["windows"] = evidence.windows
-        if list(evidence.views) != [RAW]:
-            found["views"] = evidence.views
-    return found

@@ -194,8 +194,10 @@ class RowEncoder:
             rows += plain_rows
             is_cut |= is_plain_cut
         # A view often changes one window, and the other rows are equal.
-        different = {tuple(row.tokens): row for row in reversed(rows)}
-        rows = [row for row in rows if different[tuple(row.tokens)] is row]
+        different: dict[tuple[int, ...], _Row] = {}
+        for row in rows:
+            different.setdefault(tuple(row.tokens), row)
+        rows = [*different.values()]
         if len(rows) == 1 and is_cut == head.truncated:
             return head
         return TextRows(

@@ -12,15 +12,8 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from worker.records import (
-    ConsumedRecord,
-    OutputRecord,
-    Partition,
-    PolicyStatus,
-    ShadowOutcome,
-    Topic,
-    VerdictLabels,
-)
+from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
+from worker.reported import PolicyStatus, ShadowOutcome, VerdictLabels
 from worker.status import StatusSnapshot
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, InstrumentKind, Metric

@@ -17,7 +17,6 @@ from worker.errors import ExitCode
 from worker.moderation.cache import ScoreCache
 from worker.moderation.policies import scored_by
 from worker.moderation.shapes import TEXT_SHAPE, compile_shape
-from worker.moderation.text_rows import PLAIN
 from worker.settings import Need, Settings, variables_for
 
 
@@ -54,9 +53,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     model = wiring.open_classifier(settings, progress)
     bytes_max = settings.input.bytes_max
     read = wiring.input_reader(settings) if options.jsonl else compile_shape(TEXT_SHAPE, bytes_max=bytes_max)
+    plain_text = wiring.plain_text_of(settings, model)
     judge = LineJudge(
         scorer=model,
-        encode=wiring.text_encoder(settings, model),
+        encode=wiring.text_encoder(settings, model, plain_text),
         read=read,
         bytes_max=bytes_max,
         cache=ScoreCache(bytes_max=settings.cache.bytes_max),
@@ -67,9 +67,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         outputs = wiring.make_outputs(settings, model, policy)
         good = judge_lines(lines, sys.stdout.buffer, judge=judge, outputs=outputs, now=wiring.now_rfc3339)
     else:
-        plain_view = (
-            wiring.plain_text_of(settings, model.long_texts).plain if PLAIN in settings.text.views else None
-        )
+        plain_view = None if plain_text is None else plain_text.plain
         console = Console(highlight=False)
         good = show_texts(lines, console, judge=judge, policy=policy, plain_view=plain_view)
     return ExitCode.DONE if good else ExitCode.OTHER

@@ -12,7 +12,7 @@ from worker.commands.compare.comparison import ComparisonReport, compare_verdict
 from worker.commands.compare.comparison_page import comparison_page
 from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
-from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, write_text
+from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option, write_text
 from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
 from worker.errors import ExitCode
 from worker.logs import escaped
@@ -34,14 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help=f"of each change ({EXAMPLES})")
     parser.add_argument("--out", metavar="PAGE.html", type=Path, help="write a page for people to this file")
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        const=Path("-"),
-        type=Path,
-        metavar="REPORT",
-        help="write the report as JSON, to standard output or to this file",
-    )
+    add_json_option(parser)
     parser.epilog = variables_for("kafka")
 
 

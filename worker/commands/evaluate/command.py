@@ -12,7 +12,7 @@ from rich.table import Table
 
 from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
-from worker.commands.evaluate.labelled_command import add_file_arguments, evaluate_file, write_text
+from worker.commands.evaluate.labelled_command import add_file_arguments, add_json_option, evaluate_file, write_text
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
 from worker.commands.start_up import load
 from worker.commands.terminal import progress
@@ -48,14 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(STEPS),
         help="use only this step of the plain view; may be repeated",
     )
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        const=Path("-"),
-        type=Path,
-        metavar="REPORT",
-        help="write the figures as one JSON document, to standard output or to this file",
-    )
+    add_json_option(parser)
     parser.epilog = variables_for("model", "text", "policy", "batch")
 
 
@@ -76,7 +69,7 @@ def _evade(options: argparse.Namespace) -> ExitCode:
     measurement = Measurement(
         model=model,
         policy=wiring.make_policy(settings),
-        plain_text=PlainText.of(Vocabulary(*model.word_pieces()), tuple(options.step or STEPS)),
+        plain_text=PlainText.of(Vocabulary(*model.long_texts.word_pieces()), tuple(options.step or STEPS)),
     )
     cost = measurement.cost(texts)
     flags, _ = measurement.flagged(texts)

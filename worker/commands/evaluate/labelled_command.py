@@ -43,6 +43,18 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="PAGE.html", type=Path, help="write a page for people to this file")
 
 
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that asks for the report as JSON; alone it means standard output."""
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const=Path("-"),
+        type=Path,
+        metavar="REPORT",
+        help="write the report as JSON, to standard output or to this file",
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredFile:
     """A file of labelled texts with the scores of the texts.

@@ -2,7 +2,7 @@
 
 Each line has the digest of a text, the key of the scoring and the scores. The key covers what changes scores: the
 model's files, the dtype, the token bound and the settings of the text. So one file can hold several models.
-The file holds no text. Its digests are not salted, so somebody who guesses a text can recognise its digest.
+The file holds no text. Its digests are not salted, so a person who guesses a text can recognise its digest.
 """
 
 import hashlib

@@ -15,7 +15,8 @@ from worker import wiring
 from worker.commands.evaluate.score_file import ScoreFile, scoring_key, text_key
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import score_batch
-from worker.records import ConsumedRecord, ModelIdentity, Partition, ScoredRecord, Scores
+from worker.records import ConsumedRecord, Partition, ScoredRecord, Scores
+from worker.reported import ModelIdentity
 from worker.settings import Settings
 
 BATCH_CHARACTERS_MAX = 100_000

@@ -19,6 +19,7 @@ from worker.commands.policy.trial_page import trial_page
 from worker.commands.policy.trial_run import run_trial
 from worker.commands.policy.trial_tables import show_trial
 from worker.commands.policy.usage import PolicyUsage
+from worker.commands.subcommand import add_subcommand_to
 from worker.commands.terminal import say
 from worker.errors import ConfigurationError, ExitCode
 from worker.logs import escaped
@@ -82,10 +83,7 @@ def _add(
     summary: str,
     subcommand: Callable[[argparse.Namespace], ExitCode],
 ) -> argparse.ArgumentParser:
-    parser = parsers.add_parser(
-        name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(subcommand=subcommand)
+    parser = add_subcommand_to(parsers, name, summary, subcommand)
     parser.add_argument("file", metavar="FILE", help="the policy file")
     return parser
 

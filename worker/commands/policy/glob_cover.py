@@ -98,6 +98,6 @@ def _parsed(glob: str) -> _Glob:
 
 
 def _characters(globs: Iterable[str]) -> list[str]:
-    """Return a character of each class that these globs can tell apart: each of theirs, and its two neighbours."""
+    """Return a character of each class that these globs can tell apart: each character and its two neighbours."""
     codes = {ord(character) + step for glob in globs for character in glob for step in (-1, 0, 1)}
     return [chr(code) for code in sorted(codes) if 0 < code < 0x110000]  # noqa: PLR2004 - the end of Unicode

@@ -17,7 +17,8 @@ import numpy as np
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import FatalError
 from worker.logs import setup_logging
-from worker.records import DeviceUsage, ModelIdentity, Scores
+from worker.records import Scores
+from worker.reported import DeviceUsage, ModelIdentity
 from worker.running import run
 from worker.settings import Need, Settings, load_settings
 from worker.watchdog import Watchdog

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.text import Text
 from worker.commands.shape.guess import Fit, fits
 from worker.commands.shape.samples import SampleRecord, samples_of_file, samples_of_topic
 from worker.commands.shape.trial import EventOutcome, show_counts, show_events, tried
+from worker.commands.subcommand import add_subcommand_to
 from worker.commands.terminal import say
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.shapes import (
@@ -30,13 +31,15 @@ LAST = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     of_shape = parser.add_subparsers(required=True, metavar="list|show|try|guess")
-    _add(of_shape, "list", "The built-in shapes.", _list)
-    show = _add(of_shape, "show", "The file of a built-in shape, to copy and change.", _show)
+    add_subcommand_to(of_shape, "list", "The built-in shapes.", _list)
+    show = add_subcommand_to(of_shape, "show", "The file of a built-in shape, to copy and change.", _show)
     show.add_argument("name", metavar="NAME")
-    trial = _add(of_shape, "try", "What a shape makes of events; exit code 1 if it refuses any.", _try)
+    trial = add_subcommand_to(of_shape, "try", "What a shape makes of events; exit code 1 if it refuses any.", _try)
     trial.add_argument("name", metavar="SHAPE", help="a built-in shape, or the path of a YAML file")
     trial.add_argument("--envelope", choices=builtin_envelopes(), help="what is around the events")
-    guess = _add(of_shape, "guess", "Which built-in shape fits events best; exit code 1 if none does.", _guess)
+    guess = add_subcommand_to(
+        of_shape, "guess", "Which built-in shape fits events best; exit code 1 if none does.", _guess
+    )
     for one in (trial, guess):
         source = one.add_mutually_exclusive_group(required=True)
         source.add_argument(
@@ -55,19 +58,6 @@ def run(options: argparse.Namespace) -> ExitCode:
     """
     code: ExitCode = options.subcommand(options)
     return code
-
-
-def _add(
-    parsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    summary: str,
-    subcommand: Callable[[argparse.Namespace], ExitCode],
-) -> argparse.ArgumentParser:
-    parser = parsers.add_parser(
-        name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(subcommand=subcommand)
-    return parser
 
 
 def _list(_options: argparse.Namespace) -> ExitCode:

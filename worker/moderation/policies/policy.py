@@ -21,7 +21,7 @@ from worker.moderation.policies.globs import Matcher, MessageFields, first, memb
 from worker.moderation.policies.inheritance import EffectiveThresholds, effective_thresholds
 from worker.moderation.policies.policy_file import DEFAULT, AllowedTexts, CoalesceRule, PolicyFile
 from worker.moderation.policies.reading import PolicySource
-from worker.records import CandidateLabels, ShadowOutcome, VerdictLabels
+from worker.reported import CandidateLabels, ShadowOutcome, VerdictLabels
 
 RESOLUTIONS_MAX = 16_384
 """Resolutions that a policy remembers. Each takes a kilobyte."""

@@ -15,7 +15,7 @@ from threading import Event, Thread
 from worker.errors import ConfigurationError
 from worker.moderation.policies.policy import Policy
 from worker.moderation.policies.reading import digest_of, parse_policy, read_content
-from worker.records import PolicyStatus
+from worker.reported import PolicyStatus
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class PolicyWatcher:
                 return
             self._settle()
             if read_content(self._path) != content:
-                return  # somebody is writing; the next check looks again
+                return  # the file is being written; the next check looks again
         except OSError as error:
             self._refuse(None, f"the policy file {self._path} can't be read: {error.strerror}")
             return
