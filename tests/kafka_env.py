@@ -35,7 +35,12 @@ from worker.kafka.topics import TopicSpec, create_topics
 from worker.records import Partition, Topic
 
 KAFKA_S_MAX = 10
-STARTING = {"COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION"}
+STARTING = {
+    "COORDINATOR_LOAD_IN_PROGRESS",
+    "COORDINATOR_NOT_AVAILABLE",
+    "NOT_COORDINATOR",
+    "NOT_LEADER_FOR_PARTITION",
+}
 Answer = TypeVar("Answer")
 
 

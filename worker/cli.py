@@ -23,7 +23,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("run", "run", "Runs the worker until SIGTERM or SIGINT."),
+    Command(
+        "run", "run", "Runs the worker until SIGTERM or SIGINT, or with --until-end until the input is judged."
+    ),
     Command("config", "config", "Shows the settings in effect, and where each value came from."),
     Command("topics", "topics", "Creates the topics."),
     Command("model", "model", "Fetches a model."),

@@ -5,9 +5,11 @@ import logging
 import os
 import platform
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from worker import health
 from worker.errors import ExitCode, FatalError
+from worker.kafka.input_ends import InputEnds
 from worker.kafka.session import Session
 from worker.loop import Loop
 from worker.moderation.alert_windows import count_windows
@@ -26,6 +28,9 @@ from worker.wiring import (
     start_telemetry,
 )
 
+if TYPE_CHECKING:
+    from worker.telemetry import RunningTelemetry
+
 log = logging.getLogger(__name__)
 
 PROGRESS_MS = 10_000
@@ -37,8 +42,16 @@ OBJECTS_IN_MEMORY = 100_000  # more objects than the records in memory consist o
 LIVE_MS_MAX, LIVE_BEYOND_TRANSACTION_MS = 30_000, 15_000
 
 
-def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> None:
-    """Run the worker until a signal drains it, then end the process.
+def run(
+    loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel, input_ends: InputEnds | None = None
+) -> None:
+    """Run the worker until a signal drains it, or until the input's ends are committed; then end the process.
+
+    Args:
+        loaded: The settings in effect.
+        watchdog: Receives the signals.
+        open_model: Loads the model.
+        input_ends: The ends at which this worker stops by itself; None: it runs until a signal.
 
     Raises:
         FatalError: A part could not be opened. Nothing was committed.
@@ -47,9 +60,7 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
     policy = open_policy(settings)
     opened = start_telemetry(settings, loaded.exporters, lambda: status.snapshot)
     bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
-    if settings.health.port:
-        scrape = opened.scrape if opened else None
-        health.serve(settings.health.port, status, clock=monotonic_ms, bound_ms=bound_ms, scrape=scrape)
+    serve_health(settings, status, opened, bound_ms)
     model = open_model(settings, log.info)
     telemetry = opened.telemetry if opened else None
     watch = telemetry.watch(watchdog.watch) if telemetry else watchdog.watch
@@ -60,13 +71,13 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
     watchdog.arm(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max, bound_ms)
     tune_garbage_collector()
     policy.start()
+    progress = ProgressLog(session, loop)
     try:
         session.subscribe()
-        progress = ProgressLog(session, loop)
         update_status(status, model, session, loop, policy)
         status.phase = Phase.RUNNING
         hangups = 0
-        while not watchdog.stopping:
+        while not (watchdog.stopping or ends_are_committed(input_ends, session)):
             if watchdog.hangups > hangups:
                 hangups = watchdog.hangups
                 session.release_quarantined()
@@ -87,12 +98,39 @@ def run(loaded: LoadedSettings, watchdog: Watchdog, open_model: OpenModel) -> No
             opened.close()
         end(stop.exit_code)
     status.phase = Phase.STOPPING
+    if not watchdog.stopping:
+        log_the_end(session)
+        watchdog.end_after(settings.shutdown.grace_ms_max, ExitCode.DONE)
     drained = loop.drain(monotonic_ms() + watchdog.grace_left_ms)
     session.close()
     log.info("%s: %s", "drained" if drained else "not drained in time; nothing is lost", progress.summary())
     if opened:
         opened.close()
-    end(ExitCode.DONE)
+    end(watchdog.signal_code if watchdog.stopping else ExitCode.DONE)
+
+
+def serve_health(
+    settings: Settings, status: WorkerStatus, opened: "RunningTelemetry | None", bound_ms: int
+) -> None:
+    """Answer on the health port, if the settings name one."""
+    if settings.health.port:
+        scrape = opened.scrape if opened else None
+        health.serve(settings.health.port, status, clock=monotonic_ms, bound_ms=bound_ms, scrape=scrape)
+
+
+def ends_are_committed(input_ends: InputEnds | None, session: Session) -> bool:
+    """Return whether this worker stops by itself: the group has committed the ends of the input."""
+    return input_ends is not None and input_ends.update(monotonic_ms(), session.quarantined)
+
+
+def log_the_end(session: Session) -> None:
+    """Log that the worker ends by itself, and what stays for a later worker of the group."""
+    log.info("the group has committed everything before the ends that the input had at the start")
+    if windows := sum(map(count_windows, session.states.values())):
+        log.warning(
+            "%d windows of coalesced alerts are still open: the next worker of the group publishes their summaries",
+            windows,
+        )
 
 
 def update_status(

@@ -74,10 +74,15 @@ class Watchdog:
 
     Args:
         overstay_ms: After this time a call counts as hanging.
+        signal_code: The exit code when the first signal ends the process.
+
+    Attributes:
+        signal_code: As given.
     """
 
-    def __init__(self, *, overstay_ms: int = _OVERSTAY_MS) -> None:
+    def __init__(self, *, overstay_ms: int = _OVERSTAY_MS, signal_code: ExitCode = ExitCode.DONE) -> None:
         self._overstay_ms = overstay_ms
+        self.signal_code = signal_code
         self._stopping = threading.Event()
         self._hangups = 0
         self._ticks = 0
@@ -165,9 +170,9 @@ class Watchdog:
                 if self._stopping.is_set():
                     end(ExitCode.OTHER)
                 if not self._begun:
-                    end(ExitCode.DONE)
+                    end(self.signal_code)
                 log.info("signal received: finishing the batch on the device; a second signal ends the process now")
-                self.end_after(self._grace_ms, ExitCode.DONE)
+                self.end_after(self._grace_ms, self.signal_code)
                 self._stopping.set()
 
     def _watch_calls(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from schemas import verdict
 from worker.batching import BatchBounds, InFlightLimit
 from worker.errors import ConfigurationError, ExitCode
+from worker.kafka.input_ends import InputEnds
 from worker.kafka.offset_reset import OffsetReset
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.session_options import SessionOptions
@@ -371,6 +372,12 @@ def session_options(settings: Settings) -> SessionOptions:
             group_instance_id=kafka.group_instance_id,
         ),
     )
+
+
+def open_input_ends(settings: Settings) -> InputEnds:
+    """Return the ends of the input, for a worker that stops there. The first ``update`` asks for them."""
+    kafka = settings.kafka
+    return InputEnds(admin_config(kafka), group_id=kafka.group_id, topics=kafka.input_topics)
 
 
 def open_loop(

@@ -25,20 +25,26 @@ GROUPS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Name the settings; the command has no arguments."""
+    """Add the option that ends the worker, and name the settings."""
+    parser.add_argument(
+        "--until-end",
+        action="store_true",
+        help="end with exit code 0 when the group has committed everything that was in the input at the start",
+    )
     parser.epilog = variables_for(*GROUPS)
 
 
-def run(_options: argparse.Namespace) -> ExitCode:
-    """Run the worker until SIGTERM or SIGINT.
+def run(options: argparse.Namespace) -> ExitCode:
+    """Run the worker until SIGTERM or SIGINT, or until the end of the input.
 
     Raises:
         FatalError: The process must end; nothing is committed that should not be.
     """
-    watchdog = Watchdog()
+    watchdog = Watchdog(signal_code=ExitCode.OTHER if options.until_end else ExitCode.DONE)
     watchdog.start()
     loaded = load({Need.KAFKA, Need.MODEL})
     from worker import running, wiring  # noqa: PLC0415 - these take seconds, and signals count from the beginning
 
-    running.run(loaded, watchdog, wiring.open_classifier)
+    input_ends = wiring.open_input_ends(loaded.settings) if options.until_end else None
+    running.run(loaded, watchdog, wiring.open_classifier, input_ends)
     return ExitCode.DONE

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
-from worker.errors import FatalError
+from worker.errors import ExitCode, FatalError
 from worker.logs import setup_logging
 from worker.records import Scores
 from worker.reported import DeviceUsage, ModelIdentity
 from worker.running import run
 from worker.settings import Need, Settings, load_settings
 from worker.watchdog import Watchdog
-from worker.wiring import OpenModel
+from worker.wiring import OpenModel, open_input_ends
 
 TOKENS_MAX = 64
 BATCH_TOKENS_MAX = 16_384
@@ -72,13 +72,19 @@ def flagged(text: bytes) -> bool:
     return zlib.crc32(text) % FLAGGED_ONE_IN == 0
 
 
-def run_with_model(watchdog: Watchdog, open_model: OpenModel) -> None:
-    """Do what the command ``run`` does, with another model instead of the classifier."""
+def run_with_model(watchdog: Watchdog, open_model: OpenModel, *, until_end: bool = False) -> None:
+    """Do what the command ``run`` does, with another model instead of the classifier.
+
+    Args:
+        watchdog: Receives the signals.
+        open_model: Returns the model.
+        until_end: Whether ``run`` has the option ``--until-end``.
+    """
     watchdog.start()
     try:
         loaded = load_settings(os.environ, {Need.KAFKA})
         setup_logging(loaded.settings.log.level, loaded.settings.log.format, sys.stderr)
-        run(loaded, watchdog, open_model)
+        run(loaded, watchdog, open_model, open_input_ends(loaded.settings) if until_end else None)
     except FatalError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for people
         sys.exit(error.exit_code)
@@ -89,4 +95,5 @@ def _open(_settings: Settings, _say: Callable[[str], None]) -> StubModel:
 
 
 if __name__ == "__main__":
-    run_with_model(Watchdog(), _open)
+    ends = sys.argv[1:] == ["--until-end"]
+    run_with_model(Watchdog(signal_code=ExitCode.OTHER if ends else ExitCode.DONE), _open, until_end=ends)
