@@ -166,7 +166,7 @@ MUTANTS = (
     Mutant(
         fault="group metadata not checked",
         file="worker/kafka/session.py",
-        old="if refusal is None and not is_member(metadata):",
+        old="if refusal is None and not is_member(group_metadata):",
         new="if False:",
         suites=["log on Kafka"],
     ),

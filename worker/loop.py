@@ -4,6 +4,9 @@
 tokenises, the device's thread scores. These two threads share the cache; nothing else is shared. The loop knows
 Kafka only as a ``TransactionalSession``, and the model only as a ``Scorer``.
 
+A partition's state is a text that is committed with the partition's offset: the open windows of its alerts
+(``worker/moderation/coalescing.py``). The loop only passes states on.
+
 A failure has one of two answers:
 
 1. A partition was revoked, or went into quarantine: its records are dropped, and the other partitions go on.
@@ -89,7 +92,7 @@ class Loop:
         return self._in_flight.records
 
     def turn(self) -> None:
-        """Move every record that can move one step on.
+        """Take one step of each stage, and publish if that is due.
 
         Raises:
             FatalError: The process must end. Every committed offset has its outputs.
@@ -104,7 +107,7 @@ class Loop:
         ):
             self._publish()
         else:
-            self._end_windows(now_ms)
+            self._end_alert_windows(now_ms)
             self._rest()
 
     def _poll(self, now_ms: int) -> None:
@@ -125,6 +128,7 @@ class Loop:
 
     def _admit(self, now_ms: int) -> None:
         for records, invalidations in self._preparer.finished():
+            # The poll counted an array as one record, so all elements but the last one are counted here.
             self._in_flight.add_elements(sum([not record.is_last for record in records]))
             self._queue.admit(self._owned(records, invalidations), now_ms)
 
@@ -147,7 +151,8 @@ class Loop:
 
     def _take(self, now_ms: int) -> None:
         if self._waiting_batch_may_grow and self._queue and (taken_back := self._device.take_back()):
-            # Time closed the batch that waits for the device. A record that came later would wait for two batches.
+            # The waiting batch is not full: it was closed because of its age. Without this step, a record that
+            # arrives now would wait until the device has scored two batches.
             self._queue.put_back(self._owned(*taken_back))
         while self._device.has_room:
             wait_ms = self._bounds.wait_ms_max if self._device.pending else 0
@@ -175,13 +180,14 @@ class Loop:
             self.totals.truncated += sum([one.is_truncated for one in self._results])
             self._results = []
 
-    def _end_windows(self, now_ms: int) -> None:
-        """Publish the summaries of windows that the clock ends, in a transaction without records.
+    def _end_alert_windows(self, now_ms: int) -> None:
+        """Publish the summaries of the alert windows that the clock ends, in a transaction without records.
 
-        Records in memory do not matter: they come after the committed offsets, whose states change here.
+        This changes only the committed states. Records in memory come after the committed offsets, so they are
+        judged with the changed states.
         """
         if self._session.states:
-            ended = self._judge.end_windows(now_ms, self._session)
+            ended = self._judge.end_alert_windows(now_ms, self._session)
             if ended.states and self._session.ready():
                 self._commit((), ended)
 
@@ -194,7 +200,7 @@ class Loop:
             self.totals.records += len(records)
             self.totals.outputs += len(judged.outputs)
             self.totals.counted += judged.counted
-            self.totals.unfit += judged.unfit
+            self.totals.keys_without_room += judged.keys_without_room
             self.totals.transactions += 1
         else:
             self._session.rewind()
@@ -276,8 +282,8 @@ class Judge(Protocol):
     def __call__(self, results: Sequence[ScoredRecord], session: "TransactionalSession") -> Judged:
         """Return what a transaction with these records publishes; called once for each attempt."""
 
-    def end_windows(self, now_ms: int, session: "TransactionalSession") -> Judged:
-        """Return the summaries of the windows that the clock ends, and the partitions' states without them."""
+    def end_alert_windows(self, now_ms: int, session: "TransactionalSession") -> Judged:
+        """Return the summaries of the alert windows that the clock ends, and the states without these windows."""
 
 
 class TransactionalSession(Protocol):
@@ -367,8 +373,8 @@ class LoopTotals:
     Attributes:
         records: Input records whose offsets were committed.
         outputs: Records that were published in committed transactions.
-        counted: Messages that were counted instead of raising an alert.
-        unfit: Keys for which a partition's state had no room.
+        counted: Messages that an alert window counted, so that they raised no alert.
+        keys_without_room: Keys of alerts for which a partition's state had no room.
         skipped: Records and elements of arrays that were skipped, because they are not chat messages.
         truncated: Messages with a part that was not scored.
         transactions: Committed transactions.
@@ -378,7 +384,7 @@ class LoopTotals:
     records: int = 0
     outputs: int = 0
     counted: int = 0
-    unfit: int = 0
+    keys_without_room: int = 0
     skipped: int = 0
     truncated: int = 0
     transactions: int = 0

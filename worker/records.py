@@ -173,7 +173,7 @@ class PreparedMessage:
         ignored: Names of the input's fields that could not be read.
         context: The input's tenant, roles, language and edit; None when it has none of them.
         is_unscored: Whether the policy says that the model does not score the message.
-        further: Token ids of the further parts to score: other windows, and the plain view.
+        further_rows: Token ids of the further parts to score: other windows, and the plain view.
         passages: All parts to score; empty when there is one.
     """
 
@@ -189,13 +189,13 @@ class PreparedMessage:
     ignored: Sequence[str] = ()
     context: "MessageContext | None" = None
     is_unscored: bool = False
-    further: Sequence[Sequence[int]] = ()
+    further_rows: Sequence[Sequence[int]] = ()
     passages: Sequence[Passage] = ()
 
     @property
     def tokens_to_score(self) -> int:
         """Number of tokens of all parts; 0 for a text that is blank or cached."""
-        return len(self.tokens) + sum(map(len, self.further)) if self.further else len(self.tokens)
+        return len(self.tokens) + sum(map(len, self.further_rows)) if self.further_rows else len(self.tokens)
 
     @property
     def token_count(self) -> int:
@@ -308,12 +308,12 @@ class OutputRecord:
 
     @property
     def is_summary(self) -> bool:
-        """Whether this is the alert that summarises a window: its source is known only by position and time."""
+        """Whether this is the summary of an alert window. Its source has a position and a time, and no value."""
         return self.topic is Topic.ALERT and self.source.value is None
 
 
 NO_STATES: Mapping["Partition", str] = MappingProxyType({})
-"""No partition has a state. A state is what the loop keeps with a partition's committed offset."""
+"""No partition has a state: a text that is committed with the partition's offset, with its open alert windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,14 +323,14 @@ class Judged:
     Attributes:
         outputs: The outputs, those of a partition in the order of its records.
         states: The new states of partitions.
-        counted: Number of messages that were counted instead of raising an alert.
-        unfit: Number of keys for which a partition's state had no room.
+        counted: Number of messages that an alert window counted, so that they raised no alert.
+        keys_without_room: Number of keys of alerts for which a partition's state had no room.
     """
 
     outputs: Sequence[OutputRecord]
     states: Mapping[Partition, str] = field(default_factory=lambda: NO_STATES)
     counted: int = 0
-    unfit: int = 0
+    keys_without_room: int = 0
 
 
 class DeadLetterCause(Enum):

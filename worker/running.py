@@ -157,7 +157,7 @@ def update_status(
             truncated=loop.totals.truncated,
             counted=loop.totals.counted,
             windows=sum(map(count_windows, session.states.values())),
-            unfit=loop.totals.unfit,
+            keys_without_room=loop.totals.keys_without_room,
             usage=model.usage,
         )
     status.last_iteration_ms = now_ms

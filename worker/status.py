@@ -41,7 +41,7 @@ class StatusSnapshot:
         truncated: Messages with a part that was not scored.
         counted: Messages that were counted instead of raising an alert.
         windows: Open windows of alerts.
-        unfit: Keys that had no room in the metadata of a partition's offset.
+        keys_without_room: Keys that had no room in the metadata of a partition's offset.
         usage: Work and memory of the device.
     """
 
@@ -62,7 +62,7 @@ class StatusSnapshot:
     truncated: int = 0
     counted: int = 0
     windows: int = 0
-    unfit: int = 0
+    keys_without_room: int = 0
     usage: DeviceUsage = field(default_factory=DeviceUsage)
 
 

@@ -22,17 +22,17 @@ from worker.kafka.session_options import SessionOptions
 from worker.loop import Loop, LoopTimings, Prepare, TransactionalSession
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer
-from worker.moderation.coalesced_alerts import WindowClock
 from worker.moderation.coalescing import KeyDigest
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.markup import RULES
+from worker.moderation.output_judge import OutputJudge
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, scored_by
 from worker.moderation.preprocessing import prepare, split_by_bytes
 from worker.moderation.shapes import TEXT_SHAPE, Read, Shape, compile_shape, is_readable, load_envelope, load_shape
 from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
 from worker.moderation.text_views import PlainText, Vocabulary
-from worker.records import ConsumedRecord, Judged, PreparedRecord, ScoredRecord, Topic
+from worker.records import ConsumedRecord, PreparedRecord, Topic
 from worker.reported import DeviceUsage, ModelIdentity
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
 from worker.stage import WatchedExecutor
@@ -274,40 +274,6 @@ def coalescing_secret(settings: Settings) -> bytes:
     return (settings.kafka.group_id if secret is None else secret.get_secret_value()).encode()
 
 
-class OutputJudge:
-    """The loop's ``Judge``: it builds the output records of scored records, and ends windows by the clock.
-
-    The loop calls it once for a transaction, so a transaction has the decisions of one policy.
-
-    Args:
-        outputs: The builder.
-        policy: Returns the policy in force; None: the builder's.
-    """
-
-    def __init__(self, outputs: OutputBuilder, policy: PolicyInForce | None = None) -> None:
-        self._outputs = outputs
-        self._in_force = policy
-        self._clock = WindowClock()
-
-    def __call__(self, results: Sequence[ScoredRecord], session: TransactionalSession) -> Judged:
-        """Return the outputs of the records, the summaries of ended windows, and the new states."""
-        if self._in_force is not None:
-            self._outputs.use(self._in_force())
-        return self._outputs.judge(results, judged_at=now_rfc3339(), rejected=session.rejected, committed=session)
-
-    def end_windows(self, now_ms: int, session: TransactionalSession) -> Judged:
-        """Return the summaries of the windows that the clock ends, and the states without these windows."""
-        changed = self._clock.ended(now_ms, session)
-        if changed and self._in_force is not None:
-            self._outputs.use(self._in_force())
-        ended = [(one, window) for one, windows in changed.items() for window in windows.take_ended()]
-        return Judged(
-            outputs=self._outputs.summaries(ended, judged_at=now_rfc3339()),
-            states={partition: windows.encode() for partition, windows in changed.items()},
-            unfit=sum(windows.unfit for windows in changed.values()),
-        )
-
-
 def topic_names(settings: Settings) -> dict[Topic, str]:
     """Return the names of the output topics."""
     kafka = settings.kafka
@@ -416,7 +382,7 @@ def open_loop(
         prepare=make_prepare(settings, model, cache, guard, in_force),
         scorer=model,
         cache=cache,
-        judge=OutputJudge(make_outputs(settings, model, in_force()), in_force),
+        judge=OutputJudge(make_outputs(settings, model, in_force()), now_rfc3339, in_force),
         share=DeadLetterShare(
             ShareBounds(
                 model_share_max=dead_letter.model_share_max,

@@ -25,7 +25,7 @@ from deploy.demo_model.train import encode, say
 from tests.shapes import plain
 from worker.classifier.model_files import DEMO_MODEL
 from worker.commands.bench.texts import read_texts
-from worker.moderation.windows import WindowBounds, windows
+from worker.moderation.text_windows import WindowBounds, windows
 
 WINDOW, OVERLAP, WINDOWS_MAX = 512, 64, 9
 TEXT_TOKENS = 4000

@@ -87,7 +87,7 @@ class Run:
         self.alerts: list[int] = []
         self.summaries: list[AlertWindow] = []
         self.state = ""
-        self.counted = self.unfit = 0
+        self.counted = self.keys_without_room = 0
         at, left = 0, list(sizes)
         while at < len(partition):
             size, aborted = left.pop(0) if left else (3, False)
@@ -108,7 +108,7 @@ class Run:
                 self.alerts += alerts
                 self.summaries += windows.take_ended()
                 self.counted += windows.counted
-                self.unfit += windows.unfit
+                self.keys_without_room += windows.keys_without_room
                 self.state = state
                 at += size
 
@@ -125,11 +125,11 @@ def test_the_windows_decide_as_a_plain_model_does_however_the_messages_are_cut_a
     alerts, windows = plain(partition)
     run = Run(partition, sizes, 100_000)
     assert run.alerts == alerts
-    assert run.unfit == 0
+    assert run.keys_without_room == 0
     expected = {f"{one.of:032x}": one for one in windows if one.counted}
-    assert {one.of for one in run.windows} == expected.keys()
+    assert {one.alert_id for one in run.windows} == expected.keys()
     for window in run.windows:
-        model, counted = expected[window.of], window.counted
+        model, counted = expected[window.alert_id], window.counted
         assert counted is not None
         first, last = model.counted[0], model.counted[-1]
         assert (window.opened_ms, window.length_s) == (model.opened_ms, LENGTH_S)
@@ -180,4 +180,4 @@ def test_a_state_that_must_become_shorter_loses_no_count(partition: list[Message
     assert not shorter or len(shorter) <= characters_max
     owed = [one for one in decode_state(run.state) if one.counted is not None]
     left = [one for one in decode_state(shorter) if one.counted is not None]
-    assert sorted((*ended, *left), key=lambda one: one.of) == sorted(owed, key=lambda one: one.of)
+    assert sorted((*ended, *left), key=lambda one: one.alert_id) == sorted(owed, key=lambda one: one.alert_id)

@@ -14,7 +14,7 @@ from worker.loop import Prepare, TransactionalSession
 from worker.moderation.alert_summaries import last_counted
 from worker.moderation.alert_windows import AlertWindow
 from worker.moderation.cache import ScoreCache
-from worker.moderation.coalesced_alerts import TransactionWindows, WindowClock
+from worker.moderation.coalesced_alerts import AlertWindowClock, TransactionWindows
 from worker.moderation.coalescing import AlertCandidate
 from worker.records import (
     ConsumedRecord,
@@ -174,7 +174,7 @@ class SimulatedJudge:
     """
 
     def __init__(self) -> None:
-        self._clock = WindowClock(check_ms=5)
+        self._clock = AlertWindowClock(check_ms=5)
 
     def __call__(self, results: Sequence[ScoredRecord], session: TransactionalSession) -> Judged:
         windows, outputs = TransactionWindows(results, session), list[OutputRecord]()
@@ -194,9 +194,11 @@ class SimulatedJudge:
                     outputs.append(_output(Topic.ALERT, source, item, candidate.alert_id.encode()))
         states = windows.finish()
         outputs += [_summary(partition, window) for partition, window in windows.ended()]
-        return Judged(outputs=outputs, states=states, counted=windows.counted, unfit=windows.unfit)
+        return Judged(
+            outputs=outputs, states=states, counted=windows.counted, keys_without_room=windows.keys_without_room
+        )
 
-    def end_windows(self, now_ms: int, session: TransactionalSession) -> Judged:
+    def end_alert_windows(self, now_ms: int, session: TransactionalSession) -> Judged:
         changed = self._clock.ended(now_ms, session)
         return Judged(
             outputs=[_summary(one, window) for one, windows in changed.items() for window in windows.take_ended()],
@@ -229,7 +231,7 @@ def _candidate(source: ConsumedRecord, item: int | None) -> AlertCandidate:
 
 def _summary(partition: Partition, window: AlertWindow) -> OutputRecord:
     assert window.counted is not None
-    repeat = [window.of, window.counted.count, window.counted.first_offset, window.counted.last_offset]
+    repeat = [window.alert_id, window.counted.count, window.counted.first_offset, window.counted.last_offset]
     source = last_counted(partition, window.counted).source
     return _output(Topic.ALERT, source, window.counted.last_item, orjson.dumps(repeat))
 

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
 from worker.moderation.alert_windows import decode_state
-from worker.moderation.coalesced_alerts import WindowClock
+from worker.moderation.coalesced_alerts import AlertWindowClock
 from worker.moderation.coalescing import KeyDigest
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy, parse_policy
@@ -247,7 +247,7 @@ def test_without_coalescing_nothing_changes() -> None:
 def test_a_time_that_is_missing_or_beyond_the_calendar_is_null(after_s: float | None) -> None:
     outputs, committed = builder(), Committed()
     judge(outputs, committed, [scored(0, after_s=None), scored(1, after_s=after_s)])
-    clock = WindowClock()
+    clock = AlertWindowClock()
     clock.ended(0, committed)
     changed = clock.ended(60_000, committed)
     ended = [(one, window) for one, windows in changed.items() for window in windows.take_ended()]
@@ -266,7 +266,7 @@ def test_a_state_that_cannot_be_read_is_reported_and_replaced(caplog: pytest.Log
 
 
 def test_the_clock_ends_a_window_of_an_idle_partition_after_its_length() -> None:
-    outputs, committed, clock = builder(), Committed(), WindowClock()
+    outputs, committed, clock = builder(), Committed(), AlertWindowClock()
     judge(outputs, committed, [scored(0), scored(1)])
     assert clock.ended(1000, committed) == {}
     assert clock.ended(60_000, committed) == {}
@@ -276,7 +276,7 @@ def test_the_clock_ends_a_window_of_an_idle_partition_after_its_length() -> None
 
 
 def test_a_message_after_a_window_that_the_clock_ended_opens_another_window() -> None:
-    outputs, committed, clock = builder(), Committed(), WindowClock()
+    outputs, committed, clock = builder(), Committed(), AlertWindowClock()
     judge(outputs, committed, [scored(0), scored(1)])
     clock.ended(0, committed)
     changed = clock.ended(60_000, committed)
@@ -287,20 +287,20 @@ def test_a_message_after_a_window_that_the_clock_ended_opens_another_window() ->
 
 
 def test_the_clock_ends_no_window_of_a_partition_with_messages_to_read() -> None:
-    committed, clock = Committed(idle=False), WindowClock()
+    committed, clock = Committed(idle=False), AlertWindowClock()
     judge(builder(), committed, [scored(0), scored(1)])
     assert clock.ended(0, committed) == clock.ended(10**6, committed) == {}
 
 
 def test_the_clock_alone_ends_a_window_whose_first_message_has_no_time() -> None:
-    committed, clock = Committed(idle=False), WindowClock()
+    committed, clock = Committed(idle=False), AlertWindowClock()
     judge(builder(), committed, [scored(0, after_s=None), scored(1, after_s=10**6)])
     assert clock.ended(0, committed) == {}
     assert len(clock.ended(60_000, committed)) == 1
 
 
 def test_a_state_that_no_longer_fits_is_shortened_without_waiting() -> None:
-    committed, clock = Committed(), WindowClock()
+    committed, clock = Committed(), AlertWindowClock()
     judge(builder(), committed, [scored(0), scored(1), scored(2, text="other")])
     committed.state_characters_max = 60
     (windows,) = clock.ended(0, committed).values()

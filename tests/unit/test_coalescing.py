@@ -44,7 +44,7 @@ def test_the_first_message_alerts_and_the_later_ones_are_counted_until_the_windo
         3,
     ]
     (ended,) = windows.take_ended()
-    assert ended.of == f"{0:032x}"
+    assert ended.alert_id == f"{0:032x}"
     assert ended.counted is not None
     assert (ended.counted.count, ended.counted.first_offset, ended.counted.last_offset) == (2, 1, 2)
 
@@ -77,7 +77,7 @@ def test_a_late_message_without_an_open_window_opens_one_that_the_next_message_i
         candidate(5, 200_001),
     )
     assert alerts(windows, late, again, timely) == [3]
-    assert [one.of for one in windows.take_ended()] == [f"{0:032x}", f"{3:032x}"]
+    assert [one.alert_id for one in windows.take_ended()] == [f"{0:032x}", f"{3:032x}"]
 
 
 def test_a_time_in_the_far_future_ends_windows_once_and_coalescing_goes_on() -> None:
@@ -107,13 +107,13 @@ def test_a_raid_finds_room_among_many_alerts_of_their_own_key() -> None:
         found += alerts(windows, one)
     assert sum(offset % 3 == 0 for offset in found) == 1
     assert windows.counted == raid - 1
-    assert windows.unfit > 100
+    assert windows.keys_without_room > 100
 
 
 def test_a_key_that_does_not_fit_alerts_each_time_and_is_counted_as_unfit() -> None:
     windows = OpenWindows("", characters_max=10)
     assert alerts(windows, candidate(0, 0), candidate(1, 1), candidate(2, 2)) == [0, 1, 2]
-    assert (windows.unfit, windows.encode()) == (3, "")
+    assert (windows.keys_without_room, windows.encode()) == (3, "")
 
 
 def test_the_level_of_the_counted_messages_is_the_highest_one() -> None:
@@ -158,7 +158,7 @@ def test_a_state_of_another_version_or_a_damaged_one_is_an_error(state: str) -> 
 
 def test_the_state_of_a_release_is_read_by_the_next_ones() -> None:
     state = "1,cmFpZC1rZXk:AAAAAAAAAAAAAAAAAAAAAA:3e8:3c,"
-    assert decode_state(state) == [AlertWindow(key=b"raid-key", of="0" * 32, opened_ms=1000, length_s=60)]
+    assert decode_state(state) == [AlertWindow(key=b"raid-key", alert_id="0" * 32, opened_ms=1000, length_s=60)]
     assert count_windows(state) == 1
     assert count_windows("") == 0
 
@@ -194,5 +194,5 @@ def test_a_message_without_any_field_of_the_key_has_no_key() -> None:
 
 
 def test_a_window_takes_few_characters() -> None:
-    window = AlertWindow(key=b"raid-key", of=ID, opened_ms=1_800_000_000_000, length_s=60)
+    window = AlertWindow(key=b"raid-key", alert_id=ID, opened_ms=1_800_000_000_000, length_s=60)
     assert len(encode_window(window)) <= 51

@@ -39,9 +39,9 @@ class LettersModel:
 
 
 def encode(*rows: int, truncated: bool = False) -> "list[TokenizedText]":
-    [first, *further] = ([row] for row in rows)
-    passages = PASSAGES[: len(rows)] if further else ()
-    return [TextRows(first, truncated=truncated, further=further, passages=passages)]
+    [first, *others] = ([row] for row in rows)
+    passages = PASSAGES[: len(rows)] if others else ()
+    return [TextRows(first, truncated=truncated, further_rows=others, passages=passages)]
 
 
 def source(offset: int = 0) -> ConsumedRecord:

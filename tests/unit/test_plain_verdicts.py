@@ -40,7 +40,7 @@ KNOWN = {
     "characters": st.integers(1, 2**40),
     "cached": st.none() | CACHED,
     "is_unscored": st.just(value=False),
-    "further": st.just(()),
+    "further_rows": st.just(()),
     "passages": st.just(()),
     "ignored": st.just(()) | st.just(("user_id",)),
 }

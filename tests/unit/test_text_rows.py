@@ -39,7 +39,7 @@ def encoder(
 
 def rows_of(found: TokenizedText) -> list[list[int]]:
     return (
-        [list(found.tokens), *(list(row) for row in found.further)]
+        [list(found.tokens), *(list(row) for row in found.further_rows)]
         if isinstance(found, TextRows)
         else [list(found.tokens)]
     )

@@ -237,22 +237,25 @@ class Ownership:
 def _have_their_outputs(records: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
     """Return whether each record has one verdict or dead letter for each of its messages; a tombstone has none."""
     alert = Topic.ALERT
-    owed = [record for record in records if record.value is not None]
-    paid = [output.source for output in outputs if output.topic is not alert]
-    if not _ONE_MESSAGE.issuperset(map(_messages, owed)):
-        return _have_items(owed, outputs)
-    if owed == paid:  # usually both hold the same objects in the same order: no need to sort
+    with_value = [record for record in records if record.value is not None]
+    answered = [output.source for output in outputs if output.topic is not alert]
+    if not _ONE_MESSAGE.issuperset(map(_messages, with_value)):
+        return _elements_have_their_outputs(with_value, outputs)
+    if with_value == answered:  # usually both hold the same objects in the same order: no need to sort
         return True
-    return sorted(owed, key=_source) == sorted(paid, key=_source)
+    return sorted(with_value, key=_source) == sorted(answered, key=_source)
 
 
 _ONE_MESSAGE = frozenset({1})
 _messages = attrgetter("messages")
 
 
-def _have_items(owed: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
-    """Return the same where a record is skipped, or is an array: an element never has two outputs."""
-    wanted = {_source(record): record.messages for record in owed if record.messages}
+def _elements_have_their_outputs(with_value: Sequence[ConsumedRecord], outputs: Sequence[OutputRecord]) -> bool:
+    """Return whether each record has its outputs, where a record is skipped or is an array.
+
+    The number of outputs must be right, and no two of them may be for the same element.
+    """
+    wanted = {_source(record): record.messages for record in with_value if record.messages}
     positions = [(*_source(output.source), output.item) for output in outputs if output.topic is not Topic.ALERT]
     found = Counter((partition, offset) for partition, offset, _ in positions)
     return wanted == found and len(set(positions)) == len(positions)

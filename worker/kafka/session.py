@@ -135,7 +135,7 @@ class Session:
         if self._member.waiting and self._publisher.ready():
             self._place(now_ms)
         if self._recreated:
-            self._leave_old_logs()
+            self._join_again_after_recreation()
         if self._absence.is_due(now_ms):
             self._join_again_if_absent(now_ms)
         self._monitor.observe_poll(len(fetched), len(self._member.fetched))
@@ -315,8 +315,8 @@ class Session:
         self._owned.place(starts, found.states)
         log.info("reading from: %s", ", ".join(f"{p}@{offset}" for p, offset in sorted(starts.items())))
 
-    def _leave_old_logs(self) -> None:
-        """Join the group again: what the client knows of recreated topics belongs to logs that are gone."""
+    def _join_again_after_recreation(self) -> None:
+        """Join the group again: the client's offsets of a recreated topic belong to the topic that was deleted."""
         backlog = self._monitor.backlog(self._clock())
         for topic in sorted(self._recreated):
             log.warning("%s", self._start_offsets.recreation_message(topic, self._owned.progress, backlog))
@@ -370,15 +370,15 @@ class Session:
         states: Mapping[Partition, str],
         refusal: Event | None,
     ) -> bool:
-        metadata = self._member.metadata
-        if refusal is None and not is_member(metadata):
+        group_metadata = self._member.metadata
+        if refusal is None and not is_member(group_metadata):
             refusal = Event.NO_METADATA
         ids, limit = self._start_offsets.ids, self._start_offsets.metadata
-        said = {p: limit.encode(ids.current(p.topic), p, states.get(p, "")) for p in offsets}
-        stamped = [TopicPartition(p.topic, p.number, at, said[p]) for p, at in offsets.items()]
-        committed = self._publisher.publish(outputs, stamped, metadata, refusal)
+        metadata = {p: limit.encode(ids.current(p.topic), p, states.get(p, "")) for p in offsets}
+        next_offsets = [TopicPartition(p.topic, p.number, at, metadata[p]) for p, at in offsets.items()]
+        committed = self._publisher.publish(outputs, next_offsets, group_metadata, refusal)
         if not committed and self._publisher.failure_code == TOO_LARGE:
-            limit.refused(said.values(), self._member.group_id)
+            limit.refused(metadata.values(), self._member.group_id)
         return committed
 
     # ---- what librdkafka calls within a poll -----------------------------------------------------------------

@@ -15,7 +15,7 @@ from schemas import verdict
 from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.alert_windows import AlertWindow, CountedMessages, FlaggedCategory
 from worker.moderation.coalescing import AlertCandidate, KeyField
-from worker.moderation.preprocessing import by_source
+from worker.moderation.preprocessing import source_id
 from worker.records import ConsumedRecord, Partition, PreparedRecord
 
 _LAST_MS = 253_402_300_799_999
@@ -96,7 +96,7 @@ def summary(
         "schema": "alert/1",
         "alert_id": identify_summary(window),
         "verdict_id": counted.last_verdict_id,
-        "message_id": by_source(record.source, record.item),
+        "message_id": source_id(record.source, record.item),
         "channel_id": None,
         "user_id": None,
         "sent_at": None,
@@ -114,7 +114,7 @@ def summary(
     if counted.level is not None:
         alert["level"], alert["rule"] = counted.level, None
     alert["repeat"] = {
-        "of": window.of,
+        "of": window.alert_id,
         "count": counted.count,
         "first_offset": counted.first_offset,
         "last_offset": counted.last_offset,
@@ -130,7 +130,7 @@ def identify_summary(window: AlertWindow) -> str:
     It is the first 32 hexadecimal digits of the SHA-256 of a JSON array without spaces: ``alert/1``, ``repeat``,
     the id of the alert that opened the window, the window's time, and its length in seconds.
     """
-    parts = ["alert/1", "repeat", window.of, window.opened_ms, window.length_s]
+    parts = ["alert/1", "repeat", window.alert_id, window.opened_ms, window.length_s]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
 

@@ -77,14 +77,14 @@ class AlertWindow:
 
     Attributes:
         key: The digest of the key.
-        of: The id of the alert that opened the window.
+        alert_id: The id of the alert that opened the window.
         opened_ms: The time of the message that opened the window; None when that message has none.
         length_s: Length, in seconds.
         counted: The messages that were counted; None if there are none.
     """
 
     key: bytes
-    of: str
+    alert_id: str
     opened_ms: int | None
     length_s: int
     counted: CountedMessages | None = None
@@ -98,7 +98,12 @@ class AlertWindow:
 def encode_window(window: AlertWindow) -> str:
     """Return the text of a window."""
     opened_ms = window.opened_ms
-    fields = [_base64(window.key), _base64(bytes.fromhex(window.of)), _number(opened_ms), _number(window.length_s)]
+    fields = [
+        _base64(window.key),
+        _base64(bytes.fromhex(window.alert_id)),
+        _number(opened_ms),
+        _number(window.length_s),
+    ]
     if (counted := window.counted) is not None:
         categories = b"".join(_CATEGORY.pack(*one) for one in counted.categories)
         fields += [
@@ -152,7 +157,7 @@ def decode_window(text: str) -> AlertWindow:
     Raises:
         ValueError: The text is damaged.
     """
-    key, of, opened, length, *rest = text.removesuffix(_END).split(_BETWEEN)
+    key, alert_id, opened, length, *rest = text.removesuffix(_END).split(_BETWEEN)
     opened_ms, length_s, counted = _optional(opened), _integer(length), None
     if rest:
         verdict, count, first, last, item, first_time, last_time, categories, level = rest
@@ -172,7 +177,7 @@ def decode_window(text: str) -> AlertWindow:
             level=unquote(level) if level else None,
         )
     return AlertWindow(
-        key=_bytes(key), of=_bytes(of).hex(), opened_ms=opened_ms, length_s=length_s, counted=counted
+        key=_bytes(key), alert_id=_bytes(alert_id).hex(), opened_ms=opened_ms, length_s=length_s, counted=counted
     )
 
 

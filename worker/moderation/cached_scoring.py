@@ -68,14 +68,14 @@ def _scored(
 ) -> tuple[Sequence[Scores | DeadLetterReason], dict[bytes, Evidence]]:
     """Return the scores of each message, and by text digest the evidence of those with several parts."""
     rows = [message.tokens for message in messages]
-    if not any(message.further for message in messages):
+    if not any(message.further_rows for message in messages):
         return (scorer.score(rows) if rows else ()), {}
-    rows = [row for message in messages for row in (message.tokens, *message.further)]
+    rows = [row for message in messages for row in (message.tokens, *message.further_rows)]
     remaining = iter(scorer.score(rows))
     answers: list[Scores | DeadLetterReason] = []
     evidence = {}
     for message in messages:
-        parts = [next(remaining) for _ in range(1 + len(message.further))]
+        parts = [next(remaining) for _ in range(1 + len(message.further_rows))]
         failed = next((part for part in parts if isinstance(part, DeadLetterReason)), None)
         if failed is not None or len(parts) == 1:
             answers.append(failed or parts[0])

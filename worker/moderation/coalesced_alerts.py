@@ -1,6 +1,6 @@
 """The open windows while a transaction is built: those of its partitions, or those that the clock ends.
 
-Nothing here outlives a transaction, except for since when this process knows a window (``WindowClock``). The
+Nothing here outlives a transaction, except for since when this process knows a window (``AlertWindowClock``). The
 windows come from the committed states, and the new states go back to the session. If the transaction is not
 committed, nothing has happened.
 """
@@ -60,9 +60,9 @@ class TransactionWindows:
         return sum(one.counted for one in self._windows.values())
 
     @property
-    def unfit(self) -> int:
+    def keys_without_room(self) -> int:
         """How many keys had no room."""
-        return sum(one.unfit for one in self._windows.values())
+        return sum(one.keys_without_room for one in self._windows.values())
 
     def at(self, index: int) -> OpenWindows:
         """Return the windows of a record's partition, after the times of all records up to this one.
@@ -101,7 +101,7 @@ class TransactionWindows:
         return open_windows(self._committed, partition, self._levels)
 
 
-class WindowClock:
+class AlertWindowClock:
     """Ends windows of idle partitions by the clock.
 
     No message ends the last windows of a partition that has gone quiet. The clock ends a window when this process
@@ -134,7 +134,7 @@ class WindowClock:
             windows = open_windows(committed, partition)
             is_idle = committed.is_idle(partition)
             for window in list(windows):
-                at = partition, window.of
+                at = partition, window.alert_id
                 since_ms = self._since_ms[at] = before.get(at, now_ms)
                 can_end = is_idle or window.opened_ms is None
                 if can_end and now_ms - since_ms >= 1000 * window.length_s:

@@ -18,9 +18,9 @@ The times are the messages' own (Kafka's timestamps), in milliseconds since 1970
 - A window covers the time from the message that opened it, for its length. A message at or after its end ends it,
   whether or not this message is flagged. A message from before its beginning, which came late, is counted too.
 - Each message ends windows by its own time, and the latest time is not remembered. So one message with a time in
-  the far future costs some windows their rest, and does not switch coalescing off.
+  the far future ends some windows early, and does not switch coalescing off.
 - A message without a time ends no window. It is counted if its key has a window. A window that it opens has no end
-  in message time: only the clock ends it (``WindowClock``).
+  in message time: only the clock ends it (``AlertWindowClock``).
 
 A window keeps the length that it was opened with. So a new policy changes only later windows.
 """
@@ -127,7 +127,7 @@ class OpenWindows:
 
     Attributes:
         counted: How many messages were counted.
-        unfit: How many keys had no room: their window was not opened, not continued, or closed early.
+        keys_without_room: How many keys had no room: their window was not opened, not continued, or closed early.
 
     Raises:
         ValueError: A later release wrote the state, or it is damaged.
@@ -135,7 +135,7 @@ class OpenWindows:
 
     def __init__(self, state: str, *, characters_max: int, levels: Sequence[str] = ()) -> None:
         self.counted = 0
-        self.unfit = 0
+        self.keys_without_room = 0
         self._ended: list[AlertWindow] = []
         self._first_end_ms = NEVER_MS  # never later than the end of any window
         self._levels = levels
@@ -174,7 +174,7 @@ class OpenWindows:
         grown = replace(window, counted=self._with(window.counted, candidate))
         text = encode_window(grown)
         if not self._make_room(text, candidate.key):
-            self.unfit += 1
+            self.keys_without_room += 1
             return False
         self._put(grown, text)
         self.counted += 1
@@ -185,13 +185,13 @@ class OpenWindows:
         if candidate.key in self._windows:
             return  # the window has no room for the message: what it has counted must still be summarised
         window = AlertWindow(
-            key=candidate.key, of=candidate.alert_id, opened_ms=candidate.time_ms, length_s=length_s
+            key=candidate.key, alert_id=candidate.alert_id, opened_ms=candidate.time_ms, length_s=length_s
         )
         text = encode_window(window)
         if self._make_room(text, candidate.key):
             self._put(window, text)
         else:
-            self.unfit += 1
+            self.keys_without_room += 1
 
     def take_ended(self) -> list[AlertWindow]:
         """Return the windows that have ended and have counted messages, each of them once."""
@@ -249,7 +249,7 @@ class OpenWindows:
             return False
         while self._characters + len(text) - self._length(key) > self._characters_max:
             self._remove(free.pop(0))
-            self.unfit += 1
+            self.keys_without_room += 1
         return True
 
     def _shorten(self) -> None:
@@ -257,4 +257,4 @@ class OpenWindows:
         by_count = sorted(self._windows.values(), key=lambda one: one[0].counted is not None)
         while by_count and self._characters > self._characters_max:
             self.end(by_count.pop(0)[0])
-            self.unfit += 1
+            self.keys_without_room += 1

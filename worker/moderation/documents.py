@@ -41,7 +41,7 @@ class Documents:
 
     Attributes:
         policy: The policy that decides.
-        model_id: Model revision and dtype, the first strings of ``judge`` of ``identify``.
+        model_id: Model revision and dtype: the first two strings that ``verdict.identify`` makes an id of.
         model_json: The model, encoded once for all documents.
     """
 

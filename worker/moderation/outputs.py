@@ -128,7 +128,9 @@ class OutputBuilder:
         outputs = self.build(results, judged_at=judged_at, rejected=rejected, windows=windows)
         states = windows.finish()
         outputs += self.summaries(windows.ended(), judged_at=judged_at)
-        return Judged(outputs=outputs, states=states, counted=windows.counted, unfit=windows.unfit)
+        return Judged(
+            outputs=outputs, states=states, counted=windows.counted, keys_without_room=windows.keys_without_room
+        )
 
     def summaries(self, ended: Iterable[tuple[Partition, AlertWindow]], *, judged_at: str) -> list[OutputRecord]:
         """Return an alert for each window that has ended.
@@ -147,7 +149,7 @@ class OutputBuilder:
                 OutputRecord(
                     topic=Topic.ALERT,
                     source=record.source,
-                    key=window.of.encode(),
+                    key=window.alert_id.encode(),
                     value=verdict.encode(alert),
                     headers=[*PLAIN_HEADERS, *event],
                     item=record.item,
@@ -174,10 +176,10 @@ class OutputBuilder:
         resolutions = self._resolver.resolve_all(results)
         are_plain = not rejected and not self._cloudevents
         plain = self._plain.build(results, resolutions, judged_at) if are_plain else [None] * len(results)
-        others = [index for index, output in enumerate(plain) if output is None]
-        if not others:
+        not_plain = [index for index, output in enumerate(plain) if output is None]
+        if not not_plain:
             return [output for output in plain if output is not None]
-        rows = self._rows([results[index] for index in others], [resolutions[index] for index in others])
+        rows = self._rows([results[index] for index in not_plain], [resolutions[index] for index in not_plain])
         outputs: list[OutputRecord] = []
         letters: Counter[int] = Counter()  # of arrays
         for index, plain_verdict in enumerate(plain):

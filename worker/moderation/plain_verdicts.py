@@ -29,7 +29,7 @@ class PlainVerdicts:
 
     Args:
         policy: The thresholds.
-        model: Model revision and dtype, the first strings of ``judge`` of ``identify``.
+        model: Model revision and dtype: the first two strings that ``verdict.identify`` makes an id of.
         record_bytes_max: Largest size of key, value and headers of a verdict together.
         example: Returns the verdict on a record as a dictionary. Its arguments are the record and the time.
         truncated_alerts: Whether a message alerts when a part of its text was not scored.

@@ -37,8 +37,8 @@ def split_by_bytes(chunk: Sequence[ConsumedRecord]) -> Iterator[Sequence[Consume
         yield chunk[start:]
 
 
-def by_source(source: ConsumedRecord, item: int | None = None) -> str:
-    """Return the id of a message that has none."""
+def source_id(source: ConsumedRecord, item: int | None = None) -> str:
+    """Return the id that this worker gives to a message without an id: the position of its record."""
     record = f"{source.partition.topic}:{source.partition.number}:{source.offset}"
     return record if item is None else f"{record}#{item}"
 
@@ -49,7 +49,7 @@ def prepare(
     read: Read,
     encode: Encode,
     cache: ScoreCache,
-    message_id: Callable[[ConsumedRecord, int | None], str] = by_source,
+    message_id: Callable[[ConsumedRecord, int | None], str] = source_id,
     is_scored: IsScored | None = None,
 ) -> list[PreparedRecord]:
     """Return each record of a chunk decoded and tokenised, in order; a JSON array as its elements, in order.
@@ -62,7 +62,7 @@ def prepare(
         encode: The tokenizer, which bounds what it tokenises of a long text.
         cache: The scores of texts that were scored before.
         message_id: Returns the id of a message that has none, from its record and the number of its element.
-        is_scored: Returns whether the policy wants a message scored; None: it wants all scored.
+        is_scored: Returns whether the model scores a message; None: it scores every message.
     """
     readings = [None if source.value is None else read(source.value, source.headers) for source in chunk]
     numbers: Sequence[int | None] = [None] * len(chunk)
@@ -70,29 +70,29 @@ def prepare(
     if is_split:
         chunk, readings, numbers = _split_arrays(chunk, readings)
     digests = [
-        cache.digest(chat.text) if isinstance(chat, ChatMessage) and not _is_blank(chat) else b""
-        for chat in readings
+        cache.digest(reading.text) if isinstance(reading, ChatMessage) and not _is_blank(reading) else b""
+        for reading in readings
     ]
     unscored = () if is_scored is None else _unscored(chunk, readings, is_scored)
     for index in unscored:
         digests[index] = b""
     found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, digests))}
     uncached = {
-        digest: chat.text
-        for digest, chat in zip(digests, readings, strict=True)
-        if digest and digest not in found and isinstance(chat, ChatMessage)
+        digest: reading.text
+        for digest, reading in zip(digests, readings, strict=True)
+        if digest and digest not in found and isinstance(reading, ChatMessage)
     }
     found.update(zip(uncached, _encoded([*uncached.values()], encode), strict=True))
     records = []
-    for source, chat, digest, number in zip(chunk, readings, digests, numbers, strict=True):
+    for source, reading, digest, number in zip(chunk, readings, digests, numbers, strict=True):
         content: PreparedMessage | DeadLetterReason | Skipped | None
-        if isinstance(chat, ChatMessage):
-            id_ = message_id(source, number) if chat.message_id is None else chat.message_id
-            content = _content(chat, id_, digest, found.get(digest))
+        if isinstance(reading, ChatMessage):
+            id_ = message_id(source, number) if reading.message_id is None else reading.message_id
+            content = _content(reading, id_, digest, found.get(digest))
         else:
-            assert not isinstance(chat, tuple)  # noqa: S101 - split above
-            content = chat
-            if isinstance(chat, Skipped) and number is None:
+            assert not isinstance(reading, tuple)  # noqa: S101 - split above
+            content = reading
+            if isinstance(reading, Skipped) and number is None:
                 source.messages = 0
         records.append(PreparedRecord(source, content, number))
     for index in unscored:
@@ -128,11 +128,11 @@ def _split_arrays(
 def _unscored(
     chunk: Sequence[ConsumedRecord], readings: Sequence[Reading | None], is_scored: IsScored
 ) -> list[int]:
-    """Return the indexes of the messages that the policy does not want scored."""
+    """Return the indexes of the messages that the model does not score, because of the policy."""
     return [
         index
-        for index, (source, chat) in enumerate(zip(chunk, readings, strict=True))
-        if isinstance(chat, ChatMessage) and not is_scored(source, chat)
+        for index, (source, reading) in enumerate(zip(chunk, readings, strict=True))
+        if isinstance(reading, ChatMessage) and not is_scored(source, reading)
     ]
 
 
@@ -165,7 +165,7 @@ def _content(
         chat.context,
     )
     if isinstance(found, TextRows):
-        message.further, message.passages = found.further, found.passages
+        message.further_rows, message.passages = found.further_rows, found.passages
     return message
 
 

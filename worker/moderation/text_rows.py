@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import regex
 
 from worker.moderation.text_views import PlainText, TracedText
-from worker.moderation.windows import Window, WindowBounds, covers_all, grapheme_borders, windows
+from worker.moderation.text_windows import Window, WindowBounds, covers_all, grapheme_borders, windows
 from worker.records import Passage
 
 RAW, PLAIN = "raw", "plain"
@@ -83,13 +83,13 @@ class TextRows(NamedTuple):
     Attributes:
         tokens: Token ids of the first row, including special tokens.
         truncated: Whether a part of the text is in no row.
-        further: Token ids of the other rows.
+        further_rows: Token ids of the other rows.
         passages: Where each row comes from, the first one included.
     """
 
     tokens: Sequence[int]
     truncated: bool
-    further: Sequence[Sequence[int]]
+    further_rows: Sequence[Sequence[int]]
     passages: Sequence[Passage]
 
 
@@ -268,7 +268,9 @@ def heads_only(encode: Encode, characters_max: int) -> Encode:
     def encode_heads(texts: Sequence[str]) -> Sequence[TokenizedText]:
         encoded = encode([text[:characters_max] for text in texts])
         return [
-            one if len(text) <= characters_max else TextRows(one.tokens, truncated=True, further=(), passages=())
+            one
+            if len(text) <= characters_max
+            else TextRows(one.tokens, truncated=True, further_rows=(), passages=())
             for text, one in zip(texts, encoded, strict=True)
         ]
 

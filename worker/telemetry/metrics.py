@@ -228,7 +228,7 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
     names.TRUNCATED: lambda snapshot: _running(snapshot, snapshot.truncated),
     names.COALESCED: lambda snapshot: _running(snapshot, snapshot.counted),
     names.WINDOWS: lambda snapshot: _running(snapshot, snapshot.windows),
-    names.UNFIT_KEYS: lambda snapshot: _running(snapshot, snapshot.unfit),
+    names.UNFIT_KEYS: lambda snapshot: _running(snapshot, snapshot.keys_without_room),
     names.POLICY_INFO: lambda snapshot: [
         (1, {names.POLICY_VERSION: policy.version}) for policy in [snapshot.policy] if policy is not None
     ],

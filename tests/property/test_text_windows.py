@@ -3,7 +3,7 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from worker.moderation.windows import Window, WindowBounds, covers_all, grapheme_borders, windows
+from worker.moderation.text_windows import Window, WindowBounds, covers_all, grapheme_borders, windows
 
 BOUNDS = st.builds(
     lambda size, share, windows_max: WindowBounds(size=size, overlap=size * share // 10, windows_max=windows_max),
