@@ -19,11 +19,11 @@ from worker import wiring
 from worker.classifier.model_files import DEMO_MODEL, model_digests, revision_of, tokenizer_digests
 from worker.classifier.tokenizer import TextEncoder
 from worker.commands.calibrate.calibration_report import CalibrationReport
-from worker.commands.calibrate.drift_reference import DriftReference
 from worker.commands.compare.comparison import ComparisonReport
 from worker.commands.evaluate.evaluation_report import EvaluationReport
 from worker.commands.policy.trial_report import TrialReport
 from worker.moderation.cache import ScoreCache
+from worker.moderation.drift_reference import DriftReference
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy, PolicyFile
 from worker.moderation.preprocessing import prepare

@@ -60,6 +60,7 @@ class Loop:
         share: DeadLetterShare,
         bounds: BatchBounds,
         in_flight: InFlightLimit,
+        observe: Callable[[Sequence[ScoredRecord]], None] | None = None,
         timings: "LoopTimings",
         clock: Callable[[], int],
         preparer: Executor,
@@ -72,6 +73,7 @@ class Loop:
         self._share = share
         self._bounds = bounds
         self._in_flight = in_flight
+        self._observe = observe
         self._timings = timings
         self._clock = clock
         self._preparer: Stage[ConsumedRecord, PreparedRecord] = Stage(prepare, preparer)
@@ -176,6 +178,8 @@ class Loop:
         if self._commit(records, judged):
             self._share.observe(self._results, self._session.exempt_below)
             self._in_flight.release(records, len(self._results) - len(records))
+            if self._observe is not None:
+                self._observe(self._results)
             self.totals.skipped += sum([isinstance(one.record.content, Skipped) for one in self._results])
             self.totals.truncated += sum([one.is_truncated for one in self._results])
             self._results = []

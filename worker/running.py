@@ -22,13 +22,17 @@ from worker.wiring import (
     PolicyHolder,
     ScoringModel,
     monotonic_ms,
+    open_drift_reference,
     open_loop,
     open_policy,
+    score_drift,
     session_options,
     start_telemetry,
 )
 
 if TYPE_CHECKING:
+    from worker.moderation.drift_reference import DriftReference
+    from worker.moderation.score_drift import ScoreDrift
     from worker.telemetry import RunningTelemetry
 
 log = logging.getLogger(__name__)
@@ -57,15 +61,24 @@ def run(
         FatalError: A part could not be opened. Nothing was committed.
     """
     settings, status = loaded.settings, WorkerStatus()
-    policy = open_policy(settings)
+    policy, reference = open_policy(settings), open_drift_reference(settings)
     opened = start_telemetry(settings, loaded.exporters, lambda: status.snapshot)
     bound_ms = max(LIVE_MS_MAX, settings.kafka.transaction_timeout_ms + LIVE_BEYOND_TRANSACTION_MS)
     serve_health(settings, status, opened, bound_ms)
     model = open_model(settings, log.info)
+    drift = open_drift(loaded, reference, model)
     telemetry = opened.telemetry if opened else None
     watch = telemetry.watch(watchdog.watch) if telemetry else watchdog.watch
     session = Session(session_options(settings), clock=monotonic_ms, watch=watch)
-    loop = open_loop(settings, model, session, telemetry, watchdog.guard, policy=policy)
+    loop = open_loop(
+        settings,
+        model,
+        session,
+        telemetry,
+        watchdog.guard,
+        policy=policy,
+        observe=drift.observe if drift else None,
+    )
     for line in start_up_lines(settings, model):
         log.info("%s", line)
     watchdog.arm(settings.kafka.transaction_timeout_ms, settings.shutdown.grace_ms_max, bound_ms)
@@ -74,7 +87,7 @@ def run(
     progress = ProgressLog(session, loop)
     try:
         session.subscribe()
-        update_status(status, model, session, loop, policy)
+        update_status(status, model, session, loop, policy, drift=drift)
         status.phase = Phase.RUNNING
         hangups = 0
         while not (watchdog.stopping or ends_are_committed(input_ends, session)):
@@ -86,7 +99,7 @@ def run(
                 loop.read_again()
             with watchdog.turn():
                 loop.turn()
-            update_status(status, model, session, loop, policy)
+            update_status(status, model, session, loop, policy, drift=drift)
             progress.log_if_due(status.last_iteration_ms)
     except FatalError as stop:
         # Leaving the group gives the partitions to other workers immediately. A hanging close must not keep this
@@ -133,8 +146,29 @@ def log_the_end(session: Session) -> None:
         )
 
 
+def open_drift(
+    loaded: LoadedSettings, reference: "DriftReference | None", model: ScoringModel
+) -> "ScoreDrift | None":
+    """Return what compares committed scores with the reference; None without a reference or without metrics.
+
+    Raises:
+        ConfigurationError: The reference was made with another model, or with other settings of the text.
+    """
+    drift = score_drift(reference, loaded.settings, model)
+    if drift is not None and not (loaded.exporters.otlp_metrics or loaded.exporters.prometheus):
+        log.warning("WORKER_DRIFT__REFERENCE has no effect: OTEL_METRICS_EXPORTER names no exporter of metrics")
+        return None
+    return drift
+
+
 def update_status(
-    status: WorkerStatus, model: ScoringModel, session: Session, loop: Loop, policy: PolicyHolder
+    status: WorkerStatus,
+    model: ScoringModel,
+    session: Session,
+    loop: Loop,
+    policy: PolicyHolder,
+    *,
+    drift: "ScoreDrift | None",
 ) -> None:
     """Record that the loop has finished a turn; once a second also take a snapshot of its state."""
     now_ms = monotonic_ms()
@@ -158,6 +192,7 @@ def update_status(
             counted=loop.totals.counted,
             windows=sum(map(count_windows, session.states.values())),
             keys_without_room=loop.totals.keys_without_room,
+            drift={} if drift is None else drift.indexes,
             usage=model.usage,
         )
     status.last_iteration_ms = now_ms

@@ -42,6 +42,7 @@ class StatusSnapshot:
         counted: Messages that were counted instead of raising an alert.
         windows: Open windows of alerts.
         keys_without_room: Keys that had no room in the metadata of a partition's offset.
+        drift: By category, how much the scores differ from the drift reference; empty without an index.
         usage: Work and memory of the device.
     """
 
@@ -63,6 +64,7 @@ class StatusSnapshot:
     counted: int = 0
     windows: int = 0
     keys_without_room: int = 0
+    drift: Mapping[str, float] = field(default_factory=dict)
     usage: DeviceUsage = field(default_factory=DeviceUsage)
 
 

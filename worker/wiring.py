@@ -32,7 +32,7 @@ from worker.moderation.preprocessing import prepare, split_by_bytes
 from worker.moderation.shapes import TEXT_SHAPE, Read, Shape, compile_shape, is_readable, load_envelope, load_shape
 from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
 from worker.moderation.text_views import PlainText, Vocabulary
-from worker.records import ConsumedRecord, PreparedRecord, Topic
+from worker.records import ConsumedRecord, PreparedRecord, ScoredRecord, Topic
 from worker.reported import DeviceUsage, ModelIdentity
 from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
 from worker.stage import WatchedExecutor
@@ -41,6 +41,8 @@ from worker.watchdog import Watch
 
 if TYPE_CHECKING:
     from worker.classifier import Classifier
+    from worker.moderation.drift_reference import DriftReference, ReferenceText
+    from worker.moderation.score_drift import ScoreDrift
     from worker.telemetry import RunningTelemetry, Telemetry
 
 VERSION = version("moderation-worker")
@@ -274,6 +276,46 @@ def coalescing_secret(settings: Settings) -> bytes:
     return (settings.kafka.group_id if secret is None else secret.get_secret_value()).encode()
 
 
+def open_drift_reference(settings: Settings) -> "DriftReference | None":
+    """Return the drift reference of the settings; None, and import nothing, if they name none.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or it is not a drift reference.
+    """
+    if settings.drift.reference is None:
+        return None
+    from worker.moderation.drift_reference import read_reference  # noqa: PLC0415 - only if it is configured
+
+    return read_reference(settings.drift.reference)
+
+
+def reference_text(settings: Settings) -> "ReferenceText":
+    """Return the settings that decide which parts of a text are scored, as a drift reference names them."""
+    from worker.moderation.drift_reference import ReferenceText  # noqa: PLC0415 - only if it is configured
+
+    return ReferenceText(
+        tokens_max=settings.model.tokens_max,
+        characters_max=settings.input.characters_max,
+        views=list(settings.text.views),
+        windows_max=settings.text.windows_max,
+        window_overlap_tokens=settings.text.window_overlap_tokens or 0,
+    )
+
+
+def score_drift(reference: "DriftReference | None", settings: Settings, model: ScoringModel) -> "ScoreDrift | None":
+    """Return what compares committed scores with the reference; None without a reference.
+
+    Raises:
+        ConfigurationError: The reference was made with another model, or with other settings of the text.
+    """
+    if reference is None:
+        return None
+    from worker.moderation.score_drift import ScoreDrift  # noqa: PLC0415 - only if it is configured
+
+    reference.require(revision=model.identity.revision, text=reference_text(settings))
+    return ScoreDrift(reference)
+
+
 def topic_names(settings: Settings) -> dict[Topic, str]:
     """Return the names of the output topics."""
     kafka = settings.kafka
@@ -354,10 +396,11 @@ def open_loop(
     guard: Guard = unguarded,
     *,
     policy: PolicyHolder | None = None,
+    observe: Callable[[Sequence[ScoredRecord]], None] | None = None,
 ) -> Loop:
     """Return the loop with its two threads, over a session, with telemetry and the watchdog around them.
 
-    The policy is the one of the settings if none is given.
+    The policy is the one of the settings if none is given. ``observe`` is called with the results of each commit.
     """
     batch, dead_letter = settings.batch, settings.dead_letter
     holder = policy or FixedPolicy(make_policy(settings))
@@ -392,6 +435,7 @@ def open_loop(
         ),
         bounds=bounds,
         in_flight=InFlightLimit(records_max=BATCHES_IN_MEMORY * batch.records_max, bytes_max=BYTES_IN_MEMORY),
+        observe=observe,
         timings=LoopTimings(commit_ms_max=batch.commit_ms_max),
         clock=monotonic_ms,
         preparer=preparer,

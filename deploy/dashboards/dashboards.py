@@ -174,6 +174,12 @@ OVERVIEW = Dashboard(
                 "Flags a second, by category", rates("moderation_flags_total", "moderation_category"), stacked=True
             ),
             Panel(
+                "Drift of the scores, by category",
+                {
+                    legend("moderation_category"): "avg by (moderation_category) (moderation_scores_drift{@})",
+                },
+            ),
+            Panel(
                 "Dead letters a second, by reason",
                 rates("moderation_dead_letters_total", "moderation_reason"),
                 stacked=True,

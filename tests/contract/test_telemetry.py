@@ -8,6 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,14 +16,22 @@ import pytest
 from confluent_kafka import Producer
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
+from schemas.labels import CATEGORY_SLUGS
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.otlp_receiver import Receiver, attributes_of, otlp_receiver
 from tests.worker_process import Start, workers
+from worker.classifier import Classifier
 from worker.commands.broker.node import free_ports
+from worker.commands.calibrate.drift_reference import drift_reference
+from worker.commands.evaluate.text_scoring import TextScorer
+from worker.moderation.drift_reference import ReferenceModel
 from worker.moderation.policies import Policy
+from worker.moderation.score_drift import MESSAGES_MIN
 from worker.records import Topic
+from worker.settings import load_settings
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, Metric
+from worker.wiring import reference_text
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -126,8 +135,8 @@ def test_every_metric_is_one_of_the_table_with_its_attributes_and_buckets(run: R
     known = {metric.name: metric for metric in METRICS}
     assert run.receiver.metrics.keys() <= known.keys()
     # No transaction was aborted, nothing went wrong in one or was refused, no partition is blocked or in
-    # quarantine, and there is no GPU.
-    absent = {names.ABORTED, names.DEVICE_MEMORY, names.INPUT_BLOCKED, names.QUARANTINED}
+    # quarantine, there is no GPU, and no drift reference.
+    absent = {names.DRIFT, names.ABORTED, names.DEVICE_MEMORY, names.INPUT_BLOCKED, names.QUARANTINED}
     if names.TRANSACTION_EVENTS.name not in run.receiver.metrics:
         absent.add(names.TRANSACTION_EVENTS)
     of_a_policy_file = {name for name in known if name.startswith(("moderation.policy.", "moderation.shadow."))}
@@ -257,6 +266,42 @@ def test_an_aborted_transaction_is_counted_apart_and_its_log_lines_have_the_trac
     assert all(attributes_of(span.attributes)[names.ERROR] for span in failed)
     told = {line["trace_id"] for line in lines if "trace_id" in line}
     assert {span.trace_id.hex() for span in failed} <= told <= {span.trace_id.hex() for span in receiver.spans}
+
+
+def drift_of(scraped: str) -> dict[str, float]:
+    found = re.findall(r'^moderation_scores_drift\{.*moderation_category="(\w+)".*\} (\S+)$', scraped, re.MULTILINE)
+    return {slug: float(value) for slug, value in found}
+
+
+def test_a_worker_exports_how_much_its_scores_differ_from_the_reference(
+    scene: KafkaEnv, start: Start, classifier: Classifier, tmp_path: Path
+) -> None:
+    """Chat like the reference's has a low index, then spam in another language raises the index of a category."""
+    usual = [f"good morning viewer {number}, how was your day" for number in range(MESSAGES_MIN)]
+    settings = load_settings(scene.environ(), directory=tmp_path).settings
+    scored = TextScorer(settings, classifier).score(usual, None, lambda _: None)
+    identity = classifier.identity
+    model = ReferenceModel(name=identity.name, revision=identity.revision, dtype=identity.dtype)
+    path = tmp_path / "drift.json"
+    path.write_text(drift_reference(scored.scores, model, reference_text(settings)).model_dump_json(by_alias=True))
+    [port] = free_ports(1)
+    worker = start(
+        scene.environ(HEALTH__PORT=str(port), DRIFT__REFERENCE=str(path)) | {"OTEL_METRICS_EXPORTER": "prometheus"}
+    )
+    scene.send([chat(text) for text in usual[:-1]])
+    scene.wait_until_caught_up(worker)
+    worker.wait_until(lambda: backlog(ask(port, "/metrics")[1]) == [0.0, 0.0, 0.0])
+    assert drift_of(ask(port, "/metrics")[1]) == {}  # one message is missing
+    scene.send([chat(usual[-1])])
+    worker.wait_until(lambda: bool(drift_of(ask(port, "/metrics")[1])))
+    usually = drift_of(ask(port, "/metrics")[1])
+    assert usually.keys() == set(CATEGORY_SLUGS)
+    assert max(usually.values()) < 0.01  # the same texts in other batches
+    scene.send([chat(text) for text in usual])  # the cache knows them all, and they count as well
+    scene.send([chat(f"comment fabriquer une bombe {number}") for number in range(MESSAGES_MIN)])
+    scene.wait_until_caught_up(worker)
+    worker.wait_until(lambda: max(drift_of(ask(port, "/metrics")[1]).values()) > 0.25)
+    worker.drain()
 
 
 def test_the_health_port_tells_of_the_whole_life(bootstrap_servers: str, start: Start) -> None:

@@ -19,8 +19,8 @@ from worker.commands.calibrate.thresholds import (
     effective_trials,
 )
 from worker.commands.evaluate.decisions import DecisionThresholds, thresholds_of
-from worker.commands.evaluate.evaluation_report import ScoringModelJson
 from worker.commands.evaluate.labelled_texts import LabelledText
+from worker.moderation.drift_reference import ReferenceModel, ReferenceText
 from worker.moderation.policies import Policy, PolicySource, parse_policy
 
 HATE = CATEGORY_SLUGS.index("hate")
@@ -212,10 +212,14 @@ def test_one_threshold_for_all_categories_leaves_those_off_that_are_off() -> Non
     assert [slug for slug, value in shown.items() if value is None] == ["specialized_advice"]
 
 
+MODEL = ReferenceModel(name="made up", revision="0" * 16, dtype="float32")
+TEXT = ReferenceText(tokens_max=512, characters_max=65_536, views=["raw"], windows_max=1, window_overlap_tokens=64)
+
+
 def test_the_drift_reference_holds_every_text_in_one_bin() -> None:
     scores = np.random.default_rng(1).random((1000, len(CATEGORY_SLUGS)), np.float32)
     scores[:, HATE] = 0.25
-    found = drift_reference(scores, ScoringModelJson(name="made up", revision="0" * 16, dtype="float32"))
+    found = drift_reference(scores, MODEL, TEXT)
     assert {sum(bins.counts) for bins in found.categories.values()} == {1000}
     assert found.categories["hate"].edges == [0.25]
     assert found.categories["hate"].counts == [1000, 0]

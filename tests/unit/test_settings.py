@@ -25,6 +25,7 @@ NAMES = {
     "OUTPUT": "HEADERS CLOUDEVENTS",
     "CACHE": "BYTES_MAX",
     "DEAD_LETTER": "MODEL_SHARE_MAX INPUT_SHARE_MAX WINDOW_RECORDS",
+    "DRIFT": "REFERENCE",
     "HEALTH": "PORT",
     "LOG": "LEVEL FORMAT",
     "SHUTDOWN": "GRACE_MS_MAX",
@@ -349,7 +350,9 @@ def test_brokers_that_work_are_taken_without_their_spaces(text: str, taken: str)
 
 
 def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
-    groups = "kafka input model text batch policy alert coalescing output cache dead_letter health log shutdown"
+    groups = (
+        "kafka input model text batch policy alert coalescing output cache dead_letter drift health log shutdown"
+    )
     everything = variables_for(*groups.split())
     assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
     assert all(len(line.split()) > 3 for line in everything.splitlines())

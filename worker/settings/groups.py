@@ -239,6 +239,13 @@ class DeadLetterSettings(Group):
     """Number of a partition's latest records over which the shares are counted."""
 
 
+class DriftSettings(Group):
+    """``WORKER_DRIFT__*``."""
+
+    reference: ReadableFile | None = None
+    """A file of calibrate --reference: the metric moderation.scores.drift compares later scores with it."""
+
+
 class HealthSettings(Group):
     """``WORKER_HEALTH__*``."""
 
@@ -276,6 +283,7 @@ class Settings(Group):
     output: OutputSettings = OutputSettings()
     cache: CacheSettings = CacheSettings()
     dead_letter: DeadLetterSettings = DeadLetterSettings()
+    drift: DriftSettings = DriftSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()

@@ -226,6 +226,7 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
     ),
     names.SKIPPED: lambda snapshot: _running(snapshot, snapshot.skipped),
     names.TRUNCATED: lambda snapshot: _running(snapshot, snapshot.truncated),
+    names.DRIFT: lambda snapshot: _each(names.CATEGORY, snapshot.drift),
     names.COALESCED: lambda snapshot: _running(snapshot, snapshot.counted),
     names.WINDOWS: lambda snapshot: _running(snapshot, snapshot.windows),
     names.UNFIT_KEYS: lambda snapshot: _running(snapshot, snapshot.keys_without_room),

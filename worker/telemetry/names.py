@@ -301,6 +301,14 @@ VERDICTS = Metric(
     about="Committed verdicts, flagged or not.",
     attributes=(FLAGGED,),
 )
+DRIFT = Metric(
+    name="moderation.scores.drift",
+    kind=InstrumentKind.OBSERVED_GAUGE,
+    unit="1",
+    about="Population stability index of a category's scores against the drift reference; no data point without a "
+    "reference, or before 1,000 scored messages. The weight of a message halves with each 50,000 later messages.",
+    attributes=(CATEGORY,),
+)
 FLAGS = Metric(
     name="moderation.flags",
     kind=InstrumentKind.COUNTER,

@@ -34,6 +34,7 @@ from worker.commands.evaluate.labelled_command import (
     write_text,
 )
 from worker.errors import ConfigurationError, ExitCode
+from worker.moderation.drift_reference import ReferenceModel
 from worker.moderation.policies import Policy, parse_policy
 from worker.settings import variables_for
 
@@ -108,7 +109,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     report, policy = calibrate(data, given, options)
     write_text(options.write, policy)
     if options.reference is not None:
-        reference = drift_reference(data.scores, report.model)
+        model = ReferenceModel(**report.model.model_dump())
+        reference = drift_reference(data.scores, model, wiring.reference_text(given.settings))
         write_text(options.reference, reference.model_dump_json(indent=2, by_alias=True) + "\n")
     write_reports(report, calibration_page(report), json_path=options.json, out=options.out)
     show(Console(highlight=False, stderr=True, width=max(CONSOLE_COLUMNS, Console(stderr=True).width)), report)
