@@ -60,6 +60,11 @@ COMMANDS = (
         "Counts the messages that could not be judged, by reason and hour, with examples; changes nothing.",
     ),
     Command(
+        "replay",
+        "replay.command",
+        "Copies input messages of a range, or the messages of dead letters, to a topic, each exactly once.",
+    ),
+    Command(
         "demo",
         "demo.command",
         "Shows two workers on a new Kafka, and kills one of them; takes about half a minute.",

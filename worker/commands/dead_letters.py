@@ -144,8 +144,13 @@ class Tally:
         return [letter for *_, letter in sorted(self._newest[reason], reverse=True)]
 
 
-def parse_since(text: str, now_ms: int) -> int:
+def parse_since(text: str, now_ms: int, option: str = "--since") -> int:
     """Return a time, or a time ago such as ``24h``, as milliseconds since 1970.
+
+    Args:
+        text: The value of the option.
+        now_ms: The current time, in milliseconds since 1970.
+        option: The option, for the error.
 
     Raises:
         ConfigurationError: The text is neither.
@@ -158,7 +163,7 @@ def parse_since(text: str, now_ms: int) -> int:
         moment = datetime.min  # noqa: DTZ901 - it has no zone, so the check below refuses it
     if moment.tzinfo is None or moment < _EPOCH:
         raise ConfigurationError(
-            f"--since: got {text[:80]!r}; wants a time ago, such as 90m, 24h or 7d, or an RFC 3339 time with its "
+            f"{option}: got {text[:80]!r}; wants a time ago, such as 90m, 24h or 7d, or an RFC 3339 time with its "
             "zone, such as 2026-01-31T02:00:00Z"
         )
     return (moment - _EPOCH) // timedelta(milliseconds=1)

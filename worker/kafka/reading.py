@@ -30,7 +30,12 @@ _DENIED = "grant this user READ on the topic"
 
 @contextmanager
 def open_reader(
-    client_config: Mapping[str, Any], topics: Sequence[str], *, since_ms: int | None = None, last: int | None = None
+    client_config: Mapping[str, Any],
+    topics: Sequence[str],
+    *,
+    since_ms: int | None = None,
+    last: int | None = None,
+    group_id: str = "reader",
 ) -> Iterator[Consumer]:
     """Give a consumer of all partitions of the topics.
 
@@ -39,6 +44,7 @@ def open_reader(
         topics: The topics to read.
         since_ms: Begin with the first record of this time or later. None means the beginning.
         last: Begin so that about this number of records is left, spread over the partitions. None means all.
+        group_id: The group whose committed offsets the consumer can ask for. The consumer does not join the group.
 
     Raises:
         KafkaFatalError: No broker answered, a broker refused the login, or a topic is missing or hidden.
@@ -47,7 +53,7 @@ def open_reader(
     config: dict[str, Any] = {
         "log_level": 0,
         **client_config,
-        "group.id": "reader",  # librdkafka requires a name; this client commits nothing under it
+        "group.id": group_id,  # librdkafka requires a name; this client commits nothing by itself
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
@@ -102,11 +108,21 @@ def read_to_end(reader: Consumer, silence_ms_max: int) -> Iterator[Message]:
                 yield message
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so
                 left.discard((message.topic(), message.partition()))
-            elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                raise KafkaFatalError(f"Kafka does not let this user read {message.topic()}: {_DENIED}.")
-            # librdkafka looks up the coordinator of any group that is named; this client does not need it.
-            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED and not error.retriable():
-                raise KafkaFatalError(f"Reading the topics failed: {error.str()}.")
+            else:
+                raise_if_unreadable(message.topic(), error)
+
+
+def raise_if_unreadable(topic: str | None, error: KafkaError) -> None:
+    """Raise for an error that a reader got in place of a record, unless the error passes by itself.
+
+    Raises:
+        KafkaFatalError: The topic can't be read.
+    """
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise KafkaFatalError(f"Kafka does not let this user read {topic}: {_DENIED}.")
+    # librdkafka looks up the coordinator of any group that is named; a reader of records does not need it.
+    if error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED and not error.retriable():
+        raise KafkaFatalError(f"Reading the topics failed: {error.str()}.")
 
 
 def records_left(reader: Consumer) -> int:
@@ -133,6 +149,30 @@ def topic_partition_offset(message: Message) -> tuple[str, int, int]:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - only of errors
     return topic, partition, offset
+
+
+def partition_count(reader: Consumer, topic: str) -> int:
+    """Return the number of partitions of a topic that is to be written.
+
+    Raises:
+        KafkaFatalError: No broker answered, or the topic is missing or hidden.
+    """
+    try:
+        found = reader.list_topics(topic, timeout=ANSWER_MS_MAX / 1000).topics[topic]
+    except KafkaException as failure:
+        raise KafkaFatalError(
+            f"No broker answers the question about topic {topic} ({failure.args[0].str()})."
+        ) from failure
+    if found.error is None:
+        return len(found.partitions)
+    if found.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise KafkaFatalError(
+            f"This user may not see whether topic {topic} exists: grant this user WRITE on the topic."
+        )
+    raise KafkaFatalError(
+        f"Topic {topic} does not exist: create it, for example with WORKER_KAFKA__INPUT_TOPICS={topic} "
+        "moderation-worker topics create."
+    )
 
 
 def _why_missing(reader: Consumer, errors: Sequence[KafkaError], login: Login, topic: str) -> str:

@@ -3,7 +3,9 @@
 import argparse
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +16,7 @@ from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
 from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option, write_text
 from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
+from worker.commands.replay.originals import originals_of_topic
 from worker.errors import ExitCode
 from worker.logs import escaped
 from worker.settings import Need, admin_config, load_settings, variables_for
@@ -32,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=SINCE,
         help=f"read topics from this time: 90m, 24h or 7d ago, or an RFC 3339 time ({SINCE})",
     )
+    parser.add_argument(
+        "--copies",
+        metavar="TOPIC",
+        help="a topic that `replay` has written to: verdicts on its copies count as verdicts on the originals",
+    )
     parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help=f"of each change ({EXAMPLES})")
     parser.add_argument("--out", metavar="PAGE.html", type=Path, help="write a page for people to this file")
     add_json_option(parser)
@@ -44,7 +52,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or a topic can't be read.
     """
-    sides = [VerdictSet.of(_chunks(name, options.since)) for name in (options.a, options.b)]
+    originals = {} if options.copies is None else originals_of_topic(_client(), options.copies)
+    sides = [VerdictSet.of(_chunks(name, options.since), originals) for name in (options.a, options.b)]
     report = compare_verdicts(*sides, names=(options.a, options.b), examples=max(0, options.examples))
     if options.out is not None:
         write_text(options.out, comparison_page(report).html())
@@ -59,8 +68,11 @@ def _chunks(name: str, since: str) -> Chunks:
     """Return the values of a side. A name with a slash, of a file or of standard input is not a topic's."""
     if name == STANDARD_INPUT or "/" in name or Path(name).is_file():
         return chunks_of_file(name)
-    kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
-    return chunks_of_topic(admin_config(kafka), name, parse_since(since, time.time_ns() // 1_000_000))
+    return chunks_of_topic(_client(), name, parse_since(since, time.time_ns() // 1_000_000))
+
+
+def _client() -> Mapping[str, Any]:
+    return admin_config(load_settings(os.environ, {Need.KAFKA}).settings.kafka)
 
 
 def show(console: Console, report: ComparisonReport) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.commands.policy.verdict_columns import VerdictColumns, VerdictPosition, decode_verdicts
+from worker.commands.replay.originals import Originals
 
 _Key = tuple[str, int, int, int]
 """Topic, partition, offset, and the number of the element; -1 when the record is not an array."""
@@ -44,8 +45,13 @@ class VerdictSet:
     policies: Sequence[str]
 
     @classmethod
-    def of(cls, chunks: Iterable[Sequence[bytes]]) -> "VerdictSet":
-        """Return the verdicts among values of a topic, or lines of a file. Other values are left out."""
+    def of(cls, chunks: Iterable[Sequence[bytes]], originals: Originals = {}) -> "VerdictSet":
+        """Return the verdicts among values of a topic, or lines of a file. Other values are left out.
+
+        Args:
+            chunks: The values.
+            originals: The originals of copies. The verdict on a copy counts as a verdict on its original.
+        """
         rows: dict[_Key, int] = {}
         columns: list[VerdictColumns] = []
         count = without_source = repeated = 0
@@ -56,7 +62,7 @@ class VerdictSet:
                 if position is None:
                     without_source += 1
                     continue
-                key = _key(position)
+                key = _key(position, originals)
                 repeated += key in rows
                 rows[key] = row
             count += len(found)
@@ -74,8 +80,11 @@ class VerdictSet:
         )
 
 
-def _key(position: VerdictPosition) -> _Key:
-    return position.topic, position.partition, position.offset, -1 if position.item is None else position.item
+def _key(position: VerdictPosition, originals: Originals) -> _Key:
+    place = position.topic, position.partition, position.offset
+    if (original := originals.get(place)) is not None:
+        place = original.topic, original.partition, original.offset
+    return *place, -1 if position.item is None else position.item
 
 
 class JoinedVerdicts(NamedTuple):
