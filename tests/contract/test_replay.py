@@ -297,6 +297,33 @@ def test_a_second_process_of_a_run_takes_it_over_and_nothing_is_copied_twice(
     assert sorted(map(place, read(scene, copies))) == places(scene, [200, 200, 200])
 
 
+def test_a_second_group_judges_copies_to_their_end_and_its_verdicts_are_compared_with_those_on_the_originals(
+    bootstrap_servers: str, scene: KafkaEnv, tmp_path: Path
+) -> None:
+    scene.send([chat(f"message {number}") for number in range(300)])
+    second = KafkaEnv(bootstrap_servers, "demo", inputs=(2,), partitions=2)
+    second.create()
+    [copies] = second.inputs
+    code, printed = replay(scene, "day", "--to", copies, "--since", "1h")
+    assert code == ExitCode.DONE, printed
+    with workers(tmp_path, (*STUB_COMMAND, "--until-end"), name="stub") as start:
+        both = [start(scene.environ()), start(second.environ())]
+        assert [worker.end() for worker in both] == [ExitCode.DONE] * 2, both[1].said
+    ledger = second.ledger()
+    assert (ledger.clean, ledger.verdicts) == (True, 300), (str(ledger), ledger.examples)
+    verdicts = [one.outputs[Topic.VERDICT] for one in (scene, second)]
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "compare", *verdicts, "--copies", copies, "--json"],
+        env={**os.environ, **scene.environ()},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    document = json.loads(done.stdout)
+    assert document["joined"] == 300
+    assert document["flags"]["only_a"] == document["flags"]["only_b"] == 0 < document["flags"]["both"]
+
+
 def test_each_missing_permission_is_named(secured_kafka: SecuredKafka) -> None:
     client: dict[str, Any] = {"bootstrap.servers": secured_kafka.scram, **login("admin", "admin")}
     scene = KafkaEnv(secured_kafka.scram, "demo", login=login("admin", "admin"))

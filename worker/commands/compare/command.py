@@ -16,7 +16,7 @@ from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
 from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option, write_text
 from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
-from worker.commands.replay.originals import originals_of_topic
+from worker.commands.replay.originals import NO_ORIGINALS, originals_of_topic
 from worker.errors import ExitCode
 from worker.logs import escaped
 from worker.settings import Need, admin_config, load_settings, variables_for
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or a topic can't be read.
     """
-    originals = {} if options.copies is None else originals_of_topic(_client(), options.copies)
+    originals = NO_ORIGINALS if options.copies is None else originals_of_topic(_client(), options.copies)
     sides = [VerdictSet.of(_chunks(name, options.since), originals) for name in (options.a, options.b)]
     report = compare_verdicts(*sides, names=(options.a, options.b), examples=max(0, options.examples))
     if options.out is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.commands.policy.verdict_columns import VerdictColumns, VerdictPosition, decode_verdicts
-from worker.commands.replay.originals import Originals
+from worker.commands.replay.originals import NO_ORIGINALS, Originals
 
 _Key = tuple[str, int, int, int]
 """Topic, partition, offset, and the number of the element; -1 when the record is not an array."""
@@ -45,7 +45,7 @@ class VerdictSet:
     policies: Sequence[str]
 
     @classmethod
-    def of(cls, chunks: Iterable[Sequence[bytes]], originals: Originals = {}) -> "VerdictSet":
+    def of(cls, chunks: Iterable[Sequence[bytes]], originals: Originals = NO_ORIGINALS) -> "VerdictSet":
         """Return the verdicts among values of a topic, or lines of a file. Other values are left out.
 
         Args:

@@ -1,6 +1,7 @@
 """Where the originals of copies are, read from the headers of a topic of copies."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from worker.commands.replay.copies import OriginalPosition, original_of
@@ -11,6 +12,7 @@ _SILENCE_MS_MAX = 30_000
 
 Originals = Mapping[tuple[str, int, int], OriginalPosition]
 """The original of each copy, by the topic, the partition and the offset of the copy."""
+NO_ORIGINALS: Originals = MappingProxyType({})
 
 
 def originals_of_topic(client_config: Mapping[str, Any], topic: str) -> Originals:

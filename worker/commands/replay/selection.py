@@ -134,7 +134,7 @@ def _timed(partition: Partition, at: LogBounds) -> OffsetSpan:
 
 def _hidden(partition: Partition, at: LogBounds) -> DataProtectionError:
     return DataProtectionError(
-        f"an open transaction hides the records of {partition} from offset {at.stable} on, and they may belong "
-        "to the range. Wait until the transaction ends, or find it with kafka-transactions.sh find-hanging; then run "
-        "this command again. Nothing was copied."
+        f"an open transaction hides the records of {partition} from offset {at.stable} on, and they may belong to "
+        "the range. Wait until it ends, or find it with kafka-transactions.sh find-hanging. Then run this command "
+        "again. Nothing was copied."
     )
