@@ -60,11 +60,13 @@ class DeviceUsage:
 
     Attributes:
         tokens: Tokens scored so far.
+        rows: Rows scored so far: one for each window and view of a text.
         padding: Tokens computed so far only to fill a CUDA graph's shape.
         memory_bytes: Bytes reserved on the GPU now; None on a CPU.
     """
 
     tokens: int = 0
+    rows: int = 0
     padding: int = 0
     memory_bytes: int | None = None
 

@@ -33,7 +33,7 @@ from worker.wiring import (
 if TYPE_CHECKING:
     from worker.moderation.drift_reference import DriftReference
     from worker.moderation.score_drift import ScoreDrift
-    from worker.telemetry import RunningTelemetry
+    from worker.telemetry import RunningTelemetry, Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def run(
     progress = ProgressLog(session, loop)
     try:
         session.subscribe()
-        update_status(status, model, session, loop, policy, drift=drift)
+        update_status(status, model, session, loop, policy, drift=drift, telemetry=telemetry)
         status.phase = Phase.RUNNING
         hangups = 0
         while not (watchdog.stopping or ends_are_committed(input_ends, session)):
@@ -99,7 +99,7 @@ def run(
                 loop.read_again()
             with watchdog.turn():
                 loop.turn()
-            update_status(status, model, session, loop, policy, drift=drift)
+            update_status(status, model, session, loop, policy, drift=drift, telemetry=telemetry)
             progress.log_if_due(status.last_iteration_ms)
     except FatalError as stop:
         # Leaving the group gives the partitions to other workers immediately. A hanging close must not keep this
@@ -169,6 +169,7 @@ def update_status(
     policy: PolicyHolder,
     *,
     drift: "ScoreDrift | None",
+    telemetry: "Telemetry | None",
 ) -> None:
     """Record that the loop has finished a turn; once a second also take a snapshot of its state."""
     now_ms = monotonic_ms()
@@ -193,6 +194,7 @@ def update_status(
             windows=sum(map(count_windows, session.states.values())),
             keys_without_room=loop.totals.keys_without_room,
             drift={} if drift is None else drift.indexes,
+            top_share=None if telemetry is None else telemetry.top_share,
             usage=model.usage,
         )
     status.last_iteration_ms = now_ms

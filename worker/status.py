@@ -43,6 +43,8 @@ class StatusSnapshot:
         windows: Open windows of alerts.
         keys_without_room: Keys that had no room in the metadata of a partition's offset.
         drift: By category, how much the scores differ from the drift reference; empty without an index.
+        top_share: Greatest share of the tokens to score that one key has, in [0, 1]; None: too few tokens, or no
+            telemetry.
         usage: Work and memory of the device.
     """
 
@@ -65,6 +67,7 @@ class StatusSnapshot:
     windows: int = 0
     keys_without_room: int = 0
     drift: Mapping[str, float] = field(default_factory=dict)
+    top_share: float | None = None
     usage: DeviceUsage = field(default_factory=DeviceUsage)
 
 

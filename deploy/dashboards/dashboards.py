@@ -167,7 +167,7 @@ OVERVIEW = Dashboard(
                 "Verdicts and alerts a second",
                 {
                     f"flagged: {legend('moderation_flagged')}": rate(VERDICTS, "moderation_flagged"),
-                    "alerts": rate("moderation_alerts_total"),
+                    f"alerts: {legend('moderation_cause')}": rate("moderation_alerts_total", "moderation_cause"),
                 },
             ),
             Panel(
@@ -304,6 +304,14 @@ INTERNALS = Dashboard(
                 },
                 stacked=True,
             ),
+            Panel(
+                "Rows of a text, on average",
+                {
+                    "windows and views": f"{rate('moderation_device_rows_total')} / "
+                    + rate(LOOKUPS, where=', moderation_lookup="miss"')
+                },
+            ),
+            Panel("Greatest share of one key", states("moderation_tokens_top_share", "instance"), "percentunit"),
             Panel("Texts found in the cache", {"of the texts to score": CACHED}, "percentunit"),
             Panel("GPU memory", states("moderation_device_memory_bytes", "instance"), "bytes"),
         ),

@@ -26,6 +26,7 @@ shadow: [{name: strict, thresholds: {default: {review: 0.3}}}]
 EMPTY = {
     "moderation_policy_exempt_total": "the policy exempts no message",
     "moderation_policy_allowed_total": "the policy allows no text",
+    "moderation_tokens_top_share": "the worker scores too few tokens",
     "moderation_scores_drift": "the worker has no drift reference",
     "moderation_device_memory_bytes": "there is no GPU here",
     "moderation_aborted_messages_total": "no transaction was aborted",

@@ -135,8 +135,15 @@ def test_every_metric_is_one_of_the_table_with_its_attributes_and_buckets(run: R
     known = {metric.name: metric for metric in METRICS}
     assert run.receiver.metrics.keys() <= known.keys()
     # No transaction was aborted, nothing went wrong in one or was refused, no partition is blocked or in
-    # quarantine, there is no GPU, and no drift reference.
-    absent = {names.DRIFT, names.ABORTED, names.DEVICE_MEMORY, names.INPUT_BLOCKED, names.QUARANTINED}
+    # quarantine, there is no GPU and no drift reference, and too few tokens are scored for a share of one key.
+    absent = {
+        names.DRIFT,
+        names.TOP_SHARE,
+        names.ABORTED,
+        names.DEVICE_MEMORY,
+        names.INPUT_BLOCKED,
+        names.QUARANTINED,
+    }
     if names.TRANSACTION_EVENTS.name not in run.receiver.metrics:
         absent.add(names.TRANSACTION_EVENTS)
     of_a_policy_file = {name for name in known if name.startswith(("moderation.policy.", "moderation.shadow."))}
@@ -168,6 +175,7 @@ def test_the_shape_of_the_batches_adds_up(run: Run) -> None:
     # All of the texts differ, so each is scored.
     assert summed(names.BATCH_TOKENS) == run.total(names.DEVICE_TOKENS)
     assert run.counts(names.CACHE_LOOKUPS, names.LOOKUP) == {"hit": 0, "miss": records - len(BAD) - 1}
+    assert run.total(names.DEVICE_ROWS) == records - len(BAD) - 1
     assert run.total(names.DEVICE_PADDING) == 0
     assert summed(names.SCORE_DURATION) == pytest.approx(run.total(names.DEVICE_BUSY))
     assert run.counts(names.TRANSACTIONS, names.OUTCOME).keys() == {"committed"}
@@ -266,6 +274,44 @@ def test_an_aborted_transaction_is_counted_apart_and_its_log_lines_have_the_trac
     assert all(attributes_of(span.attributes)[names.ERROR] for span in failed)
     told = {line["trace_id"] for line in lines if "trace_id" in line}
     assert {span.trace_id.hex() for span in failed} <= told <= {span.trace_id.hex() for span in receiver.spans}
+
+
+def test_an_alert_about_an_unread_part_does_not_count_as_a_flagged_verdict(scene: KafkaEnv, start: Start) -> None:
+    scene.send([chat("good morning " * 200), chat("how can i sell counterfeit money"), chat("good evening")])
+    unread = {"TEXT__TRUNCATED": "alert", "TEXT__WINDOWS_MAX": "1", "MODEL__TOKENS_MAX": "32"}
+    with otlp_receiver() as receiver:
+        exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint} | QUICKLY
+        worker = start(scene.environ(POLICY__THRESHOLD="0.3", **unread) | exporting)
+        scene.wait_until_caught_up(worker)
+        worker.drain()
+        run = Run(scene=scene, receiver=receiver, scraped="", said=worker.said)
+    assert Counter(orjson.loads(one.value() or b"")["flagged"] for one in scene.read(Topic.VERDICT)) == {
+        False: 2,
+        True: 1,
+    }
+    assert run.counts(names.VERDICTS, names.FLAGGED) == {"False": 2, "True": 1}
+    assert run.counts(names.ALERTS, names.CAUSE) == {"flagged": 1, "truncated": 1}
+
+
+def test_a_worker_exports_which_share_of_its_tokens_the_loudest_key_has(scene: KafkaEnv, start: Start) -> None:
+    [port] = free_ports(1)
+    producer = Producer(scene.client)
+    for number in range(1200):
+        key = f"channel {number}" if number % 4 == 0 else "the loud channel"
+        producer.produce(
+            next(iter(scene.inputs)), chat(f"{number} is a number that nobody knows"), key, partition=0
+        )
+    assert producer.flush(KAFKA_S_MAX) == 0
+    worker = start(scene.environ(HEALTH__PORT=str(port)) | {"OTEL_METRICS_EXPORTER": "prometheus"})
+
+    def share() -> list[float]:
+        scraped = ask(port, "/metrics")[1]
+        found = re.findall(r"^moderation_tokens_top_share(?:\{.*\})? (\S+)$", scraped, re.MULTILINE)
+        return [float(value) for value in found]
+
+    worker.wait_until(lambda: bool(share()))
+    assert share() == [pytest.approx(0.75, abs=0.03)]
+    worker.drain()
 
 
 def drift_of(scraped: str) -> dict[str, float]:

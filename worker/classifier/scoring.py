@@ -98,7 +98,7 @@ class Classifier:
         self._vocabulary = vocabulary_of(model)
         self._run: Run = partial(packed_logits, model)
         self._graphs: CudaGraphs | None = None
-        self._tokens_scored = 0
+        self._tokens_scored = self._rows_scored = 0
         self._bound = TokenBound(tokens_max=self.batch_tokens_max, tokens=self.batch_tokens_max)
         self._probe = encoder.encode([PROBE])[0].tokens
         self._probe_scores: NDArray[np.float32] | None = None
@@ -109,6 +109,7 @@ class Classifier:
         device = self._model.device
         return DeviceUsage(
             tokens=self._tokens_scored,
+            rows=self._rows_scored,
             padding=0 if self._graphs is None else self._graphs.padding,
             memory_bytes=torch.cuda.memory_reserved(device) if device.type == "cuda" else None,
         )
@@ -186,7 +187,7 @@ class Classifier:
             self._bound = TokenBound(tokens_max=self.batch_tokens_max, tokens=self.batch_tokens_max)
         if self._model.device.type == "cuda":
             self._try_the_bound()
-        self._tokens_scored = 0  # the tokens so far were of no message
+        self._tokens_scored = self._rows_scored = 0  # those so far were of no message
 
     def _record_graphs(self) -> None:
         """Run small batches as CUDA graphs, if their logits agree with the model's."""
@@ -267,6 +268,7 @@ class Classifier:
                 f"({self.batch_tokens_max}) is too high."
             ) from error
         self._tokens_scored += sum(map(len, token_lists))
+        self._rows_scored += len(token_lists)
         probabilities: NDArray[np.float32] = torch.sigmoid(logits).numpy()
         return probabilities
 

@@ -12,6 +12,7 @@ from typing import Any
 from worker.batching import BatchBounds
 from worker.loop import TransactionalSession
 from worker.records import NO_STATES, ConsumedRecord, MessagePosition, OutputRecord, Partition, PreparedRecord
+from worker.telemetry.key_share import KeyShare
 from worker.telemetry.metrics import OPERATIONS, Instruments
 from worker.telemetry.tracing import PendingSpan, Tracing, failed
 
@@ -29,7 +30,13 @@ class Telemetry:
     def __init__(self, meters: Instruments, tracing: Tracing | None) -> None:
         self._meters = meters
         self._tracing = tracing
+        self._key_share = KeyShare()
         self._error = ""  # of the last call to Kafka that failed
+
+    @property
+    def top_share(self) -> float | None:
+        """The greatest share of the tokens to score that one key has now, in [0, 1]; None: too few tokens."""
+        return self._key_share.greatest(time.monotonic_ns())
 
     def watch(self, watch: Watch) -> Watch:
         """Return a watch that also measures each call of a transaction."""
@@ -76,7 +83,9 @@ class Telemetry:
         """Return an executor that also measures the device."""
 
         def report(batch: Sequence[PreparedRecord], began_ns: int, ended_ns: int) -> None:
-            tokens, first_ns = sum(record.tokens_to_score for record in batch), batch[0].source.polled_ns
+            tokens_each, first_ns = [record.tokens_to_score for record in batch], batch[0].source.polled_ns
+            self._key_share.add([record.source.key for record in batch], tokens_each, ended_ns)
+            tokens = sum(tokens_each)
             fill = max(len(batch) / bounds.records_max, tokens / bounds.tokens_max)
             self._meters.scored(len(batch), tokens, fill, began_ns - first_ns, ended_ns - began_ns)
             if self._tracing:

@@ -133,8 +133,7 @@ class Instruments:
         self._add(names.FLAGS, names.CATEGORY, flags)
         self._add(names.DEAD_LETTERS, names.REASON, Counter(letter.metric_values[0] for letter in letters))
         self._add(names.FIELDS_IGNORED, names.FIELD, Counter(field for fields in ignored for field in fields))
-        if alerts:
-            self._instruments[names.ALERTS].add(len(alerts))
+        self._add(names.ALERTS, names.CAUSE, Counter(map(_cause, alerts)))
         self._transaction("committed", took_ns, "")
         for since_ms in oldest(records):
             self._instruments[names.END_TO_END].record(max(0, now_ms - since_ms) / 1000)
@@ -172,6 +171,13 @@ def oldest(records: Sequence[ConsumedRecord]) -> list[int]:
     """Return the least timestamp of each group of 64 records, in milliseconds of the epoch."""
     times = [record.timestamp_ms for record in records if record.timestamp_ms is not None]
     return [min(times[at : at + TOGETHER]) for at in range(0, len(times), TOGETHER)]
+
+
+def _cause(alert: OutputRecord) -> str:
+    """Return why an alert was raised. Without a category, a part of the text was not scored."""
+    if alert.is_summary:
+        return "window"
+    return "flagged" if alert.metric_values else "truncated"
 
 
 def _counted(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
@@ -217,6 +223,8 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
     ),
     names.INPUT_BLOCKED: lambda snapshot: _of_partitions(snapshot.blocked_s),
     names.DEVICE_TOKENS: lambda snapshot: _running(snapshot, snapshot.usage.tokens),
+    names.DEVICE_ROWS: lambda snapshot: _running(snapshot, snapshot.usage.rows),
+    names.TOP_SHARE: lambda snapshot: [] if snapshot.top_share is None else [(snapshot.top_share, {})],
     names.DEVICE_PADDING: lambda snapshot: _running(snapshot, snapshot.usage.padding),
     names.DEVICE_MEMORY: lambda snapshot: (
         [] if snapshot.usage.memory_bytes is None else [(snapshot.usage.memory_bytes, {})]

@@ -23,6 +23,7 @@ PARTITION = "messaging.destination.partition.id"
 BATCH_COUNT = "messaging.batch.message_count"
 ERROR = "error.type"
 CATEGORY = "moderation.category"
+CAUSE = "moderation.cause"
 CHANGE = "moderation.change"
 CLIENT = "moderation.client"
 EVENT = "moderation.event"
@@ -262,6 +263,20 @@ DEVICE_TOKENS = Metric(
     unit="{token}",
     about="Tokens that the device scored.",
 )
+DEVICE_ROWS = Metric(
+    name="moderation.device.rows",
+    kind=InstrumentKind.OBSERVED_COUNTER,
+    unit="{row}",
+    about="Rows that the device scored. A text has a row for each window and view; most texts have one.",
+)
+TOP_SHARE = Metric(
+    name="moderation.tokens.top_share",
+    kind=InstrumentKind.OBSERVED_GAUGE,
+    unit="1",
+    about="Greatest share of the tokens to score that the records of one key have; tokens of a minute ago count "
+    "half. Keys are counted by hash in 1,024 buckets, so the share is too great by 0.001 on average. No data point "
+    "below 10,000 tokens.",
+)
 DEVICE_PADDING = Metric(
     name="moderation.device.padding",
     kind=InstrumentKind.OBSERVED_COUNTER,
@@ -320,7 +335,9 @@ ALERTS = Metric(
     name="moderation.alerts",
     kind=InstrumentKind.COUNTER,
     unit="{alert}",
-    about="Committed alerts.",
+    about="Committed alerts, by their cause: flagged (a category), truncated (only that a part of the text was not "
+    "scored), or window (the summary of counted messages).",
+    attributes=(CAUSE,),
 )
 COALESCED = Metric(
     name="moderation.alerts.coalesced",
