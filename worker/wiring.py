@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from schemas import verdict
 from worker.batching import BatchBounds, InFlightLimit
@@ -94,6 +94,20 @@ def now_rfc3339() -> str:
     return verdict.rfc3339(time.time_ns() // 1_000_000)
 
 
+_Loaded = TypeVar("_Loaded")
+
+
+def _from_variable(variable: str, value: str, load: Callable[[str], _Loaded]) -> _Loaded:
+    """Return what a setting names. A message that names no line of a file names the variable."""
+    try:
+        return load(value)
+    except ConfigurationError as error:
+        message = str(error)
+        raise ConfigurationError(
+            message if message.startswith(f"{value}:") else f"{variable}: {message}"
+        ) from error
+
+
 def input_shape(settings: Settings) -> Shape:
     """Return the shape of the settings, with the pointers of the settings.
 
@@ -111,7 +125,7 @@ def input_shape(settings: Settings) -> Shape:
         "sent_at": given.sent_at_pointer,
     }
     places = {name: [pointer] for name, pointer in pointers.items() if pointer is not None}
-    shape = load_shape(given.shape)
+    shape = _from_variable("WORKER_INPUT__SHAPE", given.shape, load_shape)
     if places and shape.wire == "text":
         raise ConfigurationError(
             f"WORKER_INPUT__{next(iter(places)).upper()}_POINTER: wants nothing with the shape {given.shape}, "
@@ -232,7 +246,7 @@ def make_policy(settings: Settings) -> Policy:
     """
     policy = settings.policy
     if policy.path is not None:
-        return load_policy(policy.path)
+        return _from_variable("WORKER_POLICY__PATH", policy.path, load_policy)
     return Policy.of(policy.threshold, policy.thresholds, policy.version, settings.alert.text)
 
 
@@ -247,7 +261,9 @@ def open_policy(settings: Settings) -> PolicyHolder:
         ConfigurationError: As for ``make_policy``.
     """
     path = settings.policy.path
-    return FixedPolicy(make_policy(settings)) if path is None else PolicyWatcher(path)
+    if path is None:
+        return FixedPolicy(make_policy(settings))
+    return _from_variable("WORKER_POLICY__PATH", path, PolicyWatcher)
 
 
 def make_outputs(settings: Settings, model: ScoringModel, policy: Policy | None = None) -> OutputBuilder:

@@ -108,7 +108,7 @@ def test_each_transaction_has_one_version_and_versions_never_go_back(
             worker.wait_for(f"{file}:3:30: thresholds.default.flag: wants a number from 0 to 1, or off")
         if change == 5:
             file.unlink()
-            worker.wait_for("can't be read: No such file")
+            worker.wait_for("can't be read (No such file")
         file.write_text(policy(change))
         if change % 2:
             worker.send(signal.SIGHUP)

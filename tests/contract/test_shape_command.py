@@ -44,7 +44,7 @@ def test_the_newest_records_of_a_topic_are_tried_and_guessed(
     assert producer.flush(30) == 0
     code, printed = shape(servers, "try", "matrix", "--topic", topic, "--last", "5")
     assert code == ExitCode.OTHER
-    assert "5 events: 3 judged, 1 skipped, 1 refused" in printed
+    assert "events 5: 3 judged, 1 skipped, 1 refused" in printed
     assert f"{topic}[0]@39" in printed.replace("\n", "")
     assert "hello 36" not in printed
     code, printed = shape(servers, "guess", "--topic", topic)

@@ -58,7 +58,10 @@ def test_language_and_group_are_optional_and_a_number_is_a_group(tmp_path: Path)
         ('{"unsafe": true}', '"text" wants a string'),
         ('{"text": "secret words"}', 'wants "labels" or "unsafe"'),
         ('{"text": "secret words", "unsafe": 1}', '"unsafe" wants true or false'),
-        ('{"text": "secret words", "labels": {"hatred": true}}', "no such category: hatred"),
+        (
+            '{"text": "secret words", "labels": {"hatred": true}}',
+            "unknown category 'hatred'",
+        ),
         ('{"text": "secret words", "labels": {"hate": "yes"}}', "wants true, false or null"),
         ('{"text": "secret words", "labels": ["hate"]}', "wants an object of category slugs"),
         ('{"text": "secret words", "labels": {"hate": true}, "unsafe": false}', "a category in"),

@@ -194,7 +194,7 @@ def test_the_terminal_shows_counts_examples_and_doubts_without_control_character
     assert "1 verdicts decided again" in shown
     assert "Hate 0 1 1 0" in [" ".join(line.split()) for line in shown.splitlines()]
     assert "chat.messages[0]@7  score 0.4, threshold 0.3, channel a\\x1b[2J" in shown
-    assert "! 1 records are not verdicts" in shown
+    assert "! Records that are not verdicts (schema verdict/1), and count nowhere: 1." in shown
     assert "! No verdict of chat.messages has the field role (1 verdicts)." in shown
     assert "\x1b" not in shown
 

@@ -97,7 +97,7 @@ def test_a_file_that_vanishes_changes_nothing_and_is_logged_once(
     watcher.check()
     assert (watcher.current.version, watcher.status.is_refused) == ("one", True)
     [line] = [record.getMessage() for record in caplog.records]
-    assert "can't be read: No such file" in line
+    assert "can't be read (No such file" in line
     file.write_text(good("two"))
     watcher.check()
     watcher.adopt()

@@ -53,7 +53,7 @@ def test_a_trial_shows_texts_ids_reasons_and_counts(tmp_path: Path, capsys: pyte
     assert "hello\\x1b[2J" in shown
     assert "message 7" in shown
     assert "\x1b" not in shown
-    assert "3 events: 1 judged, 1 no_text, 1 blank" in shown
+    assert "events 3: 1 judged, 1 no_text, 1 blank" in shown
 
 
 def test_a_refused_event_is_named_and_gives_the_exit_code_1(
@@ -61,7 +61,7 @@ def test_a_refused_event_is_named_and_gives_the_exit_code_1(
 ) -> None:
     assert main(["shape", "try", "plain", file_of(tmp_path, {"text": "a"}, {"body": "b"})]) is ExitCode.OTHER
     shown = capsys.readouterr().out
-    assert "2 events: 1 judged, 1 refused" in shown
+    assert "events 2: 1 judged, 1 refused" in shown
     assert "refused 1: no_text: There is no text at /text." in shown
 
 
@@ -73,7 +73,7 @@ def test_a_file_of_ones_own_is_tried_with_its_markup(tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     assert "a reader sees: hi" in shown
     assert "2#1" in shown
-    assert "3 events: 2 judged, 1 skipped" in shown
+    assert "events 3: 2 judged, 1 skipped" in shown
 
 
 def test_a_wrong_file_is_refused_with_line_and_column(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_events_that_no_shape_reads_give_the_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["shape", "guess", file_of(tmp_path, {"words": "hello"})]) is ExitCode.OTHER
-    assert "No built-in shape reads a text in these 1 records" in capsys.readouterr().out
+    assert "No built-in shape reads a text in any of the events (1)" in capsys.readouterr().out
 
 
 @given(available=st.lists(st.integers(0, 50), max_size=8), total=st.integers(0, 200))

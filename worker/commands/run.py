@@ -4,26 +4,10 @@ import argparse
 
 from worker.commands.start_up import load
 from worker.errors import ExitCode
-from worker.settings import Need, variables_for
+from worker.settings import Need, Settings, variables_for
 from worker.watchdog import Watchdog
 
-GROUPS = (
-    "kafka",
-    "input",
-    "model",
-    "text",
-    "batch",
-    "policy",
-    "alert",
-    "coalescing",
-    "output",
-    "cache",
-    "dead_letter",
-    "drift",
-    "shutdown",
-    "health",
-    "log",
-)
+GROUPS = tuple(Settings.model_fields)
 """The groups of settings that the worker reads."""
 
 

@@ -1,6 +1,7 @@
 """The command `calibrate`, from the options to the exit code."""
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -63,7 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--by", choices=("language",), help="choose thresholds for each language too, as rules")
     parser.add_argument(
-        "--write", metavar="POLICY.yaml", type=Path, default=Path("-"), help="the policy file (default: print it)"
+        "--write",
+        metavar="POLICY.yaml",
+        type=Path,
+        default=Path("-"),
+        help="write the policy file here (default: print it)",
     )
     parser.add_argument(
         "--reference", metavar="DRIFT.json", type=Path, help="write the distribution of the scores to this file"
@@ -75,23 +80,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=POSITIVES_MIN,
         metavar="N",
-        help=f"a category with fewer positives keeps its threshold ({POSITIVES_MIN})",
+        help=f"a category with fewer positives keeps its threshold (default: {POSITIVES_MIN})",
     )
     parser.add_argument(
         "--held-out",
         type=_share,
         default=HELD_OUT,
         metavar="SHARE",
-        help=f"share of the groups that only show the effect ({HELD_OUT})",
+        help=f"share of the groups of texts that only show the effect (default: {HELD_OUT})",
     )
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of the split ({SEED})")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the split (default: {SEED})")
     parser.epilog = variables_for("model", "text", "policy", "batch")
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError("wants a number between 0 and 1")
+        raise argparse.ArgumentTypeError(f"got {text!r}; wants a number between 0 and 1, such as 0.01")
     return value
 
 
@@ -128,8 +136,8 @@ def calibrate(
     groups = len(set(data.groups.tolist()))
     if groups < GROUPS_MIN:
         raise ConfigurationError(
-            f"{options.file} has {groups} groups of texts; at least {GROUPS_MIN} are needed: one part chooses the "
-            "thresholds, and another part shows their effect."
+            f"{options.file} has {groups} groups of texts; at least {GROUPS_MIN} are needed, because one part "
+            "chooses the thresholds, and another part shows their effect: label more texts"
         )
     parts = split(data.groups, held_out=options.held_out, seed=options.seed)
     chosen_on, held_out = data.part(parts.chosen_on), data.part(parts.held_out)

@@ -14,7 +14,7 @@ from worker.watchdog import end
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Name the settings; the command has no arguments."""
-    parser.epilog = variables_for("kafka", "model")
+    parser.epilog = variables_for("kafka", "input", "model")
 
 
 def run(_options: argparse.Namespace) -> ExitCode:

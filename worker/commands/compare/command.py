@@ -16,31 +16,38 @@ from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
 from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option, write_text
 from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
-from worker.commands.replay.originals import NO_ORIGINALS, originals_of_topic
-from worker.errors import ExitCode
+from worker.commands.replay.originals import NO_ORIGINALS, Originals, originals_of_topic
+from worker.errors import ConfigurationError, ExitCode
 from worker.logs import escaped
 from worker.settings import Need, admin_config, load_settings, variables_for
 
 SINCE = "24h"
 EXAMPLES = 5
+_FILE_ENDINGS = (".json", ".jsonl", ".gz")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two sides and the outputs."""
-    what = "a verdict topic, or a file with a verdict a line"
+    what = "a verdict topic; or a file with a verdict a line, if its name has a slash or ends with .json, .jsonl or .gz"
     parser.add_argument("a", metavar="A", help=what)
     parser.add_argument("b", metavar="B", help=what)
     parser.add_argument(
         "--since",
         default=SINCE,
-        help=f"read topics from this time: 90m, 24h or 7d ago, or an RFC 3339 time ({SINCE})",
+        help=f"read topics from this time: 90m, 24h or 7d ago, or an RFC 3339 time (default: {SINCE})",
+    )
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=EXAMPLES,
+        metavar="N",
+        help=f"examples to show of each change (default: {EXAMPLES})",
     )
     parser.add_argument(
         "--copies",
         metavar="TOPIC",
         help="a topic that `replay` has written to: verdicts on its copies count as verdicts on the originals",
     )
-    parser.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help=f"of each change ({EXAMPLES})")
     parser.add_argument("--out", metavar="PAGE.html", type=Path, help="write a page for people to this file")
     add_json_option(parser)
     parser.epilog = variables_for("kafka")
@@ -53,7 +60,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         FatalError: A setting or a file is wrong, or a topic can't be read.
     """
     originals = NO_ORIGINALS if options.copies is None else originals_of_topic(_client(), options.copies)
-    sides = [VerdictSet.of(_chunks(name, options.since), originals) for name in (options.a, options.b)]
+    sides = [_side(name, options.since, originals) for name in (options.a, options.b)]
     report = compare_verdicts(*sides, names=(options.a, options.b), examples=max(0, options.examples))
     if options.out is not None:
         write_text(options.out, comparison_page(report).html())
@@ -64,9 +71,24 @@ def run(options: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
+def _side(name: str, since: str, originals: Originals) -> VerdictSet:
+    """Return the verdicts of a side.
+
+    Raises:
+        ConfigurationError: There is no verdict among them.
+    """
+    found = VerdictSet.of(_chunks(name, since), originals)
+    if not found.verdicts:
+        raise ConfigurationError(
+            f"{name} holds no verdict (schema verdict/1): name a file with a verdict a line, or a verdict topic "
+            "and an earlier time (--since)"
+        )
+    return found
+
+
 def _chunks(name: str, since: str) -> Chunks:
-    """Return the values of a side. A name with a slash, of a file or of standard input is not a topic's."""
-    if name == STANDARD_INPUT or "/" in name or Path(name).is_file():
+    """Return the values of a side: of standard input, a file or a topic."""
+    if name == STANDARD_INPUT or "/" in name or name.endswith(_FILE_ENDINGS) or Path(name).is_file():
         return chunks_of_file(name)
     return chunks_of_topic(_client(), name, parse_since(since, time.time_ns() // 1_000_000))
 

@@ -29,18 +29,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to measure: labelled texts, or evasions."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "file", nargs="?", metavar="FILE", type=Path, help="labelled texts, to measure how well it judges"
+        "file", nargs="?", metavar="FILE", type=Path, help="labelled texts: measure how well the worker judges them"
     )
     add_file_arguments(parser)
     what.add_argument(
         "--evasions",
         metavar="FILE",
         type=Path,
-        help="evade the texts of this file that the model flags; JSON Lines with text, or a text a line",
+        help="disguise the texts of this file that the model flags, and count how many stay flagged; a text a "
+        "line, or JSON Lines with text",
     )
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of the evasions ({SEED})")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the disguises (default: {SEED})")
     parser.add_argument(
-        "--texts-max", type=int, default=TEXTS_MAX, metavar="N", help=f"flagged texts to evade ({TEXTS_MAX})"
+        "--texts-max",
+        type=int,
+        default=TEXTS_MAX,
+        metavar="N",
+        help=f"flagged texts to disguise at most (default: {TEXTS_MAX})",
     )
     parser.add_argument(
         "--step",
@@ -64,6 +69,8 @@ def run(options: argparse.Namespace) -> ExitCode:
 def _evade(options: argparse.Namespace) -> ExitCode:
     """Measure the evasions."""
     texts = [*_texts(options.evasions)]
+    if not texts:
+        raise ConfigurationError(f"{options.evasions} holds no text: name a file with a text a line")
     settings = load({Need.MODEL}, os.environ).settings
     model = wiring.open_classifier(settings, progress)
     measurement = Measurement(
@@ -99,7 +106,7 @@ def _texts(path: Path) -> Iterator[str]:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
         raise ConfigurationError(
-            f"{path} can't be read ({error.strerror}): name a file with a text a line."
+            f"{path} can't be read ({error.strerror}): name a file with a text a line"
         ) from None
     for number, line in enumerate(lines, 1):
         text: object = line

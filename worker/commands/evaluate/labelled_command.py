@@ -32,7 +32,7 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="jsonl",
-        help="of FILE: jsonl (text, labels or unsafe, language, group), or a published set (default: jsonl)",
+        help="format of FILE: jsonl (text, labels or unsafe, language, group), or a published set (default: jsonl)",
     )
     parser.add_argument(
         "--scores",
@@ -113,7 +113,7 @@ def write_text(path: Path, content: str) -> None:
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file.") from None
+        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file") from None
 
 
 def evaluate_file(options: argparse.Namespace) -> ExitCode:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ConfigurationError
+from worker.moderation.yaml_document import near
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +81,9 @@ def read_text_file(path: Path) -> str:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(f"{path} can't be read ({reason}): name a file with labelled texts.") from None
+        raise ConfigurationError(f"{path} can't be read ({reason}): name a file with labelled texts") from None
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8 (byte {error.start}): convert it first.") from None
+        raise ConfigurationError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from None
 
 
 def read_json_lines(path: Path) -> list[LabelledText]:
@@ -125,12 +126,12 @@ def _labelled(document: Any) -> LabelledText:
         ValueError: The line lacks a text or a label, or a field has the wrong type.
     """
     if not isinstance(document, dict):
-        raise ValueError("wants an object")  # noqa: TRY004 - a fault of the file
+        raise ValueError('wants an object, such as {"text": "...", "unsafe": true}')  # noqa: TRY004 - a fault of the file
     text, labels, unsafe = document.get("text"), document.get("labels"), document.get("unsafe")
     if not isinstance(text, str):
         raise ValueError('"text" wants a string')  # noqa: TRY004
     if labels is None and unsafe is None:
-        raise ValueError('wants "labels" or "unsafe"')
+        raise ValueError('wants "labels" or "unsafe", such as "unsafe": true')
     if unsafe is not None and not isinstance(unsafe, bool):
         raise ValueError('"unsafe" wants true or false')
     known = _labels({} if labels is None else labels)
@@ -148,9 +149,11 @@ def _labelled(document: Any) -> LabelledText:
 def _labels(given: Any) -> dict[str, bool]:
     """Return the known labels. A null label is unknown, as an absent one."""
     if not isinstance(given, dict):
-        raise ValueError('"labels" wants an object of category slugs')  # noqa: TRY004
+        raise ValueError('"labels" wants an object of category slugs, such as {"hate": true}')  # noqa: TRY004
     if unknown := given.keys() - set(CATEGORY_SLUGS):
-        raise ValueError(f'"labels" has no such category: {", ".join(sorted(unknown))}')
+        slug = min(unknown)
+        known = f"the categories are {', '.join(CATEGORY_SLUGS)}"
+        raise ValueError(f'"labels": unknown category {slug!r}{near(slug, CATEGORY_SLUGS)}; {known}')
     if any(label is not None and not isinstance(label, bool) for label in given.values()):
         raise ValueError('a label in "labels" wants true, false or null')
     return {slug: label for slug, label in given.items() if label is not None}

@@ -34,7 +34,9 @@ def read_labelled_texts(path: Path, file_format: SetFormat) -> list[LabelledText
     """
     texts = read_json_lines(path) if file_format == "jsonl" else _read_set(path, file_format)
     if not texts:
-        raise ConfigurationError(f"{path} holds no labelled text: name a file that holds one.")
+        raise ConfigurationError(
+            f"{path} holds no labelled text in the format {file_format}: name another file, or another --format"
+        )
     return texts
 
 
@@ -44,7 +46,9 @@ def _read_set(path: Path, file_format: SetFormat) -> list[LabelledText]:
         converted = [(number, *convert(row)) for number, row in enumerate(rows(read_text_file(path)), 1)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = f"{type(error).__name__}: {error}".replace("\n", " ")[:100]
-        raise ConfigurationError(f"{path} is not a file of the format {file_format} ({said}).") from None
+        raise ConfigurationError(
+            f"{path} is not a file of the format {file_format} ({said}): name another file, or another --format"
+        ) from None
     return [
         LabelledText(text=text, labels=labels, unsafe=unsafe, group=str(number))
         for number, text, labels, unsafe in converted

@@ -34,28 +34,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     of_policy = parser.add_subparsers(required=True, metavar="check|show|try")
     check = _add(
-        of_policy, "check", "What is wrong or doubtful in a policy file; exit code 2 if it is broken.", _check
+        of_policy, "check", "Names what is wrong or doubtful in a policy file; exit code 2 if it is broken.", _check
     )
     check.add_argument("--against", metavar="OLD", help="also list what differs from this policy file")
     show = _add(
-        of_policy, "show", "The thresholds that hold for some messages, and the line that sets each.", _show
+        of_policy, "show", "Shows the thresholds that hold for some messages, and the line that sets each.", _show
     )
     for name in ("topic", "channel-id", "user-id", "tenant-id", "language"):
-        show.add_argument(f"--{name}", metavar=name[0].upper(), help="of the messages; by default absent")
+        show.add_argument(
+            f"--{name}",
+            metavar=name[0].upper(),
+            help=f"{name.replace('-', ' ')} of the messages (default: they have none)",
+        )
     show.add_argument(
-        "--role", action="append", default=[], metavar="R", help="a role of the author; may be repeated"
+        "--role",
+        action="append",
+        default=[],
+        metavar="R",
+        help="role of the messages' author; may be repeated (default: none)",
     )
     show.add_argument("--edited", action="store_true", help="the messages are edits")
-    trial = _add(of_policy, "try", "What a policy file would decide differently about stored verdicts.", _try)
+    trial = _add(of_policy, "try", "Shows what a policy file would decide differently about stored verdicts.", _try)
     trial.add_argument(
         "--json",
         nargs="?",
         const=STANDARD_INPUT,
         metavar="OUT",
-        help="write the result as JSON, by default to standard output",
+        help="write the result as JSON, to standard output or to this file",
     )
-    trial.add_argument("--out", type=Path, metavar="FILE.html", help="write the result as a page")
-    trial.add_argument("--examples", type=int, default=EXAMPLES, metavar="N", help=f"of each change ({EXAMPLES})")
+    trial.add_argument("--out", type=Path, metavar="FILE.html", help="write a page for people to this file")
+    trial.add_argument(
+        "--examples",
+        type=int,
+        default=EXAMPLES,
+        metavar="N",
+        help=f"examples to show of each change (default: {EXAMPLES})",
+    )
     for one, required in ((check, False), (trial, True)):
         source = one.add_mutually_exclusive_group(required=required)
         source.add_argument(
@@ -165,7 +179,7 @@ def _write(path: Path, content: str) -> None:
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file.") from error
+        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file") from error
 
 
 def _chunks(options: argparse.Namespace) -> Chunks:

@@ -14,7 +14,10 @@ def summary(report: TrialReport) -> str:
     verdicts, flagged = report.verdicts, report.flagged
     span = f", from {verdicts.first} to {verdicts.last}" if verdicts.first else ""
     if not verdicts.decided:
-        return f"{report.policy.file}: no verdict to decide again, of {verdicts.read:,} that were read{span}"
+        return (
+            f"{report.policy.file}: no verdict to decide again; records read {verdicts.read:,}{span}. Name a file "
+            "with a verdict a line (--verdicts), or an earlier time (--since)"
+        )
     return (
         f"{report.policy.file}: {verdicts.decided:,} verdicts decided again{span}: {flagged.before:,} were "
         f"flagged, {flagged.after:,} would be; {flagged.newly_flagged:,} newly flagged, "
@@ -44,7 +47,7 @@ def caveats(report: TrialReport) -> Iterator[str]:
             "scored, and this policy needs their scores."
         )
     if verdicts.unreadable:
-        yield f"{verdicts.unreadable:,} records are not verdicts (schema verdict/1), and count nowhere."
+        yield f"Records that are not verdicts (schema verdict/1), and count nowhere: {verdicts.unreadable:,}."
     if alerts.undecided:
         yield (
             f"For {alerts.undecided:,} messages only the text tells whether they raise an alert: they have the "

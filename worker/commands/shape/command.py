@@ -31,22 +31,28 @@ LAST = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     of_shape = parser.add_subparsers(required=True, metavar="list|show|try|guess")
-    add_subcommand_to(of_shape, "list", "The built-in shapes.", _list)
-    show = add_subcommand_to(of_shape, "show", "The file of a built-in shape, to copy and change.", _show)
-    show.add_argument("name", metavar="NAME")
-    trial = add_subcommand_to(of_shape, "try", "What a shape makes of events; exit code 1 if it refuses any.", _try)
+    add_subcommand_to(of_shape, "list", "Lists the built-in shapes.", _list)
+    show = add_subcommand_to(of_shape, "show", "Prints the file of a built-in shape, to copy and change.", _show)
+    show.add_argument("name", metavar="NAME", help="a built-in shape; `shape list` lists them")
+    trial = add_subcommand_to(
+        of_shape, "try", "Shows what a shape makes of events; exit code 1 if it refuses any.", _try
+    )
     trial.add_argument("name", metavar="SHAPE", help="a built-in shape, or the path of a YAML file")
-    trial.add_argument("--envelope", choices=builtin_envelopes(), help="what is around the events")
+    trial.add_argument(
+        "--envelope", choices=builtin_envelopes(), help="the envelope around the events (default: none)"
+    )
     guess = add_subcommand_to(
-        of_shape, "guess", "Which built-in shape fits events best; exit code 1 if none does.", _guess
+        of_shape, "guess", "Names the built-in shape that fits events best; exit code 1 if none does.", _guess
     )
     for one in (trial, guess):
         source = one.add_mutually_exclusive_group(required=True)
         source.add_argument(
             "file", nargs="?", metavar="FILE", help="one JSON document, or an event a line; - is standard input"
         )
-        source.add_argument("--topic", help="the newest records of this topic; joins no group")
-        one.add_argument("--last", type=int, default=LAST, metavar="N", help=f"records of the topic ({LAST})")
+        source.add_argument("--topic", help="read the newest records of this topic; joins no group")
+        one.add_argument(
+            "--last", type=int, default=LAST, metavar="N", help=f"records of the topic to read (default: {LAST})"
+        )
         one.epilog = variables_for("kafka")
 
 
@@ -95,7 +101,7 @@ def _guess(options: argparse.Namespace) -> ExitCode:
     found, console = fits(samples), Console(highlight=False)
     if not found:
         console.print(
-            f"No built-in shape reads a text in these {len(samples)} records. Copy the nearest one with "
+            f"No built-in shape reads a text in any of the events ({len(samples)}). Copy the nearest one with "
             "moderation-worker shape show NAME, change its pointers, and try it with moderation-worker shape try.",
             soft_wrap=True,
         )

@@ -17,6 +17,7 @@ from worker.records import Headers
 FILE_BYTES_MAX = 256 * 2**20
 SILENCE_MS_MAX = 30_000
 STANDARD_INPUT = "-"
+_WANTED = "with one JSON document, or an event a line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ def samples_of_file(name: str) -> list[SampleRecord]:
         name: The file's path; ``-`` means standard input.
 
     Raises:
-        ConfigurationError: The file can't be read, or it is too large.
+        ConfigurationError: The file can't be read, holds no event, or is too large.
     """
     try:
         if name == STANDARD_INPUT:
@@ -50,9 +51,13 @@ def samples_of_file(name: str) -> list[SampleRecord]:
             with Path(name).open("rb") as file:
                 content = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        raise ConfigurationError(f"the file {name} can't be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"the file {name} can't be read ({error.strerror}): name a file {_WANTED}"
+        ) from error
     if len(content) > FILE_BYTES_MAX:
         raise ConfigurationError(f"the file {name} has more than {FILE_BYTES_MAX} bytes; try a part of it")
+    if not content.strip():
+        raise ConfigurationError(f"the file {name} holds no event: name a file {_WANTED}")
     if _is_one_document(content):
         return [SampleRecord(place="1", value=content)]
     lines = enumerate(content.split(b"\n"), 1)
@@ -76,6 +81,7 @@ def samples_of_topic(client_config: Mapping[str, Any], topic: str, last: int) ->
         last: How many records, spread over the partitions.
 
     Raises:
+        ConfigurationError: The topic holds no record.
         KafkaFatalError: The topic can't be read.
     """
     newest: deque[SampleRecord] = deque(maxlen=last)
@@ -86,4 +92,6 @@ def samples_of_topic(client_config: Mapping[str, Any], topic: str, last: int) ->
             newest.append(
                 SampleRecord(place=f"{name}[{partition}]@{offset}", value=message.value(), headers=headers)
             )
+    if not newest:
+        raise ConfigurationError(f"the topic {topic} holds no record: name a topic with events, or try a file")
     return list(newest)

@@ -126,10 +126,10 @@ def _fields(message: ChatMessage) -> str:
 
 
 def show_counts(events: Sequence[TriedEvent], console: Console) -> None:
-    """Print how many events have each outcome, and the most frequent reasons."""
+    """Print how many events have each outcome, and the most frequent reasons. There is at least one event."""
     counts = Counter(event.outcome for event in events)
     parts = (f"{counts[outcome]} {outcome.word}" for outcome in EventOutcome if counts[outcome])
-    console.print(Text(f"\n{len(events)} events: {', '.join(parts)}" if events else "no events", style="bold"))
+    console.print(Text(f"\nevents {len(events)}: {', '.join(parts)}", style="bold"))
     for outcome in (EventOutcome.SKIPPED, EventOutcome.REFUSED):
         reasons = Counter(event.reason for event in events if event.outcome is outcome)
         for reason, count in reasons.most_common(REASONS_MAX):

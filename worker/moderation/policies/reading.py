@@ -46,8 +46,13 @@ def read_policy(path: str) -> PolicySource:
     try:
         content = read_content(path)
     except OSError as error:
-        raise ConfigurationError(f"the policy file {path} can't be read: {error.strerror}") from error
+        raise unreadable(path, str(error.strerror)) from error
     return parse_policy(content, path)
+
+
+def unreadable(path: str, reason: str) -> ConfigurationError:
+    """Return the error of a policy file that can't be read."""
+    return ConfigurationError(f"the policy file {path} can't be read ({reason}): name a YAML file")
 
 
 def read_content(path: str) -> bytes:
@@ -76,11 +81,11 @@ def parse_policy(content: bytes, file: str) -> PolicySource:
         ConfigurationError: The content is wrong, as in ``read_policy``.
     """
     if len(content) > FILE_BYTES_MAX:
-        raise ConfigurationError(f"the policy file {file} has more than {FILE_BYTES_MAX} bytes")
+        raise ConfigurationError(f"the policy file {file} has more than {FILE_BYTES_MAX} bytes; shorten it")
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        raise ConfigurationError(f"the policy file {file} can't be read: it is not UTF-8") from None
+        raise unreadable(file, "it is not UTF-8") from None
     try:
         document = read_yaml(text)
         policy = validated(PolicyFile, document, [*_contradictions(document), *_levels_out_of_order(document)])

@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from worker.errors import ConfigurationError
 from worker.moderation.policies.policy import Policy
-from worker.moderation.policies.reading import digest_of, parse_policy, read_content
+from worker.moderation.policies.reading import digest_of, parse_policy, read_content, unreadable
 from worker.reported import PolicyStatus
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class PolicyWatcher:
         try:
             content = read_content(path)
         except OSError as error:
-            raise ConfigurationError(f"the policy file {path} can't be read: {error.strerror}") from error
+            raise unreadable(path, str(error.strerror)) from error
         self._seen: str | None = digest_of(content)
         self._current = Policy.of_file(parse_policy(content, path))
         self._accepted = self._seen
@@ -123,7 +123,7 @@ class PolicyWatcher:
             if read_content(self._path) != content:
                 return  # the file is being written; the next check looks again
         except OSError as error:
-            self._refuse(None, f"the policy file {self._path} can't be read: {error.strerror}")
+            self._refuse(None, str(unreadable(self._path, str(error.strerror))))
             return
         digest = digest_of(content)
         if digest != self._accepted:

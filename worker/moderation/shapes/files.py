@@ -59,9 +59,11 @@ def load_shape(name_or_path: str) -> Shape:
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"the shape file {name_or_path} can't be read: {said}") from error
+        raise ConfigurationError(
+            f"the shape file {name_or_path} can't be read ({said}): name a YAML file"
+        ) from error
     if len(content) > _FILE_BYTES_MAX:
-        raise ConfigurationError(f"the shape file {name_or_path} has more than {_FILE_BYTES_MAX} bytes")
+        raise ConfigurationError(f"the shape file {name_or_path} has more than {_FILE_BYTES_MAX} bytes; shorten it")
     return _parsed(Shape, text, name_or_path)
 
 

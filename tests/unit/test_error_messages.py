@@ -1,0 +1,113 @@
+"""What a person reads after a typical mistake: what happened, where, and what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.stored_verdicts import stored_verdict, write_verdicts
+from worker import wiring
+from worker.cli import main
+from worker.errors import ConfigurationError
+from worker.settings import Need, Settings, load_settings
+
+FILES = {
+    "policy.yaml": "schema: policy/1\nlevels: [flag]\nthresholds: {default: {flag: 0.5}}\n",
+    "open.yaml": "schema: policy/1\nlevels: [flag\n",
+    "category.yaml": "schema: policy/1\nlevels: [flag]\nthresholds: {default: {flag: 0.5}, violense: {flag: 0}}\n",
+    "shape.yaml": "schema: shape/1\ntexxt: [/a]\n",
+    "blank.jsonl": "\n",
+    "words.jsonl": "not JSON\n",
+    "list.jsonl": '{"text": "a", "labels": ["hate"]}\n',
+    "label.jsonl": '{"text": "a", "labels": {"violense": true}}\n',
+    "bare.jsonl": '{"text": "a"}\n',
+}
+
+MISTAKES = {
+    "policy check missing.yaml": ("the policy file missing.yaml can't be read (No such file", "name a YAML file"),
+    "policy check open.yaml": ("open.yaml:3:1: not YAML",),
+    "policy check category.yaml": ("category.yaml:3:36: unknown category 'violense'", "the categories are"),
+    "policy check policy.yaml --against missing.yaml": ("the policy file missing.yaml can't be read",),
+    "policy try policy.yaml --verdicts missing.jsonl": ("missing.jsonl can't be read (No such file", "name a file"),
+    "shape show discrod": (
+        "'discrod' is not the name of a built-in shape; did you mean 'discord'?",
+        "wants one of",
+    ),
+    "shape try missing.yaml words.jsonl": (
+        "the shape file missing.yaml can't be read (No such",
+        "name a YAML file",
+    ),
+    "shape try shape.yaml words.jsonl": ("shape.yaml:2:1: unknown key 'texxt'; did you mean 'text'?",),
+    "shape try plain missing.jsonl": ("the file missing.jsonl can't be read (No such file", "an event a line"),
+    "shape guess blank.jsonl": ("the file blank.jsonl holds no event", "name a file"),
+    "evaluate missing.jsonl": ("missing.jsonl can't be read (No such file", "name a file with labelled texts"),
+    "evaluate words.jsonl": ("words.jsonl:1: this line is not JSON; write an object a line",),
+    "evaluate list.jsonl": ('list.jsonl:1: "labels" wants an object of category slugs, such as {"hate": true}',),
+    "evaluate label.jsonl": ("label.jsonl:1:", "unknown category 'violense'", "the categories are violent_crimes"),
+    "evaluate bare.jsonl": ('bare.jsonl:1: wants "labels" or "unsafe", such as "unsafe": true',),
+    "evaluate blank.jsonl": ("blank.jsonl holds no labelled text in the format jsonl", "another --format"),
+    "evaluate --evasions blank.jsonl": ("blank.jsonl holds no text: name a file with a text a line",),
+    "calibrate missing.jsonl --false-alarms 0.01": ("missing.jsonl can't be read", "name a file"),
+    "compare good.jsonl missing.jsonl": ("missing.jsonl can't be read (No such file", "name a file with a verdict"),
+    "compare good.jsonl words.jsonl": (
+        "words.jsonl holds no verdict (schema verdict/1)",
+        "name a file with a verdict",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).write_text(content)
+    write_verdicts(tmp_path / "good.jsonl", stored_verdict(1, {"hate": 0.9}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORKER_MODEL__PATH", "demo")
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_an_error_says_what_happened_where_and_what_to_do(command: str) -> None:
+    with pytest.raises(ConfigurationError) as failed:
+        main(command.split())
+    for part in MISTAKES[command]:
+        assert part in str(failed.value)
+
+
+def test_a_share_that_is_not_a_number_is_refused_with_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["calibrate", "label.jsonl", "--false-alarms", "few"])
+    assert "--false-alarms: got 'few'; wants a number between 0 and 1, such as 0.01" in capsys.readouterr().err
+
+
+def settings(**variables: str) -> Settings:
+    return load_settings({"WORKER_MODEL__PATH": "demo", **variables}, {Need.MODEL}).settings
+
+
+def test_a_shape_or_policy_that_a_variable_names_wrongly_is_refused_with_the_variable() -> None:
+    with pytest.raises(ConfigurationError, match=r"^WORKER_INPUT__SHAPE: 'discrod' is not the name"):
+        wiring.input_shape(settings(WORKER_INPUT__SHAPE="discrod"))
+    missing = settings(WORKER_POLICY__PATH="missing.yaml")
+    for load in (wiring.make_policy, wiring.open_policy):
+        with pytest.raises(ConfigurationError, match=r"^WORKER_POLICY__PATH: .* missing\.yaml can't be read"):
+            load(missing)
+
+
+def test_a_fault_in_a_file_that_a_variable_names_begins_with_its_line() -> None:
+    with pytest.raises(ConfigurationError, match=r"^category\.yaml:3:36: "):
+        wiring.make_policy(settings(WORKER_POLICY__PATH="category.yaml"))
+
+
+def test_stored_verdicts_without_any_verdict_say_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["policy", "try", "policy.yaml", "--verdicts", "words.jsonl"])
+    shown = capsys.readouterr().out
+    assert "no verdict to decide again; records read 1" in shown
+    assert "an earlier time (--since)" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", ["run", "config"])
+def test_the_help_of_the_worker_lists_every_group_of_settings(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"WORKER_{group.upper()}__" in shown for group in Settings.model_fields)
