@@ -28,7 +28,7 @@ _FILE_ENDINGS = (".json", ".jsonl", ".gz")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two sides and the outputs."""
-    what = "a verdict topic; or a file with a verdict a line, if its name has a slash or ends with .json, .jsonl or .gz"
+    what = "a verdict topic; or a file with a verdict a line: a name with a slash, or with .json, .jsonl or .gz"
     parser.add_argument("a", metavar="A", help=what)
     parser.add_argument("b", metavar="B", help=what)
     parser.add_argument(
