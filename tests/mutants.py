@@ -36,7 +36,11 @@ SUITES: Mapping[str, Sequence[str]] = {
     "stall detection": ["tests/unit/test_stall_detection.py"],
     "ownership": ["tests/property/test_ownership.py"],
     "simulation": ["tests/property/test_loop.py"],
-    "coalescing": ["tests/property/test_coalescing.py", "tests/unit/test_coalescing.py"],
+    "coalescing": [
+        "tests/property/test_coalescing.py",
+        "tests/unit/test_coalescing.py",
+        "tests/unit/test_coalesced_alerts.py",
+    ],
     "fake log": [*SESSION, "-k", "fake"],
     "log on Kafka": [
         *SESSION,
@@ -317,7 +321,7 @@ MUTANTS = (
         file="worker/moderation/coalesced_alerts.py",
         old="        self._advance(index + 1)\n",
         new="",
-        suites=["simulation"],
+        suites=["coalescing"],
     ),
     # ---- after a transaction that failed
     Mutant(

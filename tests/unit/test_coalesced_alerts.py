@@ -142,6 +142,20 @@ def test_a_raid_is_one_alert_and_one_summary_when_its_window_has_ended() -> None
     assert summary["alert_id"] != alert["alert_id"]
 
 
+@pytest.mark.parametrize("sizes", [[4], [1, 3], [2, 2], [3, 1], [1, 1, 1, 1]])
+def test_a_message_after_the_window_alerts_however_the_messages_are_cut_into_transactions(sizes: list[int]) -> None:
+    outputs, committed = builder(), Committed()
+    messages = [scored(0), scored(1, after_s=59), scored(2, after_s=60), scored(3, after_s=61)]
+    judged = []
+    for size in sizes:
+        judged.append(judge(outputs, committed, messages[:size]))
+        del messages[:size]
+    raised = [alert["source"]["offset"] for one in judged for alert in alerts(one) if "repeat" not in alert]
+    assert raised == [0, 2]
+    (summary,) = [summary for one in judged for summary in summaries(one)]
+    assert (summary["repeat"]["count"], summary["repeat"]["last_offset"]) == (1, 1)
+
+
 def test_every_verdict_is_complete_also_if_its_message_is_only_counted() -> None:
     judged = judge(builder(), Committed(), [scored(offset) for offset in range(3)])
     verdicts = [json.loads(one.value or b"") for one in judged.outputs if one.topic is Topic.VERDICT]
