@@ -27,7 +27,7 @@ from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.markup import RULES
 from worker.moderation.output_judge import OutputJudge
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, scored_by
+from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, unscored_by
 from worker.moderation.preprocessing import prepare, split_by_bytes
 from worker.moderation.shapes import TEXT_SHAPE, Read, Shape, compile_shape, is_readable, load_envelope, load_shape
 from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
@@ -229,10 +229,10 @@ def make_prepare(
 
     def prepared(chunk: Sequence[ConsumedRecord]) -> list[PreparedRecord]:
         records = []
-        is_scored = None if policy is None else scored_by(policy())
+        find_unscored = None if policy is None else unscored_by(policy())
         for portion in split_by_bytes(chunk):
             with watch("decoding and tokenising messages"):
-                records += prepare(portion, read=read, encode=encode, cache=cache, is_scored=is_scored)
+                records += prepare(portion, read=read, encode=encode, cache=cache, find_unscored=find_unscored)
         return records
 
     return prepared

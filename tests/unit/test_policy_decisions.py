@@ -8,12 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.chat import MessageContext
+from schemas.chat import ChatMessage, MessageContext
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.policies import MessageFields, Policy, Resolver, effective_thresholds, parse_policy
-from worker.records import ConsumedRecord, OutputRecord, Partition, PreparedMessage, PreparedRecord, ScoredRecord
+from worker.moderation.policies import (
+    MessageFields,
+    Policy,
+    effective_thresholds,
+    parse_policy,
+    resolve_all,
+    unscored_by,
+)
+from worker.records import (
+    ConsumedRecord,
+    OutputRecord,
+    Partition,
+    PreparedMessage,
+    PreparedRecord,
+    ScoredRecord,
+    Skipped,
+)
 from worker.reported import CandidateLabels, ShadowOutcome
 
 NOW = "2026-01-31T09:30:00.250Z"
@@ -268,34 +283,59 @@ def test_without_a_file_nothing_is_added() -> None:
 NAMES = st.sampled_from(["kids-1", "game-2", "acme", "importer", "x"])
 
 
-@given(
-    st.lists(st.tuples(st.none() | NAMES, st.none() | NAMES, st.none() | NAMES, st.booleans()), max_size=30),
-    st.sampled_from([0, 100, 2000, 2**20]),
-)
-def test_what_is_remembered_is_what_the_policy_says_and_stays_within_the_bound(
-    rows: list[tuple[str | None, str | None, str | None, bool]], bytes_max: int
-) -> None:
+ROWS = st.lists(st.tuples(st.none() | NAMES, st.none() | NAMES, st.none() | NAMES, st.booleans()), max_size=30)
+Row = tuple[str | None, str | None, str | None, bool]
+
+
+def context(row: Row) -> MessageContext | None:
+    return MessageContext(row[2], ("bot",) * row[3]) if row[2] or row[3] else None
+
+
+@given(st.lists(ROWS, max_size=3))
+def test_a_batch_is_resolved_as_its_messages_one_by_one(batches: list[list[Row]]) -> None:
     by = policy()
-    resolver = Resolver(by, bytes_max)
-    results = [
-        scored({}, channel_id=channel_id, user_id=user_id, context=MessageContext(tenant_id, ("bot",) * is_bot))
-        for channel_id, user_id, tenant_id, is_bot in rows
+    for rows in batches:
+        results = [scored({}, channel_id=row[0], user_id=row[1], context=context(row)) for row in rows]
+        expected = [by.resolve(MessageFields("chat", *row[:3], ("bot",) * row[3])) for row in rows]
+        assert [*map(id, resolve_all(by, results))] == [*map(id, expected)]
+
+
+def test_a_record_without_a_message_is_resolved_by_its_topic_alone() -> None:
+    by = policy(FILE.replace('{channel_id: ["kids-*"], tenant_id: [acme]}', "{topic: chat}"))
+    record = scored({}).record
+    skipped = PreparedRecord(record.source, Skipped(reason="a join"))
+    found = resolve_all(by, [ScoredRecord(skipped, None), scored({}, user_id="importer")])
+    assert [(one.rule, one.exempt) for one in found] == [("kids", None), ("kids", "imports")]
+
+
+@given(
+    ROWS,
+    st.sampled_from(
+        ["user_id: importer", "role: bot", "{role: bot, channel_id: kids-1}".strip("{}"), "topic: chat"]
+    ),
+)
+def test_the_messages_that_are_not_scored_are_those_that_the_policy_resolves_so(rows: list[Row], when: str) -> None:
+    by = policy(
+        FILE.replace("{user_id: importer}", f"{{{when}}}").replace("role: [moderator, bot]", "role: moderator")
+    )
+    find = unscored_by(by)
+    assert find is not None
+    source = scored({}).record.source
+    readings = [
+        Skipped(reason="a join"),
+        *(ChatMessage("hi", None, *row[:2], context=context(row)) for row in rows),
     ]
-    for _ in range(2):
-        for row, found in zip(rows, resolver.resolve_all(results), strict=True):
-            roles = ("bot",) if row[3] else ()
-            assert found is by.resolve(MessageFields("chat", row[0], row[1], row[2], roles))
-        assert resolver.size_bytes <= bytes_max // 2
+    expected = [
+        number
+        for number, row in enumerate(rows, 1)
+        if not by.resolve(MessageFields("chat", *row[:3], ("bot",) * row[3])).is_scored
+    ]
+    assert [*find([source] * len(readings), readings)] == expected
 
 
-def test_many_channels_are_remembered_within_the_bound() -> None:
-    resolver = Resolver(policy(), 200_000)
-    for start in range(0, 5000, 500):
-        resolver.resolve_all([scored({}, channel_id=f"channel-{n}") for n in range(start, start + 500)])
-        assert 0 < resolver.size_bytes <= 100_000
-    before = resolver.size_bytes
-    resolver.resolve_all([scored({}, channel_id="c" * 1_000_000)])
-    assert resolver.size_bytes == before
+def test_a_policy_that_scores_all_messages_looks_at_none() -> None:
+    assert unscored_by(Policy.of()) is None
+    assert unscored_by(policy(FILE.replace("score: false", "score: true"))) is None
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12), st.sampled_from([None, 0]))

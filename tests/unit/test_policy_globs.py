@@ -1,6 +1,7 @@
 """Which entries of a policy match a message, compared with Python's ``fnmatchcase``."""
 
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,47 @@ def matched(conditions: list[When | None], message: MessageFields) -> list[int]:
 def test_a_glob_matches_what_fnmatchcase_says(globs: list[list[str]], value: str) -> None:
     expected = [number for number, given in enumerate(globs) if any(fnmatchcase(value, glob) for glob in given)]
     assert matched([When(channel_id=given) for given in globs], MessageFields(channel_id=value)) == expected
+
+
+VALUES = st.lists(st.tuples(st.none() | LETTERS, st.none() | LETTERS, st.booleans()), max_size=20)
+GLOBS = st.lists(LETTERS, min_size=1, max_size=2)
+KEYS = st.fixed_dictionaries(
+    {}, optional={"channel_id": GLOBS, "user_id": GLOBS, "role": GLOBS, "edited": st.booleans()}
+)
+CONDITIONS = st.lists(st.none() | KEYS.filter(bool).map(When.model_validate), max_size=6)
+
+
+@given(CONDITIONS, VALUES, st.sampled_from([4, 10, 1000]))
+def test_many_messages_match_what_each_matches_alone_whatever_is_remembered(
+    conditions: list[When | None], rows: list[tuple[str | None, str | None, bool]], remembered_max: int
+) -> None:
+    matcher, alone = Matcher(conditions, remembered_max), Matcher(conditions)
+    for absent in ((), ("channel_id",), ("user_id", "edited")):
+        columns: dict[str, list[Any]] = {
+            "channel_id": [row[0] for row in rows],
+            "user_id": [row[1] for row in rows],
+            "edited": [row[2] for row in rows],
+        }
+        for field in absent:
+            del columns[field]
+        messages = [
+            MessageFields(**{field: values[number] for field, values in columns.items()})
+            for number in range(len(rows))
+        ]
+        found = [matcher.entries_of(key) for key in matcher.keys(columns, len(rows))]
+        assert found == [alone.matches(message) for message in messages]
+        assert matcher.remembered <= remembered_max
+
+
+def test_the_memory_for_channels_has_a_bound_and_holds_no_long_ids() -> None:
+    matcher = Matcher([When(channel_id=["game-*"]), When(user_id=["*bot*"])], 1000)
+    for start in range(0, 5000, 500):
+        names = [f"game-{number}" for number in range(start, start + 500)]
+        assert len(set(matcher.keys({"channel_id": names, "user_id": names}, 500))) == 1
+        assert 0 < matcher.remembered <= 1000
+    before = matcher.remembered
+    assert matcher.matches(MessageFields(channel_id="game-" + "c" * 1_000_000)) == 1
+    assert matcher.remembered == before
 
 
 def test_all_keys_must_match_and_an_absent_field_matches_nothing() -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from schemas.chat import ChatMessage
 from tests.shapes import plain
 from worker.moderation.cache import ScoreCache
 from worker.moderation.preprocessing import PORTION_BYTES_MAX, prepare, split_by_bytes
@@ -250,7 +251,11 @@ def test_a_message_that_the_policy_does_not_want_scored_is_neither_tokenised_nor
         read=READ,
         encode=encode,
         cache=cache,
-        is_scored=lambda source, chat: source.partition.topic == "chat" and chat.user_id != "bot",
+        find_unscored=lambda _, readings: [
+            number
+            for number, chat in enumerate(readings)
+            if isinstance(chat, ChatMessage) and chat.user_id == "bot"
+        ],
     )
     unscored = [(one.is_unscored, one.token_count, one.characters) for one in map(message, records)]
     assert unscored == [(True, 0, 3), (False, 3, 3), (True, 0, 5)]

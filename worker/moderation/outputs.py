@@ -27,7 +27,7 @@ from worker.moderation.dead_letters import DeadLetterBuilder
 from worker.moderation.documents import Documents, JudgedRow
 from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
 from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts
-from worker.moderation.policies import Decision, Policy, Resolution, Resolver, allowed_by, decide_each
+from worker.moderation.policies import Decision, Policy, Resolution, allowed_by, decide_each, resolve_all
 from worker.moderation.shapes import Read, Reading
 from worker.records import (
     ConsumedRecord,
@@ -94,7 +94,7 @@ class OutputBuilder:
             self._take(policy)
 
     def _take(self, policy: Policy) -> None:
-        self._policy, self._resolver = policy, Resolver(policy)
+        self._policy = policy
         self._documents = Documents(self._model, policy, truncated_alerts=self._truncated_alerts)
         rule = policy.coalesce
         self._coalescing = CoalescingOptions(by=tuple(rule.by), window_s=rule.window_s) if rule else None
@@ -173,7 +173,7 @@ class OutputBuilder:
             rejected: Messages whose outputs a broker rejects: position to the reason of the dead letter.
             windows: The open windows; None: every message that should alert alerts.
         """
-        resolutions = self._resolver.resolve_all(results)
+        resolutions = resolve_all(self._policy, results)
         are_plain = not rejected and not self._cloudevents
         plain = self._plain.build(results, resolutions, judged_at) if are_plain else [None] * len(results)
         not_plain = [index for index, output in enumerate(plain) if output is None]
@@ -208,7 +208,7 @@ class OutputBuilder:
         """Return a line of JSON for each result: a verdict that names no source, an error, or why it is skipped."""
         return [
             self._json_line(outcome, row, judged_at)
-            for result, row in self._rows(results, self._resolver.resolve_all(results))
+            for result, row in self._rows(results, resolve_all(self._policy, results))
             if (outcome := _outcome(result)) is not None
         ]
 
@@ -225,7 +225,7 @@ class OutputBuilder:
 
     def _example(self, result: ScoredRecord, judged_at: str) -> verdict.Verdict:
         """Return the verdict on a record, without its optional fields."""
-        [(_, row)] = self._rows([result], self._resolver.resolve_all([result]))
+        [(_, row)] = self._rows([result], resolve_all(self._policy, [result]))
         message = _outcome(result)
         assert isinstance(message, PreparedMessage), "an example of a verdict"  # noqa: S101 - a bug of ours
         document = self._documents.verdict_on(result.record, replace(message, context=None), row, judged_at)

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from schemas.chat import ChatMessage
 from worker.moderation.cache import ScoreCache
+from worker.moderation.policies import FindUnscored
 from worker.moderation.shapes import Read, Reading
 from worker.moderation.text_rows import Encode, TextRows, TokenizedText
 from worker.records import (
@@ -15,9 +16,6 @@ from worker.records import (
     PreparedRecord,
     Skipped,
 )
-
-IsScored = Callable[[ConsumedRecord, ChatMessage], bool]
-"""Returns whether a message is scored."""
 
 PORTION_BYTES_MAX = 2**20
 """Bytes of values that are decoded together. A decoded text can take four times as many. A chunk of chat is one
@@ -50,7 +48,7 @@ def prepare(
     encode: Encode,
     cache: ScoreCache,
     message_id: Callable[[ConsumedRecord, int | None], str] = source_id,
-    is_scored: IsScored | None = None,
+    find_unscored: FindUnscored | None = None,
 ) -> list[PreparedRecord]:
     """Return each record of a chunk decoded and tokenised, in order; a JSON array as its elements, in order.
 
@@ -62,7 +60,7 @@ def prepare(
         encode: The tokenizer, which bounds what it tokenises of a long text.
         cache: The scores of texts that were scored before.
         message_id: Returns the id of a message that has none, from its record and the number of its element.
-        is_scored: Returns whether the model scores a message; None: it scores every message.
+        find_unscored: Finds the messages that the model does not score; None: it scores every message.
     """
     readings = [None if source.value is None else read(source.value, source.headers) for source in chunk]
     numbers: Sequence[int | None] = [None] * len(chunk)
@@ -73,7 +71,7 @@ def prepare(
         cache.digest(reading.text) if isinstance(reading, ChatMessage) and not _is_blank(reading) else b""
         for reading in readings
     ]
-    unscored = () if is_scored is None else _unscored(chunk, readings, is_scored)
+    unscored = () if find_unscored is None else find_unscored(chunk, readings)
     for index in unscored:
         digests[index] = b""
     found: dict[bytes, CachedScores | TokenizedText | DeadLetterReason] = {**cache.get_many(filter(None, digests))}
@@ -123,17 +121,6 @@ def _split_arrays(
             items.append(reading)
             numbers.append(None)
     return sources, items, numbers
-
-
-def _unscored(
-    chunk: Sequence[ConsumedRecord], readings: Sequence[Reading | None], is_scored: IsScored
-) -> list[int]:
-    """Return the indexes of the messages that the model does not score, because of the policy."""
-    return [
-        index
-        for index, (source, reading) in enumerate(zip(chunk, readings, strict=True))
-        if isinstance(reading, ChatMessage) and not is_scored(source, reading)
-    ]
 
 
 def _is_blank(chat: ChatMessage) -> bool:

@@ -15,7 +15,7 @@ from worker.commands.start_up import load
 from worker.commands.terminal import progress
 from worker.errors import ExitCode
 from worker.moderation.cache import ScoreCache
-from worker.moderation.policies import scored_by
+from worker.moderation.policies import unscored_by
 from worker.moderation.shapes import TEXT_SHAPE, compile_shape
 from worker.settings import Need, Settings, variables_for
 
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         read=read,
         bytes_max=bytes_max,
         cache=ScoreCache(bytes_max=settings.cache.bytes_max),
-        is_scored=scored_by(policy),
+        find_unscored=unscored_by(policy),
     )
     lines = [lines_of(options.text)] if options.text else _standard_input(settings, bytes_max)
     if options.jsonl:

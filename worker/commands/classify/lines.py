@@ -11,7 +11,8 @@ from typing import BinaryIO, Protocol
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer, score_batch
 from worker.moderation.outputs import OutputBuilder
-from worker.moderation.preprocessing import IsScored, prepare
+from worker.moderation.policies import FindUnscored
+from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import Read
 from worker.moderation.text_rows import Encode
 from worker.records import (
@@ -96,7 +97,7 @@ class LineJudge:
         read: Reads a line.
         bytes_max: Largest size of a line, in bytes.
         cache: The scores of texts that were judged before.
-        is_scored: Returns whether the policy wants a message scored; None: it wants all scored.
+        find_unscored: Finds the messages that the policy does not want scored; None: it wants all scored.
     """
 
     scorer: Scorer
@@ -104,7 +105,7 @@ class LineJudge:
     read: Read
     bytes_max: int
     cache: ScoreCache
-    is_scored: IsScored | None = None
+    find_unscored: FindUnscored | None = None
 
     def results(self, lines: Sequence[InputLine]) -> list[ScoredRecord]:
         """Return each line, or each element of its array, with its scores, or with the reason why it has none.
@@ -118,7 +119,7 @@ class LineJudge:
             encode=self.encode,
             cache=self.cache,
             message_id=_by_line,
-            is_scored=self.is_scored,
+            find_unscored=self.find_unscored,
         )
         sizes = {line.number: line.size_bytes for line in lines}
         records = [

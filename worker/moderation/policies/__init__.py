@@ -1,8 +1,8 @@
 """Policies: which thresholds decide about a message, and what raises an alert.
 
 ``policy_file`` has the fields of a policy file, ``reading`` reads one, ``inheritance`` works out its thresholds,
-``globs`` finds the entries that match a message, ``policy`` compares scores with thresholds, ``resolving``
-remembers what a policy says about messages, ``decision`` says what it decides about one, and ``watcher`` reads a
+``globs`` finds the entries that match a message, ``policy`` compares scores with thresholds, ``resolving`` asks a
+policy about the messages of a batch, ``decision`` says what it decides about one, and ``watcher`` reads a
 changed file. Read ``policy_file`` first.
 """
 
@@ -12,13 +12,14 @@ from worker.moderation.policies.inheritance import EffectiveThreshold, effective
 from worker.moderation.policies.policy import Policy, Resolution
 from worker.moderation.policies.policy_file import CoalesceRule, PolicyFile
 from worker.moderation.policies.reading import PolicySource, parse_policy, read_policy
-from worker.moderation.policies.resolving import Resolver, fields_of, scored_by
+from worker.moderation.policies.resolving import FindUnscored, resolve_all, unscored_by
 from worker.moderation.policies.watcher import FixedPolicy, PolicyWatcher
 
 __all__ = [
     "CoalesceRule",
     "Decision",
     "EffectiveThreshold",
+    "FindUnscored",
     "FixedPolicy",
     "MessageFields",
     "Policy",
@@ -26,15 +27,14 @@ __all__ = [
     "PolicySource",
     "PolicyWatcher",
     "Resolution",
-    "Resolver",
     "allowed_by",
     "decide_each",
     "effective_thresholds",
-    "fields_of",
     "load_policy",
     "parse_policy",
     "read_policy",
-    "scored_by",
+    "resolve_all",
+    "unscored_by",
 ]
 
 

@@ -1,8 +1,8 @@
 """Find which entries of a policy file match a message, in time that hardly grows with the number of entries. Pure.
 
 A set of entries is an integer with a bit for each entry. For each field, an index says which entries a value
-matches: literals and globs of the form ``prefix*`` are looked up by hash, any other glob is tried alone. A message
-matches the entries that all its fields match.
+matches: literals and globs of the form ``prefix*`` are looked up by hash. All other globs are compared with a value
+one by one. An index with wildcards remembers its answers. A message matches the entries that all its fields match.
 
 Invariant: a glob matches what ``fnmatch.fnmatchcase`` says. A glob takes time in proportion to its length times the
 value's: Python translates each ``*`` into an atomic group, which does not backtrack.
@@ -10,14 +10,23 @@ value's: Python translates each ``*`` into an atomic group, which does not backt
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
-from typing import NamedTuple
+from functools import reduce
+from itertools import repeat
+from operator import or_
+from typing import Any, NamedTuple
 
 from worker.moderation.policies.policy_file import When
 
 FIELDS = ("topic", "channel_id", "user_id", "tenant_id", "roles", "language", "edited")
 """The fields of a message that ``when`` can ask for, in the order of ``MessageFields``."""
+REMEMBERED_MAX = 240_000
+"""Values that the indexes of a matcher remember together: 45 MB with ids of 36 ASCII characters."""
+SETS_MAX = 16_384
+"""Different sets of entries that an index keeps, to give equal sets one object."""
+REMEMBERED_CHARACTERS_MAX = 64
+"""Longest value that is remembered, in characters. It bounds the memory: 110 MB if every id has 64 emoji."""
 _KEYS = {"roles": "role"}
 _SPECIAL = re.compile(r"[*?\[]")
 
@@ -44,17 +53,39 @@ class MessageFields(NamedTuple):
     edited: bool = False
 
 
+class EntrySet:
+    """Entries that match a value of a field.
+
+    Its hash is its identity. A set of a thousand entries is a long number, and its hash would take long.
+
+    Attributes:
+        entries: The entries, a bit for each.
+    """
+
+    __slots__ = ("entries",)
+
+    def __init__(self, entries: int) -> None:
+        self.entries = entries
+
+
+NOTHING = EntrySet(0)
+"""What an absent value matches, and most values."""
+MatchKey = Hashable
+"""What the fields of a message match. Messages with equal keys match the same entries."""
+
+
 class Matcher:
-    """Matches messages with the conditions of a list of entries.
+    """Matches messages with the conditions of a list of entries. One thread uses it.
 
     Args:
         conditions: The condition of each entry; None matches every message.
+        remembered_max: Values to remember, of all fields together; at least 2 for each field.
     """
 
-    def __init__(self, conditions: Sequence[When | None]) -> None:
-        self._all = (1 << len(conditions)) - 1
+    def __init__(self, conditions: Sequence[When | None], remembered_max: int = REMEMBERED_MAX) -> None:
+        everything = (1 << len(conditions)) - 1
+        self._edited = {True: everything, False: everything}
         self._indexes: list[tuple[int, int, _GlobIndex]] = []
-        self._edited = {True: self._all, False: self._all}
         for position, field in enumerate(FIELDS[:-1]):
             globs = [getattr(when, _KEYS.get(field, field)) if when else () for when in conditions]
             if any(globs):
@@ -63,6 +94,9 @@ class Matcher:
         for number, when in enumerate(conditions):
             if when is not None and when.edited is not None:
                 self._edited[not when.edited] &= ~(1 << number)
+        remembering = [index for _, _, index in self._indexes if index.has_wildcards]
+        for index in remembering:
+            index.remembered_max = remembered_max // len(remembering)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -70,19 +104,41 @@ class Matcher:
         named = frozenset(FIELDS[position] for position, _, _ in self._indexes)
         return named | ({"edited"} if self._edited[True] != self._edited[False] else set())
 
+    @property
+    def remembered(self) -> int:
+        """Number of values in memory."""
+        return sum(index.remembered for _, _, index in self._indexes)
+
     def matches(self, message: MessageFields) -> int:
         """Return the set of the entries that match a message: bit 0 is the first entry."""
         found = self._edited[message.edited]
         for position, free, index in self._indexes:
             if not found:
                 break
-            value, matched = message[position], free
-            if isinstance(value, str):
-                matched |= index.matches(value)
-            elif isinstance(value, tuple):
-                for one in value:
-                    matched |= index.matches(one)
-            found &= matched
+            value: Any = message[position]
+            found &= free | index.find(value).entries
+        return found
+
+    def keys(self, columns: Mapping[str, Sequence[Any]], count: int) -> Iterable[MatchKey]:
+        """Return what the fields of each message match.
+
+        Args:
+            columns: The values of each field, one for each message. A field without a column is absent from all
+                messages, or false.
+            count: Number of messages.
+        """
+        found: list[Iterable[MatchKey]] = [columns.get("edited", repeat(False, count))]  # noqa: FBT003 - a value
+        for position, _, index in self._indexes:
+            values = columns.get(FIELDS[position])
+            found.append(repeat(NOTHING, count) if values is None else index.find_each(values))
+        return zip(*found, strict=True)
+
+    def entries_of(self, key: Any) -> int:
+        """Return the set of the entries that match the messages with this key."""
+        edited, *matched = key
+        found = self._edited[edited]
+        for (_, free, _), entries in zip(self._indexes, matched, strict=True):
+            found &= free | entries.entries
         return found
 
 
@@ -100,7 +156,15 @@ def members(entries: int) -> Iterator[int]:
 
 
 class _GlobIndex:
-    """Finds the entries that have a glob which a value matches."""
+    """Finds the entries that have a glob which a value matches.
+
+    The memory is in two halves. When the younger half is full, it becomes the older one, and the older one is
+    dropped. What is found in the older half moves to the younger one.
+
+    Attributes:
+        has_wildcards: Whether a value can take several look-ups, so that it is worth while to remember it.
+        remembered_max: Number of values to remember.
+    """
 
     def __init__(self, globs: Sequence[Sequence[str]]) -> None:
         literals: defaultdict[str, int] = defaultdict(int)
@@ -114,11 +178,48 @@ class _GlobIndex:
                     prefixes[glob[:-1]] |= 1 << number
                 else:
                     others[glob] |= 1 << number
+        self.has_wildcards = bool(prefixes or others)
+        self.remembered_max = 0
         self._literals, self._prefixes = dict(literals), dict(prefixes)
         self._lengths = sorted({len(prefix) for prefix in prefixes})
         self._others = [(re.compile(translate(glob)).match, entries) for glob, entries in others.items()]
+        # Most values begin as no glob does. Without prefixes a beginning is the whole value.
+        self._shortest = self._lengths[0] if prefixes else None
+        self._beginnings = frozenset(glob[: self._shortest] for glob in (*literals, *prefixes))
+        self._young: dict[str, EntrySet] = {}
+        self._old: dict[str, EntrySet] = {}
+        self._sets = {0: NOTHING}
 
-    def matches(self, value: str) -> int:
+    @property
+    def remembered(self) -> int:
+        """Number of values in memory."""
+        return len(self._young) + len(self._old)
+
+    def find(self, value: str | Sequence[str] | None) -> EntrySet:
+        """Return the entries that a value matches, or one of several values. None matches no entry."""
+        if type(value) is str:
+            return self._young.get(value) or self._find(value)
+        return self._set(reduce(or_, [self.find(one).entries for one in value or ()], 0))
+
+    def find_each(self, values: Sequence[Any]) -> Sequence[EntrySet]:
+        """Return the entries that each value matches. The values are those that ``find`` takes."""
+        if set(map(type, values)) != {str}:
+            return [*map(self.find, values)]
+        known, find, shortest, beginnings = self._young.get, self._find, self._shortest, self._beginnings
+        if self._others:
+            return [known(value) or find(value) for value in values]
+        return [known(value) or find(value) if value[:shortest] in beginnings else NOTHING for value in values]
+
+    def _find(self, value: str) -> EntrySet:
+        if (found := self._old.get(value)) is None:
+            found = self._set(self._matches(value))
+        if self.has_wildcards and len(value) <= REMEMBERED_CHARACTERS_MAX:
+            if len(self._young) >= self.remembered_max // 2:
+                self._old, self._young = self._young, {}
+            self._young[value] = found
+        return found
+
+    def _matches(self, value: str) -> int:
         found = self._literals.get(value, 0)
         for length in self._lengths:
             if length > len(value):
@@ -127,4 +228,12 @@ class _GlobIndex:
         for match, entries in self._others:
             if match(value):
                 found |= entries
+        return found
+
+    def _set(self, entries: int) -> EntrySet:
+        """Return the object of a set."""
+        if (found := self._sets.get(entries)) is None:
+            if len(self._sets) >= SETS_MAX:
+                self._sets = {0: NOTHING}
+            found = self._sets[entries] = EntrySet(entries)
         return found

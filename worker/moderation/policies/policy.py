@@ -10,14 +10,14 @@ other thresholds. So a message is flagged if and only if it has reached a level.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas import verdict
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.policies.globs import Matcher, MessageFields, first, members
+from worker.moderation.policies.globs import Matcher, MatchKey, MessageFields, first, members
 from worker.moderation.policies.inheritance import EffectiveThresholds, effective_thresholds
 from worker.moderation.policies.policy_file import DEFAULT, AllowedTexts, CoalesceRule, PolicyFile
 from worker.moderation.policies.reading import PolicySource
@@ -109,7 +109,9 @@ class Policy:
         coalesce: How alerts are coalesced; None: they are not.
         candidates: Names of the shadow candidates.
         fields: The fields of a message that decide which entries match it.
+        exempt_fields: The fields of a message that decide whether it is exempt.
         unscored: What decides which messages are not scored. If it is equal, two policies leave the same ones out.
+        unscored_have_context: Whether every message without a tenant, roles, a language and an edit is scored.
         base: The resolution of messages that no entry matches.
     """
 
@@ -138,13 +140,18 @@ class Policy:
         self._rule_names = [rule.name for rule in rules]
         self._exemptions = exempt
         self._allow_entries = [_allow_entry(one) for one in allow]
-        self._rules, self._exempt, self._allow = (
-            Matcher([one.when for one in entries]) for entries in (rules, exempt, allow)
-        )
-        self.fields = self._rules.fields | self._exempt.fields | self._allow.fields
+        of_exempt = [one.when for one in exempt]
+        self._exempt = Matcher(of_exempt)
+        self._entries = Matcher([*(one.when for one in rules), *of_exempt, *(one.when for one in allow)])
+        self.fields, self.exempt_fields = self._entries.fields, self._exempt.fields
         last = max((number for number, one in enumerate(exempt) if not one.score), default=-1)
         self.unscored = tuple((one.score, one.when.model_dump_json()) for one in exempt[: last + 1])
+        unscored = [one.when for one in exempt if not one.score]
+        self.unscored_have_context = all(
+            bool(when.tenant_id or when.role or when.language or when.edited) for when in unscored
+        )
         self._resolutions: dict[tuple[int | None, int | None, int], Resolution] = {}
+        self._by_key: dict[MatchKey, Resolution] = {}
         self.base = self.resolve(MessageFields())
 
     @classmethod
@@ -213,28 +220,20 @@ class Policy:
         return self.base.document
 
     def resolve(self, fields: MessageFields) -> Resolution:
-        """Return what the policy says about a message. Any thread may call this."""
-        if not self.fields and self._resolutions:
-            return self.base
-        rule = first(self._rules.matches(fields)) if self._rule_names else None
-        exempt = first(self._exempt.matches(fields)) if self._exemptions else None
-        key = rule, exempt, self._allow.matches(fields) if self._allow_entries else 0
-        if (found := self._resolutions.get(key)) is None:
-            if len(self._resolutions) >= RESOLUTIONS_MAX:
-                self._resolutions.clear()
-            found = self._resolutions[key] = self._resolution(*key)
-        return found
+        """Return what the policy says about a message. The owner's thread calls this, as ``resolve_each``."""
+        return self._of_entries(self._entries.matches(fields))
 
-    @property
-    def unscored_have_context(self) -> bool:
-        """Whether a message without a tenant, roles, a language and an edit is always scored."""
-        unscored = [one.when for one in self._exemptions if not one.score]
-        return all(bool(when.tenant_id or when.role or when.language or when.edited) for when in unscored)
+    def resolve_each(self, columns: Mapping[str, Sequence[Any]], count: int) -> list[Resolution]:
+        """Return what the policy says about each message. The arguments are those of ``Matcher.keys``."""
+        find = self._by_key.get
+        return [find(key) or self._of_key(key) for key in self._entries.keys(columns, count)]
 
-    def is_scored(self, fields: MessageFields) -> bool:
-        """Return whether the model scores a message."""
-        exempt = first(self._exempt.matches(fields))
-        return exempt is None or self._exemptions[exempt].score
+    def are_scored(self, columns: Mapping[str, Sequence[Any]], count: int) -> list[bool]:
+        """Return whether the model scores each message. The arguments are those of ``Matcher.keys``."""
+        keys = [*self._exempt.keys(columns, count)]
+        exempt = {key: first(self._exempt.entries_of(key)) for key in set(keys)}
+        scored = {key: number is None or self._exemptions[number].score for key, number in exempt.items()}
+        return [scored[key] for key in keys]
 
     def are_quiet(self, scores: NDArray[np.float32], resolutions: Sequence[Resolution]) -> NDArray[np.bool_]:
         """Return whether neither the policy nor a candidate flags each of ``[B, L]`` probabilities."""
@@ -254,6 +253,23 @@ class Policy:
         if len(self._least) == 1:
             return np.zeros(1, np.intp)
         return np.fromiter([one.row for one in resolutions], np.intp, len(resolutions))
+
+    def _of_key(self, key: MatchKey) -> Resolution:
+        if len(self._by_key) >= RESOLUTIONS_MAX:
+            self._by_key.clear()
+        found = self._by_key[key] = self._of_entries(self._entries.entries_of(key))
+        return found
+
+    def _of_entries(self, entries: int) -> Resolution:
+        """Return what the policy says about messages that match these rules, exemptions and allowed texts."""
+        rules, exempt = len(self._rule_names), len(self._exemptions)
+        rest = entries >> rules
+        key = first(entries & ((1 << rules) - 1)), first(rest & ((1 << exempt) - 1)), rest >> exempt
+        if (found := self._resolutions.get(key)) is None:
+            if len(self._resolutions) >= RESOLUTIONS_MAX:
+                self._resolutions.clear()
+            found = self._resolutions[key] = self._resolution(*key)
+        return found
 
     def _resolution(self, rule: int | None, exempt: int | None, allow: int) -> Resolution:
         row = 0 if rule is None else rule + 1
