@@ -46,6 +46,7 @@ def page(name: str) -> str:
             _wrapped(f"Set `WORKER_INPUT__SHAPE` to `{name}`. All shapes: [shapes](../shapes.md)."),
             "",
             *("## Where the events come from", "", _wrapped(prose["source"]), ""),
+            *("## How they reach Kafka", "", *map(_item, prose["connectors"]), ""),
             *("## What becomes of each event", "", "| event | the worker |", "|---|---|", *rows, ""),
             *("## What is not judged", "", *map(_item, prose["not_judged"]), ""),
             *("## Good to know", "", *map(_item, prose["notes"]), ""),
