@@ -46,12 +46,9 @@ def first_event(name: str) -> dict[str, Any]:
 
 
 def test_the_copies_that_the_pages_describe_read_what_the_connectors_give() -> None:
-    """Redpanda Connect gives Discord's message without the gateway around it, Camel Telegram's without the Update."""
-    discord = (
-        shape_source("discord")
-        .replace("/d/", "/")
-        .replace("- {at: /t, in: [MESSAGE_CREATE,", "- {at: /id, not_in: [")
-    )
+    """Redpanda Connect gives the message without ``t`` and ``d``, and Camel the message without its Update."""
+    discord: dict[str, Any] = yaml.safe_load(shape_source("discord").replace("/d/", "/"))
+    del discord["where"][0]
     telegram: dict[str, Any] = yaml.safe_load(shape_source("telegram")) | {"event": [""]}
     for copy, event in (
         (discord, first_event("discord")["d"]),
