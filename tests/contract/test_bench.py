@@ -33,6 +33,8 @@ def test_bench_measures_the_user_s_texts_and_says_what_limits(tmp_path: Path) ->
         "texts: 150, 50 different",
         "decode and tokenise",
         "device, batches of ",
+        "device, texts of 512 tokens",
+        "device, texts of 4,608 tokens",
         "judge and encode",
         "all together",
     ):
@@ -46,6 +48,8 @@ def test_bench_measures_the_user_s_texts_and_says_what_limits(tmp_path: Path) ->
     assert (measured["texts"], measured["texts_different"]) == (150, 50)
     stages = [measured["prepared"], measured["judged"], *measured["device"]]
     assert all(rate > 0 for rate in (*(stage["messages_per_s"] for stage in stages), measured["messages_per_s"]))
+    full, longest = measured["long_texts"]
+    assert full["messages_per_s"] > longest["messages_per_s"] > 0
     assert found["limit"]
     assert found["advice"][0] in screen
     assert "zebra" not in screen + figures.read_text()

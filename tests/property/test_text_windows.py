@@ -3,7 +3,14 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from worker.moderation.text_windows import Window, WindowBounds, covers_all, grapheme_borders, windows
+from worker.moderation.text_windows import (
+    Window,
+    WindowBounds,
+    covers_all,
+    grapheme_borders,
+    head_and_tail,
+    windows,
+)
 
 BOUNDS = st.builds(
     lambda size, share, windows_max: WindowBounds(size=size, overlap=size * share // 10, windows_max=windows_max),
@@ -52,6 +59,22 @@ def test_a_longer_text_is_scored_at_its_head_and_at_its_tail(tokens: int, bounds
     found = windows(tokens, bounds)
     assert len(found) == bounds.windows_max
     assert (found[0].start, found[-1].end) == (0, tokens)
+
+
+@given(TOKENS, TOKENS, BOUNDS, st.sets(st.integers(0, 900)))
+def test_a_head_and_a_tail_share_the_windows_and_a_short_one_leaves_its_windows_to_the_other(
+    head: int, tail: int, bounds: WindowBounds, borders: set[int]
+) -> None:
+    places = sorted(borders)
+    of_head, of_tail = head_and_tail((head, places), (tail, places), bounds)
+    assert len(of_head) + len(of_tail) <= bounds.windows_max
+    for tokens, found in ((head, of_head), (tail, of_tail)):
+        assert all(0 <= one.start < one.end <= tokens and one.end - one.start <= bounds.size for one in found)
+    assert not head or of_head[0].start == 0
+    assert bounds.windows_max == 1 or not tail or of_tail[-1].end == tail
+    if len(of_head) + len(of_tail) < bounds.windows_max:
+        assert not head or covers_all(of_head, head)
+        assert not tail or (of_tail[0].start == 0 and covers_all(of_tail, tail))
 
 
 @given(TOKENS, BOUNDS, st.integers(0, 900))

@@ -39,6 +39,7 @@ ON_GPU = Figures(
     prepared=stage(20_000, cpus_busy=1),
     judged=stage(40_000),
     device=[*SMALLER, stage(batch_messages=800, batch_ms=80)],
+    long_texts=[],
     messages_per_s=9_500,
     tokens_mean=10,
     texts=9_000,

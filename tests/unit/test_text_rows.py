@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from worker.classifier.model_files import DEMO_MODEL
 from worker.classifier.tokenizer import TextEncoder
@@ -110,6 +111,22 @@ def test_a_very_long_text_is_scored_at_its_head_and_its_tail_without_tokenising_
     assert passages_of(found)[-1].end == len(text)
     assert found.truncated
     assert sum(tokenised) <= 8 * 4 * TOKENS_MAX
+
+
+@given(
+    words=st.lists(st.sampled_from(["I", "hate", "you", "all", "a" * 40, " " * 80, "!"]), min_size=1, max_size=300),
+    characters_max=st.integers(1, 300),
+    windows_max=st.integers(2, 6),
+)
+def test_no_row_joins_words_that_are_far_from_each_other(
+    words: list[str], characters_max: int, windows_max: int
+) -> None:
+    text = " ".join(words)
+    [found] = encoder(plain=False, characters_max=characters_max, windows_max=windows_max).encode([text])
+    decoder = Tokenizer.from_file(str(DEMO_MODEL / "tokenizer.json"))
+    for row in rows_of(found):
+        assert decoder.decode(row) in text
+    assert len(rows_of(found)) <= windows_max
 
 
 def test_few_tokens_in_many_characters_extend_the_cut() -> None:

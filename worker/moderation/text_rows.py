@@ -5,7 +5,8 @@ model card scores. A long text begins with that row too, so no text gets a lower
 
 Work is bounded by ``characters_max``. A long text is first cut to ``CHARACTERS_PER_TOKEN`` characters for each
 token that can be scored. Only if these do not fill the windows, more of the text is tokenised. A cut leaves out the
-middle.
+middle. The head and the tail are tokenised apart, so no token and no window joins words that are far from each
+other.
 """
 
 from array import array
@@ -16,7 +17,14 @@ from typing import NamedTuple, Protocol
 import regex
 
 from worker.moderation.text_views import PlainText, TracedText
-from worker.moderation.text_windows import Window, WindowBounds, covers_all, grapheme_borders, windows
+from worker.moderation.text_windows import (
+    Window,
+    WindowBounds,
+    covers_all,
+    grapheme_borders,
+    head_and_tail,
+    windows,
+)
 from worker.records import Passage
 
 RAW, PLAIN = "raw", "plain"
@@ -101,29 +109,30 @@ class _Row(NamedTuple):
     passage: Passage
 
 
-class _Cut(NamedTuple):
-    """A text without its middle.
+class _Part(NamedTuple):
+    """A part of a text that is tokenised on its own, so that no token and no window crosses its borders.
 
     Attributes:
-        text: The head and the tail, joined.
-        head: Characters of the head.
-        left_out: Characters of the middle; 0 for a text that is not cut.
+        text: The part.
+        start: Offset of its first character in the whole text.
     """
 
     text: str
-    head: int
-    left_out: int
+    start: int
 
-    @classmethod
-    def of(cls, text: str, characters_max: int) -> "_Cut":
-        head, left_out = (characters_max + 1) // 2, len(text) - characters_max
-        return (
-            cls(text, len(text), 0) if left_out <= 0 else cls(text[:head] + text[head + left_out :], head, left_out)
-        )
 
-    def place(self, start: int, end: int) -> tuple[int, int]:
-        """Return where a part of the cut text is in the whole text."""
-        return start + self.left_out * (start >= self.head), end + self.left_out * (end > self.head)
+def _parts(text: str, characters_max: int) -> list[_Part]:
+    """Return the whole text, or the head and the tail of a text with more characters."""
+    if len(text) <= characters_max:
+        return [_Part(text, 0)]
+    head, tail = (characters_max + 1) // 2, len(text) - characters_max // 2
+    return [_Part(text[:head], 0), _Part(text[tail:], tail)]
+
+
+def _passage(view: str, part: _Part, shown: TracedText, tokens: TokensInText, window: Window) -> Passage:
+    """Return where a window of a part is in the whole text."""
+    start, end = shown.origin(tokens.starts[window.start], tokens.ends[window.end - 1])
+    return Passage(view, part.start + start, part.start + end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,34 +222,45 @@ class RowEncoder:
         rows, is_cut = self._windows(text, RAW)
         if not head.truncated:  # more than characters_max characters, in few tokens
             first = _Row(head.tokens, Passage(RAW, 0, self.characters_max))
-            return [first, *rows[len(rows) - self.windows_max + 1 :]] if self.windows_max > 1 else [first], True
+            return [first, *rows[max(0, len(rows) - self.windows_max + 1) :]], True
         place = 0 if self.long_texts.keeps_head else -1
         rows[place] = rows[place]._replace(tokens=head.tokens)
         return (rows, is_cut) if place == 0 else ([rows[-1], *rows[:-1]], is_cut)
 
     def _windows(self, text: str, view: str) -> tuple[list[_Row], bool]:
         """Return the windows of a view, and whether a part of the text is in none. None: the view is the text."""
-        bounds = self._bounds
         for characters in (self._first_characters, self.characters_max):
-            cut = _Cut.of(text, characters)
-            shown = self._shown(cut.text, view)
-            if view == PLAIN and (shown.text == cut.text or not shown.text.strip()):
+            parts = _parts(text, characters)
+            shown = [self._shown(part.text, view) for part in parts]
+            if view == PLAIN and all(
+                view_of.text == part.text or not view_of.text.strip()
+                for view_of, part in zip(shown, parts, strict=True)
+            ):
                 return [], False
-            tokens = self.long_texts.tokens_in(shown.text)
-            if not cut.left_out or len(tokens.ids) >= bounds.tokens_max:
+            tokens = [self.long_texts.tokens_in(one.text) for one in shown]
+            if len(parts) == 1 or sum(len(one.ids) for one in tokens) >= self._bounds.tokens_max:
                 break
-        if not tokens.ids:
+        if not any(of.ids for of in tokens):
             return [], False
-        borders = grapheme_borders(tokens.starts, [found.start() for found in _GRAPHEME.finditer(shown.text)])
-        found = windows(len(tokens.ids), bounds, borders)
-        is_cut = bool(cut.left_out) or not covers_all(found, len(tokens.ids))
+        found = self._found(shown, tokens)
+        is_cut = len(parts) > 1 or not covers_all(found[0], len(tokens[0].ids))
+        rows = [
+            _Row(self.long_texts.framed(of.ids[one.start : one.end]), _passage(view, part, view_of, of, one))
+            for part, view_of, of, those in zip(parts, shown, tokens, found, strict=True)
+            for one in those
+        ]
+        return rows, is_cut
 
-        def passage(window: Window) -> Passage:
-            place = shown.origin(tokens.starts[window.start], tokens.ends[window.end - 1])
-            return Passage(view, *cut.place(*place))
-
-        framed = self.long_texts.framed
-        return [_Row(framed(tokens.ids[one.start : one.end]), passage(one)) for one in found], is_cut
+    def _found(self, shown: Sequence[TracedText], tokens: Sequence[TokensInText]) -> list[list[Window]]:
+        """Return the windows of each part: of the whole text, or of its head and its tail."""
+        borders = [
+            grapheme_borders(of.starts, [found.start() for found in _GRAPHEME.finditer(one.text)])
+            for one, of in zip(shown, tokens, strict=True)
+        ]
+        numbers = [len(one.ids) for one in tokens]
+        if len(numbers) == 1:
+            return [windows(numbers[0], self._bounds, borders[0])]
+        return head_and_tail((numbers[0], borders[0]), (numbers[1], borders[1]), self._bounds)
 
     def _shown(self, text: str, view: str) -> TracedText:
         if view == RAW or self.plain_text is None:

@@ -70,6 +70,35 @@ def windows(tokens: int, bounds: WindowBounds, borders: Sequence[int] = ()) -> l
     return from_head[: bounds.windows_max - tail_windows] + tail
 
 
+def head_and_tail(
+    head: tuple[int, Sequence[int]], tail: tuple[int, Sequence[int]], bounds: WindowBounds
+) -> list[list[Window]]:
+    """Return the windows of the head and of the tail of a text whose middle is not tokenised.
+
+    Half of the windows are for the tail. A part that needs fewer windows leaves the others to the other part.
+
+    Args:
+        head: Number of the head's tokens, and its borders as in ``windows``.
+        tail: The same of the tail.
+        bounds: How a text is divided. ``windows_max`` is for both parts together.
+    """
+    of_head, of_tail = _from_head(*head, bounds), _from_tail(*tail, bounds)
+    for_tail = min(len(of_tail), max(bounds.windows_max // 2, bounds.windows_max - len(of_head)))
+    return [of_head[: bounds.windows_max - for_tail], of_tail[len(of_tail) - for_tail :]]
+
+
+def _from_head(tokens: int, borders: Sequence[int], bounds: WindowBounds) -> list[Window]:
+    if tokens <= bounds.size:
+        return [Window(0, tokens)] if tokens else []
+    return _forward(tokens, bounds, borders)
+
+
+def _from_tail(tokens: int, borders: Sequence[int], bounds: WindowBounds) -> list[Window]:
+    if tokens <= bounds.size:
+        return [Window(0, tokens)] if tokens else []
+    return _backward(tokens, bounds.windows_max, bounds, borders)
+
+
 def covers_all(found: Sequence[Window], tokens: int) -> bool:
     """Return whether every token is in a window."""
     return found[-1].end == tokens and all(later.start <= earlier.end for earlier, later in pairwise(found))
@@ -91,8 +120,10 @@ def _backward(tokens: int, count: int, bounds: WindowBounds, borders: Sequence[i
     found: list[Window] = []
     end = tokens
     while len(found) < count:
-        start = _ahead(max(0, end - bounds.size), bounds, borders)
+        start = _ahead(end - bounds.size, bounds, borders) if end > bounds.size else 0
         found.append(Window(start, end))
+        if not start:
+            break
         end = min(_ahead(start + bounds.overlap, bounds, borders), end - 1)
     return found[::-1]
 

@@ -42,11 +42,12 @@ class KeyShare:
             now_ns: Present time, by the monotonic clock.
         """
         kept = _kept(now_ns - self._latest.at_ns)
-        # One bucket more is for messages without a key.
-        numbers = [BUCKETS if key is None else hash(key) % BUCKETS for key in keys]
-        added = np.bincount(numbers, tokens, BUCKETS + 1)
-        self._buckets = self._buckets * kept + added[:BUCKETS]
-        total = self._latest.tokens * kept + float(added.sum())
+        numbers = np.fromiter(map(hash, keys), np.int64, len(keys)) % BUCKETS
+        counts = np.fromiter(tokens, np.float64, len(tokens))
+        total = self._latest.tokens * kept + float(counts.sum())
+        if None in keys:
+            counts *= [key is not None for key in keys]
+        self._buckets = self._buckets * kept + np.bincount(numbers, counts, BUCKETS)
         self._latest = _Latest(float(self._buckets.max()) / total if total else 0.0, total, now_ns)
 
     def greatest(self, now_ns: int) -> float | None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from worker import wiring
 from worker.commands.bench.in_memory_loop import consumed, messages_per_second, settings_for_samples
 from worker.commands.bench.limits import Figures, StageRate, advice, figure, limit_of
-from worker.commands.bench.stages import prepare_and_judge, score_growing_batches
+from worker.commands.bench.stages import prepare_and_judge, score_growing_batches, score_long_texts
 from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.start_up import load
 from worker.commands.terminal import progress
@@ -24,8 +24,8 @@ from worker.moderation.cache import ScoreCache
 from worker.settings import Need, Settings, variables_for
 
 SECONDS_MAX = 3600
-CPU_SHARE, DEVICE_SHARE, TOGETHER_SHARE = 0.2, 0.5, 0.3
-"""Shares of the time for the stages of the CPU, for the device, and for all stages together."""
+CPU_SHARE, DEVICE_SHARE, LONG_SHARE, TOGETHER_SHARE = 0.2, 0.4, 0.1, 0.3
+"""Shares of the time for the stages of the CPU, for the device, for long texts, and for all stages together."""
 BATCHES_MAX = 8
 """Number of full batches to tokenise for the device. More batches would need memory and change no figure."""
 
@@ -102,11 +102,14 @@ def measure(
     for rate in score_growing_batches(settings, model, records, seconds=seconds * DEVICE_SHARE):
         report(f"{rate.name}: {rate.batch_ms:,.1f} ms each")
         device.append(rate)
+    report("the device with long texts ...")
+    long_texts = [*score_long_texts(settings, model, texts, seconds=seconds * LONG_SHARE)]
     report("all stages together, as in the worker ...")
     return Figures(
         prepared=prepared,
         judged=judged,
         device=device,
+        long_texts=long_texts,
         messages_per_s=messages_per_second(settings, model, texts, seconds=seconds * TOGETHER_SHARE),
         tokens_mean=mean(record.tokens_to_score for record in records),
         texts=len(texts),
@@ -144,6 +147,8 @@ def show(figures: Figures, model: wiring.ScoringModel, console: Console, *, buil
         table.add_column(column, justify="right")
     for stage in (figures.prepared, *figures.device, figures.judged):
         table.add_row(stage.name, *_rates(stage.messages_per_s, figures.tokens_mean))
+    for stage in figures.long_texts:
+        table.add_row(stage.name, *_rates(stage.messages_per_s, stage.batch_tokens / stage.batch_messages))
     together = _rates(figures.messages_per_s, figures.tokens_mean)
     table.add_row("all together, as in the worker", *together, style="bold")
     console.print(table)

@@ -56,6 +56,7 @@ class Figures:
         prepared: The stage that decodes and tokenises.
         judged: The stage that judges and encodes.
         device: The model with growing batches, at least one entry.
+        long_texts: The model with texts that fill one window, and all windows.
         messages_per_s: Messages per second of all stages together.
         tokens_mean: Mean number of tokens of a text.
         texts: Number of texts.
@@ -70,6 +71,7 @@ class Figures:
     prepared: StageRate
     judged: StageRate
     device: Sequence[StageRate]
+    long_texts: Sequence[StageRate]
     messages_per_s: float
     tokens_mean: float
     texts: int

@@ -125,6 +125,32 @@ def score_growing_batches(
             yield rate
 
 
+def score_long_texts(
+    settings: Settings, model: wiring.ScoringModel, texts: Sequence[str], *, seconds: float
+) -> Iterator[StageRate]:
+    """Time the model with texts that fill one window, then with texts that fill all windows of one view.
+
+    Args:
+        settings: The bounds of windows and batches.
+        model: An open model.
+        texts: Texts to join until they fill the windows.
+        seconds: The time for both lengths.
+    """
+    bounds = BatchBounds(records_max=settings.batch.records_max, tokens_max=model.batch_tokens_max, wait_ms_max=0)
+    characters, joined = settings.input.characters_max, " ".join(texts) + " "
+    joined = (joined * (characters // len(joined) + 1))[:characters]
+    cache = ScoreCache(bytes_max=0)
+    for windows in sorted({1, settings.text.windows_max}):
+        given = settings.text.model_copy(update={"views": ("raw",), "windows_max": windows})
+        prepare = wiring.make_prepare(
+            settings_for_samples(settings).model_copy(update={"text": given}), model, cache
+        )
+        number = model.batch_tokens_max // (settings.model.tokens_max * windows) + 1
+        batches = batches_of(prepare(consumed([f"{one} {joined}" for one in range(number)])), bounds)
+        name = f"device, texts of {batches[0].tokens / batches[0].messages:,.0f} tokens"
+        yield time_stage(name, partial(score_batch, model, cache=cache), batches, seconds=seconds / 2)
+
+
 def batches_of(records: Sequence[PreparedRecord], bounds: BatchBounds) -> list[Batch[Sequence[PreparedRecord]]]:
     """Return the full batches that the worker's queue makes of records, or one incomplete batch."""
     queue = BatchQueue(bounds)
