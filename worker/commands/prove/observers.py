@@ -128,9 +128,12 @@ class CommittedOffsets:
             metadata = decode_metadata(at.metadata)
             (self.counting.add if metadata.state else self.counting.discard)(partition)
             topic_id = metadata.topic_id
-            before = self._latest_in_log(partition, topic_id)
-            if at.offset < before or (partition, topic_id) in self._deleted_logs:
-                self.regressions.append(f"{partition} from {before} to {at.offset} at {now_ms} ms")
+            before, log_before = self.latest.get(partition, 0), self._log_ids.get(partition, topic_id)
+            if at.offset < self._latest_in_log(partition, topic_id) or (partition, topic_id) in self._deleted_logs:
+                self.regressions.append(
+                    f"{partition} from {before} (topic id {log_before or 'unknown'}) to {at.offset} "
+                    f"(topic id {topic_id or 'unknown'}) at {now_ms} ms"
+                )
             self.latest[partition] = at.offset
 
     def _latest_in_log(self, partition: Partition, log_id: str | None) -> int:
