@@ -370,3 +370,12 @@ def rfc3339(epoch_ms: int) -> str:
     """Return milliseconds since 1970 as an RFC 3339 time in UTC, such as ``2026-01-31T09:30:00.250Z``."""
     instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999, the latest time that RFC 3339 can write."""
+
+
+def nearest_rfc3339(epoch_ms: int) -> str:
+    """Return a time from 1970 to 9999 as RFC 3339: the nearest one, because a producer may send any number."""
+    return rfc3339(min(max(0, epoch_ms), LATEST_MS))

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
-from schemas.verdict import rfc3339
+from schemas.verdict import nearest_rfc3339, rfc3339
 from worker.commands.terminal import progress
 from worker.errors import ConfigurationError, ExitCode
 from worker.kafka.headers import headers_of
@@ -35,8 +35,6 @@ MEANINGS = {
 }
 UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 HOUR_MS = UNITS_MS["h"]
-LATEST_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
 BAR_COLUMNS = 24
 SILENCE_MS_MAX = 30_000
 PROGRESS_S = 2
@@ -203,7 +201,7 @@ def tally_of(
                 tally.add(found, letter)
             if time.monotonic() >= progress_s:
                 progress_s = time.monotonic() + PROGRESS_S
-                progress(f"{count:,} records read, now at {_time(letter.timestamp_ms)} ...")
+                progress(f"{count:,} records read, now at {nearest_rfc3339(letter.timestamp_ms)} ...")
     return tally
 
 
@@ -238,7 +236,7 @@ def show(tally: Tally, console: Console, *, topic: str, since_ms: int, look_with
         return
     total = sum(tally.counts.values())
     console.print(f"{topic}: {total:,} dead letters since {since}", soft_wrap=True, style="bold", markup=False)
-    console.print(f"oldest {_time(tally.oldest_ms)}, newest {_time(tally.newest_ms)}\n")
+    console.print(f"oldest {nearest_rfc3339(tally.oldest_ms)}, newest {nearest_rfc3339(tally.newest_ms)}\n")
     console.print(_table(tally.counts))
     shown: list[Letter] = []
     for reason, count in tally.by_reason():
@@ -268,7 +266,7 @@ def _table(counts: Mapping[tuple[int, str], int]) -> Table:
 def _example(letter: Letter) -> Text:
     headers = {name: escaped(value, MESSAGE_CHARACTERS_MAX) for name, value in letter.headers.items()}
     lines = Text(f"  {letter.topic}[{letter.partition}]@{letter.offset}", style="cyan")
-    lines.append(f"  {_time(letter.timestamp_ms)}", style="default")
+    lines.append(f"  {nearest_rfc3339(letter.timestamp_ms)}", style="default")
     if "error.reason" in headers:
         topic, partition, offset = (headers.get(f"source.{name}", "?") for name in ("topic", "partition", "offset"))
         details = f"of {topic}[{partition}]@{offset}, worker {headers.get('worker', '?')}"
@@ -278,11 +276,6 @@ def _example(letter: Letter) -> Text:
             details += f", reason: {headers['error.reason']}"
         lines.append(f"\n    {details}\n    {headers.get('error.message', '')}", style="default")
     return lines
-
-
-def _time(epoch_ms: int) -> str:
-    """Return a record's time as RFC 3339. The producer may have chosen any number."""
-    return rfc3339(min(max(0, epoch_ms), LATEST_MS))
 
 
 def _how_to_look(letter: Letter, look_with: str) -> str:

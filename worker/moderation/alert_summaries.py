@@ -18,8 +18,6 @@ from worker.moderation.coalescing import AlertCandidate, KeyField
 from worker.moderation.preprocessing import source_id
 from worker.records import ConsumedRecord, Partition, PreparedRecord
 
-_LAST_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999, which RFC 3339 can write. A producer may send any time."""
 _NUMBERS = {slug: number for number, slug in enumerate(CATEGORY_SLUGS)}
 KeyValues = Sequence[tuple[KeyField, str | Sequence[str] | None]]
 
@@ -135,4 +133,4 @@ def identify_summary(window: AlertWindow) -> str:
 
 
 def _rfc3339(time_ms: int | None) -> str | None:
-    return None if time_ms is None or not 0 <= time_ms <= _LAST_MS else verdict.rfc3339(time_ms)
+    return None if time_ms is None or not 0 <= time_ms <= verdict.LATEST_MS else verdict.rfc3339(time_ms)

@@ -32,8 +32,8 @@ from worker.commands.evaluate.labelled_command import (
     score_file,
     short_percentage,
     write_reports,
-    write_text,
 )
+from worker.commands.terminal import write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.drift_reference import ReferenceModel
 from worker.moderation.policies import Policy, parse_policy

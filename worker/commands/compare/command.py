@@ -14,9 +14,10 @@ from worker.commands.compare.comparison import ComparisonReport, compare_verdict
 from worker.commands.compare.comparison_page import comparison_page
 from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
-from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option, write_text
+from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option
 from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
 from worker.commands.replay.originals import NO_ORIGINALS, Originals, originals_of_topic
+from worker.commands.terminal import write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.logs import escaped
 from worker.settings import Need, admin_config, load_settings, variables_for

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
-from worker.commands.evaluate.labelled_command import add_file_arguments, add_json_option, evaluate_file, write_text
+from worker.commands.evaluate.labelled_command import add_file_arguments, add_json_option, evaluate_file
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
 from worker.commands.start_up import load
-from worker.commands.terminal import progress
+from worker.commands.terminal import progress, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.text_views import STEPS, PlainText, Vocabulary
 from worker.settings import Need, variables_for

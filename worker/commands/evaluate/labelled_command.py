@@ -21,8 +21,8 @@ from worker.commands.evaluate.published_sets import FORMATS, SetFormat, read_lab
 from worker.commands.evaluate.text_scoring import ScoredTexts, TextScorer, score_with_progress
 from worker.commands.report_page.page import ReportPage, extra_missing
 from worker.commands.start_up import load
-from worker.commands.terminal import progress
-from worker.errors import ConfigurationError, ExitCode
+from worker.commands.terminal import progress, write_text
+from worker.errors import ExitCode
 from worker.settings import Need, Settings
 
 
@@ -99,21 +99,6 @@ def write_reports(document: BaseModel, page: ReportPage, *, json_path: Path | No
     for path, content in written.items():
         if path is not None:
             write_text(path, content())
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a file. ``-`` is standard output.
-
-    Raises:
-        ConfigurationError: The file can't be written.
-    """
-    if str(path) == "-":
-        print(content, end="")  # noqa: T201 - the user asked for it
-        return
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file") from None
 
 
 def evaluate_file(options: argparse.Namespace) -> ExitCode:

@@ -20,7 +20,7 @@ from worker.commands.policy.trial_run import run_trial
 from worker.commands.policy.trial_tables import show_trial
 from worker.commands.policy.usage import PolicyUsage
 from worker.commands.subcommand import add_subcommand_to
-from worker.commands.terminal import say
+from worker.commands.terminal import say, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.logs import escaped
 from worker.moderation.policies import MessageFields, read_policy
@@ -169,17 +169,10 @@ def _try(options: argparse.Namespace) -> ExitCode:
     else:
         show_trial(report, Console(highlight=False))
         if options.json is not None:
-            _write(Path(options.json), f"{document}\n")
+            write_text(Path(options.json), f"{document}\n")
     if options.out is not None:
-        _write(options.out, trial_page(report).html())
+        write_text(options.out, trial_page(report).html())
     return ExitCode.DONE
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file") from error
 
 
 def _chunks(options: argparse.Namespace) -> Chunks:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
-from schemas.verdict import rfc3339
+from schemas.verdict import nearest_rfc3339
 from worker.commands.policy.stored_verdicts import Chunks
 from worker.commands.policy.trial import NewDecisions, TrialTally, VerdictDecider
 from worker.commands.policy.trial_alerts import AlertTally
@@ -29,8 +29,6 @@ from worker.moderation.policies import MessageFields, Policy, PolicySource
 
 SHOWN_MAX = 20
 """Channels, and versions of judging policies, in the report."""
-LATEST_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
 
 _FLAGS = ("before", "after", "newly_flagged", "newly_passed")
 
@@ -107,8 +105,8 @@ class VerdictTally:
             decided=self._decided,
             not_scored=self._verdicts - self._decided,
             unreadable=self._read - self._verdicts,
-            first=None if first is None else _time(first),
-            last=None if last is None else _time(last),
+            first=None if first is None else nearest_rfc3339(first),
+            last=None if last is None else nearest_rfc3339(last),
         )
 
 
@@ -187,8 +185,3 @@ def _channels(tally: TrialTally, channels: set[str | None]) -> list[ChannelChang
     ]
     counted.sort(key=lambda one: (-one.newly_flagged - one.newly_passed, one.channel_id or ""))
     return counted[:SHOWN_MAX]
-
-
-def _time(epoch_ms: int) -> str:
-    """Return a record's time as RFC 3339. The producer may have chosen any number."""
-    return rfc3339(min(max(0, epoch_ms), LATEST_MS))
