@@ -29,7 +29,15 @@ from worker.moderation.output_judge import OutputJudge
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, unscored_by
 from worker.moderation.preprocessing import prepare, split_by_bytes
-from worker.moderation.shapes import TEXT_SHAPE, Read, Shape, compile_shape, is_readable, load_envelope, load_shape
+from worker.moderation.shapes import (
+    TEXT_SHAPE,
+    ReadRecord,
+    Shape,
+    compile_shape,
+    is_readable,
+    load_envelope,
+    load_shape,
+)
 from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
 from worker.moderation.text_views import PlainText, Vocabulary
 from worker.records import ConsumedRecord, PreparedRecord, ScoredRecord, Topic
@@ -134,7 +142,7 @@ def input_shape(settings: Settings) -> Shape:
     return shape.model_copy(update=places)
 
 
-def input_reader(settings: Settings) -> Read:
+def input_reader(settings: Settings) -> ReadRecord:
     """Return the function that reads a record by the shape of the settings.
 
     Raises:

@@ -25,7 +25,7 @@ from worker.commands.classify.lines import LineJudge, judge_lines, lines_of, rea
 from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
-from worker.moderation.shapes import Read
+from worker.moderation.shapes import ReadRecord
 from worker.moderation.text_rows import Encode, heads_only
 from worker.records import DeadLetterReason, Scores
 
@@ -113,7 +113,7 @@ def judged(
     model: Classifier | PoisonedModel,
     given: bytes,
     *,
-    read: Read | None = None,
+    read: ReadRecord | None = None,
     bytes_max: int = 1_048_576,
     records_max: int = 3,
 ) -> tuple[bool, list[Any]]:

@@ -29,7 +29,7 @@ from worker.moderation.cached_scoring import score_batch
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
 from worker.moderation.preprocessing import prepare
-from worker.moderation.shapes import Read, compile_shape, load_shape
+from worker.moderation.shapes import ReadRecord, compile_shape, load_shape
 from worker.moderation.text_rows import heads_only
 from worker.moderation.trace_context import trace_context_of
 from worker.records import ConsumedRecord, OutputRecord, Skipped, Topic
@@ -50,7 +50,7 @@ SCHEMAS = {
 class Setup:
     """The settings that decide which outputs a message has."""
 
-    read: Read = READ
+    read: ReadRecord = READ
     threshold: float = 0.5
     alert_text: Literal["none", "full"] = "none"
     record_bytes_max: int = 1_000_000

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from schemas.chat import ChatMessage, Undecodable, parse_pointer
 from tests.shapes import decode, of_text, plain
-from worker.moderation.shapes import Read
+from worker.moderation.shapes import ReadRecord
 
 READ = plain()
 
 
-def refusal(value: bytes, read: Read = READ) -> Undecodable:
+def refusal(value: bytes, read: ReadRecord = READ) -> Undecodable:
     with pytest.raises(Undecodable) as caught:
         decode(value, read)
     return caught.value

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from schemas.chat import ChatMessage, MessageContext
 from worker.errors import ConfigurationError
 from worker.moderation.markup import slack_blocks
-from worker.moderation.shapes import Read, Reading, compile_shape
+from worker.moderation.shapes import Reading, ReadRecord, compile_shape
 from worker.moderation.shapes.files import parse_shape
 from worker.moderation.shapes.finding import find_all
 from worker.moderation.shapes.place_tree import PlaceTree
 from worker.records import DeadLetterReason, Skipped
 
 
-def reader(lines: str) -> Read:
+def reader(lines: str) -> ReadRecord:
     return compile_shape(parse_shape(f"schema: shape/1\n{lines}", "test.yaml"))
 
 

@@ -14,7 +14,7 @@ from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
 from worker.kafka.offset_queries import OffsetQueries
 from worker.kafka.reading import CONSUME_S, open_reader, read_to_end, topic_partition_offset
-from worker.moderation.shapes import Read
+from worker.moderation.shapes import ReadRecord
 from worker.records import Partition, Skipped, Topic
 
 _LEADER_CHANGES = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
@@ -27,7 +27,7 @@ def read_topics(
     inputs: Sequence[str],
     outputs: Mapping[Topic, str],
     silence_ms_max: int = 30_000,
-    read: Read | None = None,
+    read: ReadRecord | None = None,
 ) -> tuple[list[ObservedInput], list[ObservedOutput]]:
     """Read all records of the topics, for ``ledger.audit``.
 
@@ -60,7 +60,7 @@ def read_topics(
         return found_inputs, found_outputs
 
 
-def observed_input(message: Message, partition: Partition, offset: int, read: Read | None) -> ObservedInput:
+def observed_input(message: Message, partition: Partition, offset: int, read: ReadRecord | None) -> ObservedInput:
     """Return a record of an input topic as the audit needs it."""
     value = message.value()
     reading = None if read is None or value is None else read(value, headers_of(message) or ())

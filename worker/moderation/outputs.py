@@ -28,7 +28,7 @@ from worker.moderation.documents import Documents, JudgedRow
 from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
 from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts
 from worker.moderation.policies import Decision, Policy, Resolution, allowed_by, decide_each, resolve_all
-from worker.moderation.shapes import Read, Reading
+from worker.moderation.shapes import Reading, ReadRecord
 from worker.records import (
     ConsumedRecord,
     DeadLetterReason,
@@ -69,7 +69,7 @@ class OutputBuilder:
         *,
         model: verdict.ModelJson,
         policy: Policy,
-        read: Read,
+        read: ReadRecord,
         record_bytes_max: int,
         worker_version: str,
         header_names: Collection[str] = (),

@@ -6,7 +6,7 @@ from itertools import pairwise
 from schemas.chat import ChatMessage
 from worker.moderation.cache import ScoreCache
 from worker.moderation.policies import FindUnscored
-from worker.moderation.shapes import Read, Reading
+from worker.moderation.shapes import Reading, ReadRecord
 from worker.moderation.text_rows import Encode, TextRows, TokenizedText
 from worker.records import (
     CachedScores,
@@ -44,7 +44,7 @@ def source_id(source: ConsumedRecord, item: int | None = None) -> str:
 def prepare(
     chunk: Sequence[ConsumedRecord],
     *,
-    read: Read,
+    read: ReadRecord,
     encode: Encode,
     cache: ScoreCache,
     message_id: Callable[[ConsumedRecord, int | None], str] = source_id,

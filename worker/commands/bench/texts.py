@@ -10,7 +10,7 @@ from pathlib import Path
 from schemas.chat import ChatMessage, Undecodable
 from worker.commands.classify.lines import InputLine, Readable, read_lines
 from worker.errors import ConfigurationError
-from worker.moderation.shapes import TEXT_SHAPE, Read, Reading, compile_shape
+from worker.moderation.shapes import TEXT_SHAPE, Reading, ReadRecord, compile_shape
 from worker.records import DeadLetterReason
 
 TEXTS_MAX = 100_000
@@ -50,7 +50,7 @@ def built_in_texts() -> list[str]:
     return [f"{one} {two} {text}" for one, two in product(_OPENINGS, repeat=2) for text in SAMPLES]
 
 
-def read_texts(path: Path, read: Read, *, bytes_max: int = 1_048_576) -> list[str]:
+def read_texts(path: Path, read: ReadRecord, *, bytes_max: int = 1_048_576) -> list[str]:
     """Return the first ``TEXTS_MAX`` texts of a file that are not blank, in order.
 
     Args:
@@ -77,14 +77,14 @@ def read_texts(path: Path, read: Read, *, bytes_max: int = 1_048_576) -> list[st
     return texts
 
 
-def _texts(source: Readable, read: Read, bytes_max: int) -> Iterator[str]:
+def _texts(source: Readable, read: ReadRecord, bytes_max: int) -> Iterator[str]:
     """Yield the texts that are not blank.
 
     Raises:
         Undecodable: A line is not a text. The message has the number of the line.
     """
     lines = (line for batch in read_lines(source, bytes_max=bytes_max, lines_max=1024) for line in batch)
-    form: Read | None = None
+    form: ReadRecord | None = None
     for line in lines:
         value = line.value.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.value
         if not value.strip():

@@ -7,14 +7,14 @@ from worker.commands.check.report import Doubtful
 from worker.commands.shape.guess import Fit, fits
 from worker.commands.shape.samples import SampleRecord
 from worker.commands.shape.trial import EventOutcome, TriedEvent, tried
-from worker.moderation.shapes import Read
+from worker.moderation.shapes import ReadRecord
 
 RECORDS = 100
 """How many records of each topic are read."""
 REASONS_SHOWN = 3
 
 
-def newest_records(samples: Sequence[SampleRecord], read: Read, topic: str) -> str:
+def newest_records(samples: Sequence[SampleRecord], read: ReadRecord, topic: str) -> str:
     """Return how many of the newest records would be judged, skipped and refused.
 
     Args:

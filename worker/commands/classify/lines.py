@@ -13,7 +13,7 @@ from worker.moderation.cached_scoring import Scorer, score_batch
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FindUnscored
 from worker.moderation.preprocessing import prepare
-from worker.moderation.shapes import Read
+from worker.moderation.shapes import ReadRecord
 from worker.moderation.text_rows import Encode
 from worker.records import (
     ConsumedRecord,
@@ -102,7 +102,7 @@ class LineJudge:
 
     scorer: Scorer
     encode: Encode
-    read: Read
+    read: ReadRecord
     bytes_max: int
     cache: ScoreCache
     find_unscored: FindUnscored | None = None

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from worker.commands.ledger_reader import observed_input
 from worker.commands.prove.messages import FeedRecord
 from worker.kafka.topics import PARTITIONS
-from worker.moderation.shapes import Read
+from worker.moderation.shapes import ReadRecord
 from worker.records import Partition
 
 CALL_S_MAX = 30
@@ -44,7 +44,7 @@ class MessageFeed:
     topic: str
     per_second: int
     record: Callable[[int], FeedRecord]
-    read: Read | None = None
+    read: ReadRecord | None = None
     total: int | None = None
     on_delivered: Callable[[Message], None] | None = None
     owed: int = 0

@@ -8,7 +8,7 @@ from worker.commands.shape.samples import SampleRecord
 from worker.commands.shape.trial import EventOutcome, tried
 from worker.moderation.shapes import (
     Envelope,
-    Read,
+    ReadRecord,
     builtin_envelopes,
     builtin_shapes,
     compile_shape,
@@ -66,7 +66,7 @@ def fits(samples: Sequence[SampleRecord]) -> list[Fit]:
     return [fit for fit in best.values() if fit.judged]
 
 
-def _fit(samples: Sequence[SampleRecord], read: Read, name: str, envelope: str | None) -> Fit:
+def _fit(samples: Sequence[SampleRecord], read: ReadRecord, name: str, envelope: str | None) -> Fit:
     events = list(tried(samples, read))
     outcomes = [event.outcome for event in events]
     return Fit(

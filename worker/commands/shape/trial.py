@@ -13,7 +13,7 @@ from schemas.chat import ChatMessage, MessageContext
 from worker.commands.shape.samples import SampleRecord
 from worker.logs import escaped
 from worker.moderation.markup import Markup, render
-from worker.moderation.shapes import ItemReading, Read
+from worker.moderation.shapes import ItemReading, ReadRecord
 from worker.records import DeadLetterReason, Skipped
 
 TEXT_CHARACTERS_MAX = 300
@@ -57,7 +57,7 @@ class TriedEvent:
     message: ChatMessage | None = None
 
 
-def tried(samples: Iterable[SampleRecord], read: Read) -> Iterator[TriedEvent]:
+def tried(samples: Iterable[SampleRecord], read: ReadRecord) -> Iterator[TriedEvent]:
     """Give for each event what a shape makes of it. An array gives several."""
     for sample in samples:
         if sample.value is None:

@@ -15,8 +15,8 @@ from worker.moderation.shapes.files import (
 from worker.moderation.shapes.reading import (
     TEXT_SHAPE,
     ItemReading,
-    Read,
     Reading,
+    ReadRecord,
     compile_shape,
     is_readable,
 )
@@ -27,7 +27,7 @@ __all__ = [
     "TEXT_SHAPE",
     "Envelope",
     "ItemReading",
-    "Read",
+    "ReadRecord",
     "Reading",
     "Shape",
     "Skipped",

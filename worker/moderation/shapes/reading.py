@@ -29,7 +29,7 @@ from worker.records import DeadLetterReason, Headers, Skipped
 ItemReading = ChatMessage | Skipped | DeadLetterReason
 Reading = ItemReading | tuple[ItemReading, ...]
 """What is in a record; a tuple when the record is a JSON array."""
-Read = Callable[[bytes, Headers], Reading]
+ReadRecord = Callable[[bytes, Headers], Reading]
 
 ITEMS_MAX = 10_000
 """Largest number of elements of an array. All outputs of a record are in one transaction."""
@@ -44,7 +44,7 @@ _ReadEnvelope = Callable[[Any, Headers, Any], Reading]
 """Reads a document. The last argument is the event where the document is not an envelope."""
 
 
-def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: int = 1_048_576) -> Read:
+def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: int = 1_048_576) -> ReadRecord:
     """Return the function that reads a record.
 
     Args:
@@ -77,14 +77,14 @@ def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: 
     return read
 
 
-def is_readable(read: Read, value: bytes) -> bool:
+def is_readable(read: ReadRecord, value: bytes) -> bool:
     """Return whether a value holds a chat message, or is skipped; an array, whether any of its elements is."""
     found = read(value, ())
     items = found if isinstance(found, tuple) else (found,)
     return any(type(item) is not DeadLetterReason for item in items)
 
 
-def _of_json(read_event: _ReadEvent) -> Read:
+def _of_json(read_event: _ReadEvent) -> ReadRecord:
     def read(value: bytes, headers: Headers) -> Reading:
         document = read_json(value)
         return _items(read_event, document, headers) if type(document) is list else read_event(document, headers)
@@ -232,7 +232,7 @@ def _json_itself(read_envelope: _ReadEnvelope) -> _ReadEvent:
     return lambda document, headers: read_envelope(document, headers, document)
 
 
-def _text_itself(read_envelope: _ReadEnvelope) -> Read:
+def _text_itself(read_envelope: _ReadEnvelope) -> ReadRecord:
     """Return the function that reads an envelope around a text, or a value that is the text itself."""
 
     def read(value: bytes, headers: Headers) -> Reading:
