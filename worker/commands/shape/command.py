@@ -127,4 +127,7 @@ def _samples(options: argparse.Namespace) -> list[SampleRecord]:
     if options.last < 1:
         raise ConfigurationError(f"--last: got {options.last}; wants 1 or more")
     kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
-    return samples_of_topic(admin_config(kafka), options.topic, options.last)
+    found = samples_of_topic(admin_config(kafka), options.topic, options.last)
+    if not found:
+        raise ConfigurationError(f"the topic {options.topic} holds no record: name a topic with events, or a file")
+    return found
