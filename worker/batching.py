@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
+from typing import NamedTuple
 
 from worker.records import ConsumedRecord, PreparedRecord
 
@@ -31,6 +32,18 @@ class BatchBounds:
     records_max: int
     tokens_max: int
     wait_ms_max: int
+
+
+class TokenLoad(NamedTuple):
+    """The work that waits for the device.
+
+    Attributes:
+        tokens: Tokens of the waiting records, and as many as are expected of the records without tokens yet.
+        tokens_mean: Mean number of tokens of a record that arrived lately; 0 before the first record.
+    """
+
+    tokens: float
+    tokens_mean: float
 
 
 @dataclass(slots=True)
@@ -65,7 +78,16 @@ class BatchQueue:
         self._waiting: deque[_Arrivals] = deque()
         self._records = 0
         self._tokens = 0
+        self._tokens_mean = 0.0  # of a record that arrived lately
         self._last_batch_since_ms = 0  # when the oldest record of the last batch arrived
+
+    def load(self, unprepared: int) -> "TokenLoad":
+        """Return how much work waits for the device.
+
+        Args:
+            unprepared: Number of records that were polled and have no tokens yet.
+        """
+        return TokenLoad(tokens=self._tokens + unprepared * self._tokens_mean, tokens_mean=self._tokens_mean)
 
     def __len__(self) -> int:
         """Return the number of waiting records."""
@@ -73,7 +95,10 @@ class BatchQueue:
 
     def admit(self, records: Sequence[PreparedRecord], now_ms: int) -> None:
         """Append records to the queue."""
+        before = self._tokens
         self._waiting.extend(self._arrivals(records, now_ms))
+        if records:
+            self._tokens_mean = (self._tokens_mean + (self._tokens - before) / len(records)) / 2
 
     def put_back(self, batch: Sequence[PreparedRecord]) -> None:
         """Put what is left of the last batch back in front, with the time of arrival that the batch had."""
@@ -174,6 +199,9 @@ class Backpressure(Enum):
 class InFlightLimit:
     """Count the records in memory, from their poll to their commit, and say when they are too many.
 
+    A record of long texts can be hundreds of times the work of another. So the tokens that wait for the device
+    count as well: a flood of long texts does not make the other partitions wait behind thousands of them.
+
     ``Backpressure.PAUSE`` discards what librdkafka has prefetched. So the owner only waits at first, and pauses
     when memory has been full for ``full_ms_max``. A pause lasts until half of the memory is free. The owner polls
     during the pause, because a member that does not poll is removed from the group.
@@ -181,17 +209,19 @@ class InFlightLimit:
     Args:
         records_max: Records that fill the memory.
         bytes_max: Bytes of keys, values and headers that fill the memory.
+        tokens_max: Tokens waiting for the device that fill the memory.
         full_ms_max: Longest time for which memory is full without a pause.
 
     Attributes:
         records: Records in memory. An array counts once for each of its elements.
     """
 
-    def __init__(self, *, records_max: int, bytes_max: int, full_ms_max: int = 1000) -> None:
+    def __init__(self, *, records_max: int, bytes_max: int, tokens_max: int, full_ms_max: int = 1000) -> None:
         self.records = 0
         self._bytes = 0
         self._records_max = records_max
         self._bytes_max = bytes_max
+        self._tokens_max = tokens_max
         self._full_ms_max = full_ms_max
         self._full_since_ms: int | None = None
 
@@ -209,9 +239,15 @@ class InFlightLimit:
         self.records -= len(records) + elements
         self._bytes -= sum([record.size_bytes for record in records])
 
-    def backpressure(self, now_ms: int) -> Backpressure:
+    def room(self, records_max: int, load: TokenLoad) -> int:
+        """Return how many records to poll, at least 1: as many as ``tokens_max`` will probably hold."""
+        if not load.tokens_mean:
+            return records_max
+        return min(records_max, max(1, int((self._tokens_max - load.tokens) / load.tokens_mean)))
+
+    def backpressure(self, now_ms: int, load: TokenLoad) -> Backpressure:
         """Return what to do now."""
-        fill = max(self.records / self._records_max, self._bytes / self._bytes_max)
+        fill = max(self.records / self._records_max, self._bytes / self._bytes_max, load.tokens / self._tokens_max)
         if self._full_since_ms is None:
             if fill < 1:
                 return Backpressure.POLL

@@ -113,14 +113,16 @@ class Loop:
             self._rest()
 
     def _poll(self, now_ms: int) -> None:
-        backpressure = self._in_flight.backpressure(now_ms)
+        load = self._queue.load(len(self._inbox) + self._preparer.items)
+        backpressure = self._in_flight.backpressure(now_ms, load)
         if backpressure is Backpressure.PAUSE:
             self._session.pause()
         elif backpressure is Backpressure.POLL:
             self._session.resume()
         if backpressure is not Backpressure.WAIT:
             wait_ms = self._timings.idle_ms if self._in_flight.records == 0 else 0
-            records = self._session.poll(records_max=self._bounds.records_max, wait_ms=wait_ms)
+            records_max = self._in_flight.room(self._bounds.records_max, load)
+            records = self._session.poll(records_max=records_max, wait_ms=wait_ms)
             self._in_flight.add(records)
             self._inbox.extend(records)
             self._drop_stale()

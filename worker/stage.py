@@ -36,6 +36,11 @@ class Stage(Generic[Item, Outcome]):
         return self._pending
 
     @property
+    def items(self) -> int:
+        """Number of items of the lists that are in work or waiting."""
+        return sum([len(items) for items, _ in self._submitted])
+
+    @property
     def has_room(self) -> bool:
         """Whether another list may be submitted."""
         return len(self._pending) < _DEPTH

@@ -458,7 +458,11 @@ def open_loop(
             )
         ),
         bounds=bounds,
-        in_flight=InFlightLimit(records_max=BATCHES_IN_MEMORY * batch.records_max, bytes_max=BYTES_IN_MEMORY),
+        in_flight=InFlightLimit(
+            records_max=BATCHES_IN_MEMORY * batch.records_max,
+            bytes_max=BYTES_IN_MEMORY,
+            tokens_max=BATCHES_IN_MEMORY * model.batch_tokens_max,
+        ),
         observe=observe,
         timings=LoopTimings(commit_ms_max=batch.commit_ms_max),
         clock=monotonic_ms,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from worker.batching import Backpressure, BatchBounds, BatchQueue, InFlightLimit
+from worker.batching import Backpressure, BatchBounds, BatchQueue, InFlightLimit, TokenLoad
 from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord
 
 BOUNDS = BatchBounds(records_max=5, tokens_max=20, wait_ms_max=10)
@@ -91,16 +91,17 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestBatchQueue = QueueMachine.TestCase
+NO_LOAD = TokenLoad(tokens=0, tokens_mean=0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 12)), max_size=40))
 def test_the_owner_polls_only_while_memory_has_room(steps: list[tuple[int, int]]) -> None:
-    limit = InFlightLimit(records_max=10, bytes_max=10_000)
+    limit = InFlightLimit(records_max=10, bytes_max=10_000, tokens_max=100)
     held: list[ConsumedRecord] = []
     now_ms, full_since_ms, was = 0, 0, Backpressure.POLL
     for passed_ms, wanted in steps:
         now_ms += passed_ms
-        backpressure = limit.backpressure(now_ms)
+        backpressure = limit.backpressure(now_ms, NO_LOAD)
         if was is Backpressure.POLL and backpressure is not Backpressure.POLL:
             full_since_ms = now_ms
         if len(held) < 5:
@@ -121,6 +122,32 @@ def test_the_owner_polls_only_while_memory_has_room(steps: list[tuple[int, int]]
 
 
 def test_bytes_fill_the_memory_like_records() -> None:
-    limit = InFlightLimit(records_max=1000, bytes_max=100)
+    limit = InFlightLimit(records_max=1000, bytes_max=100, tokens_max=100)
     limit.add([record(0, 100).source])
-    assert limit.backpressure(0) is Backpressure.WAIT
+    assert limit.backpressure(0, NO_LOAD) is Backpressure.WAIT
+
+
+def test_tokens_that_wait_for_the_device_fill_the_memory_like_records() -> None:
+    limit = InFlightLimit(records_max=1000, bytes_max=10**6, tokens_max=100)
+    queue = BatchQueue(BatchBounds(records_max=50, tokens_max=50, wait_ms_max=0))
+    queue.admit([record(index, 30) for index in range(4)], 0)
+    assert limit.backpressure(0, queue.load(0)) is Backpressure.WAIT
+    assert limit.backpressure(1000, queue.load(0)) is Backpressure.PAUSE
+    queue.take(1000, 0)
+    queue.take(1000, 0)
+    queue.take(1000, 0)
+    assert limit.backpressure(1000, queue.load(0)) is Backpressure.POLL
+
+
+def test_records_without_tokens_yet_count_as_many_as_the_last_ones_had() -> None:
+    limit = InFlightLimit(records_max=1000, bytes_max=10**6, tokens_max=1000)
+    queue = BatchQueue(BatchBounds(records_max=50, tokens_max=50, wait_ms_max=0))
+    assert limit.room(50, queue.load(0)) == 50
+    for _ in range(10):
+        queue.admit([record(0, 40)], 0)
+        queue.take(0, 0)
+    assert limit.room(50, queue.load(0)) == 25
+    assert limit.room(50, queue.load(20)) == 5
+    assert limit.backpressure(0, queue.load(20)) is Backpressure.POLL
+    assert limit.backpressure(0, queue.load(26)) is Backpressure.WAIT
+    assert limit.room(50, queue.load(26)) == 1

@@ -4,7 +4,8 @@ The loop is the real one. The owner looks at results only in its turn. So a thre
 covers every order in which real threads can finish. A step that does not apply does nothing.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -31,7 +32,7 @@ from worker.kafka.commit_metadata import decode_metadata
 from worker.loop import Loop, LoopTimings
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
-from worker.records import OutputRecord, Partition, Topic
+from worker.records import MessagePosition, OutputRecord, Partition, ScoredRecord, Topic
 
 STEP_MS = 60
 """Time from one message to the next, by their own times."""
@@ -39,6 +40,7 @@ PARTITIONS = [Partition("messages", number) for number in range(3)]
 WORKERS = 3
 BOUNDS = BatchBounds(records_max=4, tokens_max=12, wait_ms_max=5)
 INTAKE_RECORDS_MAX = 12
+INTAKE_TOKENS_MAX = 20
 CACHED_MAX = 6
 NO_BOUNDS = ShareBounds(model_share_max=1, input_share_max=1, window_records=100)
 TIGHT_BOUNDS = ShareBounds(model_share_max=0.3, input_share_max=0.3, window_records=8, records_min=3)
@@ -67,6 +69,7 @@ class World:
     _draining: Process | None = None
     _answered: set[InputPosition] = field(default_factory=set)
     _sampled: dict[Partition, int] = field(default_factory=dict)
+    _observed: Counter[MessagePosition] = field(default_factory=Counter)  # what observers of commits were given
     _read: int = 0
     _elements_max: int = 1  # of a record
     _message_ms: int = 100_000
@@ -289,6 +292,8 @@ class World:
         ]
         ledger = audit(inputs, [observed(number, output) for number, output in enumerate(self.cluster.outputs)])
         assert ledger.clean, "; ".join((str(ledger), *ledger.examples))
+        twice = [position for position, count in self._observed.items() if count > 1]
+        assert not twice, f"committed results were observed twice: {twice}"
         for output in self.cluster.outputs:
             if not is_summary(output):
                 kind = kind_of(output)
@@ -325,7 +330,9 @@ class World:
             Deferred(),
         )
         cache = ScoreCache(bytes_max=CACHED_MAX * ENTRY_BYTES)
-        in_flight = InFlightLimit(records_max=INTAKE_RECORDS_MAX, bytes_max=1000, full_ms_max=10)
+        in_flight = InFlightLimit(
+            records_max=INTAKE_RECORDS_MAX, bytes_max=1000, tokens_max=INTAKE_TOKENS_MAX, full_ms_max=10
+        )
         loop = Loop(
             session=log,
             prepare=preparing(cache),
@@ -335,12 +342,16 @@ class World:
             share=DeadLetterShare(self._bounds),
             bounds=BOUNDS,
             in_flight=in_flight,
+            observe=self._note_committed,
             timings=LoopTimings(commit_ms_max=20, idle_ms=0, busy_ms=0),
             clock=self._look,
             preparer=preparer,
             device=device,
         )
         return Process(log, loop, in_flight, scorer, preparer, device)
+
+    def _note_committed(self, results: Sequence[ScoredRecord]) -> None:
+        self._observed.update((one.source.partition, one.source.offset, one.record.item) for one in results)
 
     def _look(self) -> int:
         """Return the time. While an owner waits for its device to finish, the device makes progress."""
