@@ -147,3 +147,11 @@ def test_settings_that_send_a_password_in_clear_text_are_named(tmp_path: Path) -
         in outcome.screen
     )
     assert "hunter2" not in outcome.screen
+
+
+def test_an_input_topic_without_a_record_is_right(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics], tmp_path: Path
+) -> None:
+    topics = fresh_topics(partitions=1)
+    outcome = run_check(settings_for(bootstrap_servers, topics), tmp_path)
+    assert outcome.line(f"newest records of {topics.input}").endswith("there are none yet")

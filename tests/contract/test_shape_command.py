@@ -50,3 +50,11 @@ def test_the_newest_records_of_a_topic_are_tried_and_guessed(
     code, printed = shape(servers, "guess", "--topic", topic)
     assert code == ExitCode.DONE
     assert "best: WORKER_INPUT__SHAPE=matrix" in printed
+
+
+def test_a_topic_without_a_record_is_named(bootstrap_servers: str, fresh_topics: Callable[..., Topics]) -> None:
+    topic = fresh_topics(partitions=1).input
+    for arguments in (("try", "plain"), ("guess",)):
+        code, printed = shape(bootstrap_servers, *arguments, "--topic", topic)
+        assert code == ExitCode.CONFIGURATION
+        assert f"the topic {topic} holds no record: name a topic with events, or a file" in printed
