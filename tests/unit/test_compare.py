@@ -85,7 +85,7 @@ def test_people_get_a_table_and_a_page(folder: Path, capsys: pytest.CaptureFixtu
     b = write_verdicts(folder / "b.jsonl", stored_verdict(1, {"hate": 0.1}))
     assert main(["compare", a, b, "--out", "page.html"]) is ExitCode.DONE
     printed = capsys.readouterr().out
-    assert "1 input records on both sides: both flag 0, only A 1" in printed
+    assert "input records on both sides 1: both flag 0, only A 1" in printed
     assert "only A flags hate:" in printed
     assert "Comparison of verdicts" in (folder / "page.html").read_text()
 

@@ -72,6 +72,24 @@ def test_an_error_says_what_happened_where_and_what_to_do(command: str) -> None:
         assert part in str(failed.value)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate texts.jsonl --out nowhere/page.html",
+        "evaluate texts.jsonl --json nowhere/report.json",
+        "evaluate --evasions texts.jsonl --json nowhere/report.json",
+        "calibrate texts.jsonl --false-alarms 0.01 --write nowhere/policy.yaml",
+        "calibrate texts.jsonl --false-alarms 0.01 --reference nowhere/drift.json",
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_any_text_is_scored(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WORKER_MODEL__PATH")  # so nothing can be scored
+    with pytest.raises(ConfigurationError, match=r"^nowhere/.* can't be written \(there is no such folder\): name"):
+        main(command.split())
+
+
 def test_a_share_that_is_not_a_number_is_refused_with_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["calibrate", "label.jsonl", "--false-alarms", "few"])

@@ -1,6 +1,7 @@
 """What commands print and write: results on standard output or to a file, progress on standard error."""
 # ruff: noqa: T201 - a person reads what this prints
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,25 @@ def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def check_writable(*paths: Path | None) -> None:
+    """Refuse files that can't be written, before work that takes long. None and ``-`` name no file.
+
+    Raises:
+        ConfigurationError: The folder of a file does not exist, or the file can't be written.
+    """
+    for path in paths:
+        if path is None or str(path) == "-":
+            continue
+        if not path.parent.is_dir():
+            raise _unwritable(path, "there is no such folder")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise _unwritable(path, "it is a folder" if path.is_dir() else "permission denied")
+
+
+def _unwritable(path: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"{path} can't be written ({reason}): name another file")
+
+
 def write_text(path: Path, content: str) -> None:
     """Write a file. ``-`` is standard output.
 
@@ -30,4 +50,4 @@ def write_text(path: Path, content: str) -> None:
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file") from None
+        raise _unwritable(path, str(error.strerror)) from None

@@ -33,7 +33,7 @@ from worker.commands.evaluate.labelled_command import (
     short_percentage,
     write_reports,
 )
-from worker.commands.terminal import write_text
+from worker.commands.terminal import check_writable, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.drift_reference import ReferenceModel
 from worker.moderation.policies import Policy, parse_policy
@@ -109,6 +109,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
+    check_writable(options.write, options.reference, options.json, options.out)
     given = score_file(options.file, file_format=options.format, scores=options.scores)
     judged = np.flatnonzero(~np.isnan(given.scored.scores[:, 0]))
     data = CalibrationTexts(texts=given.texts, scores=given.scored.scores, groups=group_numbers(given.texts)).part(

@@ -102,11 +102,11 @@ def show(console: Console, report: ComparisonReport) -> None:
     """Print the flags and scores that differ, with examples by offset."""
     for letter, side in (("A", report.a), ("B", report.b)):
         console.print(
-            f"{letter}: {escaped(side.name)}, {side.verdicts} verdicts, {side.only_here} only here", markup=False
+            f"{letter}: {escaped(side.name)}: verdicts {side.verdicts}, only here {side.only_here}", markup=False
         )
     flags = report.flags
     console.print(
-        f"{report.joined} input records on both sides: both flag {flags.both}, only A {flags.only_a}, "
+        f"input records on both sides {report.joined}: both flag {flags.both}, only A {flags.only_a}, "
         f"only B {flags.only_b}, neither {flags.neither}\n"
     )
     table = Table("category", "both", "only A", "only B", "score B - A, mean", "largest, no sign", box=None)

@@ -15,7 +15,7 @@ from worker.commands.evaluate.evasions import EVASIONS
 from worker.commands.evaluate.labelled_command import add_file_arguments, add_json_option, evaluate_file
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
 from worker.commands.start_up import load
-from worker.commands.terminal import progress, write_text
+from worker.commands.terminal import check_writable, progress, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.text_views import STEPS, PlainText, Vocabulary
 from worker.settings import Need, variables_for
@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 def _evade(options: argparse.Namespace) -> ExitCode:
     """Measure the evasions."""
+    check_writable(options.json)
     texts = [*_texts(options.evasions)]
     if not texts:
         raise ConfigurationError(f"{options.evasions} holds no text: name a file with a text a line")

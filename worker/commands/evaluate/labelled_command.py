@@ -21,7 +21,7 @@ from worker.commands.evaluate.published_sets import FORMATS, SetFormat, read_lab
 from worker.commands.evaluate.text_scoring import ScoredTexts, TextScorer, score_with_progress
 from worker.commands.report_page.page import ReportPage, extra_missing
 from worker.commands.start_up import load
-from worker.commands.terminal import progress, write_text
+from worker.commands.terminal import check_writable, progress, write_text
 from worker.errors import ExitCode
 from worker.settings import Need, Settings
 
@@ -107,6 +107,7 @@ def evaluate_file(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
+    check_writable(options.json, options.out)
     given = score_file(options.file, file_format=options.format, scores=options.scores)
     thresholds = thresholds_of(wiring.make_policy(given.settings), [one.language for one in given.texts])
     report = build_report(given.texts, given.scored, thresholds, file=options.file.name, file_format=options.format)
