@@ -67,6 +67,8 @@ LIBRARIES: dict[str, set[str]] = {
     "rich": {"worker.commands"},
     "yaml": {"worker.moderation", "worker.commands.calibrate"},
     "zstandard": {"worker.moderation"},
+    # The loop, the queue and the moderation get the time as an argument, and only the wiring gives it to them.
+    "time": {"worker.wiring", "worker.kafka", "worker.classifier", "worker.telemetry", "worker.commands"},
 }
 """Who may import a library."""
 

@@ -15,6 +15,7 @@ from tests.shapes import plain
 from worker.moderation.alert_windows import decode_state
 from worker.moderation.coalesced_alerts import AlertWindowClock
 from worker.moderation.coalescing import KeyDigest
+from worker.moderation.output_judge import OutputJudge
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy, parse_policy
 from worker.records import (
@@ -41,6 +42,7 @@ class Committed:
     states: dict[Partition, str] = field(default_factory=dict)
     state_characters_max: int = 3000
     idle: bool = True
+    rejected: dict[MessagePosition, str] = field(default_factory=dict)
 
     def is_idle(self, _partition: Partition) -> bool:
         return self.idle
@@ -320,3 +322,14 @@ def test_a_state_that_no_longer_fits_is_shortened_without_waiting() -> None:
     (windows,) = clock.ended(0, committed).values()
     assert [one.counted.count for one in windows.take_ended() if one.counted] == [1]
     assert len(windows.encode()) <= 60
+
+
+def test_verdicts_alerts_and_summaries_have_the_time_that_the_judge_is_handed() -> None:
+    committed, times = Committed(), iter([NOW, "2026-01-31T09:31:00.000Z", "2026-01-31T09:32:00.000Z"])
+    judge_ = OutputJudge(builder(), lambda: next(times))
+    judged = judge_([scored(0), scored(1)], committed)
+    committed.states = dict(judged.states)
+    assert {json.loads(one.value or b"")["judged_at"] for one in judged.outputs} == {NOW}
+    assert judge_.end_alert_windows(0, committed).outputs == []
+    (summary,) = judge_.end_alert_windows(60_000, committed).outputs
+    assert json.loads(summary.value or b"")["judged_at"] == "2026-01-31T09:32:00.000Z"
