@@ -63,22 +63,30 @@ class ShadowJson(TypedDict):
     level: str | None
 
 
-class InputJson(TypedDict):
+class PartsJson(TypedDict):
+    """Which parts of the text were scored.
+
+    Attributes:
+        windows: Number of windows that were scored, in all views; absent when it is 1.
+        views: Names of the views that were scored; absent when only the text as received was.
+    """
+
+    windows: NotRequired[int]
+    views: NotRequired[Sequence[str]]
+
+
+class InputJson(PartsJson):
     """How much of the text was scored.
 
     Attributes:
         characters: Code points of the whole text, before any cut.
         tokens: Number of tokens that were scored, in all windows and views.
         truncated: Whether a part of the text was not scored.
-        windows: Number of windows that were scored, in all views; absent when it is 1.
-        views: Names of the views that were scored; absent when only the text as received was.
     """
 
     characters: int
     tokens: int
     truncated: bool
-    windows: NotRequired[int]
-    views: NotRequired[Sequence[str]]
 
 
 class EvidenceJson(TypedDict):
@@ -258,7 +266,7 @@ TEMPLATE_FIELDS = {
     "policy": b"%b",
     "characters": b"%d",
     "tokens": b"%d",
-    "truncated": b"%b",
+    "truncated": b"%b%b",
     "offset": b"%d",
     "timestamp_ms": b"%b",
 }
@@ -298,7 +306,9 @@ class VerdictTemplate:
         )
         self._identity = judge[:-1] + b',"%b",' + place[1:-1] + b",%d]"
 
-    def fill(self, record: Any, scores: Sequence[bytes], max_score: bytes, top: int, policy: Any) -> bytes:
+    def fill(
+        self, record: Any, scores: Sequence[bytes], max_score: bytes, top: int, policy: Any, *, parts: bytes = b""
+    ) -> bytes:
         """Return the encoded verdict on a message.
 
         Args:
@@ -310,6 +320,7 @@ class VerdictTemplate:
             top: Index of the category with the highest score.
             policy: What decided, with the attributes ``document_json`` (the policy, encoded) and
                 ``fingerprint_bytes`` (the fingerprint of the thresholds: hexadecimal digits).
+            parts: The encoded fields of ``PartsJson`` with a comma in front of each; empty if one part was scored.
         """
         source, message, dumps = record.source, record.content, orjson.dumps
         offset, timestamp_ms = source.offset, source.timestamp_ms
@@ -326,6 +337,7 @@ class VerdictTemplate:
             message.characters,
             message.token_count,
             b"true" if message.truncated else b"false",
+            parts,
             offset,
             b"null" if timestamp_ms is None else b"%d" % timestamp_ms,
         )

@@ -30,7 +30,7 @@ ATOMS = [
 UNITS = st.lists(st.sampled_from(ATOMS), min_size=1, max_size=5).map("".join)
 CHARACTERS = 1000
 CALLS_PER_CHARACTER_MAX = 25
-UNKNOWN_CALLS_PER_CHARACTER_MAX = 12
+UNKNOWN_CALLS_PER_CHARACTER_MAX = 13
 
 
 def calls(view: Callable[[str], object], text: str) -> int:

@@ -18,8 +18,10 @@ from worker.moderation.policies import Policy, parse_policy
 from worker.records import (
     CachedScores,
     ConsumedRecord,
+    Evidence,
     OutputRecord,
     Partition,
+    Passage,
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
@@ -30,6 +32,12 @@ NOW = "2026-01-31T09:30:00.250Z"
 SCORES = st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12).map(lambda row: np.array(row, np.float32))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('%\0"\\b\u2028'), max_size=12)
 CACHED = st.builds(CachedScores, scores=SCORES, tokens=st.integers(1, 512), truncated=st.booleans())
+EVIDENCE = st.builds(
+    Evidence,
+    windows=st.integers(2, 18),
+    views=st.sampled_from([["raw"], ["plain"], ["raw", "plain"]]),
+    passages=st.just([Passage("plain", 0, 5)] * 12),
+)
 KNOWN = {
     "message_id": TEXTS,
     "sent_at": st.none()
@@ -65,7 +73,8 @@ def results(draw: st.DrawFn) -> ScoredRecord:
         headers=draw(st.sampled_from([[], [("trace", b"1")]])),
     )
     record = PreparedRecord(source=source, content=draw(MESSAGES), item=draw(st.none() | st.integers(0, 9)))
-    return ScoredRecord(record=record, scores=draw(SCORES) * np.float32(draw(st.sampled_from([0.4, 1.0]))))
+    scores = draw(SCORES) * np.float32(draw(st.sampled_from([0.4, 1.0])))
+    return ScoredRecord(record=record, scores=scores, evidence=draw(st.none() | EVIDENCE))
 
 
 def of_settings(name: str) -> Policy:

@@ -6,6 +6,7 @@ card scores.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol, cast
 
 import numpy as np
@@ -70,18 +71,19 @@ def _scored(
     rows = [message.tokens for message in messages]
     if not any(message.further_rows for message in messages):
         return (scorer.score(rows) if rows else ()), {}
-    rows = [row for message in messages for row in (message.tokens, *message.further_rows)]
-    remaining = iter(scorer.score(rows))
-    answers: list[Scores | DeadLetterReason] = []
+    several = [(index, message) for index, message in enumerate(messages) if message.further_rows]
+    rows += [row for _, message in several for row in message.further_rows]
+    scored = scorer.score(rows)
+    answers, further = [*scored[: len(messages)]], iter(scored[len(messages) :])
     evidence = {}
-    for message in messages:
-        parts = [next(remaining) for _ in range(1 + len(message.further_rows))]
+    for index, message in several:
+        parts = [answers[index], *islice(further, len(message.further_rows))]
         failed = next((part for part in parts if isinstance(part, DeadLetterReason)), None)
-        if failed is not None or len(parts) == 1:
-            answers.append(failed or parts[0])
+        if failed is not None:
+            answers[index] = failed
             continue
         matrix = np.stack(cast("list[Scores]", parts))
-        answers.append(matrix.max(axis=0))
+        answers[index] = matrix.max(axis=0)
         evidence[message.text_digest] = Evidence(
             len(parts),
             list(dict.fromkeys(passage.view for passage in message.passages)),

@@ -6,10 +6,9 @@ import orjson
 
 from schemas import verdict
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.evidence import evidence_json
+from worker.moderation.evidence import evidence_json, parts_json
 from worker.moderation.plain_verdicts import context_json
 from worker.moderation.policies import Decision, Policy, Resolution
-from worker.moderation.text_rows import RAW
 from worker.records import Evidence, PreparedMessage, PreparedRecord, Scores
 
 _NO_CATEGORY = orjson.Fragment(verdict.encode(dict.fromkeys(CATEGORY_SLUGS, False)))
@@ -167,8 +166,4 @@ def _input_json(message: PreparedMessage, evidence: Evidence | None) -> verdict.
         "tokens": message.token_count,
         "truncated": message.truncated,
     }
-    if evidence is not None:
-        found["windows"] = evidence.windows
-        if list(evidence.views) != [RAW]:
-            found["views"] = evidence.views
-    return found
+    return found if evidence is None else {**found, **parts_json(evidence)}

@@ -1,10 +1,18 @@
-"""Say which part of a text gave the score of each flagged category. Pure."""
+"""Say which parts of a text were scored, and which part gave the score of each flagged category. Pure."""
 
 from collections.abc import Sequence
 
 from schemas.labels import CATEGORY_SLUGS
-from schemas.verdict import EvidenceJson
+from schemas.verdict import EvidenceJson, PartsJson
+from worker.moderation.text_rows import RAW
 from worker.records import Evidence
+
+
+def parts_json(evidence: Evidence) -> PartsJson:
+    """Return the fields of a verdict's ``input`` that say which parts of a text were scored."""
+    if list(evidence.views) == [RAW]:
+        return {"windows": evidence.windows}
+    return {"windows": evidence.windows, "views": evidence.views}
 
 
 def evidence_json(evidence: Evidence, flags: Sequence[bool]) -> list[EvidenceJson]:

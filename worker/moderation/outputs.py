@@ -225,7 +225,7 @@ class OutputBuilder:
 
     def _example(self, result: ScoredRecord, judged_at: str) -> verdict.Verdict:
         """Return the verdict on a record, without its optional fields."""
-        [(_, row)] = self._rows([result], resolve_all(self._policy, [result]))
+        [(_, row)] = self._rows([replace(result, evidence=None)], resolve_all(self._policy, [result]))
         message = _outcome(result)
         assert isinstance(message, PreparedMessage), "an example of a verdict"  # noqa: S101 - a bug of ours
         document = self._documents.verdict_on(result.record, replace(message, context=None), row, judged_at)

@@ -3,9 +3,9 @@
 Invariant: a plain verdict has the bytes that ``OutputBuilder`` would encode from a dictionary. A test compares both
 ways for any message. The template is made of such a dictionary, so the fields and their order are in one place.
 
-A verdict is plain if its text was scored in one part, neither the policy nor a candidate flags it, the input record
-has no headers and is not an array, and every field could be read. Every other record gets None here, and its
-outputs are built in the general way.
+A verdict is plain if its text was scored, neither the policy nor a candidate flags it, the input record has no
+headers and is not an array, and every field could be read. Every other record gets None here, and its outputs are
+built in the general way.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ import numpy as np
 from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
 from schemas.verdict import ContextJson, Verdict, VerdictTemplate, encode, encode_numbers, encode_rows
+from worker.moderation.evidence import parts_json
 from worker.moderation.output_headers import CONTENT_TYPE, size_bytes
 from worker.moderation.policies import Policy, Resolution
 from worker.records import Headers, OutputRecord, Partition, PreparedMessage, ScoredRecord, Topic
@@ -77,7 +78,6 @@ class PlainVerdicts:
                 or not isinstance(message, PreparedMessage)
                 or not isinstance(result.scores, np.ndarray)
                 or message.ignored
-                or result.evidence is not None
                 or (self._truncated_alerts and message.truncated)
                 or result.record.item is not None
             ):
@@ -86,7 +86,8 @@ class PlainVerdicts:
             if (template := templates.get(source.partition)) is None:
                 example = self._example(result, judged_at)
                 template = templates[source.partition] = VerdictTemplate(example, model=self._model)
-            key, value = source.key, template.fill(result.record, encoded, max_score, top, resolution)
+            parts = b"" if result.evidence is None else b"," + encode(parts_json(result.evidence))[1:-1]
+            key, value = source.key, template.fill(result.record, encoded, max_score, top, resolution, parts=parts)
             # These fields are the last ones of a verdict.
             if resolution.exempt is not None:
                 value = b"%b,%b" % (value[:-1], encode({"exempt": resolution.exempt})[1:])

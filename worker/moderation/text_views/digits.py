@@ -11,7 +11,7 @@ from itertools import islice, product
 
 import regex
 
-from worker.moderation.text_views.rules import Edit, Rule, begins_sentence
+from worker.moderation.text_views.rules import Edit, Rule, begins_sentence, tokens
 from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
 
 _LEET = {
@@ -37,7 +37,7 @@ _LEET_AFTER_APOSTROPHE = str.maketrans({sign: letters[-1] for sign, letters in _
 """After an apostrophe ``1`` is an ``l``: ``you'11``."""
 _SIGN = r"0-9@$!|+\u20ac\u00a3"
 _SIGNS = frozenset(_LEET)
-_TOKEN = re.compile(rf"(?<!\S)[^\s{_SIGN}]*+[{_SIGN}]\S*")
+_SIGN_IN_TOKEN = re.compile(rf"[{_SIGN}]\S*")
 _RUN = re.compile(r"(?:[^\W_]|[@$!|+\u20ac\u00a3'\u2019])+")
 _LINK = re.compile(r"https?://|www\.")
 _WITH_SIGNS = regex.compile(
@@ -108,15 +108,14 @@ def _words(text: str) -> list[_Word]:
     """
     words: list[_Word] = []
     are_names = "@" in text and _OTHER_SIGN.search(text) is None
-    for match in _TOKEN.finditer(text):
-        token, start = match[0], match.start()
+    for start, end, token in tokens(_SIGN_IN_TOKEN, text):
         if are_names and token[0] == "@":
             if token.isascii() and len(token) <= WORD_LETTERS_MAX:
-                words.append((start, match.end(), token))
+                words.append((start, end, token))
             continue
         words_of = _words_of_token if len(token) <= _TOKEN_CACHED_MAX else _words_of_long_token
-        for begin, end, word in words_of(token if match.end() == len(text) else f"{token} "):
-            words.append((start + begin, start + end, word))
+        for begin, after, word in words_of(token if end == len(text) else f"{token} "):
+            words.append((start + begin, start + after, word))
     return words
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import regex
 
-from worker.moderation.text_views.rules import Edit, Rule
+from worker.moderation.text_views.rules import Edit, Rule, tokens
 from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
 
-_TOKEN = re.compile(r"(?<!\S)\S*?([^\W\d_])\1\1\S*", re.IGNORECASE)
-"""Characters without white space between them, with a letter three times in a row."""
+_RUN_IN_TOKEN = re.compile(r"([^\W\d_])\1\1\S*", re.IGNORECASE)
+"""A letter three times in a row, and the rest of the token that it is in."""
 _WORD_OR_LINK = regex.compile(r"(?:https?://|www\.)\S+|[\p{Lu}\p{Ll}\p{Lt}]{3,}")
 _LONG_RUN = re.compile(r"([^\W\d_])\1\1", re.IGNORECASE)
 _TOKEN_CACHED_MAX = 40
@@ -55,10 +55,9 @@ def repeated_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
 
     def edits(text: str) -> Iterator[Edit]:
         letters_left = READ_LETTERS_MAX
-        for token in _TOKEN.finditer(text):
-            place = token.start()
-            words_of = _words if len(token[0]) <= _TOKEN_CACHED_MAX else _words_of_long_token
-            for start, end, runs, cased in words_of(token[0]):
+        for place, _, token in tokens(_RUN_IN_TOKEN, text):
+            words_of = _words if len(token) <= _TOKEN_CACHED_MAX else _words_of_long_token
+            for start, end, runs, cased in words_of(token):
                 if len(runs) == 1 or (cased[1] and end - start <= _ACRONYM_MAX):
                     continue  # a sound, a row of signs such as ``www``, or an acronym such as ``IEEE``
                 short = _with_single_letters(runs)

@@ -79,6 +79,26 @@ def of_head_and_tail(rule: Rule, part_characters: int) -> Rule:
     return edits
 
 
+def tokens(found: Pattern, text: str) -> Sequence[tuple[int, int, str]]:
+    """Return each token that a pattern is found in, after its start and its end. A token has no white space.
+
+    Args:
+        found: What to look for, and all that follows it in the token. A pattern for the whole token takes several
+            times as long, because it is tried at each character.
+        text: The text.
+    """
+    tokens_of_text: list[tuple[int, int, str]] = []
+    place = 0
+    for match in found.finditer(text):
+        start, end = match.span()
+        before = text[place:start]
+        if before and not before[-1].isspace():
+            start -= len(before.rsplit(None, 1)[-1])
+        place = end
+        tokens_of_text += ((start, end, text[start:end]),)
+    return tokens_of_text
+
+
 def begins_sentence(text: str, start: int) -> bool:
     """Return whether a sentence begins at this place: there a letter whose case is hidden was a capital."""
     if start and text[start - 1] not in _AT_BEGIN:
