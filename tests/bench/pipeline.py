@@ -17,8 +17,8 @@ reader checks this: each message has exactly one verdict, and every thousandth d
 
 Messages a second are counted by the times at which the broker appended the verdicts (``LogAppendTime``), from the
 end of the first tenth to the last verdict: without start-up, joining of the group and first fetch. CPU is user and
-system time of the process, from its readiness to join until its group has committed everything, divided by the
-messages.
+system time of the process, divided by the messages. It counts from the readiness to join, or from a worker's first
+chunk, until the group has committed everything.
 """
 
 import argparse
@@ -306,7 +306,7 @@ def by_thread(
         other = "librdkafka" if name.startswith("rdk:") else "tokenizer"
         found[threads_of_worker.get(thread, other)] += seconds
     found["owner"] -= reported[0]["ready_owner_cpu_s"]
-    found["preparer"] -= last["tokenising_ns"] / 1e9
+    found["preparer"] -= reported[0]["ready_preparer_cpu_s"] + last["tokenising_ns"] / 1e9
     found["tokenizer"] += last["tokenising_ns"] / 1e9
     found["may hold the GIL"] = found["owner"] + found["preparer"] + found["device"]
     return dict(found)
