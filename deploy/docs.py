@@ -21,6 +21,7 @@ from worker.classifier.tokenizer import TextEncoder
 from worker.commands.calibrate.calibration_report import CalibrationReport
 from worker.commands.compare.comparison import ComparisonReport
 from worker.commands.evaluate.evaluation_report import EvaluationReport
+from worker.commands.labels.decisions import ModeratorDecision
 from worker.commands.policy.trial_report import TrialReport
 from worker.moderation.cache import ScoreCache
 from worker.moderation.drift_reference import DriftReference
@@ -118,6 +119,7 @@ FILES: Mapping[str, type[BaseModel]] = {
     "calibration": CalibrationReport,
     "drift-reference": DriftReference,
     "comparison": ComparisonReport,
+    "decision": ModeratorDecision,
 }
 """The files that people write, and the reports that commands write, by the name of the schema."""
 

@@ -60,6 +60,11 @@ COMMANDS = (
         "Counts the messages that could not be judged, by reason and hour, with examples; changes nothing.",
     ),
     Command(
+        "labels",
+        "labels.command",
+        "Joins moderators' decisions with the texts, for `evaluate` and `calibrate`.",
+    ),
+    Command(
         "replay",
         "replay.command",
         "Copies input messages of a range, or the messages of dead letters, to a topic, each exactly once.",

@@ -26,12 +26,12 @@ from worker.kafka.topics import contract_topics, create_topics
 COMMAND_S_MAX = 240  # a command that hangs; on a busy machine some take a minute
 MESSAGES = (ROOT / "worker/commands/demo/messages.jsonl").read_bytes().splitlines()
 
-# A worker that is asked to run gets SIGTERM as soon as it has partitions.
+# A worker that is asked to run gets SIGTERM as soon as it has partitions, unless it ends by itself.
 WORKER = """\
 import os, subprocess, sys
 
 command = [sys.executable, "-m", "worker", *sys.argv[1:]]
-if sys.argv[1:2] != ["run"]:
+if sys.argv[1:2] != ["run"] or "--until-end" in sys.argv:
     os.execv(command[0], command)
 worker = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 for line in worker.stderr:

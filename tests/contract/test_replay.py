@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at run time
     AclBinding,
     AclOperation,
@@ -26,10 +26,12 @@ from schemas.verdict import rfc3339
 from tests.conftest import SecuredKafka, login
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.worker_process import STUB_COMMAND, WorkerProcess, eventually, workers
-from worker.errors import ExitCode
+from worker.commands.replay.copies import SourceRecord, copy_of_message
+from worker.commands.replay.replay_producer import ReplayProducer
+from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.reading import open_reader, read_to_end
 from worker.kafka.topics import TopicSpec, create_topics
-from worker.records import Topic
+from worker.records import Partition, Topic
 
 pytestmark = pytest.mark.kafka
 
@@ -280,6 +282,24 @@ def test_a_range_behind_an_open_transaction_is_refused_and_the_transaction_is_na
     )
     producer.abort_transaction(KAFKA_S_MAX)
     assert sorted(map(place, read(scene, copies))) == places(scene, [3])
+
+
+def test_copies_whose_position_kafka_refuses_are_not_visible(scene: KafkaEnv, copies: str) -> None:
+    [topic] = scene.inputs
+    run_id = f"{scene.group}.replay.run"
+    former = Consumer({**scene.client, "group.id": run_id})
+    former.subscribe([topic])
+    eventually(lambda: former.poll(0.1) is not None or bool(former.assignment()), lambda: run_id, seconds_max=30)
+    no_longer_valid = former.consumer_group_metadata()
+    former.close()
+    producer = ReplayProducer(scene.client, run_id=run_id, topic=copies, partitions=2)
+    copy = copy_of_message(
+        "run",
+        SourceRecord(partition=Partition(topic, 0), offset=0, timestamp_ms=None, key=None, value=b"{}", headers=()),
+    )
+    with pytest.raises(KafkaFatalError, match="Kafka did not take the copies"):
+        producer.publish([copy], [TopicPartition(topic, 0, 1)], no_longer_valid)
+    assert read(scene, copies) == []
 
 
 def test_a_second_process_of_a_run_takes_it_over_and_nothing_is_copied_twice(

@@ -86,7 +86,9 @@ def test_every_target_of_make_is_one(page: Path) -> None:
 def test_every_command_and_option_of_ours_is_one(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in re.findall(r"\b(?:moderation-worker|python -m worker) ([a-z](?:[\w.-]+ ?)+)", code_of(page)):
         command = re.match(
-            r"(topics create|model fetch|shape (?:list|show|try|guess)|policy (?:check|show|try)|[\w-]+)", words
+            r"(topics create|model fetch|labels join|shape (?:list|show|try|guess)|policy (?:check|show|try)|"
+            r"[\w-]+)",
+            words,
         )
         assert command
         with pytest.raises(SystemExit) as ended:

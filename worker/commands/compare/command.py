@@ -15,7 +15,7 @@ from worker.commands.compare.comparison_page import comparison_page
 from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
 from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option
-from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
+from worker.commands.policy.stored_verdicts import Chunks, chunks_of_file, chunks_of_topic, names_a_file
 from worker.commands.replay.originals import NO_ORIGINALS, Originals, originals_of_topic
 from worker.commands.terminal import write_text
 from worker.errors import ConfigurationError, ExitCode
@@ -24,7 +24,6 @@ from worker.settings import Need, admin_config, load_settings, variables_for
 
 SINCE = "24h"
 EXAMPLES = 5
-_FILE_ENDINGS = (".json", ".jsonl", ".gz")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +88,7 @@ def _side(name: str, since: str, originals: Originals) -> VerdictSet:
 
 def _chunks(name: str, since: str) -> Chunks:
     """Return the values of a side: of standard input, a file or a topic."""
-    if name == STANDARD_INPUT or "/" in name or name.endswith(_FILE_ENDINGS) or Path(name).is_file():
+    if names_a_file(name):
         return chunks_of_file(name)
     return chunks_of_topic(_client(), name, parse_since(since, time.time_ns() // 1_000_000))
 

@@ -19,11 +19,17 @@ CHUNK_VERDICTS = 4096
 """Verdicts that are decoded together; a decoded chunk takes about 40 MB."""
 SILENCE_MS_MAX = 30_000
 STANDARD_INPUT = "-"
+_FILE_ENDINGS = (".json", ".jsonl", ".gz")
 _GZIP = b"\x1f\x8b"
 """How a gzip file begins. Source: RFC 1952, section 2.3.1."""
 
 Chunks = Iterator[Sequence[bytes]]
 """The values of verdicts as they were published, at most ``CHUNK_VERDICTS`` together."""
+
+
+def names_a_file(name: str) -> bool:
+    """Return whether a name on the command line is a file's, not a topic's, by its form or because it exists."""
+    return name == STANDARD_INPUT or "/" in name or name.endswith(_FILE_ENDINGS) or Path(name).is_file()
 
 
 def chunks_of_file(name: str) -> Chunks:

@@ -7,6 +7,7 @@ is copied twice.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -62,6 +63,16 @@ class ReplayProducer:
         Raises:
             KafkaFatalError: The transaction is not committed, or it is not known whether it is.
         """
+        try:
+            self._publish(copies, offsets, group_metadata)
+        except FatalError:
+            with suppress(KafkaException):  # the next process of the run aborts it otherwise
+                self._producer.abort_transaction(SLICE_S)
+            raise
+
+    def _publish(
+        self, copies: Sequence[RecordCopy], offsets: Sequence[TopicPartition], group_metadata: object
+    ) -> None:
         try:
             self._producer.begin_transaction()
             for copy in copies:
