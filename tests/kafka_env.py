@@ -189,7 +189,7 @@ class KafkaEnv:
             # A new group commits an offset for empty partitions too.
             return self.committed().items() >= self.input_ends().items()
 
-        eventually(caught_up, lambda: f"{self.committed()} of {self.input_ends()}", seconds_max=60)
+        eventually(caught_up, lambda: f"{self.committed()} of {self.input_ends()}", seconds_max=180)
 
     def ledger(self) -> Ledger:
         """Return the ledger of all inputs and all outputs."""
