@@ -31,7 +31,7 @@ from tests.small_models import (
 )
 from worker.classifier import Classifier, load, packed
 from worker.classifier.checkpoint import load_weights, read_config
-from worker.classifier.graphs import Bucket, blank_batch, fill
+from worker.classifier.graphs import Bucket, blank_batch, bucket_for, buckets, fill
 from worker.classifier.model_files import DEMO_MODEL
 from worker.classifier.packed import (
     ATTENTION,
@@ -49,6 +49,7 @@ from worker.classifier.scoring import chunks
 from worker.classifier.tokenizer import open_tokenizer
 from worker.errors import ModelError
 from worker.records import DeadLetterReason, Scores
+from worker.settings.groups import BatchSettings
 
 TEXTS = 120
 
@@ -216,6 +217,32 @@ def test_a_batch_gives_the_same_logits_in_the_bucket_of_a_graph(
             fill(bucket, row)
             answers = packed_logits(model, bucket)[: len(lengths)]
             assert relative_error(answers, packed_logits(model, row)) < 1e-6
+
+
+def test_a_full_batch_of_messages_with_a_plain_view_each_has_a_graph() -> None:
+    records_max = BatchSettings().records_max
+    recorded = dict.fromkeys(buckets(tokens_max=32_768, text_tokens_max=512))
+    for tokens_each in (1, 2, 4):
+        rows = 2 * records_max  # each message as received, and as a reader sees it
+        found = bucket_for(rows * tokens_each, rows, tokens_each, recorded)
+        assert found is not None
+        assert found.tokens == rows * tokens_each
+    assert bucket_for(2 * records_max + 1, 2 * records_max + 1, 1, recorded) is None
+
+
+def test_more_texts_than_records_give_the_same_logits_in_the_bucket_of_a_graph(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_weights(folder, read_config(folder), torch.float32)
+    use_packed_attention(model, varlen_by(varlen_on_the_cpu, monkeypatch))
+    wanted = bucket_for(1300, 1280, 5, dict.fromkeys(buckets(tokens_max=2048, text_tokens_max=32)))
+    assert wanted is not None
+    bucket = blank_batch(wanted, torch.device("cpu"))
+    texts = [[5 + number % 600] for number in range(1276)] + [[7] * 5, [8] * 5, [9] * 5, [10] * 5]
+    with torch.inference_mode():
+        row = pack_texts(texts, vocabulary=700, device=torch.device("cpu"))
+        fill(bucket, row)
+        assert relative_error(packed_logits(model, bucket)[: len(texts)], packed_logits(model, row)) < 1e-6
 
 
 def test_an_attention_that_lets_texts_see_each_other_is_not_used(
