@@ -99,6 +99,14 @@ def test_a_new_id_is_found_in_the_client_s_log() -> None:
     assert ids.check("messages", OLD) is IdCheck.STALE
 
 
+def test_an_id_that_a_broker_with_old_metadata_gives_the_client_again_is_not_a_change() -> None:
+    ids = TopicIds()
+    assert ids.record_change("messages", OLD, NEW)
+    assert not ids.record_change("messages", NEW, OLD)
+    assert ids.current("messages") == NEW
+    assert not ids.record_change("messages", OLD, NEW)
+
+
 def test_the_first_id_of_a_topic_is_not_a_change() -> None:
     line = f"[thrd:main]: Topic messages changed id from {NO_ID} to dC2jfe5WTSC2T6o8v4J/iw"
     [change], ids = changes_in({}, ("METADATA", line))

@@ -74,8 +74,12 @@ class TopicIds:
         return IdCheck.CHANGED
 
     def record_change(self, topic: str, old: str, new: str) -> bool:
-        """Record a new id that librdkafka has learned. Return whether this process did not know it yet."""
-        if not old or self._current.get(topic) == new:
+        """Record a new id that librdkafka has learned. Return whether this process did not know it yet.
+
+        An id never returns. If librdkafka goes back to the id of a deleted log, a broker gave it old metadata. Its
+        fetches by that id find nothing, and the records in memory are of the current log.
+        """
+        if not old or self._current.get(topic) == new or new in self.replaced(topic):
             return False
         self._replaced.setdefault(topic, set()).update({old, self._current.get(topic, old)})
         self._current[topic] = new
