@@ -22,7 +22,7 @@ from worker.moderation.policies.policy_file import When
 FIELDS = ("topic", "channel_id", "user_id", "tenant_id", "roles", "language", "edited")
 """The fields of a message that ``when`` can ask for, in the order of ``MessageFields``."""
 REMEMBERED_MAX = 240_000
-"""Values that the indexes of a matcher remember together: 45 MB with ids of 36 ASCII characters."""
+"""Values that the indexes of a matcher remember together: 35 MB with ids of 36 ASCII characters."""
 SETS_MAX = 16_384
 """Different sets of entries that an index keeps, to give equal sets one object."""
 REMEMBERED_CHARACTERS_MAX = 64
