@@ -53,6 +53,14 @@ def test_many_messages_match_what_each_matches_alone_whatever_is_remembered(
         assert matcher.remembered <= remembered_max
 
 
+def test_names_and_beginnings_are_found_in_a_column_of_many_channels() -> None:
+    conditions = [When(channel_id=["kids-*", "k"]), When(channel_id=["general"]), When(channel_id=["kids-1*"])]
+    matcher = Matcher(conditions)
+    for _ in range(2):  # the second time from memory
+        keys = matcher.keys({"channel_id": ["kids-2", "k", "general", "kids-12", "other", ""]}, 6)
+        assert [[*members(matcher.entries_of(key))] for key in keys] == [[0], [0], [1], [0, 2], [], []]
+
+
 def test_the_memory_for_channels_has_a_bound_and_holds_no_long_ids() -> None:
     matcher = Matcher([When(channel_id=["game-*"]), When(user_id=["*bot*"])], 1000)
     for start in range(0, 5000, 500):
