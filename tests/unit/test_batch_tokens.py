@@ -36,8 +36,8 @@ def test_a_batch_goes_into_the_smallest_bucket_that_holds_it() -> None:
     assert bucket_for(200, 100, 20, among) == Bucket(256, 256, 32)
     assert bucket_for(257, 100, 20, among) == Bucket(512, 512, 32)
     assert bucket_for(200, 100, 33, among) == Bucket(256, 256, 128)
-    assert bucket_for(3000, 1024, 256, among) == Bucket(3072, 1024, 256)
-    for beyond in ((4097, 1, 1), (3000, 1025, 3), (300, 1, 257)):
+    assert bucket_for(3000, 2048, 256, among) == Bucket(3072, 2048, 256)
+    for beyond in ((4097, 1, 1), (3000, 2049, 3), (300, 1, 257)):
         assert bucket_for(*beyond, among) is None
 
 
