@@ -11,8 +11,8 @@ import torch
 from worker.classifier import Classifier
 from worker.kafka.session import Session
 from worker.loop import Loop
+from worker.loop_wiring import monotonic_ms, open_loop, session_options
 from worker.settings import Need, load_settings
-from worker.wiring import monotonic_ms, open_loop, session_options
 
 Watch = Callable[[str], AbstractContextManager[Any]]
 

@@ -12,6 +12,7 @@ from worker.errors import ExitCode, FatalError
 from worker.kafka.input_ends import InputEnds
 from worker.kafka.session import Session
 from worker.loop import Loop
+from worker.loop_wiring import monotonic_ms, open_loop, session_options, start_telemetry
 from worker.moderation.alert_windows import count_windows
 from worker.settings import LoadedSettings, Settings
 from worker.status import Phase, StatusSnapshot, WorkerStatus
@@ -21,13 +22,9 @@ from worker.wiring import (
     OpenModel,
     PolicyHolder,
     ScoringModel,
-    monotonic_ms,
     open_drift_reference,
-    open_loop,
     open_policy,
     score_drift,
-    session_options,
-    start_telemetry,
 )
 
 if TYPE_CHECKING:

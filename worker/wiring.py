@@ -1,31 +1,22 @@
-"""Build the parts from the settings; ``running`` runs them.
+"""Build the parts of moderation from the settings: model, reader, policy, outputs.
 
-Only this module knows all parts. Settings do not travel: each part gets its own small dataclass. The function that
-needs a slow import (torch) does it.
+The loop has these parts, and commands use them without a loop. Settings do not travel: each part gets its own
+values. The function that needs a slow import (torch) does it.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from schemas import verdict
-from worker.batching import BatchBounds, InFlightLimit
 from worker.errors import ConfigurationError, ExitCode
-from worker.kafka.input_ends import InputEnds
-from worker.kafka.offset_reset import OffsetReset
-from worker.kafka.publisher_options import PublisherOptions
-from worker.kafka.session_options import SessionOptions
-from worker.loop import Loop, LoopTimings, Prepare, TransactionalSession
+from worker.loop import Prepare
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer
 from worker.moderation.coalescing import KeyDigest
-from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
 from worker.moderation.markup import RULES
-from worker.moderation.output_judge import OutputJudge
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, unscored_by
 from worker.moderation.preprocessing import prepare, split_by_bytes
@@ -34,29 +25,22 @@ from worker.moderation.shapes import (
     ReadRecord,
     Shape,
     compile_shape,
-    is_readable,
     load_envelope,
     load_shape,
 )
 from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
 from worker.moderation.text_views import PlainText, Vocabulary
-from worker.records import ConsumedRecord, PreparedRecord, ScoredRecord, Topic
+from worker.records import ConsumedRecord, PreparedRecord
 from worker.reported import DeviceUsage, ModelIdentity
-from worker.settings import Exporters, Settings, admin_config, consumer_config, producer_config
-from worker.stage import WatchedExecutor
-from worker.status import StatusSnapshot
+from worker.settings import Settings
 from worker.watchdog import Watch
 
 if TYPE_CHECKING:
     from worker.classifier import Classifier
     from worker.moderation.drift_reference import DriftReference, ReferenceText
     from worker.moderation.score_drift import ScoreDrift
-    from worker.telemetry import RunningTelemetry, Telemetry
 
 VERSION = version("moderation-worker")
-BATCHES_IN_MEMORY = 4  # in preparation, in the queue, on the device, and scored
-BYTES_IN_MEMORY = 16 * 2**20
-"""Bytes of the messages as received: 4 kB each in four batches of 1,024. Decoded strings and outputs take more."""
 PREPARE_MS_MAX, PREPARE_MS_PER_CHARACTER = 60_000, 0.1
 """Longest time to prepare a portion. The slowest megabyte took 5 s, the slowest text 13 us a character."""
 
@@ -90,11 +74,6 @@ class ScoringModel(Scorer, Protocol):
 
 OpenModel = Callable[[Settings, Callable[[str], None]], ScoringModel]
 """Loads the model; calls the second argument with a line about each slow step."""
-
-
-def monotonic_ms() -> int:
-    """Return monotonic milliseconds: the clock of every decision."""
-    return time.monotonic_ns() // 1_000_000
 
 
 def now_rfc3339() -> str:
@@ -338,134 +317,3 @@ def score_drift(reference: "DriftReference | None", settings: Settings, model: S
 
     reference.require(revision=model.identity.revision, text=reference_text(settings))
     return ScoreDrift(reference)
-
-
-def topic_names(settings: Settings) -> dict[Topic, str]:
-    """Return the names of the output topics."""
-    kafka = settings.kafka
-    return {
-        Topic.VERDICT: kafka.verdict_topic,
-        Topic.ALERT: kafka.alert_topic,
-        Topic.DEAD_LETTER: kafka.dead_letter_topic,
-    }
-
-
-def start_telemetry(
-    settings: Settings, exporters: Exporters, snapshot: Callable[[], StatusSnapshot]
-) -> "RunningTelemetry | None":
-    """Start telemetry if an exporter is set; otherwise return None and import nothing."""
-    if not (exporters.otlp_metrics or exporters.otlp_traces or exporters.prometheus):
-        return None
-    from worker.telemetry import MessagingAttributes, TelemetryOptions, open_telemetry  # noqa: PLC0415 - takes a third of a second
-
-    kafka = settings.kafka
-    return open_telemetry(
-        TelemetryOptions(
-            otlp_metrics=exporters.otlp_metrics,
-            otlp_traces=exporters.otlp_traces,
-            prometheus=exporters.prometheus,
-            messaging=MessagingAttributes(
-                group_id=kafka.group_id,
-                input_topics=kafka.input_topics,
-                topics=topic_names(settings),
-            ),
-            version=VERSION,
-            instance_id=kafka.transactional_id,
-        ),
-        snapshot,
-    )
-
-
-def session_options(settings: Settings) -> SessionOptions:
-    """Return the options of the session."""
-    kafka = settings.kafka
-    match kafka.auto_offset_reset:
-        case "earliest":
-            reset = OffsetReset()
-        case "error":
-            reset = OffsetReset(refuse=True)
-        case at:
-            reset = OffsetReset(time_ms=round(at.timestamp() * 1000))
-    return SessionOptions(
-        consumer_config=consumer_config(kafka),
-        input_topics=kafka.input_topics,
-        offset_reset=reset,
-        incremental_rebalance=kafka.group_protocol == "consumer"
-        or kafka.partition_assignment_strategy == "cooperative-sticky",
-        admin_config=admin_config(kafka),
-        is_readable=partial(is_readable, input_reader(settings)),
-        publisher=PublisherOptions(
-            config=producer_config(kafka),
-            admin_config=admin_config(kafka),
-            topics=topic_names(settings),
-            transactional_id=kafka.transactional_id,
-            transaction_timeout_ms=kafka.transaction_timeout_ms,
-            group_id=kafka.group_id,
-            group_instance_id=kafka.group_instance_id,
-        ),
-    )
-
-
-def open_input_ends(settings: Settings) -> InputEnds:
-    """Return the ends of the input, for a worker that stops there. The first ``update`` asks for them."""
-    kafka = settings.kafka
-    return InputEnds(admin_config(kafka), group_id=kafka.group_id, topics=kafka.input_topics)
-
-
-def open_loop(
-    settings: Settings,
-    model: ScoringModel,
-    session: TransactionalSession,
-    telemetry: "Telemetry | None" = None,
-    guard: Guard = unguarded,
-    *,
-    policy: PolicyHolder | None = None,
-    observe: Callable[[Sequence[ScoredRecord]], None] | None = None,
-) -> Loop:
-    """Return the loop with its two threads, over a session, with telemetry and the watchdog around them.
-
-    The policy is the one of the settings if none is given. ``observe`` is called with the results of each commit.
-    """
-    batch, dead_letter = settings.batch, settings.dead_letter
-    holder = policy or FixedPolicy(make_policy(settings))
-
-    def in_force() -> Policy:
-        return holder.current
-
-    cache = ScoreCache(bytes_max=settings.cache.bytes_max)
-    bounds = BatchBounds(
-        records_max=batch.records_max,
-        tokens_max=model.batch_tokens_max,
-        wait_ms_max=batch.wait_ms_max,
-    )
-    preparer: Executor = ThreadPoolExecutor(1, "preparer")
-    watch = guard("device", batch.score_ms_max, ExitCode.MODEL)
-    device: Executor = WatchedExecutor(ThreadPoolExecutor(1, "device"), lambda: watch("scoring a batch"))
-    if telemetry is not None:
-        session, preparer = telemetry.session(session), telemetry.preparer(preparer)
-        device = telemetry.device(device, bounds)
-    return Loop(
-        session=session,
-        prepare=make_prepare(settings, model, cache, guard, in_force),
-        scorer=model,
-        cache=cache,
-        judge=OutputJudge(make_outputs(settings, model, in_force()), now_rfc3339, in_force),
-        share=DeadLetterShare(
-            ShareBounds(
-                model_share_max=dead_letter.model_share_max,
-                input_share_max=dead_letter.input_share_max,
-                window_records=dead_letter.window_records,
-            )
-        ),
-        bounds=bounds,
-        in_flight=InFlightLimit(
-            records_max=BATCHES_IN_MEMORY * batch.records_max,
-            bytes_max=BYTES_IN_MEMORY,
-            tokens_max=BATCHES_IN_MEMORY * model.batch_tokens_max,
-        ),
-        observe=observe,
-        timings=LoopTimings(commit_ms_max=batch.commit_ms_max),
-        clock=monotonic_ms,
-        preparer=preparer,
-        device=device,
-    )

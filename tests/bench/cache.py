@@ -23,12 +23,12 @@ from tests.bench import side_by_side
 from tests.bench.pictures import draw
 from tests.shapes import plain
 from worker.classifier.tokenizer import TextEncoder
+from worker.loop_wiring import BATCHES_IN_MEMORY
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.cached_scoring import score_batch
 from worker.moderation.preprocessing import prepare
 from worker.moderation.text_rows import heads_only
 from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord, Scores
-from worker.wiring import BATCHES_IN_MEMORY
 
 RECORDS_MAX = 1024
 TOKENS_MAX = 512

@@ -9,8 +9,8 @@ from confluent_kafka import Producer, TopicPartition
 from tests.in_process_worker import InProcessWorker, joined_worker
 from tests.kafka_env import KafkaEnv, chat
 from worker.classifier import Classifier
+from worker.loop_wiring import monotonic_ms
 from worker.records import Partition
-from worker.wiring import monotonic_ms
 
 pytestmark = pytest.mark.kafka
 

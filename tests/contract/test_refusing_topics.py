@@ -20,9 +20,9 @@ from worker.commands.broker.embedded import running_broker
 from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.publisher import Publisher
 from worker.kafka.transaction import Event
+from worker.loop_wiring import monotonic_ms, session_options
 from worker.records import Topic
 from worker.settings import Need, load_settings
-from worker.wiring import monotonic_ms, session_options
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

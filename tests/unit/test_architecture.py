@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "worker.status",
     },
     "worker.wiring": {"schemas", "worker"},
+    "worker.loop_wiring": {"schemas", "worker"},
     "worker.running": {"schemas", "worker"},
     "worker.commands": {"schemas", "worker"},
     "worker.cli": {"schemas", "worker"},
@@ -45,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What the modules of a folder, or a single file, may import of this project. The wings never import each other."""
 
-LAST = {"worker.wiring", "worker.running", "worker.commands", "worker.cli", "worker.__main__"}
+LAST = {"worker.wiring", "worker.loop_wiring", "worker.running", "worker.commands", "worker.cli", "worker.__main__"}
 """These may know everything, and nothing else may know them."""
 
 LIBRARIES: dict[str, set[str]] = {
@@ -68,7 +69,14 @@ LIBRARIES: dict[str, set[str]] = {
     "yaml": {"worker.moderation", "worker.commands.calibrate"},
     "zstandard": {"worker.moderation"},
     # The loop, the queue and the moderation get the time as an argument, and only the wiring gives it to them.
-    "time": {"worker.wiring", "worker.kafka", "worker.classifier", "worker.telemetry", "worker.commands"},
+    "time": {
+        "worker.wiring",
+        "worker.loop_wiring",
+        "worker.kafka",
+        "worker.classifier",
+        "worker.telemetry",
+        "worker.commands",
+    },
 }
 """Who may import a library."""
 

@@ -7,7 +7,7 @@ import orjson
 
 from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
-from worker import wiring
+from worker import loop_wiring
 from worker.commands.prove.stub_model import TOKENS_MAX, StubModel
 from worker.records import Partition, Scores
 from worker.settings import load_settings
@@ -36,7 +36,7 @@ def test_a_flood_of_long_texts_does_not_fill_the_memory_while_the_device_is_slow
         cluster.produce(chat, orjson.dumps({"text": f"{number} {'long ' * TOKENS_MAX}"}), 0)
     model = Stopping()
     settings = load_settings({"WORKER_TEXT__VIEWS": "raw"}).settings
-    loop = wiring.open_loop(settings, model, join(cluster, "worker"))
+    loop = loop_wiring.open_loop(settings, model, join(cluster, "worker"))
     while cluster.committed.get(chat, 0) < 4_500:  # the first polls are as large as without a flood
         loop.turn()
     model.may_score.clear()

@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     watchdog = Watchdog(signal_code=ExitCode.OTHER if options.until_end else ExitCode.DONE)
     watchdog.start()
     loaded = load({Need.KAFKA, Need.MODEL})
-    from worker import running, wiring  # noqa: PLC0415 - these take seconds, and signals count from the beginning
+    from worker import loop_wiring, running, wiring  # noqa: PLC0415 - these take seconds, and signals count from the beginning
 
-    input_ends = wiring.open_input_ends(loaded.settings) if options.until_end else None
+    input_ends = loop_wiring.open_input_ends(loaded.settings) if options.until_end else None
     running.run(loaded, watchdog, wiring.open_classifier, input_ends)
     return ExitCode.DONE

@@ -6,7 +6,7 @@ from itertools import cycle, islice
 
 import orjson
 
-from worker import wiring
+from worker import loop_wiring, wiring
 from worker.kafka.quarantine import error_if_all_quarantined
 from worker.records import (
     NO_STATES,
@@ -41,7 +41,7 @@ def messages_per_second(
         ModelError: The device is broken.
     """
     log = _InMemoryLog(consumed(texts))
-    loop = wiring.open_loop(settings_for_samples(settings), model, log)
+    loop = loop_wiring.open_loop(settings_for_samples(settings), model, log)
     rates: list[float] = []
     messages = FIRST_ROUND
     while True:

@@ -9,7 +9,7 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException
 
-from worker import wiring
+from worker import loop_wiring, wiring
 from worker.commands.check.admin_probe import AdminProbe
 from worker.commands.check.broker_errors import (
     DENIED,
@@ -54,7 +54,7 @@ class KafkaItems:
     """
 
     def __init__(self, settings: Settings, report: Report) -> None:
-        options = wiring.session_options(settings)
+        options = loop_wiring.session_options(settings)
         self.backlog_messages = 0
         self._kafka = settings.kafka
         self._coalesces = wiring.make_policy(settings).coalesce is not None

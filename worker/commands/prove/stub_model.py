@@ -17,12 +17,13 @@ import numpy as np
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ExitCode, FatalError
 from worker.logs import setup_logging
+from worker.loop_wiring import open_input_ends
 from worker.records import Scores
 from worker.reported import DeviceUsage, ModelIdentity
 from worker.running import run
 from worker.settings import Need, Settings, load_settings
 from worker.watchdog import Watchdog
-from worker.wiring import OpenModel, open_input_ends
+from worker.wiring import OpenModel
 
 TOKENS_MAX = 64
 BATCH_TOKENS_MAX = 16_384
