@@ -1,5 +1,8 @@
 """The topics and the consumer group of one test, and their contents."""
 
+import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -179,6 +182,20 @@ class KafkaEnv:
         """Return whether an open transaction contains outputs."""
         readable = self._output_ends(IsolationLevel.READ_COMMITTED)
         return self._output_ends(IsolationLevel.READ_UNCOMMITTED) != readable
+
+    def run_command(self, *arguments: str) -> tuple[int, str]:
+        """Run a command with these topics. Return the exit code, and what it printed on both streams."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", *arguments],
+            env={**inherited, **self.environ()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.returncode, done.stdout
 
     def wait_until_caught_up(self, *running: WorkerProcess) -> None:
         """Return once the group has committed all inputs. Fail if a worker ends before."""

@@ -1,10 +1,7 @@
 """`labels join` on a real Kafka: decisions become labelled texts, and no text is printed."""
 
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +22,9 @@ WORD = "unprintable"  # in every text
 
 
 def join(scene: KafkaEnv, *arguments: str) -> tuple[int, str]:
-    """Return the exit code, and what the command printed on both streams."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "labels", "join", *arguments],
-        env={**inherited, **scene.environ()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert WORD not in done.stdout
-    return done.returncode, done.stdout
+    code, printed = scene.run_command("labels", "join", *arguments)
+    assert WORD not in printed
+    return code, printed
 
 
 def source(topic: str, partition: int, offset: int, **more: int) -> dict[str, Any]:

@@ -41,18 +41,7 @@ MINUTE_MS = 60_000
 
 
 def replay(scene: KafkaEnv, *arguments: str) -> tuple[int, str]:
-    """Return the exit code, and what the command printed on both streams."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKER_")}
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        env={**inherited, **scene.environ()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout
+    return scene.run_command("replay", *arguments)
 
 
 @contextmanager

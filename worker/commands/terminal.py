@@ -29,12 +29,13 @@ def check_writable(*paths: Path | None) -> None:
         if path is None or str(path) == "-":
             continue
         if not path.parent.is_dir():
-            raise _unwritable(path, "there is no such folder")
+            raise unwritable(path, "there is no such folder")
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise _unwritable(path, "it is a folder" if path.is_dir() else "permission denied")
+            raise unwritable(path, "it is a folder" if path.is_dir() else "permission denied")
 
 
-def _unwritable(path: Path, reason: str) -> ConfigurationError:
+def unwritable(path: Path, reason: str) -> ConfigurationError:
+    """Return the error of a file that can't be written."""
     return ConfigurationError(f"{path} can't be written ({reason}): name another file")
 
 
@@ -50,4 +51,4 @@ def write_text(path: Path, content: str) -> None:
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise _unwritable(path, str(error.strerror)) from None
+        raise unwritable(path, str(error.strerror)) from None

@@ -228,7 +228,10 @@ class RowEncoder:
         return (rows, is_cut) if place == 0 else ([rows[-1], *rows[:-1]], is_cut)
 
     def _windows(self, text: str, view: str) -> tuple[list[_Row], bool]:
-        """Return the windows of a view, and whether a part of the text is in none. None: the view is the text."""
+        """Return the windows of a view, and whether a part of the text is in none.
+
+        There is no window if the plain view is the text as received.
+        """
         for characters in (self._first_characters, self.characters_max):
             parts = _parts(text, characters)
             shown = [self._shown(part.text, view) for part in parts]

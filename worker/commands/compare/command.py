@@ -3,7 +3,6 @@
 import argparse
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from worker.commands.compare.comparison_page import comparison_page
 from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
 from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option
-from worker.commands.policy.stored_verdicts import Chunks, chunks_of_file, chunks_of_topic, names_a_file
+from worker.commands.policy.stored_verdicts import Chunks, chunks_of, names_a_file
 from worker.commands.replay.originals import NO_ORIGINALS, Originals, originals_of_topic
 from worker.commands.terminal import write_text
 from worker.errors import ConfigurationError, ExitCode
@@ -59,8 +58,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or a topic can't be read.
     """
-    originals = NO_ORIGINALS if options.copies is None else originals_of_topic(_client(), options.copies)
-    sides = [_side(name, options.since, originals) for name in (options.a, options.b)]
+    reads_kafka = options.copies is not None or not (names_a_file(options.a) and names_a_file(options.b))
+    client_config, since_ms = _topic_options(options.since) if reads_kafka else ({}, 0)
+    originals = NO_ORIGINALS if options.copies is None else originals_of_topic(client_config, options.copies)
+    sides = [_side(name, chunks_of(name, client_config, since_ms), originals) for name in (options.a, options.b)]
     report = compare_verdicts(*sides, names=(options.a, options.b), examples=max(0, options.examples))
     if options.out is not None:
         write_text(options.out, comparison_page(report).html())
@@ -71,30 +72,25 @@ def run(options: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
-def _side(name: str, since: str, originals: Originals) -> VerdictSet:
+def _topic_options(since: str) -> tuple[dict[str, Any], int]:
+    """Return the client's properties, and the time to read from. Two files need neither."""
+    kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
+    return admin_config(kafka), parse_since(since, time.time_ns() // 1_000_000)
+
+
+def _side(name: str, chunks: Chunks, originals: Originals) -> VerdictSet:
     """Return the verdicts of a side.
 
     Raises:
         ConfigurationError: There is no verdict among them.
     """
-    found = VerdictSet.of(_chunks(name, since), originals)
+    found = VerdictSet.of(chunks, originals)
     if not found.verdicts:
         raise ConfigurationError(
             f"{name} holds no verdict (schema verdict/1): name a file with a verdict a line, or a verdict topic "
             "and an earlier time (--since)"
         )
     return found
-
-
-def _chunks(name: str, since: str) -> Chunks:
-    """Return the values of a side: of standard input, a file or a topic."""
-    if names_a_file(name):
-        return chunks_of_file(name)
-    return chunks_of_topic(_client(), name, parse_since(since, time.time_ns() // 1_000_000))
-
-
-def _client() -> Mapping[str, Any]:
-    return admin_config(load_settings(os.environ, {Need.KAFKA}).settings.kafka)
 
 
 def show(console: Console, report: ComparisonReport) -> None:

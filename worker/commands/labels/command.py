@@ -27,7 +27,7 @@ from worker.commands.labels.joining import (
 )
 from worker.commands.labels.private_file import private_file
 from worker.commands.labels.record_reading import logs_of, records_at
-from worker.commands.policy.stored_verdicts import Chunks, chunks_of_file, chunks_of_topic, names_a_file
+from worker.commands.policy.stored_verdicts import chunks_of, names_a_file
 from worker.commands.subcommand import add_subcommand_to
 from worker.commands.terminal import progress, say
 from worker.errors import ExitCode
@@ -123,10 +123,7 @@ def _sources(
     wanted = wanted_ids(decisions)
     if not wanted:
         return {}
-    chunks: Chunks = (
-        chunks_of_file(verdicts) if names_a_file(verdicts) else chunks_of_topic(client, verdicts, since_ms)
-    )
-    return sources_of_verdicts(wanted, chunks)
+    return sources_of_verdicts(wanted, chunks_of(verdicts, client, since_ms))
 
 
 def _take(found: Placed, message: Message) -> list[PlacedDecision]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from worker.commands.terminal import unwritable
 from worker.errors import ConfigurationError
 
 _OWNER_ONLY = 0o600
@@ -27,12 +28,12 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
     try:
         number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file.") from None
+        raise unwritable(path, str(error.strerror)) from None
     try:
         with os.fdopen(number, "wb") as file:
             yield file
         part.replace(path)
     except OSError as error:
-        raise ConfigurationError(f"{path} can't be written ({error.strerror}): name another file.") from None
+        raise unwritable(path, str(error.strerror)) from None
     finally:
         part.unlink(missing_ok=True)

@@ -32,6 +32,20 @@ def names_a_file(name: str) -> bool:
     return name == STANDARD_INPUT or "/" in name or name.endswith(_FILE_ENDINGS) or Path(name).is_file()
 
 
+def chunks_of(name: str, client_config: Mapping[str, Any], since_ms: int) -> Chunks:
+    """Yield the lines of a file, or the records of a topic since a time.
+
+    Args:
+        name: A file's path, ``-`` for standard input, or a topic.
+        client_config: librdkafka's properties, for a topic.
+        since_ms: The time of the first record of a topic, in milliseconds since 1970.
+
+    Raises:
+        FatalError: The file or the topic can't be read.
+    """
+    return chunks_of_file(name) if names_a_file(name) else chunks_of_topic(client_config, name, since_ms)
+
+
 def chunks_of_file(name: str) -> Chunks:
     """Yield the lines of a file, which may be gzipped. Blank lines are left out.
 
