@@ -36,6 +36,7 @@ def test_bench_measures_the_user_s_texts_and_says_what_limits(tmp_path: Path) ->
         "device, texts of 512 tokens",
         "device, texts of 4,608 tokens",
         "judge and encode",
+        "WORKER_BATCH__TOKENS_MAX); a full batch has ",
         "all together",
     ):
         assert words in screen
@@ -44,14 +45,13 @@ def test_bench_measures_the_user_s_texts_and_says_what_limits(tmp_path: Path) ->
     assert found["model"]["name"] == "demo"
     assert found["model"]["device"] == "cpu"
     measured = found["figures"]
-    assert measured["cpus"] >= 1
     assert (measured["texts"], measured["texts_different"]) == (150, 50)
-    stages = [measured["prepared"], measured["judged"], *measured["device"]]
+    stages = [measured["prepared"], measured["device"], measured["judged"]]
     assert all(rate > 0 for rate in (*(stage["messages_per_s"] for stage in stages), measured["messages_per_s"]))
     full, longest = measured["long_texts"]
     assert full["messages_per_s"] > longest["messages_per_s"] > 0
     assert found["limit"]
-    assert found["advice"][0] in screen
+    assert found["advice"] in screen
     assert "zebra" not in screen + figures.read_text()
 
 
@@ -65,7 +65,7 @@ def test_texts_that_cannot_be_read_are_refused_before_the_model_is_loaded(tmp_pa
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     done = bench(f"--json={tmp_path / 'missing' / 'figures.json'}")
     assert done.returncode == 2
-    assert done.stderr.decode().startswith("--json: got ")
+    assert done.stderr.decode().startswith(f"{tmp_path / 'missing' / 'figures.json'} can't be written")
 
 
 def test_a_measuring_time_of_zero_is_refused() -> None:

@@ -51,7 +51,7 @@ LAST = {"worker.wiring", "worker.loop_wiring", "worker.running", "worker.command
 
 LIBRARIES: dict[str, set[str]] = {
     "confluent_kafka": {"worker.kafka", "worker.commands"},
-    "torch": {"worker.classifier", "worker.commands.bench"},
+    "torch": {"worker.classifier"},
     "transformers": {"worker.classifier"},
     "tokenizers": {"worker.classifier"},
     "tiktoken": {"worker.classifier"},

@@ -7,15 +7,8 @@ from itertools import cycle, islice
 import orjson
 
 from worker import loop_wiring, wiring
-from worker.kafka.quarantine import error_if_all_quarantined
-from worker.records import (
-    NO_STATES,
-    ConsumedRecord,
-    DeadLetterExcess,
-    MessagePosition,
-    OutputRecord,
-    Partition,
-)
+from worker.errors import ModelError
+from worker.records import NO_STATES, ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
 from worker.settings import Settings
 from worker.settings.groups import INT32_MAX
 
@@ -46,7 +39,7 @@ def messages_per_second(
     messages = FIRST_ROUND
     while True:
         began_ns = clock_ns()
-        log.feed(messages)
+        log.unread = log.unpublished = messages
         while log.unpublished:
             loop.turn()
         took_s = max(1, clock_ns() - began_ns) / 1e9
@@ -60,28 +53,22 @@ class _InMemoryLog:
     """The loop's ``TransactionalSession`` on a list of messages, which it repeats.
 
     Attributes:
+        unread: Number of messages that ``poll`` may still return.
         unpublished: Number of messages whose outputs are not published yet.
     """
 
     def __init__(self, messages: Sequence[ConsumedRecord]) -> None:
-        self.invalidations = 0
+        self.invalidations = self.state_characters_max = self.unread = self.unpublished = 0
         self.rejected: Mapping[MessagePosition, str] = {}
         self.exempt_below: Mapping[Partition, int] = {}
-        self.states: Mapping[Partition, str] = {}
-        self.state_characters_max = 0
-        self.unpublished = 0
+        self.states = NO_STATES
         self._messages = cycle(messages)
-        self._unread = 0
         self._paused = False
 
-    def feed(self, messages: int) -> None:
-        self.unpublished += messages
-        self._unread += messages
-
     def poll(self, *, records_max: int, wait_ms: int) -> list[ConsumedRecord]:
-        assert self._unread or not wait_ms  # noqa: S101 - the loop waits only when everything is published
-        count = 0 if self._paused else min(records_max, self._unread)
-        self._unread -= count
+        assert self.unread or not wait_ms  # noqa: S101 - the loop waits only when everything is published
+        count = 0 if self._paused else min(records_max, self.unread)
+        self.unread -= count
         return list(islice(self._messages, count))
 
     def owns(self, _record: ConsumedRecord) -> bool:
@@ -106,9 +93,7 @@ class _InMemoryLog:
         raise AssertionError("this log never fails")
 
     def quarantine(self, excesses: Sequence[DeadLetterExcess]) -> None:
-        error = error_if_all_quarantined(excesses[0], 1, 1, lambda: 1)
-        assert error is not None  # noqa: S101 - the only partition is in quarantine
-        raise error
+        raise ModelError(f"{excesses[0]}.")
 
     def pause(self) -> None:
         self._paused = True

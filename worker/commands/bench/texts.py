@@ -3,14 +3,13 @@
 import codecs
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice, product
 from pathlib import Path
 
 from schemas.chat import ChatMessage, Undecodable
-from worker.commands.classify.lines import InputLine, Readable, read_lines
 from worker.errors import ConfigurationError
-from worker.moderation.shapes import TEXT_SHAPE, Reading, ReadRecord, compile_shape
+from worker.moderation.shapes import TEXT_SHAPE, ReadRecord, compile_shape
 from worker.records import DeadLetterReason
 
 TEXTS_MAX = 100_000
@@ -57,16 +56,15 @@ def read_texts(path: Path, read: ReadRecord, *, bytes_max: int = 1_048_576) -> l
         path: A file, which may be gzipped. Each line is a text; or, if the first line begins with a brace, an input
             message.
         read: Reads an input message.
-        bytes_max: Largest size of a line, in bytes.
+        bytes_max: Largest size of a line that is a text, in bytes.
 
     Raises:
         ConfigurationError: The file cannot be read, a line is not a text, or the file holds no text.
     """
     try:
         with path.open("rb") as file:
-            zipped = file.peek(2).startswith(_GZIP)
-            source: Readable = gzip.GzipFile(fileobj=file) if zipped else file
-            texts = list(islice(_texts(source, read, bytes_max), TEXTS_MAX))
+            lines = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(_GZIP) else file
+            texts = list(islice(_texts(lines, read, compile_shape(TEXT_SHAPE, bytes_max=bytes_max)), TEXTS_MAX))
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip data is damaged"
         raise _refused(f"{str(path)!r}, which cannot be read ({reason})") from error
@@ -77,31 +75,24 @@ def read_texts(path: Path, read: ReadRecord, *, bytes_max: int = 1_048_576) -> l
     return texts
 
 
-def _texts(source: Readable, read: ReadRecord, bytes_max: int) -> Iterator[str]:
+def _texts(lines: Iterable[bytes], read_message: ReadRecord, read_text: ReadRecord) -> Iterator[str]:
     """Yield the texts that are not blank.
 
     Raises:
         Undecodable: A line is not a text. The message has the number of the line.
     """
-    lines = (line for batch in read_lines(source, bytes_max=bytes_max, lines_max=1024) for line in batch)
-    form: ReadRecord | None = None
-    for line in lines:
-        value = line.value.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.value
+    read: ReadRecord | None = None
+    for number, line in enumerate(lines, 1):
+        value = line.rstrip(b"\r\n").removeprefix(codecs.BOM_UTF8 if number == 1 else b"")
         if not value.strip():
             continue
-        form = form or (read if value.startswith(b"{") else compile_shape(TEXT_SHAPE, bytes_max=bytes_max))
-        if line.size_bytes > bytes_max:
-            sentence = f"The line has {line.size_bytes} bytes; WORKER_INPUT__BYTES_MAX is {bytes_max}."
-            raise Undecodable("too_large", f"line {line.number}: {sentence}")
-        yield from _texts_of(line, form(value, ()))
-
-
-def _texts_of(line: InputLine, found: Reading) -> Iterator[str]:
-    for item in found if isinstance(found, tuple) else (found,):
-        if isinstance(item, DeadLetterReason):
-            raise Undecodable(item.reason, f"line {line.number}: {item.message}")
-        if isinstance(item, ChatMessage) and item.text.strip():
-            yield item.text
+        read = read or (read_message if value.startswith(b"{") else read_text)
+        found = read(value, ())
+        for item in found if isinstance(found, tuple) else (found,):
+            if isinstance(item, DeadLetterReason):
+                raise Undecodable(item.reason, f"line {number}: {item.message}")
+            if isinstance(item, ChatMessage) and item.text.strip():
+                yield item.text
 
 
 def _refused(got: str) -> ConfigurationError:
