@@ -39,7 +39,7 @@ def test_a_rule_may_name_the_places_of_two_forms() -> None:
     assert message(lines, {"type": "chat", "text": "a"}).text == "a"
     assert message(lines, {"payload": {"type": "chat", "text": "b"}}).text == "b"
     assert isinstance(reading(lines, {"type": "join", "payload": {"type": "chat"}}), Skipped)
-    assert reading(lines, {}) == Skipped(reason="The value at /type or /payload/type is not chat.")
+    assert reading(lines, {}) == Skipped(reason="The value at these places is not chat: /type, /payload/type.")
 
 
 def test_a_role_may_follow_from_presence_or_from_another_value() -> None:
@@ -148,7 +148,7 @@ def test_an_event_may_be_inside_the_record_or_the_record_itself() -> None:
 
 def test_a_record_without_the_event_is_skipped() -> None:
     found = reading("event: [/message, /edited_message]\ntext: [/text]", {"poll": {}})
-    assert found == Skipped(reason="There is no object and no array at /message or /edited_message.")
+    assert found == Skipped(reason="There is no object and no array at any of these places: /message, /edited_message.")
 
 
 def test_an_array_inside_the_record_holds_several_messages() -> None:

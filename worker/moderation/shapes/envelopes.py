@@ -7,7 +7,7 @@ from schemas.chat import Undecodable, kind, parse_pointer, read_json, written
 from worker.moderation.shapes import fields
 from worker.moderation.shapes.finding import accepts, find_one
 from worker.moderation.shapes.shape_file import Envelope, PackedPayload
-from worker.moderation.shapes.skipping import skip_reason
+from worker.moderation.shapes.skipping import absence, skip_reason
 from worker.moderation.shapes.unpacking import unwrapper
 from worker.records import Headers, Skipped
 
@@ -34,8 +34,7 @@ def envelope_opener(envelope: Envelope, wire: Literal["json", "text"], bytes_max
     applies = [accepts(rule) for rule in envelope.when]
     rules = [(accepts(rule), Skipped(reason=skip_reason(rule))) for rule in envelope.where]
     first_payload = _first_payload([_payload(one, wire, bytes_max) for one in envelope.payload])
-    places = " or ".join(one if isinstance(one, str) else one.at for one in envelope.payload)
-    sentence = f"There is no event at {places}."
+    sentence = absence("event", [one if isinstance(one, str) else one.at for one in envelope.payload])
 
     def opened(document: Any, headers: Headers) -> Any:
         if applies and not (type(document) is dict and all(rule(document, headers) for rule in applies)):

@@ -21,7 +21,7 @@ from worker.moderation.shapes.fields import ReadField, Unreadable
 from worker.moderation.shapes.finding import Accepts, Find, accepts, find_one
 from worker.moderation.shapes.parsing import parser
 from worker.moderation.shapes.shape_file import Envelope, Shape, WhereRule
-from worker.moderation.shapes.skipping import skip_reason
+from worker.moderation.shapes.skipping import absence, skip_reason
 from worker.moderation.shapes.text import FoundText, joiner, text
 from worker.moderation.shapes.unpacking import unwrapper
 from worker.records import DeadLetterReason, Headers, Skipped
@@ -95,7 +95,7 @@ def _of_json(read_event: _ReadEvent) -> ReadRecord:
 def _located(places: Sequence[str], read_event: _ReadEvent) -> _ReadEvent:
     """Return the function that reads the event at the first place that has an object or an array."""
     finds: list[Find] = [find_one(place) if place else (lambda document, _: document) for place in places]
-    absent = Skipped(reason=f"There is no object and no array at {' or '.join(filter(None, places))}.")
+    absent = Skipped(reason=absence("object and no array", [*filter(None, places)]))
 
     def read(document: Any, headers: Headers) -> Reading:
         if type(document) is not dict:

@@ -263,7 +263,7 @@ def _excluding(rules: Sequence[Any]) -> Iterator[tuple[tuple[str | int, ...], st
         for number, other in earlier:
             is_one = not any("*" in parse_tokens(place) for place in rule.at)
             if other.at == rule.at and is_one and _exclude_all(rule, other):
-                places = " or ".join(rule.at)
+                places = ", ".join(rule.at)
                 wrong = f"no value at {places} also meets where[{number}], so every record would be skipped"
                 yield ("where", index), f"where[{index}]: {wrong}; change one of the two"
         earlier.append((index, rule))

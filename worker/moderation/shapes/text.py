@@ -11,6 +11,7 @@ from worker.moderation.markup import WITHOUT_QUOTES, slack_blocks
 from worker.moderation.shapes.finding import accepts, find_one, only_name
 from worker.moderation.shapes.place_tree import PlaceTree
 from worker.moderation.shapes.shape_file import Shape, Text, TextPlace
+from worker.moderation.shapes.skipping import absence
 
 
 class FoundText(NamedTuple):
@@ -55,7 +56,7 @@ def text(shape: Shape) -> ReadText:
 
 def _several(shape: Shape) -> ReadText:
     gather, join = _gatherer(shape), joiner(shape)
-    absent = f"There is no text at {' or '.join(_places(shape))}."
+    absent = absence("text", _places(shape))
     none_is_wrong = shape.no_text == "dead_letter"
 
     def read(event: Any) -> FoundText | str:
