@@ -148,7 +148,9 @@ def test_an_event_may_be_inside_the_record_or_the_record_itself() -> None:
 
 def test_a_record_without_the_event_is_skipped() -> None:
     found = reading("event: [/message, /edited_message]\ntext: [/text]", {"poll": {}})
-    assert found == Skipped(reason="There is no object and no array at any of these places: /message, /edited_message.")
+    assert found == Skipped(
+        reason="There is no object and no array at any of these places: /message, /edited_message."
+    )
 
 
 def test_an_array_inside_the_record_holds_several_messages() -> None:
