@@ -1,10 +1,13 @@
 """What a reader sees of a text in each platform's markup, and what is left without quotes."""
 
+from types import ModuleType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.moderation.markup import RULES, WITHOUT_QUOTES, Markup, inline, render
+from worker.moderation.markup import RULES, WITHOUT_QUOTES, Markup, discord, inline, markdown, render, slack
+from worker.moderation.text_views.rules import edited
 
 WITH_MARKUP: tuple[Markup, ...] = ("discord", "slack", "html", "markdown")
 PIECES = st.sampled_from(
@@ -204,6 +207,20 @@ def test_a_text_without_markup_is_returned_itself(markup: Markup) -> None:
     text = "Plain words, 3 of them: one, two. And (these)?"
     assert seen(markup, text) is text
     assert kept(markup, text) is text
+
+
+@pytest.mark.parametrize("platform", [discord, slack, markdown])
+@given(text=TEXTS)
+def test_no_markup_is_missed_in_a_text_that_gets_no_rules(platform: ModuleType, text: str) -> None:
+    if not platform.rules(text):
+        assert edited(text, platform.edits(text)) == text
+
+
+def test_dashes_arrows_and_hashtags_are_no_markup_of_discord() -> None:
+    assert not discord.rules("a well-known #general, 5->6, a#b")
+    assert discord.rules("a\n# Title")
+    assert discord.rules("a\n-# small")
+    assert discord.rules("a\n> quoted")
 
 
 @pytest.mark.parametrize("markup", WITH_MARKUP)

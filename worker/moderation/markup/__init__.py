@@ -6,11 +6,10 @@ were typed. Read ``inline.py`` first: Discord, Slack and Markdown share it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Literal
 
 from worker.moderation.markup import discord, html_text, markdown, slack
-from worker.moderation.markup.quoted_lines import without_quoted_lines
+from worker.moderation.markup.quoted_lines import without_lines
 from worker.moderation.text_views.rules import Rule, edited
 
 Markup = Literal["none", "discord", "slack", "html", "markdown"]
@@ -19,15 +18,10 @@ RulesOf = Callable[[str], Sequence[Rule]]
 """Returns what changes in a text for a reader: rules that are applied one after the other."""
 
 
-def _always(edits: Rule) -> RulesOf:
-    rules = (edits,)
-    return lambda _: rules
-
-
 RULES: Mapping[Markup, RulesOf | None] = {
     "none": None,
-    "discord": _always(discord.edits),
-    "slack": _always(slack.edits),
+    "discord": discord.rules,
+    "slack": slack.rules,
     "html": html_text.rules,
     "markdown": markdown.rules,
 }
@@ -44,8 +38,8 @@ def render(text: str, markup: Markup) -> str:
 
 WITHOUT_QUOTES: Mapping[Markup, Callable[[str], str] | None] = {
     "none": None,
-    "discord": partial(without_quoted_lines, line="> ", rest=">>> "),
-    "slack": partial(without_quoted_lines, line="&gt;", rest="&gt;&gt;&gt;"),
+    "discord": without_lines(line="> ", rest=">>> "),
+    "slack": without_lines(line="&gt;", rest="&gt;&gt;&gt;"),
     "html": html_text.without_quotes,
     "markdown": markdown.without_quotes,
 }

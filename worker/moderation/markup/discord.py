@@ -4,12 +4,15 @@ Source: Discord's developer documentation, "Message Formatting"; Discord's help 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from worker.moderation.markup.inline import CodeSpans, Delimiters, VisibleText
-from worker.moderation.text_views.rules import Edit
+from worker.moderation.markup.inline import CodeSpans, Delimiters, VisibleText, next_token
+from worker.moderation.text_views.rules import Edit, Rule
 
-_ANY = re.compile(r"[*_~|\\`<\[>#-]")
+_ANY = re.compile(r"[*_~|\\`<\[>#](?:(?<![>#])|(?= ))")
+"""A character that can begin markup. A heading and a small line have ``# ``, and a quote ``> ``: chat is full of
+dashes, arrows and hashtags that begin nothing."""
+_SIGNS = re.compile(r"[*_~|\\`<\[\]>#-]")
 _TOKEN = re.compile(
     r"(?P<start>^(?:>>> |> |#{1,3} |-# ))"
     r"|(?P<escape>\\[!-/:-@\[-`{-~])"
@@ -45,11 +48,9 @@ _RULES = Delimiters(inside_words=frozenset("*"), pairs=frozenset("~|"))
 
 def edits(text: str) -> Iterable[Edit]:
     """Give what changes for a reader: no emphasis, spoilers open, code as text, emoji and mentions as words."""
-    if _ANY.search(text) is None:
-        return ()
     seen, spans = VisibleText(text, _RULES), CodeSpans(text)
     done = 0
-    while seen.has_room() and (found := _TOKEN.search(text, done)) is not None:
+    while seen.has_room() and (found := next_token(_TOKEN, _SIGNS, text, done)) is not None:
         seen.add_text(found.start())
         done = found.end()
         kind = found.lastgroup
@@ -69,3 +70,11 @@ def edits(text: str) -> Iterable[Edit]:
             seen.add(found[0] if kind == "code" else _WORDS[kind or ""](found), done)
     seen.add_text(len(text))
     return seen.edits()
+
+
+_EDITS = (edits,)
+
+
+def rules(text: str) -> Sequence[Rule]:
+    """Return the rules for a text; none if it has no markup."""
+    return _EDITS if _ANY.search(text) else ()

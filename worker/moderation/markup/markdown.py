@@ -31,14 +31,14 @@ _RULES = Delimiters(inside_words=frozenset("*"), pairs=frozenset("~"))
 
 
 def rules(text: str) -> Sequence[Rule]:
-    """Return the rules for a text: those of HTML where a platform made HTML of Markdown."""
+    """Return the rules for a text: those of HTML where a platform made HTML of Markdown; none without markup."""
+    if _ANY.search(text) is None:
+        return ()
     return html_text.RULES if _RENDERED.match(text) else _EDITS
 
 
 def edits(text: str) -> Iterable[Edit]:
     """Give what changes for a reader: no emphasis, code as text, links by their label, mentions as words."""
-    if _ANY.search(text) is None:
-        return ()
     seen, spans = VisibleText(text, _RULES), CodeSpans(text)
     done = 0
     while seen.has_room() and (found := _TOKEN.search(text, done)) is not None:

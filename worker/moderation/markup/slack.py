@@ -4,12 +4,13 @@ Source: Slack's developer documentation, "Formatting message text".
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from worker.moderation.markup.inline import CodeSpans, Delimiters, VisibleText
-from worker.moderation.text_views.rules import Edit
+from worker.moderation.markup.inline import CodeSpans, Delimiters, VisibleText, next_token
+from worker.moderation.text_views.rules import Edit, Rule
 
 _ANY = re.compile(r"[*_~`<&]")
+_SIGNS = re.compile(r"[*_~`<&\n]")
 _TOKEN = re.compile(
     r"(?P<line>\n)"
     r"|(?P<quote>^(?:&gt;){1,3} ?)"
@@ -29,11 +30,9 @@ _RULES = Delimiters(inside_words=frozenset(), pairs=frozenset())
 
 def edits(text: str) -> Iterable[Edit]:
     """Give what changes for a reader: no emphasis, code as text, links by their label, mentions as words."""
-    if _ANY.search(text) is None:
-        return ()
     seen, spans = VisibleText(text, _RULES), CodeSpans(text)
     done = 0
-    while seen.has_room() and (found := _TOKEN.search(text, done)) is not None:
+    while seen.has_room() and (found := next_token(_TOKEN, _SIGNS, text, done)) is not None:
         seen.add_text(found.start())
         done = found.end()
         if found["run"]:
@@ -60,6 +59,14 @@ def edits(text: str) -> Iterable[Edit]:
             seen.add("", done)
     seen.add_text(len(text))
     return seen.edits()
+
+
+_EDITS = (edits,)
+
+
+def rules(text: str) -> Sequence[Rule]:
+    """Return the rules for a text; none if it has no markup."""
+    return _EDITS if _ANY.search(text) else ()
 
 
 def _plain(text: str) -> str:

@@ -71,6 +71,12 @@ def _bounded(name: str, rules: Sequence[Rule]) -> Sequence[Rule]:
     return [of_head_and_tail(rule, WORDS_PART_CHARACTERS) for rule in rules] if name in _WORD_STEPS else rules
 
 
+def _applied(text: str, rules: Sequence[Rule]) -> str:
+    for rule in rules:
+        text = edited(text, rule(text))
+    return text
+
+
 RulesOf = Callable[[str], Sequence[Rule]]
 
 
@@ -107,7 +113,7 @@ class PlainText:
 
     def plain_many(self, texts: Sequence[str]) -> list[str]:
         """Return the plain view of each text, in order. One pass over all texts finds those that can change."""
-        views = list(texts) if self.markup is None else [self._without_markup(text) for text in texts]
+        views = list(texts) if self.markup is None else self._without_markup(texts, self.markup)
         found = triggers(views)
         changed = []
         for index, flags in enumerate(found):
@@ -134,18 +140,17 @@ class PlainText:
             [flags] = triggers([traced.text])
         return self._apply_traced(traced, flags, _WORD_STEPS) if flags & _WORDS else traced
 
-    def _without_markup(self, text: str) -> str:
-        for rule in self.markup(text) if self.markup else ():
-            text = edited(text, rule(text))
-        return text
+    @staticmethod
+    def _without_markup(texts: Sequence[str], markup: RulesOf) -> list[str]:
+        # Most texts have no markup, and then no rule.
+        return [_applied(text, rules) if (rules := markup(text)) else text for text in texts]
 
     def _apply(self, text: str, flags: int, steps: Mapping[str, int]) -> str:
         """Apply the steps that the flags call for, and every step after one that changed the text."""
         before = text
         for name, rules in self.steps:
             if name in steps and (flags & steps[name] or text is not before):
-                for rule in rules:
-                    text = edited(text, rule(text))
+                text = _applied(text, rules)
         return text
 
     def _apply_traced(self, traced: TracedText, flags: int, steps: Mapping[str, int]) -> TracedText:
