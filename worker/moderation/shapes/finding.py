@@ -136,18 +136,17 @@ def _header(name: str) -> Find:
 
 def accepts(rule: WhereRule) -> Accepts:
     """Return the function that tells whether an event meets a rule."""
-    if rule.present is not None and len(rule.at) == 1 and EVERY not in _tokens(rule.at[0]):
-        find, is_wanted = find_one(rule.at[0]), rule.present
-        return lambda event, headers: (find(event, headers) is not None) is is_wanted
+    is_single = len(rule.at) == 1 and EVERY not in _tokens(rule.at[0])
     if rule.present is not None:
-        find_any, wanted = _find_first(rule.at), rule.present
-        return lambda event, headers: bool(find_any(event, headers)) is wanted
-    listed = _is_any(rule.not_in or () if rule.one_of is None else rule.one_of)
-    if len(rule.at) > 1 or EVERY in _tokens(rule.at[0]):
-        accept = _any_is(_find_first(rule.at), listed)
-    else:
-        accept = _one_is(find_one(rule.at[0]), listed)
-    return accept if rule.one_of is not None else lambda event, headers: not accept(event, headers)
+        return (
+            _is_present(rule.at[0], is_wanted=rule.present)
+            if is_single
+            else _any_is_present(rule.at, is_wanted=rule.present)
+        )
+    values, is_wanted = rule.not_in or () if rule.one_of is None else rule.one_of, rule.one_of is not None
+    if is_single:
+        return _one_is(find_one(rule.at[0]), values, is_wanted=is_wanted)
+    return _any_is(_find_first(rule.at), _is_any(values), is_wanted=is_wanted)
 
 
 def _tokens(place: str) -> Sequence[str]:
@@ -169,12 +168,34 @@ def _find_first(places: Sequence[str]) -> FindAll:
     return first
 
 
-def _one_is(find: Find, listed: Callable[[Any], bool]) -> Accepts:
-    return lambda event, headers: listed(find(event, headers))
+def _is_present(place: str, *, is_wanted: bool) -> Accepts:
+    if (name := only_name(place)) is not None:
+        return lambda event, _: (event.get(name) is not None) is is_wanted
+    find = find_one(place)
+    return lambda event, headers: (find(event, headers) is not None) is is_wanted
 
 
-def _any_is(find: FindAll, listed: Callable[[Any], bool]) -> Accepts:
-    return lambda event, headers: any(map(listed, find(event, headers) or (None,)))
+def _any_is_present(places: Sequence[str], *, is_wanted: bool) -> Accepts:
+    find = _find_first(places)
+    return lambda event, headers: bool(find(event, headers)) is is_wanted
+
+
+def _one_is(find: Find, values: Sequence[Any], *, is_wanted: bool) -> Accepts:
+    if len(kinds := {type(value) for value in values}) == 1:
+        # Most rules list strings, or numbers. One call less for each rule is a hundredth of the time of reading.
+        [kind], same_kind = kinds, frozenset(values)
+
+        def is_met(event: Any, headers: Headers) -> bool:
+            found = find(event, headers)
+            return (type(found) is kind and found in same_kind) is is_wanted
+
+        return is_met
+    listed = _is_any(values)
+    return lambda event, headers: listed(find(event, headers)) is is_wanted
+
+
+def _any_is(find: FindAll, listed: Callable[[Any], bool], *, is_wanted: bool) -> Accepts:
+    return lambda event, headers: any(map(listed, find(event, headers) or (None,))) is is_wanted
 
 
 def _is_any(values: Sequence[Any]) -> Callable[[Any], bool]:
@@ -183,8 +204,5 @@ def _is_any(values: Sequence[Any]) -> Callable[[Any], bool]:
     if all(type(value) is str for value in values):
         words = frozenset(values)
         return lambda found: type(found) is str and found in words
-    if all(type(value) is int for value in values):
-        numbers = frozenset(values)
-        return lambda found: type(found) is int and found in numbers
     kinds = {str, int, bool, type(None)}
     return lambda found: type(found) in kinds and (type(found), found) in typed

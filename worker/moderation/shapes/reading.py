@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from schemas.chat import ChatMessage, MessageContext, Undecodable, kind, read_json, read_text
-from worker.moderation.shapes import fields
 from worker.moderation.shapes.common_object import common_object
 from worker.moderation.shapes.envelopes import ITSELF, edit_marker, envelope_opener
-from worker.moderation.shapes.fields import ReadField, Unreadable
 from worker.moderation.shapes.finding import Accepts, Find, accepts, find_one
+from worker.moderation.shapes.message_fields import message_fields
 from worker.moderation.shapes.parsing import parser
 from worker.moderation.shapes.shape_file import Envelope, Shape, WhereRule
 from worker.moderation.shapes.skipping import absence, skip_reason
@@ -160,13 +159,14 @@ def _message(shape: Shape) -> _ReadMessage:
     if (common := common_object(shape)) is None:
         return _message_at(shape)
     (name, inner_shape), read_whole = common, _message_at(shape)
-    read_inner = _message_at(inner_shape)
+    read_text_of, read_fields, read_inner = text(inner_shape), message_fields(inner_shape), _message_at(inner_shape)
 
     def read(event: Any, headers: Headers) -> ChatMessage:
         inner = event.get(name)
         if type(inner) is dict:
             try:
-                return read_inner(inner, headers)
+                found = read_text_of(inner)
+                return read_fields(inner, headers, found) if type(found) is str else read_inner(inner, headers)
             except Undecodable:
                 pass  # the reason must name the places of the whole event
         return read_whole(event, headers)
@@ -175,7 +175,7 @@ def _message(shape: Shape) -> _ReadMessage:
 
 
 def _message_at(shape: Shape) -> _ReadMessage:
-    read_text_of, read_fields = text(shape), _fields(shape)
+    read_text_of, read_fields = text(shape), message_fields(shape)
 
     def read(event: Any, headers: Headers) -> ChatMessage:
         found = read_text_of(event)
@@ -189,7 +189,7 @@ def _message_at(shape: Shape) -> _ReadMessage:
 
 def _text_event(shape: Shape) -> _ReadEvent:
     """Return the function that reads an event that is the text itself."""
-    rules, read_fields, join = compiled_rules(shape.where), _fields(shape), joiner(shape)
+    rules, read_fields, join = compiled_rules(shape.where), message_fields(shape), joiner(shape)
 
     def read(event: Any, headers: Headers) -> Reading:
         for is_met, skipped in rules:
@@ -241,65 +241,5 @@ def _text_itself(read_envelope: _ReadEnvelope) -> ReadRecord:
         except Undecodable:
             document = None  # the value is the text itself, if the envelope allows that
         return read_envelope(document, headers, value)
-
-    return read
-
-
-# ---- the fields --------------------------------------------------------------------------------------------------
-
-_ReadFields = Callable[[Any, Headers, str], ChatMessage]
-
-
-def _fields(shape: Shape) -> _ReadFields:
-    message_id, channel_id, user_id = map(fields.identity, (shape.message_id, shape.channel_id, shape.user_id))
-    sent_at, context = fields.instant(shape.sent_at), fields.context(shape)
-    tolerant = _tolerant(shape)
-
-    def read(event: Any, headers: Headers, found: str) -> ChatMessage:
-        try:
-            return ChatMessage(
-                found,
-                message_id(event, headers),
-                channel_id(event, headers),
-                user_id(event, headers),
-                sent_at(event, headers),
-                (),
-                None if context is None else context(event, headers),
-            )
-        except Unreadable:
-            return tolerant(event, headers, found)
-
-    return read
-
-
-def _tolerant(shape: Shape) -> _ReadFields:
-    """Return the function that leaves out the fields that cannot be read, and names these fields."""
-    of_message: dict[str, ReadField] = {
-        "message_id": fields.identity(shape.message_id),
-        "channel_id": fields.identity(shape.channel_id),
-        "user_id": fields.identity(shape.user_id),
-        "sent_at": fields.instant(shape.sent_at),
-    }
-    of_context: dict[str, ReadField] = {
-        "tenant_id": fields.identity(shape.tenant_id),
-        "roles": fields.roles(shape.roles),
-        "language": fields.identity(shape.language),
-        "edited": fields.edited(shape.edited),
-    }
-
-    def read(event: Any, headers: Headers, found: str) -> ChatMessage:
-        values, unreadable = {}, []
-        for name, reader in (of_message | of_context).items():
-            try:
-                values[name] = reader(event, headers)
-            except Unreadable:
-                unreadable.append(name)
-        context = MessageContext(**{name: values.pop(name) for name in of_context if name in values})
-        return ChatMessage(
-            **values,
-            text=found,
-            ignored=tuple(unreadable),
-            context=None if context == MessageContext() else context,
-        )
 
     return read

@@ -6,9 +6,9 @@ The text keeps its markup: the view of the text that a reader sees is made later
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from schemas.chat import Undecodable, is_nothing, kind
+from schemas.chat import Undecodable, is_nothing, kind, parse_pointer
 from worker.moderation.markup import WITHOUT_QUOTES, slack_blocks
-from worker.moderation.shapes.finding import accepts, find_one, only_name
+from worker.moderation.shapes.finding import EVERY, accepts, find_one, only_name
 from worker.moderation.shapes.place_tree import PlaceTree
 from worker.moderation.shapes.shape_file import Shape, Text, TextPlace
 from worker.moderation.shapes.skipping import absence
@@ -34,10 +34,14 @@ Join = Callable[[Sequence[str]], str]
 
 def text(shape: Shape) -> ReadText:
     """Return the function that reads the text."""
-    several = _several(shape)
-    first = shape.text[0]
-    if len(shape.text) > 1 or not isinstance(first, str) or "*" in first or joiner(shape) is not _joined:
+    several, own_words = _several(shape), _own_words(shape)
+    first, *further = shape.text
+    if not isinstance(first, str) or "*" in first:
         return several
+    if further or own_words is not None:
+        others = _beginnings_of_objects(_places(shape)[1:])
+        name = only_name(first)
+        return several if name is None or others is None else _at_first_name(name, others, own_words, several)
     find, name = find_one(first), only_name(first)
     if name is not None:
 
@@ -52,6 +56,38 @@ def text(shape: Shape) -> ReadText:
         return found if type(found) is str else several(event)
 
     return single
+
+
+def _at_first_name(
+    name: str, others: Sequence[str], own_words: Callable[[str], str] | None, several: ReadText
+) -> ReadText:
+    """Return the function for a text that most events have at one name, and nothing at all other places.
+
+    Args:
+        name: The name at the top of an event.
+        others: Names at the top under which all other places are.
+        own_words: Returns a text without quotes; None if that is the text itself.
+        several: What reads all other events.
+    """
+
+    def read(event: Any) -> FoundText | str:
+        found = event.get(name)
+        if type(found) is not str or not found or any(map(event.get, others)):
+            return several(event)
+        return found if own_words is None else own_words(found)
+
+    return read
+
+
+def _beginnings_of_objects(places: Sequence[str]) -> Sequence[str] | None:
+    """Return the names at the top under which places are; None if one of the places is at the top itself.
+
+    Under null, an empty object, an empty array or an empty string nothing can be.
+    """
+    pointers = [parse_pointer(place) for place in places]
+    if any(len(pointer) == 1 or pointer[0] == EVERY for pointer in pointers):
+        return None
+    return tuple(dict.fromkeys(first for first, *_ in pointers))
 
 
 def _several(shape: Shape) -> ReadText:
@@ -161,19 +197,34 @@ def joiner(shape: Shape) -> Join:
 
     A message that is nothing but a quote keeps the quote: somebody sent these words.
     """
-    without_quotes = WITHOUT_QUOTES[shape.markup] if shape.quotes == "drop" else None
-    if without_quotes is None:
+    without_quotes, own_words = _without_quotes(shape), _own_words(shape)
+    if without_quotes is None or own_words is None:
         return _joined
 
     def join_own(parts: Sequence[str]) -> str:
         if len(parts) == 1:
-            own_part = without_quotes(parts[0])
-            return own_part if own_part.strip() else parts[0]
+            return own_words(parts[0])
         own = [without_quotes(part) for part in parts]
         own = [part for part in own if part]
         return _joined(own if any(part.strip() for part in own) else parts)
 
     return join_own
+
+
+def _without_quotes(shape: Shape) -> Callable[[str], str] | None:
+    return WITHOUT_QUOTES[shape.markup] if shape.quotes == "drop" else None
+
+
+def _own_words(shape: Shape) -> Callable[[str], str] | None:
+    """Return the function that removes the quotes of a text of one part; None if quotes stay."""
+    if (without_quotes := _without_quotes(shape)) is None:
+        return None
+
+    def own_words(text: str) -> str:
+        own = without_quotes(text)
+        return own if own is text or own.strip() else text
+
+    return own_words
 
 
 def _joined(parts: Sequence[str]) -> str:
