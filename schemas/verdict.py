@@ -299,7 +299,8 @@ class VerdictTemplate:
         encoded = encode(document).replace(b"%", b"%%")
         names = [place.decode() for place in _PLACE.findall(encoded)]
         assert names == [*TEMPLATE_FIELDS], names  # noqa: S101 - a bug of ours
-        self._format = _PLACE.sub(lambda place: TEMPLATE_FIELDS[place[1].decode()], encoded)
+        in_place = _PLACE.sub(lambda place: TEMPLATE_FIELDS[place[1].decode()], encoded)
+        self._format = in_place.removesuffix(b"}") + b"%b}"
         judge, place = (
             orjson.dumps(part).replace(b"%", b"%%")
             for part in ([example["schema"], *model], [source["topic"], source["partition"]])
@@ -307,7 +308,15 @@ class VerdictTemplate:
         self._identity = judge[:-1] + b',"%b",' + place[1:-1] + b",%d]"
 
     def fill(
-        self, record: Any, scores: Sequence[bytes], max_score: bytes, top: int, policy: Any, *, parts: bytes = b""
+        self,
+        record: Any,
+        scores: Sequence[bytes],
+        max_score: bytes,
+        top: int,
+        policy: Any,
+        *,
+        parts: bytes = b"",
+        last: bytes = b"",
     ) -> bytes:
         """Return the encoded verdict on a message.
 
@@ -321,6 +330,7 @@ class VerdictTemplate:
             policy: What decided, with the attributes ``document_json`` (the policy, encoded) and
                 ``fingerprint_bytes`` (the fingerprint of the thresholds: hexadecimal digits).
             parts: The encoded fields of ``PartsJson`` with a comma in front of each; empty if one part was scored.
+            last: The encoded optional fields at the end of the verdict, with a comma in front of each.
         """
         source, message, dumps = record.source, record.content, orjson.dumps
         offset, timestamp_ms = source.offset, source.timestamp_ms
@@ -340,6 +350,7 @@ class VerdictTemplate:
             parts,
             offset,
             b"null" if timestamp_ms is None else b"%d" % timestamp_ms,
+            last,
         )
 
 

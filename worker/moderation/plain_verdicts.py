@@ -8,7 +8,7 @@ headers and is not an array, and every field could be read. Every other record g
 built in the general way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -86,19 +86,25 @@ class PlainVerdicts:
             if (template := templates.get(source.partition)) is None:
                 example = self._example(result, judged_at)
                 template = templates[source.partition] = VerdictTemplate(example, model=self._model)
-            parts = b"" if result.evidence is None else b"," + encode(parts_json(result.evidence))[1:-1]
-            key, value = source.key, template.fill(result.record, encoded, max_score, top, resolution, parts=parts)
-            # These fields are the last ones of a verdict.
-            if resolution.exempt is not None:
-                value = b"%b,%b" % (value[:-1], encode({"exempt": resolution.exempt})[1:])
-            if message.context is not None and (context := context_json(message.context)):
-                value = b"%b,%b" % (value[:-1], encode(context)[1:])
+            parts = b"" if result.evidence is None else _fields(parts_json(result.evidence))
+            last = b"" if resolution.exempt is None else _fields({"exempt": resolution.exempt})
+            if message.context is not None:
+                last += _fields(context_json(message.context))
+            key, value = (
+                source.key,
+                template.fill(result.record, encoded, max_score, top, resolution, parts=parts, last=last),
+            )
             outputs.append(
                 None
                 if len(value) + len(key or b"") > self._value_bytes_max
                 else OutputRecord(topic, source, key, value, PLAIN_HEADERS, (), None, resolution.labels)
             )
         return outputs
+
+
+def _fields(document: Mapping[str, object]) -> bytes:
+    """Return the encoded fields of a document with a comma in front of each."""
+    return b"," + encode(document)[1:-1] if document else b""
 
 
 def context_json(context: MessageContext) -> ContextJson:
