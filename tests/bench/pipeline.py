@@ -66,6 +66,8 @@ MODEL = {
     "commit": IDENTITY.commit,
     "dtype": IDENTITY.dtype,
 }
+MakeMessage = Callable[[int, str, int], bytes]
+"""Makes the value of a message from its number, its text and the number of channels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +77,14 @@ class Contender:
     Attributes:
         command: Command of its process. For a rival of the worker, the plan is its last argument.
         messages: Number of messages that it gets.
+        kind: The kind of the messages, as it was fed.
         settings: The worker's settings except names of topics and ids. None for a rival.
         plan: A rival's plan without names of topics and ids.
     """
 
     command: Sequence[str]
     messages: int
+    kind: str = "chat"
     settings: Mapping[str, str] | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
 
@@ -123,13 +127,22 @@ class Course:
     _samples: dict[str, Any] = field(default_factory=dict)
     _number: int = 0
 
-    def feed(self, texts: Sequence[str], messages: int) -> None:
-        """Write a topic of this number of messages, to its partitions in turn."""
-        topic = _input(messages)
+    def feed(
+        self, texts: Sequence[str], messages: int, kind: str = "chat", make: MakeMessage | None = None
+    ) -> None:
+        """Write a topic of this number of messages, to its partitions in turn.
+
+        Args:
+            texts: The texts, which are repeated.
+            messages: Number of messages.
+            kind: The kind of the messages, for the topic's name.
+            make: Makes a message; None: as the contract describes it.
+        """
+        topic, make = _input(kind, messages), make or message
         self._make([topic])
         producer = Producer({**self._client, "compression.type": "lz4", "linger.ms": 20})
         for number, text in enumerate(islice(cycle(texts), messages)):
-            value, partition = message(number, text, self.channels), number % PARTITIONS
+            value, partition = make(number, text, self.channels), number % PARTITIONS
             while True:
                 try:
                     producer.produce(topic, value, f"channel-{partition}", partition=partition)
@@ -142,11 +155,12 @@ class Course:
         """Run the contender once, and return its messages a second."""
         self._number += 1
         prefix = f"run-{self._number}."
-        settings = self._settings(prefix, contender.messages)
+        input_topic = _input(contender.kind, contender.messages)
+        settings = self._settings(prefix, input_topic)
         self._make([settings[f"WORKER_KAFKA__{kind}_TOPIC"] for kind in ("VERDICT", "ALERT", "DEAD_LETTER")])
         process = self._start(prefix, contender, settings)
         try:
-            self._await_commits(process, prefix, contender.messages)
+            self._await_commits(process, prefix, input_topic, contender.messages)
             pid = process.pid
             assert pid is not None
             cpu_s, threads_s = cpu_seconds(Path(f"/proc/{pid}/stat")), _threads(pid)
@@ -179,12 +193,12 @@ class Course:
     def _make(self, topics: Sequence[str]) -> None:
         create_topics(self._client, [TopicSpec(name=name, partitions=PARTITIONS) for name in topics])
 
-    def _settings(self, prefix: str, messages: int) -> dict[str, str]:
+    def _settings(self, prefix: str, input_topic: str) -> dict[str, str]:
         return {
             "WORKER_KAFKA__BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "WORKER_KAFKA__GROUP_ID": f"{prefix}group",
             "WORKER_KAFKA__TRANSACTIONAL_ID": f"{prefix}id",
-            "WORKER_KAFKA__INPUT_TOPICS": _input(messages),
+            "WORKER_KAFKA__INPUT_TOPICS": input_topic,
             "WORKER_KAFKA__VERDICT_TOPIC": f"{prefix}verdicts",
             "WORKER_KAFKA__ALERT_TOPIC": f"{prefix}alerts",
             "WORKER_KAFKA__DEAD_LETTER_TOPIC": f"{prefix}dead-letters",
@@ -210,8 +224,8 @@ class Course:
         environ["PYTHONPATH"] = str(ROOT)
         return WorkerSubprocess(name=prefix, folder=self.folder / prefix, environ=environ, command=command)
 
-    def _await_commits(self, process: WorkerSubprocess, prefix: str, messages: int) -> None:
-        asks = [TopicPartition(_input(messages), number) for number in range(PARTITIONS)]
+    def _await_commits(self, process: WorkerSubprocess, prefix: str, input_topic: str, messages: int) -> None:
+        asks = [TopicPartition(input_topic, number) for number in range(PARTITIONS)]
         deadline = time.monotonic() + FINISH_S_MAX
         with closing(
             Consumer({**self._client, "group.id": f"{prefix}group", "enable.auto.commit": False})
@@ -326,8 +340,8 @@ def _committed(group: Consumer, asks: list[TopicPartition]) -> int:
         return 0
 
 
-def _input(messages: int) -> str:
-    return f"chat.{messages}"
+def _input(kind: str, messages: int) -> str:
+    return f"{kind}.{messages}"
 
 
 def contenders(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, Contender]:
