@@ -20,7 +20,7 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.policies.globs import Matcher, MatchKey, MessageFields, first, members
 from worker.moderation.policies.inheritance import EffectiveThresholds, effective_thresholds
 from worker.moderation.policies.policy_file import DEFAULT, AllowedTexts, CoalesceRule, PolicyFile
-from worker.moderation.policies.reading import PolicySource
+from worker.moderation.policies.policy_reader import PolicySource
 from worker.reported import CandidateLabels, ShadowOutcome, VerdictLabels
 
 RESOLUTIONS_MAX = 16_384

@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from worker.errors import ConfigurationError
 from worker.moderation.policies.policy import Policy
-from worker.moderation.policies.reading import digest_of, parse_policy, read_content, unreadable
+from worker.moderation.policies.policy_reader import digest_of, parse_policy, read_content, unreadable
 from worker.reported import PolicyStatus
 
 log = logging.getLogger(__name__)

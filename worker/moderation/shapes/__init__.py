@@ -2,7 +2,8 @@
 
 A shape says where the text and the ids of a message are, and which records are messages. ``NAME.yaml`` in this
 folder is a built-in shape; ``worker/moderation/envelopes`` has the envelopes. This folder knows no broker and no
-policy. Read first: ``shape_file.py`` for what a file may say, then ``reading.py`` for what the worker does with it.
+policy. Read first: ``shape_file.py`` for what a file may say, then ``record_reader.py`` for what the worker does
+with it.
 """
 
 from worker.moderation.shapes.files import (
@@ -12,7 +13,7 @@ from worker.moderation.shapes.files import (
     load_shape,
     shape_source,
 )
-from worker.moderation.shapes.reading import (
+from worker.moderation.shapes.record_reader import (
     TEXT_SHAPE,
     ItemReading,
     Reading,
