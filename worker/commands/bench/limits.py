@@ -28,8 +28,9 @@ ADVICE = {
     Limit.PREPARING: "Preparing limits the worker. Try a second worker on this device. If no CPU is idle, give the "
     "worker more CPUs instead.",
     Limit.JUDGING: "Judging limits the worker, which does it on one thread. Try a second worker on this device.",
-    Limit.UNKNOWN: "All stages together were faster than the slowest stage alone, so other work on this machine "
-    "disturbed a measurement. Measure again while this machine is idle, or for longer (--seconds).",
+    Limit.UNKNOWN: "All stages together were faster than the slowest stage alone. So other work on this machine "
+    "disturbed a measurement, or the file of --texts has fewer texts than a batch. Measure again while this "
+    "machine is idle, for longer (--seconds), or with more texts.",
 }
 """What limits the worker, and what to change."""
 
