@@ -5,7 +5,7 @@ import unicodedata
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from worker.commands.evaluate.evasions import EVASIONS
@@ -13,7 +13,7 @@ from worker.moderation.markup import RULES, Markup, render
 from worker.moderation.text_views import STEPS, PlainText, Vocabulary
 from worker.moderation.text_views.letters import FLAGS
 from worker.moderation.text_views.rules import edited
-from worker.moderation.text_views.triggers import triggers
+from worker.moderation.text_views.triggers import Triggers
 
 WORDS = (
     "the to of and is it in them that all you kill good god people country these are nothing but very their hate "
@@ -206,6 +206,8 @@ def test_a_place_in_the_view_leads_to_the_place_in_the_text() -> None:
 
 
 @given(CHAT)
+@example("it wi|1 kill")
+@example("kiiill " * 142 + "kiiill")
 @settings(max_examples=400, deadline=None)
 def test_a_text_without_a_trigger_has_no_edit(text: str) -> None:
     """The pass over many texts must not miss one that a step changes."""
@@ -214,7 +216,7 @@ def test_a_text_without_a_trigger_has_no_edit(text: str) -> None:
         for rule in rules:
             shown = edited(shown, rule(shown))
     if shown != text:
-        assert triggers([text])[0] not in {0, 32}
+        assert int(Triggers([text]).flags[0]) not in {0, 32}
     assert VIEW.plain_many([text, "ok", text]) == [shown, "ok", shown]
 
 

@@ -5,6 +5,7 @@ highest of its parts, for each category. So no text gets a lower score than its 
 card scores.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
 from typing import Protocol, cast
@@ -34,11 +35,8 @@ def score_batch(scorer: Scorer, batch: Sequence[PreparedRecord], cache: ScoreCac
     The cache is asked again, because the scores of a text can have arrived since the text was prepared. Equal texts
     of the batch share one row of the model's batch.
     """
-    messages = [
-        content
-        for record in batch
-        if isinstance(content := record.content, PreparedMessage) and content.text_digest
-    ]
+    contents = [record.content for record in batch]
+    messages = [content for content in contents if isinstance(content, PreparedMessage) and content.text_digest]
     uncached = {message.text_digest: message for message in messages if message.cached is None}
     found = cache.get_many(uncached)
     to_score = (
@@ -55,13 +53,10 @@ def score_batch(scorer: Scorer, batch: Sequence[PreparedRecord], cache: ScoreCac
         if cached.evidence is not None:
             evidence[digest] = cached.evidence
     scores.update(zip([message.text_digest for message in to_score], answers, strict=True))
+    digests = [content.text_digest if isinstance(content, PreparedMessage) else b"" for content in contents]
     if not evidence:
-        return [ScoredRecord(record, scores.get(record.text_digest)) for record in batch]
-    return [
-        ScoredRecord(record, scores.get(digest), evidence.get(digest))
-        for record in batch
-        for digest in (record.text_digest,)
-    ]
+        return [*map(ScoredRecord, batch, map(scores.get, digests))]
+    return [*map(ScoredRecord, batch, map(scores.get, digests), map(evidence.get, digests))]
 
 
 def _scored(
@@ -69,24 +64,28 @@ def _scored(
 ) -> tuple[Sequence[Scores | DeadLetterReason], dict[bytes, Evidence]]:
     """Return the scores of each message, and by text digest the evidence of those with several parts."""
     rows = [message.tokens for message in messages]
-    if not any(message.further_rows for message in messages):
-        return (scorer.score(rows) if rows else ()), {}
     several = [(index, message) for index, message in enumerate(messages) if message.further_rows]
+    if not several:
+        return (scorer.score(rows) if rows else ()), {}
     rows += [row for _, message in several for row in message.further_rows]
     scored = scorer.score(rows)
     answers, further = [*scored[: len(messages)]], iter(scored[len(messages) :])
     evidence = {}
+    by_parts: dict[int, list[tuple[int, PreparedMessage, list[Scores]]]] = defaultdict(list)
     for index, message in several:
         parts = [answers[index], *islice(further, len(message.further_rows))]
         failed = next((part for part in parts if isinstance(part, DeadLetterReason)), None)
         if failed is not None:
             answers[index] = failed
-            continue
-        matrix = np.stack(cast("list[Scores]", parts))
-        answers[index] = matrix.max(axis=0)
-        evidence[message.text_digest] = Evidence(
-            len(parts),
-            list(dict.fromkeys(passage.view for passage in message.passages)),
-            [message.passages[part] for part in matrix.argmax(axis=0)],
-        )
+        else:
+            by_parts[len(parts)].append((index, message, cast("list[Scores]", parts)))
+    for number, texts in by_parts.items():
+        # One matrix for all texts with as many parts: most of numpy's costs are those of a call.
+        matrix = np.concatenate([part for _, _, parts in texts for part in parts]).reshape(len(texts), number, -1)
+        highest, places = matrix.max(axis=1), matrix.argmax(axis=1).tolist()
+        for (index, message, _), scores, of_text in zip(texts, highest, places, strict=True):
+            answers[index] = scores
+            passages = message.passages
+            views = list(dict.fromkeys([passage.view for passage in passages]))
+            evidence[message.text_digest] = Evidence(number, views, [passages[part] for part in of_text])
     return answers, evidence

@@ -158,29 +158,36 @@ class RowEncoder:
     def encode(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Return each text as one row, or as ``TextRows`` where it has several, in order."""
         views = self._plain_views(texts)
-        changed = [index for index, view in enumerate(views) if view is not None]
-        heads = [text[: self.characters_max] for text in texts]
+        characters_max = self.characters_max
+        are_cut = max(map(len, texts), default=0) > characters_max
+        heads = [text[:characters_max] for text in texts] if are_cut else texts
         # One call for all rows: most of the tokenizer's costs are those of a call.
-        encoded = self.encode_heads([*heads, *(views[index] or "" for index in changed)])
+        encoded = self.encode_heads([*heads, *views.values()] if views else heads)
         found = list(encoded[: len(texts)])
-        for index, shown in zip(changed, encoded[len(texts) :], strict=True):
+        long = [
+            index
+            for index, head in enumerate(found)
+            if head.truncated or (are_cut and len(texts[index]) > characters_max)
+        ]
+        for index, shown in zip(views, encoded[len(texts) :], strict=True):
             found[index] = self._rows(texts[index], found[index], shown)
-        for index, text in enumerate(texts):
-            if views[index] is None and self._is_long(text, found[index]):
-                found[index] = self._rows(text, found[index], None)
+        for index in long:
+            if index not in views:
+                found[index] = self._rows(texts[index], found[index], None)
         return found
 
-    def _plain_views(self, texts: Sequence[str]) -> Sequence[str | None]:
-        """Return the plain view of each text; None where it is the text, or blank, or the text is very long."""
+    def _plain_views(self, texts: Sequence[str]) -> dict[int, str]:
+        """Return plain views by the number of their text: none that is the text, or blank, or of a long text."""
         if self.plain_text is None:
-            return [None] * len(texts)
+            return {}
         longest = self._first_characters
-        short = [text if len(text) <= longest else "" for text in texts]
-        shown = self.plain_text.plain_many(short)
-        return [
-            None if view is text or view == text or not view.strip() else view
-            for view, text in zip(shown, short, strict=True)
-        ]
+        if max(map(len, texts), default=0) > longest:
+            texts = [text if len(text) <= longest else "" for text in texts]
+        return {
+            index: view
+            for index, view in self.plain_text.changed(texts).items()
+            if view != texts[index] and view.strip()
+        }
 
     def _is_long(self, text: str, head: TokenizedText) -> bool:
         return head.truncated or len(text) > self.characters_max
@@ -193,7 +200,12 @@ class RowEncoder:
             head: Its first row.
             shown: The first row of the plain view; None when no plain view was made.
         """
-        rows, is_cut = [_Row(head.tokens, Passage(RAW, 0, len(text)))], False
+        whole = Passage(RAW, 0, len(text))
+        if shown is not None and not shown.truncated and not self._is_long(text, head):
+            if [*shown.tokens] == [*head.tokens]:
+                return head
+            return TextRows(head.tokens, False, [array("I", shown.tokens)], (whole, Passage(PLAIN, 0, len(text))))  # noqa: FBT003 - keywords take three times as long
+        rows, is_cut = [_Row(head.tokens, whole)], False
         if self._is_long(text, head):
             rows, is_cut = self._raw_windows(text, head)
         if shown is not None and not shown.truncated:

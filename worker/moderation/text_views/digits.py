@@ -101,6 +101,21 @@ def digits_for_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     return (edits,)
 
 
+def may_have_digits_for_letters(vocabulary: Vocabulary) -> Callable[[str], bool]:
+    """Return the function that says whether the rule could change a text that has this piece between spaces.
+
+    A rule changes nothing in a text without a readable word, and a piece has the words that it has in its text.
+    """
+
+    def may_have(piece: str) -> bool:
+        found = tokens(_SIGN_IN_TOKEN, piece)
+        words = [word for _, _, token in found for _, _, word in _words_of_long_token(f"{token} ")]
+        words += [token for _, _, token in found if token[0] == "@" and len(token) <= WORD_LETTERS_MAX]
+        return any(_readable(word, vocabulary) for word in words)
+
+    return may_have
+
+
 def _words(text: str) -> list[_Word]:
     """Return the words of a text that have a sign and are not part of a link or a number.
 

@@ -4,18 +4,20 @@ Each step is a list of rules with a name, so that each can be measured alone: do
 step reads what an earlier step has laid open: a word is a word only when the invisible characters in it are gone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from worker.moderation.text_views.digits import digits_for_letters
+from worker.moderation.text_views.digits import digits_for_letters, may_have_digits_for_letters
 from worker.moderation.text_views.fonts import font_letters
 from worker.moderation.text_views.invisible import BIDI_OVERRIDES, INVISIBLE_CHARACTERS, TAG_CHARACTERS
 from worker.moderation.text_views.letters import COMPATIBILITY_FORMS, ENCLOSED_LETTERS, STACKED_MARKS
 from worker.moderation.text_views.lookalikes import look_alikes
 from worker.moderation.text_views.repeated import repeated_letters
-from worker.moderation.text_views.rules import Rule, TracedText, edited, of_head_and_tail
+from worker.moderation.text_views.rules import Edit, Rule, TracedText, edited, of_head_and_tail, remembered
 from worker.moderation.text_views.separated import SIGNS_INSIDE_WORDS, separated_letters
-from worker.moderation.text_views.triggers import Trigger, triggers
+from worker.moderation.text_views.triggers import Trigger, Triggers
 from worker.moderation.text_views.vocabulary import Vocabulary
 
 MakeRules = Callable[[Vocabulary], Sequence[Rule]]
@@ -48,6 +50,9 @@ _LETTER_STEPS = {
 }
 """The steps for letters, and what a text has that they can change."""
 
+_OTHER_THAN_ASCII = _LETTER_STEPS.keys() - {"invisible_characters"}
+"""The steps that change nothing in ASCII."""
+
 _WORD_STEPS = {
     "signs_inside_words": Trigger.MARKED,
     "separated_letters": Trigger.SEPARATED,
@@ -59,7 +64,7 @@ _WORD_STEPS = {
 _LETTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK | Trigger.FONT
 _MIXED = Trigger.ODD | Trigger.LATIN
 _WORDS = Trigger.REPEATED | Trigger.SIGNED | Trigger.MARKED | Trigger.SEPARATED
-
+_LOOKED_AT = _LETTERS | Trigger.ODD | _WORDS
 
 WORDS_PART_CHARACTERS = 12_288
 """Characters at the head and at the tail of a text in which words are read: more than the windows of a text hold.
@@ -77,6 +82,10 @@ def _applied(text: str, rules: Sequence[Rule]) -> str:
     return text
 
 
+PIECES_CHARACTERS_MAX = 1000
+"""Characters of a text whose words are read one by one, with a memory of words, because chat repeats them. Such a
+text does not use up the budget of letters to read, so a word is read as in any other text."""
+
 RulesOf = Callable[[str], Sequence[Rule]]
 
 
@@ -88,10 +97,14 @@ class PlainText:
         steps: Name and rules of each step, in order.
         markup: Returns the rules that show a text without its platform's markup, before all steps. None: the texts
             have no markup.
+        may_have_digits: Returns whether ``digits_for_letters`` could change a text that has this piece.
+        shortened: Returns what ``repeated_letters`` makes of a piece of a text.
     """
 
     steps: Sequence[tuple[str, Sequence[Rule]]]
-    markup: RulesOf | None = None
+    markup: RulesOf | None
+    may_have_digits: Callable[[str], bool]
+    shortened: Callable[[str], str]
 
     @classmethod
     def of(
@@ -105,39 +118,95 @@ class PlainText:
             markup: Returns the rules for the markup of a text, such as ``markup.RULES["discord"]``.
         """
         steps = [(name, _bounded(name, make(vocabulary))) for name, make in STEPS.items() if name in names]
-        return cls(steps, markup)
+        shortened = partial(_applied, rules=dict(steps).get("repeated_letters", ()))
+        return cls(steps, markup, remembered(may_have_digits_for_letters(vocabulary)), remembered(shortened))
 
     def plain(self, text: str) -> str:
         """Return the plain view of a text: the text itself if it is already what a reader sees."""
-        return self.plain_many([text])[0]
+        return self.changed([text]).get(0, text)
 
     def plain_many(self, texts: Sequence[str]) -> list[str]:
-        """Return the plain view of each text, in order. One pass over all texts finds those that can change."""
-        views = list(texts) if self.markup is None else self._without_markup(texts, self.markup)
-        found = triggers(views)
-        changed = []
-        for index, flags in enumerate(found):
+        """Return the plain view of each text, in order."""
+        changed = self.changed(texts)
+        return [changed.get(index, text) for index, text in enumerate(texts)]
+
+    def changed(self, texts: Sequence[str]) -> dict[int, str]:
+        """Return the plain views that are not the text itself, by the number of the text.
+
+        One pass over all texts finds those that can change.
+        """
+        if not texts:
+            return {}
+        views: dict[int, str] = {}
+        if self.markup is not None:
+            received, texts = texts, self._without_markup(texts, self.markup)
+            views = {index: text for index, text in enumerate(texts) if text is not received[index]}
+        found = Triggers(texts)
+        shown: dict[int, str] = {}
+        words: dict[int, int] = {}
+        looked_at = (found.flags & _LOOKED_AT != 0).nonzero()[0]
+        for index, flags in zip(looked_at.tolist(), found.flags[looked_at].tolist(), strict=True):
             if flags & _LETTERS or flags & _MIXED == _MIXED:
-                before = views[index]
-                views[index] = shown = self._apply(before, flags, _LETTER_STEPS)
-                if shown is not before:
-                    changed.append(index)
-        for index, flags in zip(changed, triggers([views[index] for index in changed]), strict=True):
-            found[index] = flags
-        for index, flags in enumerate(found):
+                view = self._apply(texts[index], flags, _LETTER_STEPS)
+                if view is not texts[index]:
+                    shown[index] = view
+                    continue
             if flags & _WORDS:
-                views[index] = self._apply(views[index], flags, _WORD_STEPS)
+                words[index] = flags & _WORDS
+        if shown:
+            again = Triggers([*shown.values()]).flags.tolist()
+            for (index, view), flags in zip(shown.items(), again, strict=True):
+                views[index] = self._apply(view, flags, _WORD_STEPS) if flags & _WORDS else view
+        if words:
+            views.update(self._words_read(texts, found, words))
         return views
+
+    def _words_read(
+        self, texts: Sequence[str], found: Triggers, words: Mapping[int, int]
+    ) -> Iterator[tuple[int, str]]:
+        """Yield the number of each text that the steps for words change, and its view.
+
+        Args:
+            texts: All texts.
+            found: What they have.
+            words: The flags of the texts to look at, by their number.
+        """
+        with_digits, edits = self._pieces_read(found, words)
+        for index, of_text in words.items():
+            text, flags = texts[index], of_text
+            if len(text) <= PIECES_CHARACTERS_MAX:
+                if index not in with_digits:
+                    flags &= ~Trigger.SIGNED
+                if flags == Trigger.REPEATED:
+                    if index in edits:
+                        yield index, edited(text, edits[index])
+                    continue
+            if flags and (view := self._apply(text, flags, _WORD_STEPS)) is not text:
+                yield index, view
+
+    def _pieces_read(
+        self, found: Triggers, words: Mapping[int, int]
+    ) -> tuple[Collection[int], Mapping[int, Sequence[Edit]]]:
+        """Return the texts that ``digits_for_letters`` could change, and the edits of ``repeated_letters``."""
+        with_digits: set[int] = set()
+        edits: dict[int, list[Edit]] = defaultdict(list)
+        for index, start, piece in found.pieces(characters_max=PIECES_CHARACTERS_MAX):
+            flags = words.get(index, 0)
+            if flags & Trigger.SIGNED and self.may_have_digits(piece):
+                with_digits.add(index)
+            if flags & Trigger.REPEATED and (new := self.shortened(piece)) != piece:
+                edits[index].append((start, start + len(piece), new))
+        return with_digits, edits
 
     def traced(self, text: str) -> TracedText:
         """Return the plain view of a text, with the place in the text that each of its characters came from."""
         traced = TracedText.of(text)
         for rule in self.markup(text) if self.markup else ():
             traced = traced.edited(rule(traced.text))
-        [flags] = triggers([traced.text])
+        [flags] = Triggers([traced.text]).flags.tolist()
         if flags & _LETTERS or flags & _MIXED == _MIXED:
             traced = self._apply_traced(traced, flags, _LETTER_STEPS)
-            [flags] = triggers([traced.text])
+            [flags] = Triggers([traced.text]).flags.tolist()
         return self._apply_traced(traced, flags, _WORD_STEPS) if flags & _WORDS else traced
 
     @staticmethod
@@ -150,6 +219,8 @@ class PlainText:
         before = text
         for name, rules in self.steps:
             if name in steps and (flags & steps[name] or text is not before):
+                if name in _OTHER_THAN_ASCII and text.isascii():
+                    continue
                 text = _applied(text, rules)
         return text
 

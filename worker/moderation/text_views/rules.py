@@ -7,7 +7,8 @@ flagged text also needs the place that each character came from (``TracedText``)
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import regex
 
@@ -18,6 +19,7 @@ Rule = Callable[[str], Iterable[Edit]]
 """Gives what changes in a text, from the start of the text to its end, without overlap, in linear time."""
 Pattern = re.Pattern[str] | regex.Pattern[str]
 Match = re.Match[str] | regex.Match[str]
+_Answer = TypeVar("_Answer")
 Replace = Callable[[Any], str]
 """What takes the place of a match (a ``Match``). It returns the matched text where nothing is to change."""
 
@@ -77,6 +79,16 @@ def of_head_and_tail(rule: Rule, part_characters: int) -> Rule:
             yield offset + start, offset + end, new
 
     return edits
+
+
+def remembered(of_piece: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
+    """Return a function of a piece of a text that remembers its answers to short pieces."""
+    short = lru_cache(maxsize=8192)(of_piece)
+    return lambda piece: short(piece) if len(piece) <= _REMEMBERED_MAX else of_piece(piece)
+
+
+_REMEMBERED_MAX = 80
+"""Characters of the longest piece that is remembered: long links do not come back."""
 
 
 def tokens(found: Pattern, text: str) -> Sequence[tuple[int, int, str]]:
