@@ -50,6 +50,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "transaction time-out": [FAILURES, "-k", "outlives_its_time_out"],
     "broker restart": [FAILURES, "-k", "idle_worker"],
     "error injection": ["tests/contract/test_error_injection.py", "-k", "goes_on_after and END_TXN"],
+    "old offsets": ["tests/contract/test_old_offsets.py", "-k", "told_an_old_offset"],
     "late requests": ["tests/contract/test_network.py", "-k", "arrives_late and END_TXN"],
     "drain": ["tests/property/test_loop.py", "-k", "must_end"],
     "recreated topics": ["tests/contract/test_recreated_topics.py", "-k", "was_down"],
@@ -369,6 +370,13 @@ MUTANTS = (
         new="    (State.COMMITTING, Event.ABORTABLE): (State.ABORTING, None),\n"
         "    (State.COMMITTING, Event.UNKNOWN): (State.ABORTING, None),\n",
         suites=["transaction table"],
+    ),
+    Mutant(
+        fault="start not confirmed before its first commit",
+        file="worker/kafka/producer.py",
+        old="        if state is State.CONFIRMING and attempt.confirm is None:\n",
+        new="        if state is State.CONFIRMING:\n",
+        suites=["old offsets"],
     ),
     Mutant(
         fault="fenced producer used again",

@@ -30,6 +30,7 @@ from worker.commands.replay.copies import SourceRecord, copy_of_message
 from worker.commands.replay.replay_producer import ReplayProducer
 from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.reading import open_reader, read_to_end
+from worker.kafka.start_confirmation import StartConfirmation
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.records import Partition, Topic
 
@@ -281,7 +282,8 @@ def test_copies_whose_position_kafka_refuses_are_not_visible(scene: KafkaEnv, co
     eventually(lambda: former.poll(0.1) is not None or bool(former.assignment()), lambda: run_id, seconds_max=30)
     no_longer_valid = former.consumer_group_metadata()
     former.close()
-    producer = ReplayProducer(scene.client, run_id=run_id, topic=copies, partitions=2)
+    confirmation = StartConfirmation(scene.client, run_id)
+    producer = ReplayProducer(scene.client, run_id=run_id, topic=copies, partitions=2, confirmation=confirmation)
     copy = copy_of_message(
         "run",
         SourceRecord(partition=Partition(topic, 0), offset=0, timestamp_ms=None, key=None, value=b"{}", headers=()),
@@ -289,6 +291,30 @@ def test_copies_whose_position_kafka_refuses_are_not_visible(scene: KafkaEnv, co
     with pytest.raises(KafkaFatalError, match="Kafka did not take the copies"):
         producer.publish([copy], [TopicPartition(topic, 0, 1)], no_longer_valid)
     assert read(scene, copies) == []
+
+
+def test_a_run_that_was_told_an_old_position_copies_nothing_again(scene: KafkaEnv, copies: str) -> None:
+    """The run has committed 5. A process of it was told 0 (``start_confirmation`` says when Kafka does this)."""
+    [topic] = scene.inputs
+    run_id = f"{scene.group}.replay.run"
+    at_5, at_0 = TopicPartition(topic, 0, 5), TopicPartition(topic, 0, 0)
+    reader = Consumer({**scene.client, "group.id": run_id})
+    reader.commit(offsets=[at_5], asynchronous=False)
+    confirmation = StartConfirmation(scene.client, run_id)
+    confirmation.expect(at_0)
+    producer = ReplayProducer(scene.client, run_id=run_id, topic=copies, partitions=2, confirmation=confirmation)
+    copy = copy_of_message(
+        "run",
+        SourceRecord(partition=Partition(topic, 0), offset=0, timestamp_ms=None, key=None, value=b"{}", headers=()),
+    )
+    with pytest.raises(KafkaFatalError, match="run this command again"):
+        producer.publish([copy], [TopicPartition(topic, 0, 1)], reader.consumer_group_metadata())
+    assert read(scene, copies) == []
+    confirmation.expect(at_5)
+    producer.publish([copy], [TopicPartition(topic, 0, 6)], reader.consumer_group_metadata())
+    assert len(read(scene, copies)) == 1
+    reader.close()
+    confirmation.close()
 
 
 def test_a_second_process_of_a_run_takes_it_over_and_nothing_is_copied_twice(

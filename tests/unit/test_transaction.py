@@ -44,6 +44,17 @@ def test_only_a_commit_that_is_done_is_committed() -> None:
     assert committed == [(State.COMMITTING, Event.DONE)]
 
 
+def test_no_commit_begins_before_the_new_starts_are_confirmed() -> None:
+    """``StartConfirmation`` says why: a coordinator may have answered with old committed offsets."""
+    assert [pair for pair, (state, _) in TABLE.items() if state is State.COMMITTING] == [
+        (State.CONFIRMING, Event.DONE),
+        (State.COMMITTING, Event.RETRY),
+    ]
+    assert TABLE[State.OFFSETS, Event.DONE] == (State.CONFIRMING, None)  # only a write shows what is loaded
+    assert TABLE[State.CONFIRMING, Event.MOVED] == (State.ABORTING, None)
+    assert TABLE[State.ABORTING, Event.DONE] == (State.READY, Outcome.REWIND)
+
+
 def test_a_commit_that_may_have_succeeded_is_never_aborted() -> None:
     for event in (Event.TIMED_OUT, Event.UNKNOWN, Event.RETRY):
         state, _ = TABLE[State.COMMITTING, event]

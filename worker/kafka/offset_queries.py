@@ -98,14 +98,7 @@ class OffsetQueries:
 
     def _consumer(self, isolation_level: str) -> Consumer:
         if isolation_level not in self._consumers:
-            config = {
-                **self._config,
-                "group.id": self.group_id,
-                "enable.auto.commit": False,
-                "isolation.level": isolation_level,
-                "error_cb": lambda _: None,
-            }
-            self._consumers[isolation_level] = Consumer(config)
+            self._consumers[isolation_level] = offsets_consumer(self._config, self.group_id, isolation_level)
         return self._consumers[isolation_level]
 
     def _close_consumers(self) -> None:
@@ -129,6 +122,19 @@ class OffsetQueries:
         if self._admin is None:
             self._admin = AdminClient(self._config)
         return self._admin
+
+
+def offsets_consumer(config: Mapping[str, Any], group_id: str, isolation_level: str) -> Consumer:
+    """Return a consumer that never joins the group, to ask for the group's committed offsets.
+
+    Args:
+        config: librdkafka's properties.
+        group_id: The consumer group.
+        isolation_level: At ``read_committed`` the call waits while an open transaction contains one of the offsets.
+            At ``read_uncommitted`` the answer leaves out the offsets of open transactions.
+    """
+    own = {"group.id": group_id, "enable.auto.commit": False, "isolation.level": isolation_level}
+    return Consumer({"log_level": 0, **config, **own, "error_cb": lambda _: None})
 
 
 def topic_id_of(description: Any) -> str:

@@ -35,6 +35,8 @@ class Attempt:
         outputs: The records to produce, in order.
         offsets: The offsets to commit.
         metadata: The consumer's group metadata.
+        confirm: Asks whether the starts of the partitions were right, and returns DONE or MOVED. None: nothing is
+            to be confirmed.
         started_ms: When the attempt began.
         is_trial: Whether the outputs are out of order, so that they must not be committed.
         began_ms: When the transaction began; None before.
@@ -45,6 +47,7 @@ class Attempt:
     outputs: Sequence[OutputRecord] = ()
     offsets: list[TopicPartition] = field(default_factory=list)
     metadata: object = None
+    confirm: Callable[[], Event] | None = None
     started_ms: int
     is_trial: bool = False
     began_ms: int | None = None
@@ -106,6 +109,8 @@ class TransactionalProducer:
 
     def call(self, state: State, attempt: Attempt) -> Event:
         """Make the call of a state. An error changes ``attempt.failure``."""
+        if state is State.CONFIRMING and attempt.confirm is None:
+            return Event.DONE
         try:
             with self._watch(CALLS[state]):
                 return self._make_call(state, attempt)
@@ -139,6 +144,8 @@ class TransactionalProducer:
                 return self._produce(attempt)
             case State.OFFSETS:
                 self._send_offsets(attempt)
+            case State.CONFIRMING:
+                return self._confirm(attempt)
             case State.COMMITTING:
                 self._producer.commit_transaction(SLICE_S)
             case State.ABORTING | State.FINAL_ABORT:
@@ -194,6 +201,14 @@ class TransactionalProducer:
                 timeout.timed_out(self._timeout_ms)
             raise
         timeout.answered(self._clock() - began_ms)
+
+    def _confirm(self, attempt: Attempt) -> Event:
+        assert attempt.confirm is not None  # noqa: S101 - ``call`` has returned
+        try:
+            return attempt.confirm()
+        except KafkaException as error:
+            attempt.failure = failure_of(error.args[0])
+            return self._unfinished(attempt)
 
     def _new_producer(self) -> Producer:
         return client(Producer, self._config, ConnectionLossLogger(self.suspicion.add))

@@ -376,7 +376,12 @@ class Session:
         ids, limit = self._start_offsets.ids, self._start_offsets.metadata
         metadata = {p: limit.encode(ids.current(p.topic), p, states.get(p, "")) for p in offsets}
         next_offsets = [TopicPartition(p.topic, p.number, at, metadata[p]) for p, at in offsets.items()]
-        committed = self._publisher.publish(outputs, next_offsets, group_metadata, refusal)
+        starts = self._start_offsets.confirmation
+        committed = self._publisher.publish(
+            outputs, next_offsets, group_metadata, refusal, starts.question(offsets)
+        )
+        if committed:
+            starts.forget(offsets)
         if not committed and self._publisher.failure_code == TOO_LARGE:
             limit.refused(metadata.values(), self._member.group_id)
         return committed

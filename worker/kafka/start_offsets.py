@@ -12,7 +12,7 @@ commit whose answer was lost.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from worker.kafka.offset_queries import OffsetQueries, leader_of, topic_id_of
 from worker.kafka.offset_reset import OffsetReset, start_offset
 from worker.kafka.ownership import PartitionProgress
 from worker.kafka.pending_offsets import PendingOffsets
+from worker.kafka.start_confirmation import StartConfirmation
 from worker.kafka.start_queries import CommittedQuery, OffsetRange, RangeQuery
 from worker.kafka.topic_check import TopicCheck
 from worker.kafka.topic_ids import IdCheck, TopicIds
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _ASK_AGAIN_MS = 100
 _ASK_AGAIN_MS_MAX = 1_000
+_WITHOUT_START_MS_MIN = 5_000  # a coordinator that is still loading may say that there is no committed offset
 
 
 @dataclass(slots=True)
@@ -70,21 +72,24 @@ class StartOffsets:
     Attributes:
         ids: The ids of the topics.
         metadata: How much metadata the broker takes with an offset.
+        confirmation: The answers that the first transaction of each partition must confirm.
     """
 
     def __init__(self, config: Mapping[str, Any], *, group_id: str, reset: OffsetReset) -> None:
         self.ids = TopicIds()
         self.metadata = MetadataLimit()
+        self.confirmation = StartConfirmation(config, group_id)
         self._reset = reset
         self._queries = OffsetQueries(config, group_id=group_id)
         self._lookups = OffsetLookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
         self._open: list[CommittedQuery | RangeQuery] = []
         self._leaderless = LeaderlessPartitions()
         self._pending = PendingOffsets()
+        self._without_start_ms: dict[Partition, int] = {}  # since when there is no start that the settings allow
         self._truncation = TruncationDetector(group_id)
         self._topic_check = TopicCheck(self._queries, self.ids, self._leaderless)
 
-    def forget(self, partitions: Iterable[Partition]) -> None:
+    def forget(self, partitions: Collection[Partition]) -> None:
         """Drop the lookups of these partitions. Their answers would describe an earlier assignment or position.
 
         1. p waits, and a request is sent: the group has committed 5.
@@ -96,6 +101,9 @@ class StartOffsets:
         the answer in step 4 belongs to no lookup, and a new request is sent for p.
         """
         self._lookups.forget(partitions)
+        self.confirmation.forget(partitions)
+        for partition in partitions:
+            self._without_start_ms.pop(partition, None)
 
     def find(self, now_ms: int, waiting: Collection[Partition], out_of_range: Collection[Partition]) -> FoundStarts:
         """Take the answers that have come, and send the requests that are due. Never wait.
@@ -145,6 +153,7 @@ class StartOffsets:
     def close(self) -> None:
         """Close the clients that ask. Wait about one second at most."""
         self._queries.close()
+        self.confirmation.close()
 
     # ---- the first request: committed offsets ------------------------------------------------------------------
 
@@ -177,11 +186,13 @@ class StartOffsets:
             if committed is None or checks.get(partition.topic) is not IdCheck.SAME:
                 self._lookups.again(now_ms, partition)
                 continue
+            self.confirmation.expect(committed)
             leader = leader_of(answer.topics[partition.topic], partition)
             self._leaderless.note(now_ms, partition, has_leader=leader is not None)
             metadata = self.metadata.decode(partition, committed.metadata)
             if partition not in out_of_range and self._is_usable(partition, committed):
                 found.committed[partition] = committed.offset
+                self._without_start_ms.pop(partition, None)
                 if metadata.state:
                     found.states[partition] = metadata.state
                 self._lookups.forget([partition])
@@ -233,16 +244,22 @@ class StartOffsets:
             if offsets is None or self._truncation.is_suspected(now_ms, partition, committed, high=offsets.high):
                 self._lookups.again(now_ms, partition)
                 continue
-            found.chosen[partition] = self._choose(partition, committed, offsets, query.old_ids.get(partition, ""))
+            start = self._choose(now_ms, partition, committed, offsets, query.old_ids.get(partition, ""))
+            if start is None:
+                self._lookups.again(now_ms, partition)
+                continue
+            found.chosen[partition] = start
             if state := query.states.get(partition):
                 found.states[partition] = state
             self._lookups.forget([partition])
 
-    def _choose(self, partition: Partition, committed: int | None, offsets: OffsetRange, old_id: str) -> int:
-        """Return the start that the settings choose, and log what is skipped.
+    def _choose(
+        self, now_ms: int, partition: Partition, committed: int | None, offsets: OffsetRange, old_id: str
+    ) -> int | None:
+        """Return the start that the settings choose, and log what is skipped; None: ask again.
 
         Raises:
-            DataProtectionError: The settings say not to choose a start.
+            DataProtectionError: The settings say not to choose a start, for ``_WITHOUT_START_MS_MIN``.
         """
         start = start_offset(committed, low=offsets.low, high=offsets.high, timed=offsets.timed, reset=self._reset)
         recreated = ""
@@ -250,6 +267,8 @@ class StartOffsets:
             new_id = self.ids.current(partition.topic)
             recreated = f"; the topic was deleted and created again: its id was {old_id} and is {new_id}"
         if start is None:
+            if now_ms - self._without_start_ms.setdefault(partition, now_ms) < _WITHOUT_START_MS_MIN:
+                return None
             raise DataProtectionError(
                 f"{partition} has no usable committed offset (committed: {committed}, available: {offsets.low} to "
                 f"{offsets.high}{recreated}) and WORKER_KAFKA__AUTO_OFFSET_RESET is error: set it to earliest, or "

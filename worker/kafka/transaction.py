@@ -33,6 +33,7 @@ class State(Enum):
     READY = "ready"  # between two transactions
     OPEN = "open"  # begun: the outputs are being produced
     OFFSETS = "offsets"  # librdkafka has taken all outputs: the offsets come next
+    CONFIRMING = "confirming"  # the coordinator has taken the offsets: had the group committed what it said?
     COMMITTING = "committing"
     ABORTING = "aborting"
     FINAL_ABORT = "final abort"  # aborting before the process ends: Kafka has refused this worker
@@ -45,6 +46,7 @@ class Event(Enum):
     DONE = "done"
     RETRY = "retry"  # the call is not finished: the next call of the same kind continues it
     TIMED_OUT = "timed out"  # the call is not finished, and the time for the whole publish is over
+    MOVED = "moved"  # the group has committed other offsets than those that this worker started from
     ABORTABLE = "abortable"  # the transaction cannot be committed, but the producer can abort it
     UNKNOWN = "unknown"  # the coordinator did not say whether it has committed the transaction
     FATAL = "fatal"  # this producer cannot be used any more, but a new one can
@@ -74,6 +76,7 @@ CALLS = {
     State.READY: "begin_transaction",
     State.OPEN: "produce",
     State.OFFSETS: "send_offsets_to_transaction",
+    State.CONFIRMING: "committed",  # a consumer's call, and only for partitions with a new start
     State.COMMITTING: "commit_transaction",
     State.ABORTING: "abort_transaction",
     State.FINAL_ABORT: "abort_transaction",
@@ -91,6 +94,7 @@ _DEFAULTS: dict[State, Step] = {
     State.READY: (State.DEFUNCT, Outcome.REWIND),
     State.OPEN: (State.DEFUNCT, Outcome.REWIND),
     State.OFFSETS: (State.DEFUNCT, Outcome.REWIND),
+    State.CONFIRMING: (State.DEFUNCT, Outcome.REWIND),
     State.COMMITTING: (State.DEFUNCT, Outcome.REWIND),  # also UNKNOWN: never abort what may be committed
     State.ABORTING: (State.DEFUNCT, Outcome.REWIND),
     State.FINAL_ABORT: (State.DEFUNCT, Outcome.STOP),  # also DONE: the abort was the last thing to do
@@ -112,11 +116,14 @@ _EXCEPTIONS: dict[tuple[State, Event], Step] = {
     (State.OPEN, Event.ABORTABLE): (State.ABORTING, None),
     (State.OPEN, Event.UNKNOWN): (State.ABORTING, None),
     (State.OPEN, Event.UNAUTHORIZED): (State.FINAL_ABORT, None),
-    (State.OFFSETS, Event.DONE): (State.COMMITTING, None),
+    (State.OFFSETS, Event.DONE): (State.CONFIRMING, None),
     (State.OFFSETS, Event.RETRY): (State.OFFSETS, None),
     (State.OFFSETS, Event.ABORTABLE): (State.ABORTING, None),
     (State.OFFSETS, Event.UNKNOWN): (State.ABORTING, None),
     (State.OFFSETS, Event.UNAUTHORIZED): (State.FINAL_ABORT, None),
+    (State.CONFIRMING, Event.DONE): (State.COMMITTING, None),
+    (State.CONFIRMING, Event.RETRY): (State.CONFIRMING, None),
+    (State.CONFIRMING, Event.MOVED): (State.ABORTING, None),
     (State.COMMITTING, Event.DONE): (State.READY, Outcome.COMMITTED),
     (State.COMMITTING, Event.RETRY): (State.COMMITTING, None),
     (State.COMMITTING, Event.ABORTABLE): (State.ABORTING, None),

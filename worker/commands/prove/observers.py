@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONSUME_WAIT_S = 0.02
 CHUNK_RECORDS = 5000
 QUERY_EVERY_MS = 500
+OLD_ANSWERS_MS_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +87,14 @@ class CommittedOffsets:
     A log is the content of a topic from its creation to its deletion. A worker commits the topic's id with each
     offset, as commit metadata: so a sample tells the log of each offset.
 
+    A coordinator that has just been started may answer with old offsets for a moment (``StartConfirmation`` says
+    why). So an offset that went back counts when it stays back for ``OLD_ANSWERS_MS_MAX``. If workers judged
+    messages again and were done sooner, the ledger has the doubled verdicts.
+
     Attributes:
         samples: How many answers have come.
         latest: The newest committed offset of each partition.
-        regressions: A line for each committed offset that went back.
+        regressions: A line for each committed offset that went back and stayed back.
         counting: The partitions with an open window of alerts, by the newest sample.
     """
 
@@ -102,6 +107,7 @@ class CommittedOffsets:
         self._partitions = partitions
         self._log_ids: dict[Partition, str | None] = {}
         self._deleted_logs: set[tuple[Partition, str | None]] = set()
+        self._back_since_ms: dict[Partition, int] = {}
         self._answer: Future[list[TopicPartition]] | None = None
         self._asked_ms = -QUERY_EVERY_MS
 
@@ -109,7 +115,7 @@ class CommittedOffsets:
         """Take the answer if it is there, and ask again every half second; never wait."""
         if self._answer is not None and self._answer.done():
             if self._answer.exception() is None:
-                self._take(self._answer.result(), now_ms)
+                self.take(self._answer.result(), now_ms)
             self._answer = None
         if self._answer is None and now_ms - self._asked_ms >= QUERY_EVERY_MS:
             self._asked_ms = now_ms
@@ -119,31 +125,42 @@ class CommittedOffsets:
         """Close the clients."""
         self._queries.close()
 
-    def _take(self, found: Sequence[TopicPartition], now_ms: int) -> None:
+    def take(self, found: Sequence[TopicPartition], now_ms: int) -> None:
+        """Take an answer of the coordinator."""
         self.samples += 1
         for at in found:
             if at.error is not None or at.offset < 0:
                 continue
             partition = Partition(at.topic, at.partition)
             metadata = decode_metadata(at.metadata)
+            if self._is_back(partition, at.offset, metadata.topic_id):
+                self._note_back(partition, at.offset, metadata.topic_id, now_ms)
+                continue
+            self._back_since_ms.pop(partition, None)
             (self.counting.add if metadata.state else self.counting.discard)(partition)
-            topic_id = metadata.topic_id
-            before, log_before = self.latest.get(partition, 0), self._log_ids.get(partition, topic_id)
-            if at.offset < self._latest_in_log(partition, topic_id) or (partition, topic_id) in self._deleted_logs:
-                self.regressions.append(
-                    f"{partition} from {before} (topic id {log_before or 'unknown'}) to {at.offset} "
-                    f"(topic id {topic_id or 'unknown'}) at {now_ms} ms"
-                )
+            known = self._log_ids.setdefault(partition, metadata.topic_id)
+            if metadata.topic_id != known:
+                self._deleted_logs.add((partition, known))
+                self._log_ids[partition] = metadata.topic_id
             self.latest[partition] = at.offset
 
-    def _latest_in_log(self, partition: Partition, log_id: str | None) -> int:
-        """Return the newest offset in the same log, 0 in a new log."""
-        known = self._log_ids.setdefault(partition, log_id)
-        if log_id == known:
-            return self.latest.get(partition, 0)
-        self._deleted_logs.add((partition, known))
-        self._log_ids[partition] = log_id
-        return 0
+    def _is_back(self, partition: Partition, offset: int, log_id: str | None) -> bool:
+        """Return whether the offset is before the newest one of the same log, or belongs to a deleted log."""
+        if partition not in self.latest:
+            return False
+        is_same_log = self._log_ids[partition] == log_id
+        return (partition, log_id) in self._deleted_logs or (is_same_log and offset < self.latest[partition])
+
+    def _note_back(self, partition: Partition, offset: int, log_id: str | None, now_ms: int) -> None:
+        since_ms = self._back_since_ms.setdefault(partition, now_ms)
+        if now_ms - since_ms < OLD_ANSWERS_MS_MAX:
+            return
+        self.regressions.append(
+            f"{partition} from {self.latest[partition]} (topic id {self._log_ids[partition] or 'unknown'}) to "
+            f"{offset} (topic id {log_id or 'unknown'}) since {since_ms} ms"
+        )
+        self.latest[partition], self._log_ids[partition] = offset, log_id
+        self._deleted_logs.discard((partition, log_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

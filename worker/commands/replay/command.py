@@ -24,6 +24,7 @@ from worker.commands.replay.stored_progress import StoredProgress, stored_option
 from worker.commands.terminal import say
 from worker.errors import ConfigurationError, ExitCode
 from worker.kafka.reading import open_reader, partition_count
+from worker.kafka.start_confirmation import StartConfirmation
 from worker.records import Partition
 from worker.settings import Need, Settings, admin_config, load_settings, producer_config, variables_for
 
@@ -97,8 +98,11 @@ def run(options: argparse.Namespace) -> ExitCode:
         partitions = [Partition(at.topic, at.partition) for at in reader.assignment()]
         reader.unassign()
         count = partition_count(reader, plan.to)
-        producer = ReplayProducer(plan.producer, run_id=plan.run_id, topic=plan.to, partitions=count)
-        progress = committed_progress(reader, partitions, plan.run_id)
+        confirmation = StartConfirmation(plan.reader, plan.run_id)
+        producer = ReplayProducer(
+            plan.producer, run_id=plan.run_id, topic=plan.to, partitions=count, confirmation=confirmation
+        )
+        progress = committed_progress(reader, partitions, plan.run_id, confirmation)
         if progress:
             _check_same_options(plan, progress)
         else:
@@ -106,6 +110,7 @@ def run(options: argparse.Namespace) -> ExitCode:
             producer.publish([], offsets_of(progress), reader.consumer_group_metadata())
         copying = ReplayRun(reader, producer.publish, plan.make_copy, progress, plan.pace)
         copying.copy(stopping.is_set, stopping.wait, _Report(copying).report)
+        confirmation.close()
     _show(plan, copying.totals, is_done=not copying.left)
     return ExitCode.OTHER if copying.left else ExitCode.DONE
 

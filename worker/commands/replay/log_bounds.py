@@ -13,6 +13,7 @@ from worker.errors import KafkaFatalError
 from worker.kafka.clients import SLICE_S, slice_s
 from worker.kafka.metadata import ANSWER_MS_MAX
 from worker.kafka.offset_queries import OffsetQueries, offset_of
+from worker.kafka.start_confirmation import StartConfirmation
 from worker.records import Partition
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _answer(partition: Partition, answer: "Future[Any]", *, least: int) -> int:
 
 
 def committed_progress(
-    reader: Consumer, partitions: Collection[Partition], run_id: str
+    reader: Consumer, partitions: Collection[Partition], run_id: str, confirmation: StartConfirmation
 ) -> dict[Partition, StoredProgress]:
     """Return what a run has committed; empty if the run is new.
 
@@ -71,6 +72,7 @@ def committed_progress(
         reader: A consumer of the run's group.
         partitions: All partitions of the topics that the run reads.
         run_id: The run's group.
+        confirmation: Notes the answers, so that the first transaction confirms them.
 
     Raises:
         KafkaFatalError: The coordinator did not answer, does not let this user read the group, or the offsets are
@@ -79,6 +81,7 @@ def committed_progress(
     answers = _committed(reader, [TopicPartition(*one) for one in sorted(partitions)], run_id)
     found = {}
     for at in answers:
+        confirmation.expect(at)
         if at.offset < 0:
             continue
         stored = stored_progress(at.offset, at.metadata)

@@ -6,15 +6,20 @@ is copied twice.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from worker.commands.replay.copies import RecordCopy
 from worker.errors import FatalError, KafkaFatalError
 from worker.kafka.clients import SLICE_S, client
+from worker.kafka.start_confirmation import StartConfirmation
+from worker.kafka.transaction import Event
+from worker.records import Partition
+
+Answer = TypeVar("Answer")
 
 ANSWER_S_MAX = 60.0
 """How long a call is repeated while brokers do not answer."""
@@ -44,12 +49,22 @@ class ReplayProducer:
         run_id: The transactional id, which is also the group.
         topic: The topic to write to.
         partitions: The number of partitions of that topic.
+        confirmation: What Kafka has answered about the positions of the run.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, run_id: str, topic: str, partitions: int) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        run_id: str,
+        topic: str,
+        partitions: int,
+        confirmation: StartConfirmation,
+    ) -> None:
         self._run_id = run_id
         self._topic = topic
         self._partitions = partitions
+        self._confirmation = confirmation
         self._undelivered: KafkaError | None = None
         properties = {"log_level": 0, **config, "transactional.id": run_id, "error_cb": lambda _: None}
         self._producer = client(Producer, properties)
@@ -82,9 +97,24 @@ class ReplayProducer:
                     list(offsets), group_metadata, timeout_s
                 )
             )
+            self._confirm({Partition(at.topic, at.partition) for at in offsets})
             self._in_slices(self._producer.commit_transaction)
         except KafkaException as error:
             raise self._refusal(error.args[0]) from error
+
+    def _confirm(self, partitions: Collection[Partition]) -> None:
+        """Confirm the positions from which the run began or went on (``StartConfirmation`` says why).
+
+        Raises:
+            KafkaFatalError: The run has come further.
+        """
+        question = self._confirmation.question(partitions)
+        if question is not None and self._in_slices(lambda _: question()) is Event.MOVED:
+            raise KafkaFatalError(
+                f"Kafka has answered with old positions of the group {self._run_id!r}, which its coordinator does "
+                "for a moment after a restart. Nothing was copied again: run this command again."
+            )
+        self._confirmation.forget(partitions)
 
     def _produce(self, copy: RecordCopy) -> None:
         original = copy.original
@@ -114,17 +144,16 @@ class ReplayProducer:
         if error is not None and self._undelivered is None:
             self._undelivered = error
 
-    def _in_slices(self, call: Callable[[float], object]) -> None:
+    def _in_slices(self, call: Callable[[float], Answer]) -> Answer:
         """Make a call that waits for brokers, again while its errors are retriable."""
         deadline_s = time.monotonic() + ANSWER_S_MAX
         while True:
             try:
-                call(SLICE_S)
+                return call(SLICE_S)
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > deadline_s:
-                    raise self._refusal(error.args[0]) from error
-            else:
-                return
+                why = error.args[0]
+                if not (why.retriable() or why.name() == "_TIMED_OUT") or time.monotonic() > deadline_s:
+                    raise self._refusal(why) from error
 
     def _refusal(self, error: KafkaError) -> FatalError:
         """Return what to do about an error. The delivery report of a record says more than the commit."""

@@ -1,0 +1,174 @@
+"""A coordinator answers with old committed offsets: the first transaction after a start notices it.
+
+``worker/kafka/start_confirmation.py`` has the race in Kafka, and why a transaction sees through it.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from tests.in_process_worker import joined_worker
+from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
+from worker.classifier import Classifier
+from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
+from worker.kafka.start_confirmation import StartConfirmation
+from worker.kafka.topics import TopicSpec, create_topics
+from worker.kafka.transaction import Event
+from worker.records import Partition, Topic
+
+pytestmark = pytest.mark.kafka
+
+INPUT = Partition("messages", 0)
+ROUNDS_MAX = 8
+ONE_LONG_LOAD = {
+    "offsets.load.buffer.size": str(100 * 2**20),  # between two buffers a load notices that the leader has changed
+    "offset.metadata.max.bytes": "32000",
+    "broker.heartbeat.interval.ms": "100",
+}
+
+
+def group_consumer(client: dict[str, Any], group: str) -> Consumer:
+    own = {"group.id": group, "enable.auto.commit": False, "isolation.level": "read_committed"}
+    quick = {"reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 20}
+    return Consumer({**client, **own, **quick, "log_level": 0, "error_cb": lambda _: None})
+
+
+def commit_in_transaction(scene: KafkaEnv, offset: int) -> None:
+    """Commit an offset of the first input partition, without being a member of the group."""
+    producer = Producer({**scene.client, "transactional.id": f"{scene.group}.other"})
+    producer.init_transactions(KAFKA_S_MAX)
+    producer.begin_transaction()
+    at = TopicPartition(next(iter(scene.inputs)), 0, offset)
+    reader = group_consumer(scene.client, scene.group)
+    producer.send_offsets_to_transaction([at], reader.consumer_group_metadata(), KAFKA_S_MAX)
+    producer.commit_transaction(KAFKA_S_MAX)
+    reader.close()
+
+
+@pytest.mark.parametrize("answered", [0, None])
+def test_a_worker_that_was_told_an_old_offset_judges_nothing_again(
+    answered: int | None, bootstrap_servers: str, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The group has committed 5. The worker was told 0, or that there is no offset, and starts at 0."""
+    scene = KafkaEnv(bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    scene.create()
+    if answered is not None:
+        scene.set_offset(answered)
+    scene.send([chat(f"message {number}") for number in range(10)])
+    calls: list[str] = []
+
+    def watch(call: str) -> AbstractContextManager[None]:
+        calls.append(call)
+        if call == "send_offsets_to_transaction" and calls.count(call) == 1:
+            commit_in_transaction(scene, 5)  # from here on the answer is an old one
+        return nullcontext()
+
+    with caplog.at_level(logging.WARNING), joined_worker(scene.environ(), classifier, watch=watch) as worker:
+        worker.turn_until_judged(5)
+    verdicts = [orjson.loads(message.value() or b"") for message in scene.read(Topic.VERDICT)]
+    assert [verdict["source"]["offset"] for verdict in verdicts] == [5, 6, 7, 8, 9]
+    assert "shows other committed offsets than those that this worker started from" in caplog.text
+    assert worker.session.events[Event.MOVED] == 1
+    # The rewind is a new start, whose first transaction is confirmed. Later ones are not.
+    assert calls.count("committed") == 2
+    with joined_worker(scene.environ(), classifier) as worker:
+        scene.send([chat("one more")])
+        worker.turn_until_judged(1)
+    assert set(scene.committed().values()) == {11}
+
+
+def test_a_coordinator_that_knows_no_offset_for_a_moment_does_not_end_the_worker(
+    bootstrap_servers: str, classifier: Classifier
+) -> None:
+    scene = KafkaEnv(bootstrap_servers, "demo", inputs=(1,), partitions=1)
+    scene.create()
+    scene.send([chat(f"message {number}") for number in range(10)])
+    with joined_worker(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker:
+        worker.turn_until(lambda: bool(worker.session.assigned))
+        for _ in range(10):  # the worker asks meanwhile, and hears that there is no offset
+            worker.loop.turn()
+        commit_in_transaction(scene, 5)
+        worker.turn_until_judged(5)
+    assert set(scene.committed().values()) == {10}
+
+
+class OffsetsLog:
+    """A group with one committed offset, and other commits, whose load takes long."""
+
+    def __init__(self, client: dict[str, Any]) -> None:
+        self.offset = 0
+        self._others = group_consumer(client, "others")
+        self._group = group_consumer(client, "group")
+
+    def grow(self) -> None:
+        """Add some 150 MB of commits, and between them new offsets of the group."""
+        for _ in range(250):
+            other = [TopicPartition(INPUT.topic, number, self.offset, "m" * 30_000) for number in range(20)]
+            self._commit(self._others, other)
+            self.offset += 1
+            self._commit(self._group, [TopicPartition(*INPUT, self.offset)])
+
+    def answers(self) -> Iterator[TopicPartition]:
+        """Ask for the group's committed offset again and again, also while the broker is down."""
+        while True:
+            with suppress(KafkaException):
+                yield from self._group.committed([TopicPartition(*INPUT)], timeout=1)
+
+    def _commit(self, consumer: Consumer, offsets: Sequence[TopicPartition]) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                consumer.commit(offsets=list(offsets), asynchronous=False)
+            except KafkaException:
+                time.sleep(0.05)  # the coordinator is not there yet
+            else:
+                return
+        raise AssertionError("no commit within 120 s")
+
+
+def old_answer(broker: Broker, offsets: OffsetsLog) -> TopicPartition:
+    """Kill and start the broker until it has answered with an offset that is not the committed one."""
+    for _ in range(ROUNDS_MAX):
+        offsets.grow()
+        broker.kill()
+        for node in broker.nodes:
+            node.spawn()
+        first = next(offsets.answers())
+        broker.start()
+        if first.offset != offsets.offset:
+            return first
+    pytest.fail(f"the broker answered with the committed offset {ROUNDS_MAX} times: the race did not happen")
+
+
+@contextmanager
+def transaction(client: dict[str, Any]) -> Iterator[Producer]:
+    """Write the offset that follows the committed one into a transaction."""
+    producer = Producer({**client, "transactional.id": "confirming", "log_level": 0})
+    producer.init_transactions(120)
+    producer.begin_transaction()
+    yield producer
+    producer.abort_transaction(120)
+
+
+def test_an_accepted_write_shows_that_the_answer_before_it_was_an_old_one() -> None:
+    with running_broker(extra_properties={**QUICK_RETURN, **ONE_LONG_LOAD}) as broker:
+        client = {"bootstrap.servers": broker.bootstrap_servers}
+        create_topics(client, [TopicSpec(name=INPUT.topic, partitions=20)])
+        offsets = OffsetsLog(client)
+        old = old_answer(broker, offsets)
+        confirmation = StartConfirmation(client, "group")
+        metadata = group_consumer(client, "group").consumer_group_metadata()
+        with transaction(client) as producer:
+            producer.send_offsets_to_transaction([TopicPartition(*INPUT, 9999)], metadata, 120)
+            for answered, event in ((old, Event.MOVED), (TopicPartition(*INPUT, offsets.offset), Event.DONE)):
+                confirmation.expect(answered)
+                question = confirmation.question([INPUT])
+                assert question is not None
+                assert question() is event
+        confirmation.close()
