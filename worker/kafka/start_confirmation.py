@@ -34,10 +34,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from worker.kafka.clients import SLICE_S
+from worker.kafka.backoff import OffsetsTimeout
 from worker.kafka.offset_queries import offsets_consumer
 from worker.kafka.transaction import Event
 from worker.records import Partition
+
+_ANSWER_MS_MAX = 8_000
 
 Committed = tuple[int, str]
 """An offset and its metadata. The offset is negative if the group has committed none."""
@@ -56,6 +58,7 @@ class StartConfirmation:
         self._group_id = group_id
         self._consumer: Consumer | None = None
         self._expected: dict[Partition, Committed] = {}
+        self._timeout = OffsetsTimeout()
 
     def expect(self, answered: TopicPartition) -> None:
         """Note the answer from which the start of a partition is found. A later answer replaces it."""
@@ -77,7 +80,7 @@ class StartConfirmation:
             self._consumer.close()
 
     def _confirm(self, expected: Mapping[Partition, Committed]) -> Event:
-        """Ask the coordinator; wait for a second at most.
+        """Ask the coordinator; wait for a second, and longer after a time-out.
 
         Returns:
             DONE if all starts are confirmed, MOVED if one is wrong.
@@ -87,7 +90,13 @@ class StartConfirmation:
         """
         if self._consumer is None:
             self._consumer = offsets_consumer(self._config, self._group_id, "read_uncommitted")
-        answer = self._consumer.committed([TopicPartition(*one) for one in sorted(expected)], timeout=SLICE_S)
+        asked = [TopicPartition(*one) for one in sorted(expected)]
+        try:
+            answer = self._consumer.committed(asked, timeout=self._timeout.ms / 1000)
+        except KafkaException:
+            self._timeout.timed_out(_ANSWER_MS_MAX)
+            raise
+        self._timeout.answered(0)
         for at in answer:
             if at.error is not None:
                 raise KafkaException(at.error)
