@@ -40,9 +40,11 @@ broker: install ## Run a real Kafka for your own experiments, until Ctrl-C
 	@$(BIN)/moderation-worker broker
 
 # One file at a time per job, because the tests of a file may share a broker. Each job has a Kafka of its own.
-# No job is restarted: pytest-xdist 3.8 can wait for ever after a restart with loadfile (its issue 784).
+# The order of the folders stays: xdist would begin with the files that have most tests, and a long chaos test would
+# run alone at the end. No job is restarted: pytest-xdist 3.8 can wait for ever after a restart with loadfile (its issue 784).
 test: install ## Run the tests (some on a real Kafka)
-	$(BIN)/python -m pytest --durations=10 --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0 $(TESTS)
+	$(BIN)/python -m pytest --durations=10 --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
+		--max-worker-restart 0 $(TESTS)
 
 simulate: install ## Simulate the worker's loop with SEEDS seeds, starting at FROM; a minute for 20,000
 	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(BIN)/python -m pytest -x tests/property/test_loop.py
