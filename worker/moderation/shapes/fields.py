@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schemas.chat import parse_pointer, written
-from worker.moderation.shapes.finding import EVERY, accepts, find_all, find_one, only_name
+from worker.moderation.shapes.finding import EVERY, accepts, find_all, find_one
 from worker.moderation.shapes.shape_file import HEADER, RoleRule, WhereRule
 from worker.records import Headers
 
@@ -142,13 +142,6 @@ def edited(given: Sequence[str | WhereRule]) -> Callable[[Any, Headers], bool]:
 
 
 def _is_set(place: str) -> Callable[[Any, Headers], bool]:
-    if (name := only_name(place)) is not None:
-
-        def is_set_at_top(event: Any, _: Headers) -> bool:
-            found = event.get(name)
-            return found is not None and found is not False
-
-        return is_set_at_top
     if "*" not in place:
         find_single = find_one(place)
 

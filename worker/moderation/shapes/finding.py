@@ -145,7 +145,7 @@ def accepts(rule: WhereRule) -> Accepts:
         )
     values, is_wanted = rule.not_in or () if rule.one_of is None else rule.one_of, rule.one_of is not None
     if is_single:
-        return _one_is(find_one(rule.at[0]), values, is_wanted=is_wanted)
+        return _one_is(rule.at[0], values, is_wanted=is_wanted)
     return _any_is(_find_first(rule.at), _is_any(values), is_wanted=is_wanted)
 
 
@@ -180,10 +180,18 @@ def _any_is_present(places: Sequence[str], *, is_wanted: bool) -> Accepts:
     return lambda event, headers: bool(find(event, headers)) is is_wanted
 
 
-def _one_is(find: Find, values: Sequence[Any], *, is_wanted: bool) -> Accepts:
+def _one_is(place: str, values: Sequence[Any], *, is_wanted: bool) -> Accepts:
+    find = find_one(place)
     if len(kinds := {type(value) for value in values}) == 1:
         # Most rules list strings, or numbers. One call less for each rule is a hundredth of the time of reading.
         [kind], same_kind = kinds, frozenset(values)
+        if (name := only_name(place)) is not None:
+
+            def is_met_at_top(event: Any, _: Headers) -> bool:
+                found = event.get(name)
+                return (type(found) is kind and found in same_kind) is is_wanted
+
+            return is_met_at_top
 
         def is_met(event: Any, headers: Headers) -> bool:
             found = find(event, headers)

@@ -69,6 +69,9 @@ def _context(shape: Shape) -> Callable[[Any, Headers], MessageContext | None] | 
     tenant_name, find_tenant = _place(shape.tenant_id, fields.identity)
     language_name, find_language = _place(shape.language, fields.identity)
     read_roles, read_edited = fields.roles(shape.roles), fields.edited(shape.edited)
+    names = [only_name(place) if isinstance(place, str) else None for place in shape.edited]
+    edited_name = names[0] if len(names) == 1 else None
+    make = MessageContext._make  # takes two thirds of the time of a call of the class
 
     def read(event: Any, headers: Headers) -> MessageContext | None:
         tenant_id = event.get(tenant_name) if find_tenant is None else find_tenant(event, headers)
@@ -77,9 +80,14 @@ def _context(shape: Shape) -> Callable[[Any, Headers], MessageContext | None] | 
         language = event.get(language_name) if find_language is None else find_language(event, headers)
         if language is not None and type(language) is not str:
             language = identity_of(language)
-        roles, edited = read_roles(event, headers), read_edited(event, headers)
+        roles = read_roles(event, headers)
+        if edited_name is None:
+            edited = read_edited(event, headers)
+        else:
+            at_name = event.get(edited_name)
+            edited = at_name is not None and at_name is not False
         if roles or edited or tenant_id is not None or language is not None:
-            return MessageContext(tenant_id, roles, language, edited)
+            return make((tenant_id, roles, language, edited))
         return None
 
     return read
