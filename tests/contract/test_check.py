@@ -7,13 +7,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from tests.check_command import Outcome, readable_records, run_check, send, settings_for
 from tests.conftest import Topics, new_topic_names
+from worker import wiring
+from worker.classifier import Classifier
+from worker.commands.calibrate.drift_reference import drift_reference
 from worker.errors import ExitCode
+from worker.moderation.drift_reference import ReferenceModel
+from worker.settings import load_settings
 
 pytestmark = pytest.mark.kafka
 
@@ -96,6 +102,27 @@ def test_a_missing_model_gives_exit_code_4(
     assert outcome.line("model").startswith("✗ model: WORKER_MODEL__PATH")
     assert "model fetch" in outcome.line("model")
     assert outcome.marks == "✓" * 19 + "✗-"
+
+
+def test_a_drift_reference_of_another_model_is_found_before_the_worker_starts(
+    bootstrap_servers: str, fresh_topics: Callable[..., Topics], classifier: Classifier, tmp_path: Path
+) -> None:
+    path = tmp_path / "drift.json"
+    settings = settings_for(
+        bootstrap_servers, fresh_topics(), WORKER_MODEL__PATH="demo", WORKER_DRIFT__REFERENCE=str(path)
+    )
+    path.touch()
+    text = wiring.reference_text(load_settings(settings).settings)
+    for revision, mark, code in (
+        ("another", "✗", ExitCode.CONFIGURATION),
+        (classifier.identity.revision, "✓", ExitCode.DONE),
+    ):
+        model = ReferenceModel(name="demo", revision=revision, dtype="float32")
+        scores = np.linspace(0, 1, 1200, dtype=np.float32).reshape(100, 12)
+        path.write_text(drift_reference(scores, model, text).model_dump_json(by_alias=True))
+        outcome = run_check(settings, tmp_path)
+        assert outcome.line("drift reference").startswith(f"{mark} drift reference: "), outcome.screen
+        assert outcome.code is code
 
 
 def test_an_unreachable_broker_is_reported_and_the_items_that_need_it_are_skipped(tmp_path: Path) -> None:

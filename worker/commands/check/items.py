@@ -1,4 +1,7 @@
-"""The items of a check, in their order: the settings, Kafka, the model, the time for the backlog."""
+"""The items of a check, in their order: settings, Kafka, model, drift reference, time for the backlog.
+
+The drift reference is an item only if the settings name one.
+"""
 
 import re
 from collections.abc import Callable
@@ -14,7 +17,7 @@ from worker.commands.check.report import Report, Wrong
 from worker.errors import ConfigurationError, ExitCode, ModelError
 from worker.settings import LoadedSettings, Settings
 
-MODEL, HOURS = "model", "time for the backlog"
+MODEL, REFERENCE, HOURS = "model", "drift reference", "time for the backlog"
 LEAST_HOURS = 0.01
 MEASURE_S = 2
 
@@ -41,6 +44,7 @@ class _Check:
         self._progress = progress
         self._settings: Settings  # set by the item SETTINGS; while it is wrong, all items that need it are skipped
         self._kafka: KafkaItems  # as above
+        self._model: wiring.ScoringModel  # set by the item MODEL
         self._rate = 0.0
 
     def run(self, load: Callable[[], LoadedSettings]) -> ExitCode:
@@ -53,6 +57,8 @@ class _Check:
             for name in (BROKER, "topics", "permissions", TRANSACTION, BACKLOG):
                 check(name, str, fault=ExitCode.KAFKA, needs=(SETTINGS,))
         check(MODEL, self._measure, fault=ExitCode.MODEL, needs=(SETTINGS,))
+        if self._report.passed(SETTINGS) and self._settings.drift.reference is not None:
+            check(REFERENCE, self._compare_reference, fault=ExitCode.CONFIGURATION, needs=(MODEL,))
         check(HOURS, self._hours, fault=ExitCode.OTHER, needs=(BACKLOG, MODEL))
         return self._report.exit_code
 
@@ -76,7 +82,7 @@ class _Check:
 
     def _measure(self) -> str:
         try:
-            model = wiring.open_classifier(self._settings, self._progress)
+            model = self._model = wiring.open_classifier(self._settings, self._progress)
             self._rate = messages_per_second(self._settings, model, built_in_texts(), seconds=MEASURE_S)
         except ModelError as error:
             raise Wrong(str(error)) from error
@@ -87,6 +93,13 @@ class _Check:
             "measured with short chat messages"
         )
         return "\n".join((what, *model.fallbacks))
+
+    def _compare_reference(self) -> str:
+        try:
+            wiring.score_drift(wiring.open_drift_reference(self._settings), self._settings, self._model)
+        except ConfigurationError as error:
+            raise Wrong(str(error)) from error
+        return f"{self._settings.drift.reference}: made with this model and with these settings of the text"
 
     def _hours(self) -> str:
         if not self._kafka.backlog_messages:
