@@ -33,7 +33,7 @@ from tests.meanwhile import meanwhile
 from tests.worker_process import LOOK_AGAIN_S, WorkerProcess, eventually
 from worker.commands.ledger import Ledger, audit
 from worker.commands.ledger_reader import read_topics
-from worker.kafka.reading import open_reader, read_to_end
+from worker.kafka.topic_reader import open_reader, read_to_end
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.records import Partition, Topic
 

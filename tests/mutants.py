@@ -388,7 +388,7 @@ MUTANTS = (
     Mutant(
         fault="suspect producer not replaced",
         file="worker/kafka/publisher.py",
-        old="if self._state is State.READY and self._producer.suspicion.reason:",
+        old="if self._state is State.READY and self._producer.suspect.reason:",
         new="if False:",
         suites=["broker restart"],
     ),

@@ -29,7 +29,7 @@ from worker.commands.ledger import audit
 from worker.commands.ledger_reader import read_topics
 from worker.commands.prove.kafka_names import KafkaNames
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
-from worker.kafka.reading import open_reader
+from worker.kafka.topic_reader import open_reader
 from worker.kafka.topics import PARTITIONS, create_topics
 from worker.records import Topic
 

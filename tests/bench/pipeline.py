@@ -47,7 +47,7 @@ from tests.bench.pipeline_worker import IDENTITY
 from tests.bench.side_by_side import medians, ratios, say, write
 from worker.commands.broker.embedded import running_broker
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
-from worker.kafka.reading import open_reader, read_to_end
+from worker.kafka.topic_reader import open_reader, read_to_end
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.moderation.policies import Policy
 from worker.settings import consumer_config, load_settings, producer_config

@@ -29,8 +29,8 @@ from tests.worker_process import STUB_COMMAND, WorkerProcess, eventually, worker
 from worker.commands.replay.copies import SourceRecord, copy_of_message
 from worker.commands.replay.replay_producer import ReplayProducer
 from worker.errors import ExitCode, KafkaFatalError
-from worker.kafka.reading import open_reader, read_to_end
 from worker.kafka.start_confirmation import StartConfirmation
+from worker.kafka.topic_reader import open_reader, read_to_end
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.records import Partition, Topic
 

@@ -12,7 +12,7 @@ from worker.cli import main
 from worker.commands.shape.guess import fits
 from worker.commands.shape.samples import SampleRecord, samples_of_file
 from worker.errors import ConfigurationError, ExitCode
-from worker.kafka.reading import shares
+from worker.kafka.topic_reader import shares
 from worker.moderation.shapes import builtin_shapes, shape_source
 
 EVENTS = Path(__file__).parents[1] / "events"

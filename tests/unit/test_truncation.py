@@ -26,7 +26,7 @@ def test_an_offset_that_stays_beyond_the_end_is_an_error_that_names_group_partit
     assert "--group moderation --topic messages:0 --reset-offsets --execute" in str(error.value)
 
 
-def test_an_offset_that_is_in_range_again_ends_the_suspicion_of_its_partition_only() -> None:
+def test_only_the_partition_whose_offset_is_in_range_again_is_no_longer_suspected() -> None:
     detector = TruncationDetector("moderation")
     assert detector.is_suspected(0, P0, 11, high=10)
     assert detector.is_suspected(0, P1, 11, high=10)

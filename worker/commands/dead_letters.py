@@ -24,7 +24,7 @@ from schemas.verdict import nearest_rfc3339, rfc3339
 from worker.commands.terminal import progress
 from worker.errors import ConfigurationError, ExitCode
 from worker.kafka.headers import headers_of
-from worker.kafka.reading import open_reader, read_to_end, topic_partition_offset
+from worker.kafka.topic_reader import open_reader, read_to_end, topic_partition_offset
 from worker.logs import escaped
 from worker.settings import Need, admin_config, load_settings, variables_for
 

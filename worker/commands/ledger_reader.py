@@ -13,7 +13,7 @@ from worker.commands.ledger import ObservedInput, ObservedOutput, ObservedRepeat
 from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
 from worker.kafka.offset_queries import OffsetQueries
-from worker.kafka.reading import CONSUME_S, open_reader, read_to_end, topic_partition_offset
+from worker.kafka.topic_reader import CONSUME_S, open_reader, read_to_end, topic_partition_offset
 from worker.moderation.shapes import ReadRecord
 from worker.records import Partition, Skipped, Topic
 

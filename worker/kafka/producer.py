@@ -1,8 +1,8 @@
 """The transactional producer of librdkafka: makes the call of a state, and returns the event that came of it.
 
 A producer must be replaced by another one with the same ``transactional.id`` when the table says DEFUNCT, and
-when it is suspect (``suspicion``): after a retriable error of a transaction, a transport error since its last
-transaction, a slow commit, or a refused batch. ``init_transactions`` of the new producer settles the last
+when it is suspect (``suspect_producer``): after a retriable error of a transaction, a transport error since its
+last transaction, a slow commit, or a refused batch. ``init_transactions`` of the new producer settles the last
 transaction. A suspect producer may hang for ever in its next ``send_offsets_to_transaction`` (librdkafka issues
 5456, 5511). And since librdkafka does not use transactions v2, a delayed EndTxn could end a later transaction of
 the same epoch (KAFKA-17754).
@@ -22,7 +22,7 @@ from worker.kafka.clients import SLICE_S, ConnectionLossLogger, client, failure_
 from worker.kafka.output_topics import OutputTopics
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.rejected_batches import RejectedBatches
-from worker.kafka.suspicion import Suspicion
+from worker.kafka.suspect_producer import SuspectReason
 from worker.kafka.transaction import CALLS, Event, Failure, State, classify
 from worker.records import Headers, OutputRecord, Partition, Topic
 
@@ -68,7 +68,7 @@ class TransactionalProducer:
         on_throttle: Receives the events of a broker's quota.
 
     Attributes:
-        suspicion: Why the producer must be replaced before its next transaction.
+        suspect: Why the producer must be replaced before its next transaction.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TransactionalProducer:
         on_error: Callable[[KafkaError], None],
         on_throttle: Callable[[ThrottleEvent], None],
     ) -> None:
-        self.suspicion = Suspicion()
+        self.suspect = SuspectReason()
         self._config = {**options.config, "error_cb": self._on_error, "throttle_cb": on_throttle}
         self._timeout_ms = options.transaction_timeout_ms
         self._topics = topics
@@ -105,7 +105,7 @@ class TransactionalProducer:
             self._producer.poll(0)
         except KafkaException as error:
             # The callback does not get a fatal error: ``poll`` raises it, once or again and again.
-            self.suspicion.add(str(error.args[0]))
+            self.suspect.add(str(error.args[0]))
 
     def call(self, state: State, attempt: Attempt) -> Event:
         """Make the call of a state. An error changes ``attempt.failure``."""
@@ -130,7 +130,7 @@ class TransactionalProducer:
         if state is State.OPEN and failure.code == "MSG_SIZE_TOO_LARGE":
             self._rejected_batches.reject_too_large(attempt.outputs[attempt.sent])
         if event is Event.TIMED_OUT or (event is Event.RETRY and failure.code != "_TIMED_OUT"):
-            self.suspicion.add(f"{CALLS[state]}: {failure.text}")
+            self.suspect.add(f"{CALLS[state]}: {failure.text}")
         return event
 
     def _make_call(self, state: State, attempt: Attempt) -> Event:
@@ -211,12 +211,12 @@ class TransactionalProducer:
             return self._unfinished(attempt)
 
     def _new_producer(self) -> Producer:
-        return client(Producer, self._config, ConnectionLossLogger(self.suspicion.add))
+        return client(Producer, self._config, ConnectionLossLogger(self.suspect.add))
 
     def _on_delivery(self, output: OutputRecord, error: KafkaError | None, _message: object) -> None:
         self._rejected_batches.report(output, None if error is None else error.name())
 
     def _on_error(self, error: KafkaError) -> None:
         """Record an error; librdkafka's ``error_cb``. Never raise: a commit that succeeds may call it."""
-        self.suspicion.transport_error(error.name(), str(error))
+        self.suspect.transport_error(error.name(), str(error))
         self._on_client_error(error)

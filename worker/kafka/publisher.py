@@ -1,9 +1,9 @@
 """Publishes outputs and offsets in one transaction: asks the table of ``transaction``, then acts.
 
-``producer`` makes the calls. A suspicion against the producer never stops a commit that is under way: it replaces
-the producer before the next begin. After a transaction that was not committed, the next pass has delivery
-reports, and ``rejected_batches`` finds out whether a record or a topic is at fault. While none is committed, the
-pauses between the attempts grow.
+``producer`` makes the calls. A producer that becomes suspect never stops a commit that is under way: it is replaced
+before the next begin. After a transaction that was not committed, the next pass has delivery reports, and
+``rejected_batches`` finds out whether a record or a topic is at fault. While none is committed, the pauses between
+the attempts grow.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from worker.kafka.producer_errors import why_fatal_errors_recur, why_it_ends, wh
 from worker.kafka.publisher_log import PublisherLog
 from worker.kafka.publisher_options import PublisherOptions
 from worker.kafka.rejected_batches import RejectedBatches
-from worker.kafka.suspicion import FatalErrors
+from worker.kafka.suspect_producer import FatalErrors
 from worker.kafka.transaction import CALLS, Event, Failure, Outcome, State, follow
 from worker.records import MessagePosition, OutputRecord, Partition
 
@@ -93,9 +93,9 @@ class Publisher:
         self.serve()  # a lost connection may not have been reported yet
         if not self._backoff.is_over(self._clock()):
             return False
-        if self._state is State.READY and self._producer.suspicion.reason:
+        if self._state is State.READY and self._producer.suspect.reason:
             self._attempt = Attempt(
-                started_ms=self._clock(), failure=Failure(code="", text=self._producer.suspicion.reason)
+                started_ms=self._clock(), failure=Failure(code="", text=self._producer.suspect.reason)
             )
             self._step(Event.SUSPECT)
         if self._state is State.DEFUNCT:
@@ -155,7 +155,7 @@ class Publisher:
         self._attempt = Attempt(started_ms=now_ms)
         event = self._call()
         self._step(event)
-        self._producer.suspicion.clear()
+        self._producer.suspect.clear()
         if event is Event.RETRY:
             self._log.waiting(self._attempt.failure, now_ms)
         elif self._state is State.DEFUNCT:
@@ -185,7 +185,7 @@ class Publisher:
 
     def _note_commit(self, next_offsets: Sequence[TopicPartition]) -> None:
         now_ms = self._clock()
-        self._producer.suspicion.committed(now_ms, now_ms - self._attempt.started_ms)
+        self._producer.suspect.committed(now_ms, now_ms - self._attempt.started_ms)
         if not self._attempt.outputs:
             return  # only offsets, of idle partitions or of a start: these prove nothing about the output topics
         self._log.committed(self._backoff, now_ms)
@@ -203,7 +203,7 @@ class Publisher:
         if self._rejected_batches.has_reports and code != "INVALID_TIMESTAMP":
             # The sequence numbers of the refused batch are missing now, so the broker would refuse the next pass
             # too.
-            self._producer.suspicion.add("a batch was refused")
+            self._producer.suspect.add("a batch was refused")
         progress = self._rejected_batches.settle(self._topics.destination, code)
         if self._rejected_batches.topic_fault is not None:
             raise KafkaFatalError(why_topic_refuses(self._rejected_batches.topic_fault, self._options))

@@ -10,7 +10,7 @@ from worker.kafka.backoff import Backoff
 from worker.kafka.log_interval import LogInterval
 from worker.kafka.producer_errors import why_nothing_is_committed
 from worker.kafka.publisher_options import PublisherOptions
-from worker.kafka.suspicion import SLOW_MS
+from worker.kafka.suspect_producer import SLOW_MS
 from worker.kafka.transaction import CALLS, Event, Failure, Outcome, State, Step
 
 log = logging.getLogger(__name__)

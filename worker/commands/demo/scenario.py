@@ -28,7 +28,7 @@ from worker.commands.prove.observers import OutputObserver
 from worker.commands.prove.plan import Action
 from worker.commands.prove.processes import WorkerPool
 from worker.errors import FatalError
-from worker.kafka.reading import open_reader
+from worker.kafka.topic_reader import open_reader
 from worker.records import Partition, Topic
 
 FEED_MS = 10_000

@@ -32,7 +32,7 @@ from worker.commands.subcommand import add_subcommand_to
 from worker.commands.terminal import progress, say
 from worker.errors import ExitCode
 from worker.kafka.headers import headers_of
-from worker.kafka.reading import open_reader, read_to_end, topic_partition_offset
+from worker.kafka.topic_reader import open_reader, read_to_end, topic_partition_offset
 from worker.logs import escaped
 from worker.records import Partition
 from worker.settings import Need, admin_config, load_settings, variables_for

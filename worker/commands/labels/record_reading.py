@@ -9,7 +9,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from worker.commands.labels.stretches import Stretch, rounds
 from worker.errors import KafkaFatalError
 from worker.kafka.offset_queries import OffsetQueries, offset_of
-from worker.kafka.reading import CHUNK_RECORDS, CONSUME_S, open_reader, raise_if_unreadable, topic_partition_offset
+from worker.kafka.topic_reader import (
+    CHUNK_RECORDS,
+    CONSUME_S,
+    open_reader,
+    raise_if_unreadable,
+    topic_partition_offset,
+)
 from worker.records import Partition
 
 SILENCE_S_MAX = 30.0

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from worker.errors import ConfigurationError
-from worker.kafka.reading import open_reader, read_to_end, records_left
+from worker.kafka.topic_reader import open_reader, read_to_end, records_left
 
 CHUNK_VERDICTS = 4096
 """Verdicts that are decoded together; a decoded chunk takes about 40 MB."""

@@ -29,7 +29,7 @@ from worker.commands.prove.plan import WORKER_ACTIONS, Action, Fault, Timeouts, 
 from worker.commands.prove.processes import WorkerPool
 from worker.commands.prove.proof import InjectedFault, Proof
 from worker.errors import ExitCode, KafkaFatalError
-from worker.kafka.reading import open_reader
+from worker.kafka.topic_reader import open_reader
 from worker.moderation.shapes import compile_shape, load_shape
 
 if TYPE_CHECKING:

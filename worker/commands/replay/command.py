@@ -23,8 +23,8 @@ from worker.commands.replay.selection import LogBounds, OffsetSpan, ReplaySelect
 from worker.commands.replay.stored_progress import StoredProgress, stored_options
 from worker.commands.terminal import say
 from worker.errors import ConfigurationError, ExitCode
-from worker.kafka.reading import open_reader, partition_count
 from worker.kafka.start_confirmation import StartConfirmation
+from worker.kafka.topic_reader import open_reader, partition_count
 from worker.records import Partition
 from worker.settings import Need, Settings, admin_config, load_settings, producer_config, variables_for
 

@@ -21,7 +21,7 @@ from worker.commands.replay.pacing import Pace
 from worker.commands.replay.stored_progress import StoredProgress
 from worker.errors import KafkaFatalError
 from worker.kafka.headers import headers_of
-from worker.kafka.reading import raise_if_unreadable, topic_partition_offset
+from worker.kafka.topic_reader import raise_if_unreadable, topic_partition_offset
 from worker.records import Partition
 
 BATCH_S_MAX = 1.0

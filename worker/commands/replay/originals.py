@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.commands.replay.copies import OriginalPosition, original_of
 from worker.kafka.headers import headers_of
-from worker.kafka.reading import open_reader, read_to_end, topic_partition_offset
+from worker.kafka.topic_reader import open_reader, read_to_end, topic_partition_offset
 
 _SILENCE_MS_MAX = 30_000
 

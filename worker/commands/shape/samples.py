@@ -11,7 +11,7 @@ import orjson
 
 from worker.errors import ConfigurationError
 from worker.kafka.headers import headers_of
-from worker.kafka.reading import open_reader, read_to_end, topic_partition_offset
+from worker.kafka.topic_reader import open_reader, read_to_end, topic_partition_offset
 from worker.records import Headers
 
 FILE_BYTES_MAX = 256 * 2**20

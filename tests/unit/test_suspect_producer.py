@@ -2,14 +2,14 @@
 
 import pytest
 
-from worker.kafka.suspicion import FatalErrors, Suspicion
+from worker.kafka.suspect_producer import FatalErrors, SuspectReason
 
 
 def test_the_first_reason_stays() -> None:
-    suspicion = Suspicion()
-    suspicion.add("the first")
-    suspicion.add("the second")
-    assert suspicion.reason == "the first"
+    suspect = SuspectReason()
+    suspect.add("the first")
+    suspect.add("the second")
+    assert suspect.reason == "the first"
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ def test_the_first_reason_stays() -> None:
     ],
 )
 def test_only_an_error_of_the_connection_is_a_reason(code: str, reason: str) -> None:
-    suspicion = Suspicion()
-    suspicion.transport_error(code, "the text")
-    assert suspicion.reason == reason
+    suspect = SuspectReason()
+    suspect.transport_error(code, "the text")
+    assert suspect.reason == reason
 
 
 def test_a_slow_commit_is_a_reason_once_in_half_a_minute() -> None:
-    suspicion = Suspicion()
+    suspect = SuspectReason()
     reasons = []
     for now_ms, took_ms in ((100_000, 4_999), (100_000, 5_000), (129_999, 6_000), (130_000, 6_000)):
-        suspicion.clear()
-        suspicion.committed(now_ms, took_ms)
-        reasons.append(suspicion.reason)
+        suspect.clear()
+        suspect.committed(now_ms, took_ms)
+        reasons.append(suspect.reason)
     assert reasons == ["", "a transaction took 5000 ms", "", "a transaction took 6000 ms"]
 
 

@@ -15,7 +15,7 @@ _FATAL_ERRORS_WITHIN_MS = 300_000
 
 
 @dataclass(slots=True)
-class Suspicion:
+class SuspectReason:
     """Why the producer may hang, or why a delayed request may end its next transaction.
 
     Attributes:
