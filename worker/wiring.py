@@ -28,7 +28,7 @@ from worker.moderation.shapes import (
     load_envelope,
     load_shape,
 )
-from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, heads_only
+from worker.moderation.text_rows import PLAIN, Encode, LongTexts, RowEncoder, TokenizedText, first_rows_only
 from worker.moderation.text_views import PlainText, Vocabulary
 from worker.records import ConsumedRecord, PreparedRecord
 from worker.reported import DeviceUsage, ModelIdentity
@@ -187,9 +187,9 @@ def text_encoder(settings: Settings, model: ScoringModel, plain_text: PlainText 
     given, characters_max = settings.text, settings.input.characters_max
     tokenizer = model.long_texts
     if tokenizer is None or (plain_text is None and given.windows_max == 1):
-        return heads_only(model.encode, characters_max)
+        return first_rows_only(model.encode, characters_max)
     return RowEncoder(
-        encode_heads=model.encode,
+        encode_first_rows=model.encode,
         long_texts=tokenizer,
         plain_text=plain_text,
         overlap=given.window_overlap_tokens or 0,

@@ -27,7 +27,7 @@ from worker.loop_wiring import BATCHES_IN_MEMORY
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.cached_scoring import score_batch
 from worker.moderation.preprocessing import prepare
-from worker.moderation.text_rows import heads_only
+from worker.moderation.text_rows import first_rows_only
 from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord, Scores
 
 RECORDS_MAX = 1024
@@ -80,7 +80,9 @@ def replay(chunks: Sequence[Sequence[ConsumedRecord]], encoder: TextEncoder, cac
     model = Model()
     ahead: deque[list[PreparedRecord]] = deque()
     for chunk in chunks:
-        ahead.append(prepare(chunk, read=plain(), encode=heads_only(encoder.encode, 128 * TOKENS_MAX), cache=cache))
+        ahead.append(
+            prepare(chunk, read=plain(), encode=first_rows_only(encoder.encode, 128 * TOKENS_MAX), cache=cache)
+        )
         if len(ahead) == BATCHES_IN_MEMORY:
             score_batch(model, ahead.popleft(), cache)
     for batch in ahead:

@@ -26,7 +26,7 @@ from worker.moderation.cache import ScoreCache
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
 from worker.moderation.shapes import ReadRecord
-from worker.moderation.text_rows import Encode, heads_only
+from worker.moderation.text_rows import Encode, first_rows_only
 from worker.records import DeadLetterReason, Scores
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +132,7 @@ def judged(
         sink,
         judge=LineJudge(
             scorer=model,
-            encode=heads_only(model.encode, 2000),
+            encode=first_rows_only(model.encode, 2000),
             read=read,
             bytes_max=bytes_max,
             cache=ScoreCache(bytes_max=100_000),
@@ -215,7 +215,7 @@ def shown(model: Classifier | PoisonedModel, *texts: str, threshold: float = 0.5
         Console(file=screen, highlight=False),
         judge=LineJudge(
             scorer=model,
-            encode=heads_only(model.encode, 2000),
+            encode=first_rows_only(model.encode, 2000),
             read=of_text(),
             bytes_max=100_000,
             cache=ScoreCache(bytes_max=100_000),

@@ -30,7 +30,7 @@ from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import ReadRecord, compile_shape, load_shape
-from worker.moderation.text_rows import heads_only
+from worker.moderation.text_rows import first_rows_only
 from worker.moderation.trace_context import trace_context_of
 from worker.records import ConsumedRecord, OutputRecord, Skipped, Topic
 
@@ -72,7 +72,9 @@ def classifier() -> Classifier:
 def judged(sources: Sequence[ConsumedRecord], setup: Setup, classifier: Classifier) -> list[OutputRecord]:
     """Process a message like the worker, without Kafka and threads."""
     cache = ScoreCache(bytes_max=1_000_000)
-    records = prepare(sources, read=setup.read, encode=heads_only(classifier.encode, 128 * TOKENS_MAX), cache=cache)
+    records = prepare(
+        sources, read=setup.read, encode=first_rows_only(classifier.encode, 128 * TOKENS_MAX), cache=cache
+    )
     outputs = OutputBuilder(
         model={"name": "demo", "revision": "r", "commit": None, "dtype": "float32"},
         policy=Policy.of(setup.threshold, alert_text=setup.alert_text),

@@ -8,7 +8,7 @@ from schemas.chat import ChatMessage
 from tests.shapes import plain
 from worker.moderation.cache import ScoreCache
 from worker.moderation.preprocessing import PORTION_BYTES_MAX, prepare, split_by_bytes
-from worker.moderation.text_rows import heads_only
+from worker.moderation.text_rows import first_rows_only
 from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedMessage, PreparedRecord
 
 READ = plain()
@@ -50,7 +50,7 @@ def prepared(
 ) -> list[PreparedRecord]:
     cache = cache or ScoreCache(bytes_max=0)
     chunk = [consumed(offset, value) for offset, value in enumerate(values)]
-    records = prepare(chunk, read=READ, encode=heads_only(encode, 12), cache=cache)
+    records = prepare(chunk, read=READ, encode=first_rows_only(encode, 12), cache=cache)
     assert [record.source for record in records] == chunk
     return records
 

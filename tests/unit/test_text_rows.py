@@ -29,7 +29,7 @@ def encoder(
     *, plain: bool = True, windows_max: int = 4, characters_max: int = 4096, side: str = "right"
 ) -> RowEncoder:
     return RowEncoder(
-        encode_heads=tokenizer(side).encode,
+        encode_first_rows=tokenizer(side).encode,
         long_texts=tokenizer(side),
         plain_text=PlainText.of(Vocabulary(*tokenizer(side).word_pieces())) if plain else None,
         overlap=8,
@@ -91,7 +91,7 @@ def test_a_very_long_text_is_scored_at_its_head_and_its_tail_without_tokenising_
     tokenised: list[int] = []
 
     class Counting:
-        room, keeps_head = tokenizer().room, True
+        room, keeps_first_tokens = tokenizer().room, True
         word_pieces, framed = tokenizer().word_pieces, tokenizer().framed
 
         def tokens_in(self, text: str) -> object:
@@ -100,7 +100,7 @@ def test_a_very_long_text_is_scored_at_its_head_and_its_tail_without_tokenising_
 
     text = "first " + SENTENCE * 2000 + "last"
     rows = RowEncoder(
-        encode_heads=tokenizer().encode,
+        encode_first_rows=tokenizer().encode,
         long_texts=Counting(),  # type: ignore[arg-type] # counts
         plain_text=None,
         overlap=8,

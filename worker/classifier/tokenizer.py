@@ -97,7 +97,7 @@ class TextEncoder:
         return self.tokens_max - len(self._in_front) - len(self._behind)
 
     @property
-    def keeps_head(self) -> bool:
+    def keeps_first_tokens(self) -> bool:
         """Whether the bound keeps the first tokens of a text; otherwise the last ones."""
         return self._cuts_right
 

@@ -72,7 +72,7 @@ class LongTexts(Protocol):
         """Tokens that a window has, without the special tokens."""
 
     @property
-    def keeps_head(self) -> bool:
+    def keeps_first_tokens(self) -> bool:
         """Whether the model's bound keeps the first tokens of a text; otherwise the last ones."""
 
     def word_pieces(self) -> tuple[Sequence[str], Sequence[str]]:
@@ -140,7 +140,7 @@ class RowEncoder:
     """Encodes texts as rows. Only one thread at a time may use it.
 
     Attributes:
-        encode_heads: The tokenizer. It cuts a text to the model's bound.
+        encode_first_rows: The tokenizer. It cuts a text to the model's bound, which gives the first row of a view.
         long_texts: The same tokenizer, for texts that are divided into windows.
         plain_text: What makes the plain view; None when only the text as received is scored.
         overlap: Tokens that two neighbouring windows share.
@@ -148,7 +148,7 @@ class RowEncoder:
         characters_max: Characters of a text that are tokenised at most.
     """
 
-    encode_heads: Encode
+    encode_first_rows: Encode
     long_texts: LongTexts
     plain_text: PlainText | None
     overlap: int
@@ -160,14 +160,14 @@ class RowEncoder:
         views = self._plain_views(texts)
         characters_max = self.characters_max
         are_cut = max(map(len, texts), default=0) > characters_max
-        heads = [text[:characters_max] for text in texts] if are_cut else texts
+        beginnings = [text[:characters_max] for text in texts] if are_cut else texts
         # One call for all rows: most of the tokenizer's costs are those of a call.
-        encoded = self.encode_heads([*heads, *views.values()] if views else heads)
+        encoded = self.encode_first_rows([*beginnings, *views.values()] if views else beginnings)
         found = list(encoded[: len(texts)])
         long = [
             index
-            for index, head in enumerate(found)
-            if head.truncated or (are_cut and len(texts[index]) > characters_max)
+            for index, first_row in enumerate(found)
+            if first_row.truncated or (are_cut and len(texts[index]) > characters_max)
         ]
         for index, shown in zip(views, encoded[len(texts) :], strict=True):
             found[index] = self._rows(texts[index], found[index], shown)
@@ -189,25 +189,26 @@ class RowEncoder:
             if view != texts[index] and view.strip()
         }
 
-    def _is_long(self, text: str, head: TokenizedText) -> bool:
-        return head.truncated or len(text) > self.characters_max
+    def _is_long(self, text: str, first_row: TokenizedText) -> bool:
+        return first_row.truncated or len(text) > self.characters_max
 
-    def _rows(self, text: str, head: TokenizedText, shown: TokenizedText | None) -> TokenizedText:
+    def _rows(self, text: str, first_row: TokenizedText, shown: TokenizedText | None) -> TokenizedText:
         """Return the rows of a text that is long or has a plain view of its own.
 
         Args:
             text: The text as received.
-            head: Its first row.
+            first_row: Its first row.
             shown: The first row of the plain view; None when no plain view was made.
         """
         whole = Passage(RAW, 0, len(text))
-        if shown is not None and not shown.truncated and not self._is_long(text, head):
-            if [*shown.tokens] == [*head.tokens]:
-                return head
-            return TextRows(head.tokens, False, [array("I", shown.tokens)], (whole, Passage(PLAIN, 0, len(text))))  # noqa: FBT003 - keywords take three times as long
-        rows, is_cut = [_Row(head.tokens, whole)], False
-        if self._is_long(text, head):
-            rows, is_cut = self._raw_windows(text, head)
+        if shown is not None and not shown.truncated and not self._is_long(text, first_row):
+            if [*shown.tokens] == [*first_row.tokens]:
+                return first_row
+            both = (whole, Passage(PLAIN, 0, len(text)))
+            return TextRows(first_row.tokens, False, [array("I", shown.tokens)], both)  # noqa: FBT003 - keywords take three times as long
+        rows, is_cut = [_Row(first_row.tokens, whole)], False
+        if self._is_long(text, first_row):
+            rows, is_cut = self._raw_windows(text, first_row)
         if shown is not None and not shown.truncated:
             rows.append(_Row(shown.tokens, Passage(PLAIN, 0, len(text))))
         elif self.plain_text is not None and (shown is not None or len(text) > self._first_characters):
@@ -219,24 +220,24 @@ class RowEncoder:
         for row in rows:
             different.setdefault(tuple(row.tokens), row)
         rows = [*different.values()]
-        if len(rows) == 1 and is_cut == head.truncated:
-            return head
+        if len(rows) == 1 and is_cut == first_row.truncated:
+            return first_row
         return TextRows(
-            head.tokens,
+            first_row.tokens,
             is_cut,
             # An array takes a ninth of a list's memory, and a long text has thousands of tokens.
             [array("I", row.tokens) for row in rows[1:]],
             [row.passage for row in rows] if len(rows) > 1 else (),
         )
 
-    def _raw_windows(self, text: str, head: TokenizedText) -> tuple[list[_Row], bool]:
+    def _raw_windows(self, text: str, first_row: TokenizedText) -> tuple[list[_Row], bool]:
         """Return the windows of the text as received. The first row is the one that the model card scores."""
         rows, is_cut = self._windows(text, RAW)
-        if not head.truncated:  # more than characters_max characters, in few tokens
-            first = _Row(head.tokens, Passage(RAW, 0, self.characters_max))
+        if not first_row.truncated:  # more than characters_max characters, in few tokens
+            first = _Row(first_row.tokens, Passage(RAW, 0, self.characters_max))
             return [first, *rows[max(0, len(rows) - self.windows_max + 1) :]], True
-        place = 0 if self.long_texts.keeps_head else -1
-        rows[place] = rows[place]._replace(tokens=head.tokens)
+        place = 0 if self.long_texts.keeps_first_tokens else -1
+        rows[place] = rows[place]._replace(tokens=first_row.tokens)
         return (rows, is_cut) if place == 0 else ([rows[-1], *rows[:-1]], is_cut)
 
     def _windows(self, text: str, view: str) -> tuple[list[_Row], bool]:
@@ -291,7 +292,7 @@ class RowEncoder:
         return min(CHARACTERS_PER_TOKEN * self._bounds.tokens_max, self.characters_max)
 
 
-def heads_only(encode: Encode, characters_max: int) -> Encode:
+def first_rows_only(encode: Encode, characters_max: int) -> Encode:
     """Return the tokenizer that makes one row of each text: what the model card scores.
 
     Args:
@@ -300,7 +301,7 @@ def heads_only(encode: Encode, characters_max: int) -> Encode:
             bound would cut the tokens in any case.
     """
 
-    def encode_heads(texts: Sequence[str]) -> Sequence[TokenizedText]:
+    def encode_first_rows(texts: Sequence[str]) -> Sequence[TokenizedText]:
         encoded = encode([text[:characters_max] for text in texts])
         return [
             one
@@ -309,4 +310,4 @@ def heads_only(encode: Encode, characters_max: int) -> Encode:
             for text, one in zip(texts, encoded, strict=True)
         ]
 
-    return encode_heads
+    return encode_first_rows
