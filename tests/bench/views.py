@@ -1,7 +1,7 @@
 """Measure what views and windows cost: ``python -m tests.bench.views LOG... --tokenizer tokenizer.json``.
 
 The benchmark is the one of ``tests.bench.pipeline``: everything around the model, on the embedded Kafka. For each
-log two contenders take turns, without the verdict cache:
+log two contenders take turns, each without and with the verdict cache:
 
 - ``raw``: only what the model card scores, the head of the text as received
 - ``default``: the views ``raw`` and ``plain``, and windows of long texts
@@ -17,14 +17,18 @@ from tests.bench.pipeline import Contender, course_on_broker, log_options, texts
 from tests.bench.side_by_side import medians, say, write
 
 CACHELESS = {"WORKER_CACHE__BYTES_MAX": "0"}
-SETTINGS = {
-    "raw": {**CACHELESS, "WORKER_TEXT__VIEWS": "raw", "WORKER_TEXT__WINDOWS_MAX": "1"},
+RAW = {"WORKER_TEXT__VIEWS": "raw", "WORKER_TEXT__WINDOWS_MAX": "1"}
+SETTINGS: dict[str, dict[str, str]] = {
+    "raw": {**CACHELESS, **RAW},
     "default": CACHELESS,
+    "raw, cache": RAW,
+    "default, cache": {},
 }
+RAW_OF = {"default": "raw", "default, cache": "raw, cache"}
 
 
 def compare(log: Path, tokenizer: Path, *, messages: int, rounds: int) -> dict[str, Any]:
-    """Return the figures of both contenders on one log."""
+    """Return the figures of the contenders on one log. Each is compared with raw without or with the cache."""
     command = (sys.executable, "-m", "tests.bench.pipeline_worker", str(tokenizer.resolve()))
     with course_on_broker() as course:
         course.is_compared = False
@@ -40,9 +44,9 @@ def compare(log: Path, tokenizer: Path, *, messages: int, rounds: int) -> dict[s
     return {
         name: {
             "messages_per_s": round(rates[name]),
-            "of_raw": round(rates[name] / rates["raw"], 3),
+            "of_raw": round(rates[name] / rates[RAW_OF.get(name, name)], 3),
             "cpu_us_a_message": round(cpu_us[name], 2),
-            "cpu_of_raw": round(cpu_us[name] / cpu_us["raw"], 3),
+            "cpu_of_raw": round(cpu_us[name] / cpu_us[RAW_OF.get(name, name)], 3),
         }
         for name in rates
     }

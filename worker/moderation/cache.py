@@ -21,6 +21,7 @@ Why the two threads may share the cache:
 import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
 from struct import Struct
@@ -45,6 +46,7 @@ the cache only counts them.
 _TAIL = Struct("=I?")
 _EVIDENCE = Struct("=HB" + len(CATEGORY_SLUGS) * "BII")
 VIEWS = (RAW, PLAIN)
+_VIEW_NUMBERS = {view: number for number, view in enumerate(VIEWS)}
 NO_EVIDENCE: Mapping[bytes, Evidence] = MappingProxyType({})
 _ENTRY = np.dtype([("scores", np.float32, len(CATEGORY_SLUGS)), ("tokens", np.uint32), ("truncated", np.bool_)])
 
@@ -118,8 +120,8 @@ def _packed(message: PreparedMessage, scores: Scores, evidence: Evidence | None)
     packed = scores.tobytes() + _TAIL.pack(message.tokens_to_score, message.truncated)
     if evidence is None:
         return packed
-    places = [(VIEWS.index(passage.view), passage.start, passage.end) for passage in evidence.passages]
-    views = sum(1 << VIEWS.index(view) for view in evidence.views)
+    places = [(_VIEW_NUMBERS[passage.view], passage.start, passage.end) for passage in evidence.passages]
+    views = sum([1 << _VIEW_NUMBERS[view] for view in evidence.views])
     return packed + _EVIDENCE.pack(evidence.windows, views, *chain.from_iterable(places))
 
 
@@ -130,7 +132,9 @@ def _unpacked(packed: Collection[bytes]) -> Iterator[CachedScores]:
     return map(CachedScores, rows["scores"], rows["tokens"].tolist(), rows["truncated"].tolist(), evidence)
 
 
+@lru_cache(maxsize=4096)
 def _unpacked_evidence(packed: bytes) -> Evidence:
+    """Return evidence. It is remembered, because texts of a length often have the same: one part decides all."""
     windows, views, *places = _EVIDENCE.unpack(packed)
     passages = [
         Passage(VIEWS[view], start, end)

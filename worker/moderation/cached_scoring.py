@@ -74,9 +74,9 @@ def _scored(
     by_parts: dict[int, list[tuple[int, PreparedMessage, list[Scores]]]] = defaultdict(list)
     for index, message in several:
         parts = [answers[index], *islice(further, len(message.further_rows))]
-        failed = next((part for part in parts if isinstance(part, DeadLetterReason)), None)
-        if failed is not None:
-            answers[index] = failed
+        failed = [part for part in parts if isinstance(part, DeadLetterReason)]
+        if failed:
+            answers[index] = failed[0]
         else:
             by_parts[len(parts)].append((index, message, cast("list[Scores]", parts)))
     for number, texts in by_parts.items():
@@ -87,5 +87,5 @@ def _scored(
             answers[index] = scores
             passages = message.passages
             views = list(dict.fromkeys([passage.view for passage in passages]))
-            evidence[message.text_digest] = Evidence(number, views, [passages[part] for part in of_text])
+            evidence[message.text_digest] = Evidence(number, views, [*map(passages.__getitem__, of_text)])
     return answers, evidence

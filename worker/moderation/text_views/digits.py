@@ -194,13 +194,14 @@ def _careful_reading(word: str, vocabulary: Vocabulary) -> str:
     if _ORDINAL.fullmatch(word):
         return word
     letters = len(_LETTERS.findall(word))
-    if not letters or len(word) - letters > 2 * letters:
+    if not letters or len(word) - letters > 2 * letters or len(word) <= _SHORT:
         return word
+    has_edge_only = not _INSIDE.search(word)
+    if has_edge_only and not any(_is_frequent(one, vocabulary) for one in _readings(word)):
+        return word  # ``10TB``, ``A16``, ``@name``: most words with a sign end here, after a few look-ups
     reading = _known_reading(word, vocabulary)
-    if reading is None or len(reading) <= _SHORT:
+    if reading is None or (has_edge_only and not _is_frequent(reading, vocabulary)):
         return word
-    if not _INSIDE.search(word) and vocabulary.whole_cost(reading) > _FREQUENT_EDGE_COST_MAX:
-        return word  # ``10TB``, ``A16``
     bare = word.strip("0123456789")
     is_numbered = bare.isalpha() and len(bare) >= _SHORT and vocabulary.cost(bare) <= vocabulary.cost(reading)
     return word if is_numbered else reading
@@ -226,10 +227,18 @@ def _likely_reading(word: str, vocabulary: Vocabulary) -> str | None:
     return vocabulary.read([_LEET.get(letter, letter) for letter in word])
 
 
+def _is_frequent(reading: str, vocabulary: Vocabulary) -> bool:
+    return vocabulary.whole_cost(reading) <= _FREQUENT_EDGE_COST_MAX
+
+
+def _readings(word: str) -> list[str]:
+    """Return what a word in lower case can be. A reading is as long as the word."""
+    return [*map("".join, islice(product(*[_LEET.get(letter, letter) for letter in word]), _READINGS_MAX))]
+
+
 @lru_cache(maxsize=8192)
 def _known_reading(word: str, vocabulary: Vocabulary) -> str | None:
-    readings = islice(product(*(_LEET.get(letter, letter) for letter in word)), _READINGS_MAX)
-    costs = {(spelled := "".join(reading)): vocabulary.cost(spelled) for reading in readings}
+    costs = {reading: vocabulary.cost(reading) for reading in _readings(word)}
     best = min(costs, key=costs.__getitem__)
     return best if costs[best] < math.inf else None
 

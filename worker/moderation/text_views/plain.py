@@ -86,6 +86,8 @@ PIECES_CHARACTERS_MAX = 1000
 """Characters of a text whose words are read one by one, with a memory of words, because chat repeats them. Such a
 text does not use up the budget of letters to read, so a word is read as in any other text."""
 
+_LINKS = ("https://", "http://", "www.")
+
 RulesOf = Callable[[str], Sequence[Rule]]
 
 
@@ -192,6 +194,8 @@ class PlainText:
         edits: dict[int, list[Edit]] = defaultdict(list)
         for index, start, piece in found.pieces(characters_max=PIECES_CHARACTERS_MAX):
             flags = words.get(index, 0)
+            if piece.startswith(_LINKS) and len(piece.split()) == 1:
+                continue  # a link stays as it is, and rarely comes back
             if flags & Trigger.SIGNED and self.may_have_digits(piece):
                 with_digits.add(index)
             if flags & Trigger.REPEATED and (new := self.shortened(piece)) != piece:

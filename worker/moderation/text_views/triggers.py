@@ -203,8 +203,7 @@ class Triggers:
         Args:
             characters_max: Characters of a text; the pieces of longer texts are left out.
         """
-        joined = self._ascii + self._other
-        starts = self._starts.tolist()
+        joined, starts = self._ascii + self._other, self._starts.tolist()
         own = len(starts) - len(self._others)
         done = 0
         for place in _where(self._found, Trigger.REPEATED | Trigger.SIGNED).tolist():

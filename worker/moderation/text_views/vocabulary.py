@@ -98,12 +98,12 @@ class Vocabulary:
             if cost_so_far == math.inf:
                 continue
             costs, pieces = (self._endings, self._sorted_endings) if start else (self._costs, self._sorted_words)
-            begun = [(0, "")]
+            begun = [(0, len(pieces), "")]
             for end in range(start, len(options)):
                 begun = _continued(begun, options[end], pieces)
                 if not begun:
                     break
-                for _, piece in begun:
+                for _, _, piece in begun:
                     cost = cost_so_far + costs.get(piece, math.inf) + _PIECE_COST
                     if cost < best[end + 1][0]:
                         best[end + 1] = (cost, so_far + piece)
@@ -139,23 +139,28 @@ def _costs(words: Iterable[str]) -> dict[str, float]:
 
 
 def _continued(
-    begun: Sequence[tuple[int, str]], options: Sequence[str], pieces: Sequence[str]
-) -> list[tuple[int, str]]:
+    begun: Sequence[tuple[int, int, str]], options: Sequence[str], pieces: Sequence[str]
+) -> list[tuple[int, int, str]]:
     """Return the begins of pieces that become longer by one of the options.
 
     Args:
-        begun: Begins of pieces, each with the place of the first piece that may begin so.
+        begun: Begins of pieces, each after the places of the first piece that begins so and of the first later one
+            that does not.
         options: What can follow.
         pieces: All pieces, in ascending order.
     """
-    found: list[tuple[int, str]] = []
-    for first, begin in begun:
+    found: list[tuple[int, int, str]] = []
+    for first, end, begin in begun:
         for option in options:
             longer = begin + option
-            place = bisect_left(pieces, longer, first)
-            if place < len(pieces) and pieces[place].startswith(longer):
-                found.append((place, longer))
+            place = bisect_left(pieces, longer, first, end)
+            if place < end and pieces[place].startswith(longer):
+                found.append((place, bisect_left(pieces, longer + _AFTER_LETTERS, place, end), longer))
     return found
+
+
+_AFTER_LETTERS = "\U0010ffff"
+"""A character after all letters."""
 
 
 _RUN = re.compile(r"(.)\1+", re.DOTALL)
