@@ -208,7 +208,8 @@ class _GlobIndex:
         known, find, shortest, beginnings = self._young.get, self._find, self._shortest, self._beginnings
         if self._others:
             return [known(value) or find(value) for value in values]
-        return [known(value) or find(value) if value[:shortest] in beginnings else NOTHING for value in values]
+        # A value that is known needs no comparison of its beginning.
+        return [known(value) or (find(value) if value[:shortest] in beginnings else NOTHING) for value in values]
 
     def _find(self, value: str) -> EntrySet:
         if (found := self._old.get(value)) is None:
