@@ -51,7 +51,7 @@ def test_no_commit_begins_before_the_new_starts_are_confirmed() -> None:
         (State.COMMITTING, Event.RETRY),
     ]
     assert TABLE[State.OFFSETS, Event.DONE] == (State.CONFIRMING, None)  # only a write shows what is loaded
-    assert TABLE[State.CONFIRMING, Event.MOVED] == (State.ABORTING, None)
+    assert TABLE[State.CONFIRMING, Event.OLD_START] == (State.ABORTING, None)
     assert TABLE[State.ABORTING, Event.DONE] == (State.READY, Outcome.REWIND)
 
 

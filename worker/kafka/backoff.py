@@ -56,9 +56,9 @@ _QUICK_MS = 500
 
 @dataclass(slots=True)
 class OffsetsTimeout:
-    """The time-out of one call of a producer's ``send_offsets_to_transaction`` or of a consumer's ``committed``.
+    """The time-out of one call of ``send_offsets_to_transaction``.
 
-    librdkafka 2.16 drops the requests of these calls when the call times out. It keeps the requests of the other
+    librdkafka 2.16 drops the requests of this call when the call times out. It keeps the requests of the other
     transaction calls. With round trips of 1.2 s, calls of one second would never succeed. So a time-out doubles the
     time-out of the next calls. A quick answer sets it back to a second, so that a lost request is sent again soon.
 

@@ -56,6 +56,8 @@ class OffsetQueries:
 
     def describe_topics(self, names: Collection[str]) -> "Mapping[str, Future[Any]]":
         """Ask for the ids of topics and the leaders of their partitions."""
+        if self._consumers:
+            self._thread.submit(self._serve_consumers)
         return self._client.describe_topics(TopicCollection(sorted(names)), request_timeout=self._answer_s_max)
 
     def committed(self, partitions: Collection[Partition]) -> "Future[list[TopicPartition]]":
@@ -101,9 +103,19 @@ class OffsetQueries:
             self._consumers[isolation_level] = offsets_consumer(self._config, self.group_id, isolation_level)
         return self._consumers[isolation_level]
 
+    def renew_consumers(self) -> None:
+        """Ask for committed offsets with new clients, which look for the group's coordinator again."""
+        self._thread.submit(self._close_consumers)
+
     def _close_consumers(self) -> None:
-        for consumer in self._consumers.values():
+        consumers, self._consumers = self._consumers, {}
+        for consumer in consumers.values():
             consumer.close()
+
+    def _serve_consumers(self) -> None:
+        """Take the errors that the clients have reported since. Nobody else polls these clients."""
+        for consumer in self._consumers.values():
+            consumer.poll(0)
 
     def _list(
         self,

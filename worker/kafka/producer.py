@@ -35,8 +35,8 @@ class Attempt:
         outputs: The records to produce, in order.
         offsets: The offsets to commit.
         metadata: The consumer's group metadata.
-        confirm: Asks whether the starts of the partitions were right, and returns DONE or MOVED. None: nothing is
-            to be confirmed.
+        check: Checks new starts of partitions, and returns why one is wrong (``StartConfirmation.check_of``); None
+            if there are none.
         started_ms: When the attempt began.
         is_trial: Whether the outputs are out of order, so that they must not be committed.
         began_ms: When the transaction began; None before.
@@ -47,7 +47,7 @@ class Attempt:
     outputs: Sequence[OutputRecord] = ()
     offsets: list[TopicPartition] = field(default_factory=list)
     metadata: object = None
-    confirm: Callable[[], Event] | None = None
+    check: Callable[[], str] | None = None
     started_ms: int
     is_trial: bool = False
     began_ms: int | None = None
@@ -109,7 +109,7 @@ class TransactionalProducer:
 
     def call(self, state: State, attempt: Attempt) -> Event:
         """Make the call of a state. An error changes ``attempt.failure``."""
-        if state is State.CONFIRMING and attempt.confirm is None:
+        if state is State.CONFIRMING and attempt.check is None:
             return Event.DONE
         try:
             with self._watch(CALLS[state]):
@@ -203,12 +203,15 @@ class TransactionalProducer:
         timeout.answered(self._clock() - began_ms)
 
     def _confirm(self, attempt: Attempt) -> Event:
-        assert attempt.confirm is not None  # noqa: S101 - ``call`` has returned
+        assert attempt.check is not None  # noqa: S101 - ``call`` has returned
         try:
-            return attempt.confirm()
+            wrong = attempt.check()
         except KafkaException as error:
             attempt.failure = failure_of(error.args[0])
-            return self._unfinished(attempt)
+            return Event.ABORTABLE
+        if wrong:
+            attempt.failure = Failure(code="", text=wrong)
+        return Event.OLD_START if wrong else Event.DONE
 
     def _new_producer(self) -> Producer:
         return client(Producer, self._config, ConnectionLossLogger(self.suspect.add))

@@ -112,7 +112,7 @@ class Publisher:
         next_offsets: Sequence[TopicPartition],
         metadata: object,
         refusal: Event | None,
-        confirm: Callable[[], Event] | None,
+        check: Callable[[], str] | None,
     ) -> bool:
         """Publish one transaction, from begin to commit; only when ``ready``.
 
@@ -121,7 +121,7 @@ class Publisher:
             next_offsets: The offsets to commit.
             metadata: The consumer's current group metadata.
             refusal: Why the transaction must not begin, if there is a reason.
-            confirm: Asks whether new starts of partitions were right (``StartConfirmation``); None: there are none.
+            check: Checks new starts of partitions (``StartConfirmation.check_of``); None: there are none.
 
         Returns:
             Whether the transaction is committed. If not, drop the records in memory, and ask the group for the
@@ -135,7 +135,7 @@ class Publisher:
             outputs=self._rejected_batches.suspects_last(outputs) if is_trial else outputs,
             offsets=list(next_offsets),
             metadata=metadata,
-            confirm=confirm,
+            check=check,
             started_ms=self._clock(),
             is_trial=is_trial,
             failure=Failure(code="" if refusal is None else refusal.value),

@@ -22,7 +22,7 @@ _WAITING_EVERY_MS = 30_000
 _WHAT_HAPPENED = {
     Event.RETRY: "is not finished (retry)",
     Event.TIMED_OUT: "timed out",
-    Event.MOVED: "shows other committed offsets than those that this worker started from",
+    Event.OLD_START: "shows that a partition's start came from an old answer",
     Event.ABORTABLE: "failed with an abortable error",
     Event.UNKNOWN: "ended with an unknown outcome",
     Event.FATAL: "failed with a fatal error",

@@ -310,6 +310,8 @@ class Session:
         starts = found.committed | found.chosen
         if not starts or (found.chosen and not self._commit([], found.chosen, found.states, None)):
             return
+        for level, text in found.notes:
+            log.log(level, "%s", text)
         positions = {partition: at.position for partition, at in self._owned.progress.items()}
         self._member.place(starts, positions)
         self._owned.place(starts, found.states)
@@ -376,12 +378,10 @@ class Session:
         ids, limit = self._start_offsets.ids, self._start_offsets.metadata
         metadata = {p: limit.encode(ids.current(p.topic), p, states.get(p, "")) for p in offsets}
         next_offsets = [TopicPartition(p.topic, p.number, at, metadata[p]) for p, at in offsets.items()]
-        starts = self._start_offsets.confirmation
-        committed = self._publisher.publish(
-            outputs, next_offsets, group_metadata, refusal, starts.question(offsets)
-        )
+        check = self._start_offsets.confirmation.check_of(offsets)
+        committed = self._publisher.publish(outputs, next_offsets, group_metadata, refusal, check)
         if committed:
-            starts.forget(offsets)
+            self._start_offsets.committed(offsets)
         if not committed and self._publisher.failure_code == TOO_LARGE:
             limit.refused(metadata.values(), self._member.group_id)
         return committed
@@ -391,7 +391,7 @@ class Session:
     def _on_taken_away(self, gone: Collection[Partition]) -> None:
         """Make the records of revoked and lost partitions stale."""
         self._owned.remove(gone)
-        self._start_offsets.forget(gone)
+        self._start_offsets.taken_away(gone)
         self._quarantined.forget(gone)
         self.invalidations += 1
 

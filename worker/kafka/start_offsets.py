@@ -26,6 +26,7 @@ from worker.kafka.offset_queries import OffsetQueries, leader_of, topic_id_of
 from worker.kafka.offset_reset import OffsetReset, start_offset
 from worker.kafka.ownership import PartitionProgress
 from worker.kafka.pending_offsets import PendingOffsets
+from worker.kafka.regression import RegressionDetector
 from worker.kafka.start_confirmation import StartConfirmation
 from worker.kafka.start_queries import CommittedQuery, OffsetRange, RangeQuery
 from worker.kafka.topic_check import TopicCheck
@@ -52,6 +53,7 @@ class FoundStarts:
             it says about earlier records is still to be published. A partition without a state is missing.
         recreated: Topics that were deleted and created again.
         errors: Errors that brokers answered.
+        notes: What the chosen starts skip, as a level and a text for the log, once they are committed.
     """
 
     committed: dict[Partition, int] = field(default_factory=dict)
@@ -59,6 +61,7 @@ class FoundStarts:
     states: dict[Partition, str] = field(default_factory=dict)
     recreated: list[str] = field(default_factory=list)
     errors: list[KafkaError] = field(default_factory=list)
+    notes: list[tuple[int, str]] = field(default_factory=list)
 
 
 class StartOffsets:
@@ -78,15 +81,16 @@ class StartOffsets:
     def __init__(self, config: Mapping[str, Any], *, group_id: str, reset: OffsetReset) -> None:
         self.ids = TopicIds()
         self.metadata = MetadataLimit()
-        self.confirmation = StartConfirmation(config, group_id)
-        self._reset = reset
         self._queries = OffsetQueries(config, group_id=group_id)
+        self.confirmation = StartConfirmation(config, group_id, self._queries.renew_consumers)
+        self._reset = reset
         self._lookups = OffsetLookups(_ASK_AGAIN_MS, _ASK_AGAIN_MS_MAX)
         self._open: list[CommittedQuery | RangeQuery] = []
         self._leaderless = LeaderlessPartitions()
         self._pending = PendingOffsets()
         self._without_start_ms: dict[Partition, int] = {}  # since when there is no start that the settings allow
         self._truncation = TruncationDetector(group_id)
+        self._regression = RegressionDetector(group_id)
         self._topic_check = TopicCheck(self._queries, self.ids, self._leaderless)
 
     def forget(self, partitions: Collection[Partition]) -> None:
@@ -102,8 +106,18 @@ class StartOffsets:
         """
         self._lookups.forget(partitions)
         self.confirmation.forget(partitions)
+
+    def taken_away(self, partitions: Collection[Partition]) -> None:
+        """Drop everything about partitions that were revoked or lost, except what this process has committed."""
+        self.forget(partitions)
         for partition in partitions:
             self._without_start_ms.pop(partition, None)
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """Note offsets that this worker has committed. Their starts are confirmed."""
+        self.confirmation.forget(offsets)
+        for partition, offset in offsets.items():
+            self._regression.committed(partition, self.ids.current(partition.topic), offset)
 
     def find(self, now_ms: int, waiting: Collection[Partition], out_of_range: Collection[Partition]) -> FoundStarts:
         """Take the answers that have come, and send the requests that are due. Never wait.
@@ -186,10 +200,17 @@ class StartOffsets:
             if committed is None or checks.get(partition.topic) is not IdCheck.SAME:
                 self._lookups.again(now_ms, partition)
                 continue
+            metadata, topic_id = (
+                self.metadata.decode(partition, committed.metadata),
+                self.ids.current(partition.topic),
+            )
+            if self._regression.is_suspected(now_ms, partition, committed.offset, metadata, topic_id=topic_id):
+                self._queries.renew_consumers()
+                self._lookups.again(now_ms, partition)
+                continue
             self.confirmation.expect(committed)
             leader = leader_of(answer.topics[partition.topic], partition)
             self._leaderless.note(now_ms, partition, has_leader=leader is not None)
-            metadata = self.metadata.decode(partition, committed.metadata)
             if partition not in out_of_range and self._is_usable(partition, committed):
                 found.committed[partition] = committed.offset
                 self._without_start_ms.pop(partition, None)
@@ -244,7 +265,7 @@ class StartOffsets:
             if offsets is None or self._truncation.is_suspected(now_ms, partition, committed, high=offsets.high):
                 self._lookups.again(now_ms, partition)
                 continue
-            start = self._choose(now_ms, partition, committed, offsets, query.old_ids.get(partition, ""))
+            start = self._choose(now_ms, query, partition, offsets, found)
             if start is None:
                 self._lookups.again(now_ms, partition)
                 continue
@@ -254,16 +275,17 @@ class StartOffsets:
             self._lookups.forget([partition])
 
     def _choose(
-        self, now_ms: int, partition: Partition, committed: int | None, offsets: OffsetRange, old_id: str
+        self, now_ms: int, query: RangeQuery, partition: Partition, offsets: OffsetRange, found: FoundStarts
     ) -> int | None:
-        """Return the start that the settings choose, and log what is skipped; None: ask again.
+        """Return the start that the settings choose, and note what it skips; None: ask again.
 
         Raises:
             DataProtectionError: The settings say not to choose a start, for ``_WITHOUT_START_MS_MIN``.
         """
+        committed = query.committed[partition]
         start = start_offset(committed, low=offsets.low, high=offsets.high, timed=offsets.timed, reset=self._reset)
         recreated = ""
-        if old_id:
+        if old_id := query.old_ids.get(partition):
             new_id = self.ids.current(partition.topic)
             recreated = f"; the topic was deleted and created again: its id was {old_id} and is {new_id}"
         if start is None:
@@ -275,18 +297,9 @@ class StartOffsets:
                 "to a time, to go on"
             )
         if recreated:
-            log.warning(
-                "%s starts at offset %d, by WORKER_KAFKA__AUTO_OFFSET_RESET%s. The group's committed offset "
-                "belongs to the deleted log",
-                partition,
-                start,
-                recreated,
-            )
+            text = f"{partition} starts at offset {start}, by WORKER_KAFKA__AUTO_OFFSET_RESET{recreated}. "
+            found.notes.append((logging.WARNING, text + "The group's committed offset belongs to the deleted log"))
         if committed is not None and start != committed:
-            log.error(
-                "%s: retention has deleted offsets %d to %d before they were judged",
-                partition,
-                committed,
-                start - 1,
-            )
+            text = f"{partition}: retention has deleted offsets {committed} to {start - 1} before they were judged"
+            found.notes.append((logging.ERROR, text))
         return start

@@ -33,7 +33,7 @@ class State(Enum):
     READY = "ready"  # between two transactions
     OPEN = "open"  # begun: the outputs are being produced
     OFFSETS = "offsets"  # librdkafka has taken all outputs: the offsets come next
-    CONFIRMING = "confirming"  # the coordinator has taken the offsets: had the group committed what it said?
+    CONFIRMING = "confirming"  # the coordinator has taken the offsets: were the new starts the latest offsets?
     COMMITTING = "committing"
     ABORTING = "aborting"
     FINAL_ABORT = "final abort"  # aborting before the process ends: Kafka has refused this worker
@@ -46,7 +46,7 @@ class Event(Enum):
     DONE = "done"
     RETRY = "retry"  # the call is not finished: the next call of the same kind continues it
     TIMED_OUT = "timed out"  # the call is not finished, and the time for the whole publish is over
-    MOVED = "moved"  # the group has committed other offsets than those that this worker started from
+    OLD_START = "old start"  # a partition's start came from an old answer of the coordinator (start_confirmation)
     ABORTABLE = "abortable"  # the transaction cannot be committed, but the producer can abort it
     UNKNOWN = "unknown"  # the coordinator did not say whether it has committed the transaction
     FATAL = "fatal"  # this producer cannot be used any more, but a new one can
@@ -76,7 +76,7 @@ CALLS = {
     State.READY: "begin_transaction",
     State.OPEN: "produce",
     State.OFFSETS: "send_offsets_to_transaction",
-    State.CONFIRMING: "committed",  # a consumer's call, and only for partitions with a new start
+    State.CONFIRMING: "OffsetFetch",  # by a client of its own, and only for partitions with a new start
     State.COMMITTING: "commit_transaction",
     State.ABORTING: "abort_transaction",
     State.FINAL_ABORT: "abort_transaction",
@@ -122,8 +122,8 @@ _EXCEPTIONS: dict[tuple[State, Event], Step] = {
     (State.OFFSETS, Event.UNKNOWN): (State.ABORTING, None),
     (State.OFFSETS, Event.UNAUTHORIZED): (State.FINAL_ABORT, None),
     (State.CONFIRMING, Event.DONE): (State.COMMITTING, None),
-    (State.CONFIRMING, Event.RETRY): (State.CONFIRMING, None),
-    (State.CONFIRMING, Event.MOVED): (State.ABORTING, None),
+    (State.CONFIRMING, Event.OLD_START): (State.ABORTING, None),
+    (State.CONFIRMING, Event.ABORTABLE): (State.ABORTING, None),  # no answer: never ask again without a new write
     (State.COMMITTING, Event.DONE): (State.READY, Outcome.COMMITTED),
     (State.COMMITTING, Event.RETRY): (State.COMMITTING, None),
     (State.COMMITTING, Event.ABORTABLE): (State.ABORTING, None),

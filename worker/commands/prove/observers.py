@@ -116,6 +116,8 @@ class CommittedOffsets:
         if self._answer is not None and self._answer.done():
             if self._answer.exception() is None:
                 self.take(self._answer.result(), now_ms)
+            else:
+                self._back_since_ms.clear()  # the broker may be down: what comes after that is another moment
             self._answer = None
         if self._answer is None and now_ms - self._asked_ms >= QUERY_EVERY_MS:
             self._asked_ms = now_ms

@@ -8,7 +8,7 @@ is copied twice.
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -16,10 +16,7 @@ from worker.commands.replay.copies import RecordCopy
 from worker.errors import FatalError, KafkaFatalError
 from worker.kafka.clients import SLICE_S, client
 from worker.kafka.start_confirmation import StartConfirmation
-from worker.kafka.transaction import Event
 from worker.records import Partition
-
-Answer = TypeVar("Answer")
 
 ANSWER_S_MAX = 60.0
 """How long a call is repeated while brokers do not answer."""
@@ -108,11 +105,11 @@ class ReplayProducer:
         Raises:
             KafkaFatalError: The run has come further.
         """
-        question = self._confirmation.question(partitions)
-        if question is not None and self._in_slices(lambda _: question()) is Event.MOVED:
+        check = self._confirmation.check_of(partitions)
+        if check is not None and (wrong := check()):
             raise KafkaFatalError(
-                f"Kafka has answered with old positions of the group {self._run_id!r}, which its coordinator does "
-                "for a moment after a restart. Nothing was copied again: run this command again."
+                f"Kafka has answered with an old position of the group {self._run_id!r} ({wrong}): its coordinator "
+                "may do this for a moment after a restart. Nothing was copied twice: run this command again."
             )
         self._confirmation.forget(partitions)
 
@@ -144,16 +141,17 @@ class ReplayProducer:
         if error is not None and self._undelivered is None:
             self._undelivered = error
 
-    def _in_slices(self, call: Callable[[float], Answer]) -> Answer:
+    def _in_slices(self, call: Callable[[float], object]) -> None:
         """Make a call that waits for brokers, again while its errors are retriable."""
         deadline_s = time.monotonic() + ANSWER_S_MAX
         while True:
             try:
-                return call(SLICE_S)
+                call(SLICE_S)
             except KafkaException as error:
-                why = error.args[0]
-                if not (why.retriable() or why.name() == "_TIMED_OUT") or time.monotonic() > deadline_s:
-                    raise self._refusal(why) from error
+                if not error.args[0].retriable() or time.monotonic() > deadline_s:
+                    raise self._refusal(error.args[0]) from error
+            else:
+                return
 
     def _refusal(self, error: KafkaError) -> FatalError:
         """Return what to do about an error. The delivery report of a record says more than the commit."""
