@@ -42,9 +42,9 @@ PROPERTIES: Mapping[str, str] = {
     "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.heartbeat.interval.ms": "1000",
     "group.consumer.heartbeat.interval.ms": "1000",
-    # A load of offsets notices between two buffers that the broker has lost the partition. With large buffers (5 MiB
-    # by default) it may go on until the broker has the partition again, as after kill -9. Then Kafka 4.2.2 answers
-    # with old offsets (worker/kafka/start_confirmation.py), or the group's coordinator does not come back.
+    # A load of offsets notices between two buffers that the broker has lost the partition. With large buffers (by
+    # default 5 MiB) it may go on until the broker has the partition again, as after kill -9. Then Kafka 4.2.2
+    # answers with old offsets (worker/kafka/start_confirmation.py), or the group's coordinator does not come back.
     "offsets.load.buffer.size": "262144",
     # Few threads and little memory, for a small machine.
     "num.network.threads": "2",
