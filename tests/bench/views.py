@@ -13,11 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench.pipeline import Contender, course_on_broker, log_options, texts_of
+from tests.bench.pipeline import RAW, Contender, course_on_broker, log_options, texts_of
 from tests.bench.side_by_side import medians, say, write
 
 CACHELESS = {"WORKER_CACHE__BYTES_MAX": "0"}
-RAW = {"WORKER_TEXT__VIEWS": "raw", "WORKER_TEXT__WINDOWS_MAX": "1"}
 SETTINGS: dict[str, dict[str, str]] = {
     "raw": {**CACHELESS, **RAW},
     "default": CACHELESS,
