@@ -169,6 +169,19 @@ class KafkaEnv:
 
         eventually(done, lambda: self.group, seconds_max=KAFKA_S_MAX)  # the coordinator may still be loading
 
+    def begin_transaction(self, name: str, offset: int) -> Producer:
+        """Begin a transaction that contains an offset of the first input partition. The producer is no member."""
+        producer = Producer(
+            {**self.client, "transactional.id": f"{self.group}.{name}", "transaction.timeout.ms": 300_000}
+        )
+        producer.init_transactions(KAFKA_S_MAX)
+        producer.begin_transaction()
+        reader = Consumer({**self.client, "group.id": self.group})
+        offsets = [TopicPartition(next(iter(self.inputs)), 0, offset)]
+        producer.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), KAFKA_S_MAX)
+        reader.close()
+        return producer
+
     def input_ends(self) -> dict[Partition, int]:
         """Return the end offsets of the input partitions. Empty partitions are missing."""
         ends = self._ends(self.inputs, IsolationLevel.READ_COMMITTED)

@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer
 
 from tests.in_process_worker import joined_worker
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat
@@ -27,17 +27,7 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def dead(scene: KafkaEnv) -> Producer:
     """The producer of a killed worker. Its open transaction contains an offset of partition 0."""
-    [topic] = scene.inputs
-    producer = Producer(
-        {**scene.client, "transactional.id": f"{scene.group}.dead", "transaction.timeout.ms": 300_000}
-    )
-    member = Consumer({**scene.client, "group.id": scene.group})
-    producer.init_transactions(KAFKA_S_MAX)
-    producer.begin_transaction()
-    offsets = [TopicPartition(topic, 0, 1)]
-    producer.send_offsets_to_transaction(offsets, member.consumer_group_metadata(), KAFKA_S_MAX)
-    member.close()
-    return producer
+    return scene.begin_transaction("dead", 1)
 
 
 def test_the_log_names_the_waiting_partitions_and_the_open_transaction(
