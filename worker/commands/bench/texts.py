@@ -1,22 +1,18 @@
 """Texts to measure with: built-in texts, or the texts of a file. No text is ever shown."""
 
 import codecs
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice, product
 from pathlib import Path
 
 from schemas.chat import ChatMessage, Undecodable
+from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
 from worker.errors import ConfigurationError
 from worker.moderation.shapes import TEXT_SHAPE, ReadRecord, compile_shape
 from worker.records import DeadLetterReason
 
 TEXTS_MAX = 100_000
 """Largest number of texts that are read from a file. More texts would not change the figures."""
-
-_GZIP = b"\x1f\x8b"
-"""How a gzip file begins. Source: RFC 1952, section 2.3.1."""
 
 SAMPLES = (
     "gg",
@@ -63,11 +59,10 @@ def read_texts(path: Path, read: ReadRecord, *, bytes_max: int = 1_048_576) -> l
     """
     try:
         with path.open("rb") as file:
-            lines = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(_GZIP) else file
-            texts = list(islice(_texts(lines, read, compile_shape(TEXT_SHAPE, bytes_max=bytes_max)), TEXTS_MAX))
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip data is damaged"
-        raise _refused(f"{str(path)!r}, which cannot be read ({reason})") from error
+            read_text = compile_shape(TEXT_SHAPE, bytes_max=bytes_max)
+            texts = list(islice(_texts(unpacked(file), read, read_text), TEXTS_MAX))
+    except UNREADABLE as error:
+        raise _refused(f"{str(path)!r}, which cannot be read ({why_unreadable(error)})") from error
     except Undecodable as error:
         raise _refused(f"{str(path)!r}, {error.message}") from None
     if not texts:

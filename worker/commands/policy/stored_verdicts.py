@@ -1,17 +1,16 @@
 """Where stored verdicts come from: a file of JSON Lines, or the verdict topic since some time."""
 
-import gzip
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
 from worker.errors import ConfigurationError
 from worker.kafka.topic_reader import open_reader, read_to_end, records_left
 
@@ -20,8 +19,6 @@ CHUNK_VERDICTS = 4096
 SILENCE_MS_MAX = 30_000
 STANDARD_INPUT = "-"
 _FILE_ENDINGS = (".json", ".jsonl", ".gz")
-_GZIP = b"\x1f\x8b"
-"""How a gzip file begins. Source: RFC 1952, section 2.3.1."""
 
 Chunks = Iterator[Sequence[bytes]]
 """The values of verdicts as they were published, at most ``CHUNK_VERDICTS`` together."""
@@ -60,13 +57,10 @@ def chunks_of_file(name: str) -> Chunks:
             yield from _chunks(_lines(sys.stdin.buffer), lambda _: None)
             return
         with Path(name).open("rb") as file, _progress("bytes", Path(name).stat().st_size) as advance_to:
-            is_gzip = file.peek(len(_GZIP)).startswith(_GZIP)
-            lines = gzip.GzipFile(fileobj=file) if is_gzip else file
-            yield from _chunks(_lines(cast("IO[bytes]", lines)), lambda _: advance_to(file.tell()))
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "its gzip data is damaged"
+            yield from _chunks(_lines(unpacked(file)), lambda _: advance_to(file.tell()))
+    except UNREADABLE as error:
         raise ConfigurationError(
-            f"The file {name} can't be read ({reason}): name a file with a verdict a line."
+            f"The file {name} can't be read ({why_unreadable(error)}): name a file with a verdict a line."
         ) from error
 
 
