@@ -129,8 +129,8 @@ class StartOffsets:
             out_of_range: Those of the waiting partitions whose committed offset a fetch has found out of range.
 
         Raises:
-            DataProtectionError: A partition has no committed offset and the settings say not to choose one, or its
-                log was truncated.
+            DataProtectionError: A partition has no committed offset and the settings say not to choose one, its log
+                was truncated, or its committed offset is behind one that this worker has committed.
         """
         found = FoundStarts()
         queries, self._open = self._open, []
@@ -200,10 +200,8 @@ class StartOffsets:
             if committed is None or checks.get(partition.topic) is not IdCheck.SAME:
                 self._lookups.again(now_ms, partition)
                 continue
-            metadata, topic_id = (
-                self.metadata.decode(partition, committed.metadata),
-                self.ids.current(partition.topic),
-            )
+            metadata = self.metadata.decode(partition, committed.metadata)
+            topic_id = self.ids.current(partition.topic)
             if self._regression.is_suspected(now_ms, partition, committed.offset, metadata, topic_id=topic_id):
                 self._queries.renew_consumers()
                 self._lookups.again(now_ms, partition)
