@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 
-import orjson
-
 from worker import loop_wiring, wiring
+from worker.commands.text_records import records_of, settings_for_texts
 from worker.errors import ModelError
-from worker.records import NO_STATES, ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
+from worker.records import NO_STATES, ConsumedRecord, DeadLetterExcess, MessagePosition, Partition
 from worker.settings import Settings
-from worker.settings.groups import INT32_MAX
 
 FIRST_ROUND = 16
 """Messages of the first round. With fewer messages, the threads would mostly wait for each other."""
@@ -33,14 +31,14 @@ def messages_per_second(
     Raises:
         ModelError: The device is broken.
     """
-    log = _InMemoryLog(consumed(texts))
-    loop = loop_wiring.open_loop(settings_for_samples(settings), model, log)
+    log = _InMemoryLog(records_of(texts))
+    loop = loop_wiring.open_loop(settings_for_texts(settings), model, log)
     rates: list[float] = []
     messages = FIRST_ROUND
     while True:
         began_ns = clock_ns()
-        log.unread = log.unpublished = messages
-        while log.unpublished:
+        log.unread, committed = messages, loop.totals.records
+        while loop.totals.records < committed + messages:
             loop.turn()
         took_s = max(1, clock_ns() - began_ns) / 1e9
         rates.append(messages / took_s)
@@ -50,26 +48,24 @@ def messages_per_second(
 
 
 class _InMemoryLog:
-    """The loop's ``TransactionalSession`` on a list of messages, which it repeats.
+    """The loop's ``TransactionalSession`` on a list of records, which it repeats.
 
     Attributes:
-        unread: Number of messages that ``poll`` may still return.
-        unpublished: Number of messages whose outputs are not published yet.
+        unread: Number of records that ``poll`` may still return.
     """
 
-    def __init__(self, messages: Sequence[ConsumedRecord]) -> None:
-        self.invalidations = self.state_characters_max = self.unread = self.unpublished = 0
+    def __init__(self, records: Sequence[ConsumedRecord]) -> None:
+        self.invalidations = self.state_characters_max = self.unread = 0
         self.rejected: Mapping[MessagePosition, str] = {}
         self.exempt_below: Mapping[Partition, int] = {}
         self.states = NO_STATES
-        self._messages = cycle(messages)
+        self._records = cycle(records)
         self._paused = False
 
-    def poll(self, *, records_max: int, wait_ms: int) -> list[ConsumedRecord]:
-        assert self.unread or not wait_ms  # noqa: S101 - the loop waits only when everything is published
+    def poll(self, *, records_max: int, wait_ms: int) -> list[ConsumedRecord]:  # noqa: ARG002
         count = 0 if self._paused else min(records_max, self.unread)
         self.unread -= count
-        return list(islice(self._messages, count))
+        return list(islice(self._records, count))
 
     def owns(self, _record: ConsumedRecord) -> bool:
         return True
@@ -80,13 +76,7 @@ class _InMemoryLog:
     def is_idle(self, _partition: Partition) -> bool:
         return False
 
-    def publish(
-        self,
-        records: Sequence[ConsumedRecord],
-        _outputs: Sequence[OutputRecord],
-        _states: Mapping[Partition, str] = NO_STATES,
-    ) -> bool:
-        self.unpublished -= len(records)
+    def publish(self, *_: object, **__: object) -> bool:
         return True
 
     def rewind(self) -> None:
@@ -100,30 +90,3 @@ class _InMemoryLog:
 
     def resume(self) -> None:
         self._paused = False
-
-
-def settings_for_samples(settings: Settings) -> Settings:
-    """Return the settings for ``consumed`` messages: the contract's own format, no size limit, no score cache."""
-    bounds = {"bytes_max": INT32_MAX, "characters_max": settings.input.characters_max}
-    samples = Settings().input.model_copy(update=bounds)
-    cache = settings.cache.model_copy(update={"bytes_max": 0})
-    return settings.model_copy(update={"input": samples, "cache": cache})
-
-
-def consumed(texts: Sequence[str]) -> list[ConsumedRecord]:
-    """Return the texts as messages of one partition, in the contract's own format."""
-    return [
-        ConsumedRecord(
-            partition=Partition("bench", 0),
-            assignment_epoch=0,
-            previous_next_offset=offset,
-            offset=offset,
-            timestamp_ms=0,
-            key=b"channel",
-            value=orjson.dumps(
-                {"message_id": f"m-{offset}", "channel_id": "channel", "user_id": "user", "text": text}
-            ),
-            headers=(),
-        )
-        for offset, text in enumerate(texts)
-    ]

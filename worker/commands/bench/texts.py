@@ -61,12 +61,16 @@ def read_texts(path: Path, read: ReadRecord, *, bytes_max: int = 1_048_576) -> l
         with path.open("rb") as file:
             read_text = compile_shape(TEXT_SHAPE, bytes_max=bytes_max)
             texts = list(islice(_texts(unpacked(file), read, read_text), TEXTS_MAX))
+        why = "" if texts else "which holds no text"
     except UNREADABLE as error:
-        raise _refused(f"{str(path)!r}, which cannot be read ({why_unreadable(error)})") from error
+        why = f"which cannot be read ({why_unreadable(error)})"
     except Undecodable as error:
-        raise _refused(f"{str(path)!r}, {error.message}") from None
-    if not texts:
-        raise _refused(f"{str(path)!r}, which holds no text")
+        why = error.message
+    if why:
+        raise ConfigurationError(
+            f"--texts: got {str(path)!r}, {why}; wants a UTF-8 file, gzipped or not, with a text per line, or with "
+            "an input message per line"
+        )
     return texts
 
 
@@ -78,7 +82,7 @@ def _texts(lines: Iterable[bytes], read_message: ReadRecord, read_text: ReadReco
     """
     read: ReadRecord | None = None
     for number, line in enumerate(lines, 1):
-        value = line.rstrip(b"\r\n").removeprefix(codecs.BOM_UTF8 if number == 1 else b"")
+        value = line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
         if not value.strip():
             continue
         read = read or (read_message if value.startswith(b"{") else read_text)
@@ -88,10 +92,3 @@ def _texts(lines: Iterable[bytes], read_message: ReadRecord, read_text: ReadReco
                 raise Undecodable(item.reason, f"line {number}: {item.message}")
             if isinstance(item, ChatMessage) and item.text.strip():
                 yield item.text
-
-
-def _refused(got: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"--texts: got {got}; wants a UTF-8 file, gzipped or not, with a text per line, or with a JSON object "
-        "per line"
-    )

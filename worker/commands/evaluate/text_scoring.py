@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -13,9 +12,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from schemas.labels import CATEGORY_SLUGS
 from worker import wiring
 from worker.commands.evaluate.score_file import ScoreFile, scoring_key, text_key
+from worker.commands.text_records import records_of, settings_for_texts
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import score_batch
-from worker.records import ConsumedRecord, Partition, ScoredRecord, Scores
+from worker.records import ScoredRecord, Scores
 from worker.reported import ModelIdentity
 from worker.settings import Settings
 
@@ -25,8 +25,6 @@ BATCH_TEXTS_MAX = 1024
 """Texts that are scored together."""
 TEXT_COST = 20
 """Cost of a text in the progress bar, in characters, in addition to its own characters."""
-
-_FILE = Partition("file", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +51,7 @@ class TextScorer:
     """
 
     def __init__(self, settings: Settings, model: wiring.ScoringModel) -> None:
-        plain = {
-            "shape": "plain",
-            "format": "json",
-            "envelope": None,
-            "text_pointer": "/text",
-            "bytes_max": 2**31 - 1,  # the user's file has no Kafka limits
-        }
-        given = settings.model_copy(update={"input": settings.input.model_copy(update=plain)})
+        given = settings_for_texts(settings)
         self.model = model
         self.key = scoring_key(_facts(given, model.identity))
         # The cache would keep what the score file keeps.
@@ -106,7 +97,7 @@ class TextScorer:
 
     def _scored(self, texts: Sequence[str]) -> list[Scores | str]:
         """Return the scores of each text, or the reason of its dead letter."""
-        records = self._prepare([_record(number, text) for number, text in enumerate(texts)])
+        records = self._prepare(records_of(texts))
         return [_answer(result) for result in score_batch(self.model, records, self._cache)]
 
 
@@ -154,19 +145,6 @@ def _facts(settings: Settings, identity: ModelIdentity) -> dict[str, object]:
         # The rules of the plain view belong to a version of the worker.
         "worker": wiring.VERSION if "plain" in settings.text.views else None,
     }
-
-
-def _record(number: int, text: str) -> ConsumedRecord:
-    return ConsumedRecord(
-        partition=_FILE,
-        assignment_epoch=0,
-        previous_next_offset=number,
-        offset=number,
-        timestamp_ms=None,
-        key=None,
-        value=orjson.dumps({"text": text}),
-        headers=(),
-    )
 
 
 def _answer(result: ScoredRecord) -> Scores | str:
