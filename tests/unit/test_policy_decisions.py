@@ -102,7 +102,7 @@ def scored(
     return ScoredRecord(record=PreparedRecord(source, message), scores=None if is_unscored else row)
 
 
-def outputs(result: ScoredRecord, by: Policy | None = None) -> list[OutputRecord]:
+def outputs(*results: ScoredRecord, by: Policy | None = None) -> list[OutputRecord]:
     builder = OutputBuilder(
         model={"name": "toy", "revision": "r", "commit": None, "dtype": "float32"},
         policy=by or policy(),
@@ -110,11 +110,11 @@ def outputs(result: ScoredRecord, by: Policy | None = None) -> list[OutputRecord
         record_bytes_max=1_000_000,
         worker_version="0.1.0",
     )
-    return builder.build([result], judged_at=NOW)
+    return builder.build(results, judged_at=NOW)
 
 
 def documents(result: ScoredRecord, by: Policy | None = None) -> list[Any]:
-    return [json.loads(output.value or b"") for output in outputs(result, by)]
+    return [json.loads(output.value or b"") for output in outputs(result, by=by)]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,15 @@ def test_the_first_rule_that_matches_sets_the_thresholds() -> None:
     assert verdict["policy"]["rule"] is None
 
 
+def test_each_message_of_a_batch_is_compared_with_its_own_thresholds() -> None:
+    acme = MessageContext(tenant_id="acme")
+    batch = [scored({"sexual_content": score}, channel_id="kids-1", context=acme) for score in (0, 0.2, 0.05, 0.4)]
+    batch[1:1] = [scored({"sexual_content": score}) for score in (0.2, 0.4, 0.6)]
+    verdicts = [json.loads(output.value or b"") for output in outputs(*batch) if output.topic == "verdict"]
+    levels = [None, None, None, "review", "review", None, "remove"]
+    assert [verdict["level"] for verdict in verdicts] == levels
+
+
 @pytest.mark.parametrize("score", [0.2, 0.95])
 def test_an_exempt_message_is_scored_and_raises_no_alert(score: float) -> None:
     [verdict] = documents(scored({"hate": score}, context=MessageContext(roles=("moderator",))))
@@ -178,7 +187,7 @@ def test_a_message_that_is_not_scored_has_the_outcome_exempt() -> None:
 
 def test_a_message_that_was_not_scored_never_passes_as_clean_under_another_policy() -> None:
     with pytest.raises(AssertionError, match="unscored"):
-        outputs(scored({}, user_id="importer", is_unscored=True), Policy.of())
+        outputs(scored({}, user_id="importer", is_unscored=True), by=Policy.of())
 
 
 @pytest.mark.parametrize(
@@ -248,7 +257,7 @@ def test_metrics_count_each_candidate_by_category(
     by = policy(FILE.replace("{hate: {review: 0.3}}", "{hate: {review: 0.3}, privacy: off}"))
     if outcome is ShadowOutcome.NEWLY_PASSED:
         scores, newly_flagged = {"privacy": 0.6}, []
-    labels = outputs(scored(scores, text="a"), by)[0].labels
+    labels = outputs(scored(scores, text="a"), by=by)[0].labels
     assert labels is not None
     [candidate] = labels.candidates
     slugs = (tuple(one) for one in (agreed, newly_flagged, newly_passed))
@@ -277,7 +286,7 @@ def test_without_a_file_nothing_is_added() -> None:
     assert verdict.keys().isdisjoint({"level", "exempt", "allowed", "shadow"})
     assert list(verdict["policy"]) == ["version", "threshold", "thresholds"]
     assert alert.keys().isdisjoint({"level", "rule"})
-    assert outputs(scored({"hate": 0.9}), Policy.of())[0].labels is None
+    assert outputs(scored({"hate": 0.9}), by=Policy.of())[0].labels is None
 
 
 NAMES = st.sampled_from(["kids-1", "game-2", "acme", "importer", "x"])

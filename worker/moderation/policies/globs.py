@@ -2,7 +2,7 @@
 
 A set of entries is an integer with a bit for each entry. For each field, an index says which entries a value
 matches: literals and globs of the form ``prefix*`` are looked up by hash. All other globs are compared with a value
-one by one. An index with wildcards remembers its answers. A message matches the entries that all its fields match.
+one by one, and the answers are remembered. A message matches the entries that all its fields match.
 
 Invariant: a glob matches what ``fnmatch.fnmatchcase`` says. A glob takes time in proportion to its length times the
 value's: Python translates each ``*`` into an atomic group, which does not backtrack.
@@ -23,6 +23,9 @@ FIELDS = ("topic", "channel_id", "user_id", "tenant_id", "roles", "language", "e
 """The fields of a message that ``when`` can ask for, in the order of ``MessageFields``."""
 REMEMBERED_MAX = 240_000
 """Values that the indexes of a matcher remember together: 35 MB with ids of 36 ASCII characters."""
+LENGTHS_MAX = 3
+"""Different lengths of ``prefix`` in the globs ``prefix*`` that are looked up each time. To remember a value takes
+about as long."""
 SETS_MAX = 16_384
 """Different sets of entries that an index keeps, to give equal sets one object."""
 REMEMBERED_CHARACTERS_MAX = 64
@@ -94,9 +97,11 @@ class Matcher:
         for number, when in enumerate(conditions):
             if when is not None and when.edited is not None:
                 self._edited[not when.edited] &= ~(1 << number)
-        remembering = [index for _, _, index in self._indexes if index.has_wildcards]
+        remembering = [index for _, _, index in self._indexes if index.is_remembering]
         for index in remembering:
             index.remembered_max = remembered_max // len(remembering)
+        # The key of a message can be the set of its only field: a tuple would be one more object to look at.
+        self._is_of_one_field = len(self.fields) == len(self._indexes) == 1
 
     @property
     def fields(self) -> frozenset[str]:
@@ -127,15 +132,17 @@ class Matcher:
                 messages, or false.
             count: Number of messages.
         """
-        found: list[Iterable[MatchKey]] = [columns.get("edited", repeat(False, count))]  # noqa: FBT003 - a value
+        found: list[Iterable[MatchKey]] = []
         for position, _, index in self._indexes:
             values = columns.get(FIELDS[position])
             found.append(repeat(NOTHING, count) if values is None else index.find_each(values))
-        return zip(*found, strict=True)
+        if self._is_of_one_field:
+            return found[0]
+        return zip(columns.get("edited", repeat(False, count)), *found, strict=True)  # noqa: FBT003 - a value
 
     def entries_of(self, key: Any) -> int:
         """Return the set of the entries that match the messages with this key."""
-        edited, *matched = key
+        edited, *matched = (False, key) if self._is_of_one_field else key
         found = self._edited[edited]
         for (_, free, _), entries in zip(self._indexes, matched, strict=True):
             found &= free | entries.entries
@@ -158,37 +165,35 @@ def members(entries: int) -> Iterator[int]:
 class _GlobIndex:
     """Finds the entries that have a glob which a value matches.
 
-    The memory is in two halves. When the younger half is full, it becomes the older one, and the older one is
-    dropped. What is found in the older half moves to the younger one.
+    The index works out in advance what each literal and each ``prefix`` of a glob matches. So a value that an entry
+    names takes one look-up. Any other value matches what the longest ``prefix`` matches that it begins with.
+
+    An index with many lengths of prefixes, or with other globs, remembers its answers. The memory is in two halves.
+    When the younger half is full, it becomes the older one, and the older one is dropped. What is found in the
+    older half moves to the younger one.
 
     Attributes:
-        has_wildcards: Whether a value can take several look-ups, so that it is worth while to remember it.
+        is_remembering: Whether a value can take so many look-ups that it is worth while to remember it.
         remembered_max: Number of values to remember.
     """
 
     def __init__(self, globs: Sequence[Sequence[str]]) -> None:
-        literals: defaultdict[str, int] = defaultdict(int)
-        prefixes: defaultdict[str, int] = defaultdict(int)
-        others: defaultdict[str, int] = defaultdict(int)
-        for number, given in enumerate(globs):
-            for glob in given:
-                if not _SPECIAL.search(glob):
-                    literals[glob] |= 1 << number
-                elif glob.endswith("*") and not _SPECIAL.search(glob[:-1]):
-                    prefixes[glob[:-1]] |= 1 << number
-                else:
-                    others[glob] |= 1 << number
-        self.has_wildcards = bool(prefixes or others)
+        literals, prefixes, others = _by_kind(globs)
         self.remembered_max = 0
-        self._literals, self._prefixes = dict(literals), dict(prefixes)
-        self._lengths = sorted({len(prefix) for prefix in prefixes})
-        self._others = [(re.compile(translate(glob)).match, entries) for glob, entries in others.items()]
-        # Most values begin as no glob does. Without prefixes a beginning is the whole value.
-        self._shortest = self._lengths[0] if prefixes else None
-        self._beginnings = frozenset(glob[: self._shortest] for glob in (*literals, *prefixes))
         self._young: dict[str, EntrySet] = {}
         self._old: dict[str, EntrySet] = {}
         self._sets = {0: NOTHING}
+        self._lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
+        self._prefixes: dict[str, EntrySet] = {}
+        for prefix in sorted(prefixes, key=len):  # it has the entries of the shorter ones that it begins with
+            self._prefixes[prefix] = self._set(prefixes[prefix] | self._of_beginning(prefix).entries)
+        named = {one: self._set(entries | self._of_beginning(one).entries) for one, entries in literals.items()}
+        self._named = {**self._prefixes, **named}
+        self._others = [(re.compile(translate(glob)).match, entries) for glob, entries in others.items()]
+        # Most values begin as no glob does.
+        self._shortest = self._lengths[-1] if prefixes else 0
+        self._beginnings = frozenset(prefix[: self._shortest] for prefix in prefixes)
+        self.is_remembering = bool(others) or len(self._lengths) > LENGTHS_MAX
 
     @property
     def remembered(self) -> int:
@@ -198,38 +203,43 @@ class _GlobIndex:
     def find(self, value: str | Sequence[str] | None) -> EntrySet:
         """Return the entries that a value matches, or one of several values. None matches no entry."""
         if type(value) is str:
-            return self._young.get(value) or self._find(value)
+            return self.find_each([value])[0]
         return self._set(reduce(or_, [self.find(one).entries for one in value or ()], 0))
 
     def find_each(self, values: Sequence[Any]) -> Sequence[EntrySet]:
         """Return the entries that each value matches. The values are those that ``find`` takes."""
         if set(map(type, values)) != {str}:
             return [*map(self.find, values)]
-        known, find, shortest, beginnings = self._young.get, self._find, self._shortest, self._beginnings
+        known, remember = self._young.get, self._remember
         if self._others:
-            return [known(value) or find(value) for value in values]
-        # A value that is known needs no comparison of its beginning.
-        return [known(value) or (find(value) if value[:shortest] in beginnings else NOTHING) for value in values]
+            return [known(value) or remember(value) for value in values]
+        search = self._recall if self.is_remembering else self._of_beginning
+        named, shortest, beginnings = self._named.get, self._shortest, self._beginnings
+        return [named(value) or (search(value) if value[:shortest] in beginnings else NOTHING) for value in values]
 
-    def _find(self, value: str) -> EntrySet:
+    def _recall(self, value: str) -> EntrySet:
+        return self._young.get(value) or self._remember(value)
+
+    def _remember(self, value: str) -> EntrySet:
         if (found := self._old.get(value)) is None:
-            found = self._set(self._matches(value))
-        if self.has_wildcards and len(value) <= REMEMBERED_CHARACTERS_MAX:
+            found = self._matches(value)
+        if len(value) <= REMEMBERED_CHARACTERS_MAX:
             if len(self._young) >= self.remembered_max // 2:
                 self._old, self._young = self._young, {}
             self._young[value] = found
         return found
 
-    def _matches(self, value: str) -> int:
-        found = self._literals.get(value, 0)
+    def _matches(self, value: str) -> EntrySet:
+        found = self._named.get(value) or self._of_beginning(value)
+        matched = [entries for match, entries in self._others if match(value)]
+        return self._set(reduce(or_, matched, found.entries)) if matched else found
+
+    def _of_beginning(self, value: str) -> EntrySet:
+        """Return the entries with a ``prefix*`` that a value matches."""
         for length in self._lengths:
-            if length > len(value):
-                break
-            found |= self._prefixes.get(value[:length], 0)
-        for match, entries in self._others:
-            if match(value):
-                found |= entries
-        return found
+            if (found := self._prefixes.get(value[:length])) is not None:
+                return found
+        return NOTHING
 
     def _set(self, entries: int) -> EntrySet:
         """Return the object of a set."""
@@ -238,3 +248,19 @@ class _GlobIndex:
                 self._sets = {0: NOTHING}
             found = self._sets[entries] = EntrySet(entries)
         return found
+
+
+def _by_kind(globs: Sequence[Sequence[str]]) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Return the entries of each literal, of each ``prefix`` of a glob ``prefix*``, and of each other glob."""
+    literals: defaultdict[str, int] = defaultdict(int)
+    prefixes: defaultdict[str, int] = defaultdict(int)
+    others: defaultdict[str, int] = defaultdict(int)
+    for number, given in enumerate(globs):
+        for glob in given:
+            if not _SPECIAL.search(glob):
+                literals[glob] |= 1 << number
+            elif glob.endswith("*") and not _SPECIAL.search(glob[:-1]):
+                prefixes[glob[:-1]] |= 1 << number
+            else:
+                others[glob] |= 1 << number
+    return literals, prefixes, others

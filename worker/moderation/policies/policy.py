@@ -136,6 +136,7 @@ class Policy:
         self._general = general
         self._mildest = tables[:, :, 0]
         self._least = self._mildest.min(axis=0)
+        self._least_of_all = self._least.min(axis=0)
         rules, exempt, allow = (file.rules, file.exempt, file.allow) if file else ([], [], [])
         self._rule_names = [rule.name for rule in rules]
         self._exemptions = exempt
@@ -237,8 +238,11 @@ class Policy:
 
     def are_quiet(self, scores: NDArray[np.float32], resolutions: Sequence[Resolution]) -> NDArray[np.bool_]:
         """Return whether neither the policy nor a candidate flags each of ``[B, L]`` probabilities."""
-        reached: NDArray[np.bool_] = scores > self._least[self._rows(resolutions)]
-        quiet: NDArray[np.bool_] = ~reached.max(axis=1)
+        quiet: NDArray[np.bool_] = ~(scores > self._least_of_all).max(axis=1)
+        [maybe] = (~quiet).nonzero()
+        if len(maybe):  # few messages come near a threshold
+            least = self._least[self._rows([resolutions[index] for index in maybe.tolist()])]
+            quiet[maybe] = ~(scores[maybe] > least).max(axis=1)
         return quiet
 
     def decide(self, scores: NDArray[np.float32], resolutions: Sequence[Resolution]) -> Decisions:

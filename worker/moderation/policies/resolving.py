@@ -24,9 +24,8 @@ def resolve_all(policy: Policy, results: Sequence[ScoredRecord]) -> list[Resolut
     """Return what a policy says about each record. A record without a message has no fields but the topic."""
     if not policy.fields:
         return [policy.base] * len(results)
-    records = [result.record for result in results]
-    contents = [record.content for record in records]
-    sources = [record.source for record in records] if "topic" in policy.fields else ()
+    contents = [result.record.content for result in results]
+    sources = [result.record.source for result in results] if "topic" in policy.fields else ()
     columns = _columns(policy.fields, sources, _messages(contents, PreparedMessage))
     return policy.resolve_each(columns, len(results))
 
