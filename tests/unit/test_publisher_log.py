@@ -117,6 +117,23 @@ def test_an_hour_without_a_commit_is_a_line_every_half_minute(caplog: pytest.Log
     assert line.endswith("attempts in 3600.0 s (group 'g', transactional id 'w-0')")
 
 
+def test_a_new_error_code_has_a_line_at_once_and_a_known_one_waits_for_the_interval(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backoff, publisher_log = Backoff(), PublisherLog(OPTIONS)
+    backoff.failed(0, progress=False)
+    for now_ms, code in enumerate(["_TIMED_OUT", "INVALID_TIMESTAMP", "_TIMED_OUT", "INVALID_TIMESTAMP"], 5_000):
+        publisher_log.not_committed(Failure(code=code), backoff, now_ms)
+    first, second = caplog.messages
+    assert "_TIMED_OUT" in first
+    assert "INVALID_TIMESTAMP" in second
+    publisher_log.committed(backoff, 6_000)
+    backoff.succeeded()
+    backoff.failed(7_000, progress=False)
+    publisher_log.not_committed(Failure(code="_TIMED_OUT"), backoff, 9_000)
+    assert "_TIMED_OUT" in caplog.messages[-1]
+
+
 def test_a_commit_after_one_failure_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     backoff, publisher_log = Backoff(), PublisherLog(OPTIONS)

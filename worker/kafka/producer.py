@@ -118,7 +118,8 @@ class TransactionalProducer:
             failure = failure_of(error.args[0])
         # Keep the reason for a final abort, also if the abort fails too.
         if state is not State.FINAL_ABORT:
-            attempt.failure = failure
+            was_refused = state is State.OPEN and failure.code == "_STATE"  # an earlier output of this transaction
+            attempt.failure = (was_refused and self._transaction_error()) or failure
         now_ms = self._clock()
         event = classify(
             state,
@@ -207,11 +208,25 @@ class TransactionalProducer:
         try:
             wrong = attempt.check()
         except KafkaException as error:
-            attempt.failure = failure_of(error.args[0])
+            attempt.failure = self._transaction_error() or failure_of(error.args[0])
             return Event.ABORTABLE
         if wrong:
             attempt.failure = Failure(code="", text=wrong)
         return Event.OLD_START if wrong else Event.DONE
+
+    def _transaction_error(self) -> Failure | None:
+        """Return why librdkafka has given the open transaction up; None if it has not.
+
+        A broker may refuse an output while a later call is under way. librdkafka keeps the broker's error, and
+        raises it from each call that is not possible any more. During a transaction ``begin_transaction`` is never
+        possible, so it changes nothing.
+        """
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            failure = failure_of(error.args[0])
+            return None if failure.code == "_STATE" else failure
+        raise AssertionError("a transaction began within another one")
 
     def _new_producer(self) -> Producer:
         return client(Producer, self._config, ConnectionLossLogger(self.suspect.add))

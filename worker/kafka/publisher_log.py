@@ -51,6 +51,7 @@ class PublisherLog:
         self.events: Counter[Event] = Counter()
         self._options = options
         self._not_committed = LogInterval(_NOT_COMMITTED_EVERY_MS)
+        self._named_codes: set[str] = set()  # in lines about failed attempts, since the last commit
         self._waiting = LogInterval(_WAITING_EVERY_MS)
 
     def producer_created(self, now_ms: int) -> None:
@@ -89,10 +90,13 @@ class PublisherLog:
             )
 
     def not_committed(self, failure: Failure, backoff: Backoff, now_ms: int) -> None:
-        """Log, once an interval, for how long no transaction was committed."""
+        """Log for how long no transaction was committed: once an interval, and once for each new error code."""
         is_first = not self._not_committed.has_logged
         if is_first and now_ms - backoff.since_ms < _FIRST_LINE_MS:
             return
+        if failure.code not in self._named_codes:
+            self._named_codes.add(failure.code)
+            self._not_committed.reset()
         if self._not_committed.due(now_ms):
             waited_ms = now_ms - backoff.since_ms
             log.warning("%s", why_nothing_is_committed(failure, backoff.attempts, waited_ms, self._options))
@@ -101,6 +105,7 @@ class PublisherLog:
         """Log a commit if the log has named the failures before it; ``backoff`` still counts these failures."""
         if self._not_committed.has_logged:
             self._not_committed.reset()
+            self._named_codes.clear()
             log.info(
                 "committed again, after %d attempts in %.1f s (group %r, transactional id %r)",
                 backoff.attempts,
