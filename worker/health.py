@@ -46,12 +46,13 @@ def readyz(status: WorkerStatus) -> HealthResponse:
     """
     if status.phase is not Phase.RUNNING:
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, status.phase.value)
-    if not status.snapshot.is_member:
+    session = status.snapshot.session
+    if not session.is_member:
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, "not a member of the consumer group yet")
-    lines = [f"{status.snapshot.partitions} partitions"]
-    if status.snapshot.quarantined:
-        names = ", ".join(map(str, sorted(status.snapshot.quarantined)))
-        lines.append(f"{len(status.snapshot.quarantined)} in quarantine, too many dead letters: {names}")
+    lines = [f"{len(session.assigned)} partitions"]
+    if session.quarantined:
+        names = ", ".join(map(str, sorted(session.quarantined)))
+        lines.append(f"{len(session.quarantined)} in quarantine, too many dead letters: {names}")
     return _text(HTTPStatus.OK, "\n".join(lines))
 
 

@@ -111,9 +111,7 @@ def run(
     if not watchdog.stopping:
         log_the_end(session)
         watchdog.end_after(settings.shutdown.grace_ms_max, ExitCode.DONE)
-    drained = loop.drain(monotonic_ms() + watchdog.grace_left_ms)
-    session.close()
-    log.info("%s: %s", "drained" if drained else "not drained in time; nothing is lost", progress.summary())
+    drain(loop, session, progress, monotonic_ms() + watchdog.grace_left_ms)
     if opened:
         opened.close()
     end(watchdog.signal_code if watchdog.stopping else ExitCode.DONE)
@@ -141,6 +139,14 @@ def log_the_end(session: Session) -> None:
             "%d windows of coalesced alerts are still open: the next worker of the group publishes their summaries",
             windows,
         )
+
+
+def drain(loop: Loop, session: Session, progress: "ProgressLog", until_ms: int) -> None:
+    """Publish what the device has begun, leave the group, and log the totals."""
+    drained = loop.drain(until_ms)
+    summary = progress.summary()  # a closed session has no status
+    session.close()
+    log.info("%s: %s", "drained" if drained else "not drained in time; nothing is lost", summary)
 
 
 def open_drift(
@@ -174,15 +180,8 @@ def update_status(
         status.snapshot = StatusSnapshot(
             model=model.identity,
             policy=policy.status,
-            is_member=session.is_member,
-            partitions=len(session.assigned),
-            quarantined=tuple(session.quarantined),
+            session=session.status(),
             in_flight=loop.records_in_memory,
-            backlog=session.backlog(),
-            blocked_s=session.blocked_s(),
-            events={event.value: count for event, count in session.events.items()},
-            rebalances=dict(session.rebalances),
-            throttled_s=session.throttled_s,
             cache_hits=loop.cache.hits,
             cache_misses=loop.cache.misses,
             skipped=loop.totals.skipped,
@@ -241,22 +240,22 @@ class ProgressLog:
             return
         records = self.loop.totals.records - self._logged_records
         self._logged_ms, self._logged_records = now_ms, self.loop.totals.records
+        session = self.session.status()
         if records:
-            behind = self.session.backlog()
-            is_known = behind.keys() == set(self.session.assigned).difference(self.session.quarantined)
-            backlog = sum(behind.values()) if is_known else "not known"
+            is_known = session.backlog.keys() == set(session.assigned).difference(session.quarantined)
+            backlog = sum(session.backlog.values()) if is_known else "not known"
             rate = f"{records * 1000 // took_ms} messages/s, backlog {backlog}"
             log.info("%s; %s", self.summary(), rate)
-        elif not self.session.assigned and self.session.is_member and not self._said_idle:
+        elif not session.assigned and session.is_member and not self._said_idle:
             self._said_idle = True
             log.info(
                 "no partitions assigned: the group has more workers than partitions; this worker waits for some"
             )
 
     def summary(self) -> str:
-        """Return the totals since the start."""
-        tally, cache, events = self.loop.totals, self.loop.cache, self.session.events
-        counts = "".join(f", {event.value} {count}" for event, count in sorted(events.items(), key=str))
+        """Return the totals since the start. Call this before the session is closed."""
+        tally, cache, events = self.loop.totals, self.loop.cache, self.session.status().events
+        counts = "".join(f", {event} {count}" for event, count in sorted(events.items()))
         known = f"{cache.hits} of {cache.hits + cache.misses} texts known"
         total = f"{tally.records} messages in {tally.transactions} transactions"
         skipped = f", {tally.skipped} skipped" if tally.skipped else ""

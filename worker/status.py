@@ -20,21 +20,42 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """The state of the session with Kafka.
+
+    Attributes:
+        is_member: Whether this worker is a member of the consumer group, with or without partitions.
+        assigned: The partitions of this worker: read, waiting for a start offset, or in quarantine.
+        positioned: The assigned partitions that are read.
+        quarantined: Assigned partitions that are not read, because too many of their records would be dead letters.
+        backlog: Messages without a committed verdict, for each partition where the number is known. The numbers are
+            some seconds old.
+        blocked_s: Seconds for which another producer's open transaction has blocked each blocked partition.
+        events: Number of failures in or before a transaction, by name.
+        rebalances: Number of rebalances, by kind: assigned, revoked, lost.
+        throttled_s: Seconds for which quotas have delayed the consumer and the producer.
+    """
+
+    is_member: bool = False
+    assigned: Collection[Partition] = ()
+    positioned: Collection[Partition] = ()
+    quarantined: Collection[Partition] = ()
+    backlog: Mapping[Partition, int] = field(default_factory=dict)
+    blocked_s: Mapping[Partition, float] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+    rebalances: Mapping[str, int] = field(default_factory=dict)
+    throttled_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusSnapshot:
     """The state of the worker, at most a second old while the loop runs.
 
     Attributes:
         model: The model that scores; None until it is loaded.
         policy: The policy in force; None until it is loaded.
-        is_member: Whether this worker is a member of the consumer group, with or without partitions.
-        partitions: Number of partitions that are assigned to this worker.
-        quarantined: Assigned partitions that are not read, because too many of their records would be dead letters.
+        session: The session with Kafka.
         in_flight: Records in memory, from poll to commit.
-        backlog: Messages without a committed verdict, for each partition where the number is known.
-        blocked_s: Seconds for which another producer's open transaction has blocked each blocked partition.
-        events: Number of failures in or before a transaction, by name.
-        rebalances: Number of rebalances, by kind: assigned, revoked, lost.
-        throttled_s: Seconds for which quotas have delayed the consumer and the producer.
         cache_hits: Texts that needed no scoring.
         cache_misses: Texts that the model scored.
         skipped: Messages that were skipped, because the shape says that they are not chat messages.
@@ -50,15 +71,8 @@ class StatusSnapshot:
 
     model: ModelIdentity | None = None
     policy: PolicyStatus | None = None
-    is_member: bool = False
-    partitions: int = 0
-    quarantined: Collection[Partition] = ()
+    session: SessionStatus = field(default_factory=SessionStatus)
     in_flight: int = 0
-    backlog: Mapping[Partition, int] = field(default_factory=dict)
-    blocked_s: Mapping[Partition, float] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
-    rebalances: Mapping[str, int] = field(default_factory=dict)
-    throttled_s: Mapping[str, float] = field(default_factory=dict)
     cache_hits: int = 0
     cache_misses: int = 0
     skipped: int = 0

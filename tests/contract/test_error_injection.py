@@ -126,7 +126,7 @@ def test_a_worker_goes_on_after(
         worker.turn_until(lambda: not proxy.rules)
         scene.send([chat("after")])
         turn_until_caught_up(worker, scene)
-        assert worker.session.events == Counter(events)
+        assert worker.session.status().events == Counter(event.value for event in events)
         assert worker.loop.totals.rewinds == bool(events)
         replaced = proxy.asked[Api.INIT_PRODUCER_ID] > producers
         assert replaced == bool({Event.UNKNOWN, Event.FATAL, Event.EXPIRED}.intersection(events))

@@ -211,7 +211,7 @@ def test_a_batch_that_takes_longer_than_every_time_out_costs_neither_the_members
         forward_of(classifier, lambda _ids, _hidden: done.wait(60)),
         joined_worker(scene.environ(**times, BATCH__RECORDS_MAX="1"), classifier) as worker,
     ):
-        worker.turn_until(lambda: bool(worker.session.positioned))
+        worker.turn_until(lambda: bool(worker.session.status().positioned))
         invalidations = worker.session.invalidations
         scene.send(texts)
         slow_until = time.monotonic() + 8

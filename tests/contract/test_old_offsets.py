@@ -78,11 +78,11 @@ def test_a_worker_that_was_told_an_old_offset_judges_nothing_again(
 
     with caplog.at_level(logging.WARNING), joined_worker(scene.environ(), classifier, watch=watch) as worker:
         worker.turn_until_judged(5)
+        assert worker.session.status().events[Event.OLD_START.value] == 1
     assert judged_offsets(scene) == [5, 6, 7, 8, 9]
     told = "none" if answered is None else answered
     assert "OffsetFetch shows that a partition's start came from an old answer" in caplog.text
     assert f"[0]: the committed offset was {told}, and is 5" in caplog.text
-    assert worker.session.events[Event.OLD_START] == 1
     # The rewind is a new start, whose first transaction is confirmed. Later ones are not.
     assert calls.count("OffsetFetch") == 2
     with joined_worker(scene.environ(), classifier) as worker:
@@ -98,7 +98,7 @@ def test_a_worker_waits_while_the_answer_is_behind_its_own_commits(scene: KafkaE
         worker.session.rewind()
         for _ in range(100):  # the worker asks meanwhile, and hears 5
             worker.loop.turn()
-        assert not worker.session.positioned
+        assert not worker.session.status().positioned
         commit(scene, 10)
         scene.send([chat("one more")])
         worker.turn_until_judged(11)
@@ -109,7 +109,7 @@ def test_a_coordinator_that_knows_no_offset_for_a_moment_does_not_end_the_worker
     scene: KafkaEnv, classifier: Classifier
 ) -> None:
     with joined_worker(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker:
-        worker.turn_until(lambda: bool(worker.session.assigned))
+        worker.turn_until(lambda: bool(worker.session.status().assigned))
         for _ in range(10):  # the worker asks meanwhile, and hears that there is no offset
             worker.loop.turn()
         commit(scene, 5)

@@ -59,7 +59,7 @@ def test_the_lag_of_an_idle_worker_is_0_after_transactions_of_its_producers(
             end()
         worker.turn_until_judged(4)
         worker.turn_until(lambda: scene.committed() == scene.input_ends())
-        worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.positioned, 0))
+        worker.turn_until(lambda: (seen := worker.session.status()).backlog == dict.fromkeys(seen.positioned, 0))
         scene.send([chat("and"), chat("again")])
         worker.turn_until_judged(6)
     inputs = sum(scene.input_ends().values())
@@ -125,7 +125,9 @@ def test_a_stalled_partition_is_found_although_librdkafka_has_fetched_another_pa
     ) as worker:
         scene.send([chat("before")] * 2)
         worker.turn_until_judged(2)
-        worker.turn_until(lambda: len(worker.session.backlog()) == 2)  # the first answer about a new topic is slow
+        worker.turn_until(
+            lambda: len(worker.session.status().backlog) == 2
+        )  # the first answer about a new topic is slow
         hang(worker, 1, scene)
         scene.send([chat("after")] * 4_000)
         while not worker.session.poll(records_max=1, wait_ms=5_000):
@@ -154,12 +156,12 @@ def test_the_backlog_is_unknown_and_not_0_if_the_last_answers_are_too_old(
         clock=lambda: monotonic_ms() + ahead_ms,
         end_offset_interval_ms=END_OFFSET_INTERVAL_MS,
     ) as worker:
-        worker.turn_until(lambda: len(worker.session.positioned) == 2)
-        assert worker.session.backlog() == {}  # no broker has answered yet
-        worker.turn_until(lambda: worker.session.backlog() == dict.fromkeys(worker.session.positioned, 0))
+        worker.turn_until(lambda: len(worker.session.status().positioned) == 2)
+        assert worker.session.status().backlog == {}  # no broker has answered yet
+        worker.turn_until(lambda: (seen := worker.session.status()).backlog == dict.fromkeys(seen.positioned, 0))
         ahead_ms = 60_000  # as if no broker had answered since
-        assert worker.session.backlog() == {}
-        worker.turn_until(lambda: len(worker.session.backlog()) == 2)
+        assert worker.session.status().backlog == {}
+        worker.turn_until(lambda: len(worker.session.status().backlog) == 2)
 
 
 def test_a_hanging_transaction_is_logged_and_the_messages_behind_it_are_judged_after_its_abort(
@@ -190,15 +192,15 @@ def test_a_hanging_transaction_is_logged_and_the_messages_behind_it_are_judged_a
         [line] = [line for line in caplog.messages if "is blocked at offset" in line]
         assert "101 messages wait behind it" in line
         assert (
-            sum(worker.session.backlog().values()) == 0
+            sum(worker.session.status().backlog.values()) == 0
         )  # an autoscaler that follows the backlog starts no worker
-        [(blocked, age_s)] = worker.session.blocked_s().items()
+        [(blocked, age_s)] = worker.session.status().blocked_s.items()
         assert (blocked, age_s >= 0.5) == (Partition(topic, 0), True)
         committed = scene.committed()[blocked]
-        worker.turn_until(lambda: worker.session.blocked_s()[blocked] > age_s)
+        worker.turn_until(lambda: worker.session.status().blocked_s[blocked] > age_s)
         assert scene.committed()[blocked] == committed  # KEDA's excludePersistentLag depends on this
         upstream.abort_transaction()
         worker.turn_until_judged(202)
         worker.turn_until(lambda: any("is no longer blocked" in line for line in caplog.messages))
-        assert worker.session.blocked_s() == {}
+        assert worker.session.status().blocked_s == {}
     assert scene.ledger().doubled == 0

@@ -52,11 +52,11 @@ def test_a_fetch_quota_makes_a_worker_slow_and_is_not_a_stall(
     with joined_worker(
         environ, classifier, end_offset_interval_ms=END_OFFSET_INTERVAL_MS, stall_timeout_ms=STALL_TIMEOUT_MS
     ) as worker:
-        worker.turn_until(lambda: len(worker.session.positioned) == 12)
+        worker.turn_until(lambda: len(worker.session.status().positioned) == 12)
         invalidations = worker.session.invalidations
         worker.turn_until_judged(judged)
         assert worker.session.invalidations == invalidations
-        assert worker.session.throttled_s["consumer"] > 1
+        assert worker.session.status().throttled_s["consumer"] > 1
     assert [line for line in caplog.messages if "throttles this consumer" in line and scene.group in line]
     assert scene.ledger().doubled == 0
 
@@ -71,7 +71,7 @@ def test_a_produce_quota_is_logged_and_its_delays_are_counted(
         worker.turn_until_judged(800)
         scene.send([chat("and another one")])
         worker.turn_until_judged(801)
-        assert worker.session.throttled_s["producer"] > 0
-        assert worker.session.throttled_s["consumer"] == 0
+        assert worker.session.status().throttled_s["producer"] > 0
+        assert worker.session.status().throttled_s["consumer"] == 0
     assert [line for line in caplog.messages if "Raise producer_byte_rate" in line and scene.group in line]
     assert scene.ledger().clean

@@ -118,7 +118,7 @@ def test_a_recreated_topic_ends_the_worker_if_the_reset_is_error(scene: KafkaEnv
     with joined_worker(scene.environ(), classifier) as worker:
         worker.turn_until_judged(1)
     with joined_worker(scene.environ(KAFKA__AUTO_OFFSET_RESET="error"), classifier) as worker:
-        worker.turn_until(lambda: len(worker.session.positioned) == 1)
+        worker.turn_until(lambda: len(worker.session.status().positioned) == 1)
         delete(scene)
         create(scene)
         produce(scene, "new", 2)

@@ -234,7 +234,7 @@ def test_the_first_message_after_the_transactional_id_has_expired_is_judged_with
             assert number == 0 or time.monotonic() - began < 5
             expired = time.monotonic() + 5
             worker.turn_until(lambda until=expired: time.monotonic() >= until)  # type: ignore[misc]
-        assert worker.session.events == {Event.EXPIRED: 2}
+        assert worker.session.status().events == {Event.EXPIRED.value: 2}
         assert worker.loop.totals.rewinds == 2
     ledger = scene.ledger()
     assert ledger.clean, ledger.examples
@@ -253,7 +253,7 @@ def test_more_expiries_than_fatal_errors_are_allowed_do_not_end_the_worker(
         proxy.rules = 5 * [Rule(Api.ADD_OFFSETS_TO_TXN, Fate.REWRITTEN, INVALID_PRODUCER_ID_MAPPING)]
         scene.send([chat("after")])
         worker.turn_until_judged(2)
-        assert worker.session.events[Event.EXPIRED] == 5
+        assert worker.session.status().events[Event.EXPIRED.value] == 5
     assert scene.ledger().clean
 
 

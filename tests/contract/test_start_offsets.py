@@ -174,5 +174,5 @@ def test_a_partition_that_is_added_to_a_running_worker_is_judged_from_its_first_
             producer.produce(topic, chat("after"), partition=number % 2)
         assert producer.flush(KAFKA_S_MAX) == 0
         worker.turn_until_judged(5)
-        assert len(worker.session.positioned) == 2
+        assert len(worker.session.status().positioned) == 2
     assert scene.ledger().clean

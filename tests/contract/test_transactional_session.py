@@ -81,7 +81,7 @@ def test_a_session_outside_the_group_commits_nothing(
     # A broker would accept its metadata: it fences neither generation -1 nor an empty member id.
     session = RealKafka(bootstrap_servers, fresh_topics(partitions=2), "roundrobin").session()
     assert not publish(session, [], [])
-    assert session.events == {Event.NO_METADATA: 1}
+    assert session.status().events == {Event.NO_METADATA.value: 1}
     session.close()
 
 

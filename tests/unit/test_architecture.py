@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.records": {"schemas", "worker.reported"},
     "worker.reported": set(),
     "worker.errors": set(),
-    "worker.kafka": {*NOUNS, "worker.kafka"} - {"schemas"},
+    "worker.kafka": {*NOUNS, "worker.kafka", "worker.status"} - {"schemas"},
     "worker.moderation": {*NOUNS, "worker.moderation"},
     "worker.classifier": {*NOUNS, "worker.classifier"},
     "worker.settings": {*NOUNS, "worker.settings"},

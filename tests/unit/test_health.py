@@ -11,7 +11,7 @@ import pytest
 from worker.errors import ConfigurationError
 from worker.health import serve
 from worker.records import Partition
-from worker.status import Phase, StatusSnapshot, WorkerStatus
+from worker.status import Phase, SessionStatus, StatusSnapshot, WorkerStatus
 
 BOUND_MS = 30_000
 
@@ -60,7 +60,7 @@ def test_it_is_ready_with_a_warm_model_and_a_place_in_the_group(opened: Callable
     assert port.ask("/readyz") == (503, "loading the model\n")
     port.status.phase = Phase.RUNNING
     assert port.ask("/readyz") == (503, "not a member of the consumer group yet\n")
-    port.status.snapshot = StatusSnapshot(is_member=True)
+    port.status.snapshot = StatusSnapshot(session=SessionStatus(is_member=True))
     assert port.ask("/readyz") == (200, "0 partitions\n")  # it waits for its turn
     port.status.phase = Phase.STOPPING
     assert port.ask("/readyz")[0] == 503
@@ -70,7 +70,8 @@ def test_partitions_in_quarantine_are_named_and_do_not_make_it_unready(opened: C
     port = opened()
     port.status.phase = Phase.RUNNING
     bad = [Partition("chat", 7), Partition("chat", 1)]
-    port.status.snapshot = StatusSnapshot(is_member=True, partitions=3, quarantined=bad)
+    session = SessionStatus(is_member=True, assigned=[*bad, Partition("chat", 0)], quarantined=bad)
+    port.status.snapshot = StatusSnapshot(session=session)
     assert port.ask("/readyz") == (
         200,
         "3 partitions\n2 in quarantine, too many dead letters: chat[1], chat[7]\n",

@@ -41,6 +41,7 @@ from worker.kafka.tail_sampler import TailSampler
 from worker.kafka.throttling import Throttling
 from worker.kafka.transaction import Event
 from worker.records import NO_STATES, ConsumedRecord, DeadLetterExcess, MessagePosition, OutputRecord, Partition
+from worker.status import SessionStatus
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class Session:
         fetched = self._fetch(records_max, wait_ms)
         self._client_errors.handle(now_ms)
         self._recreated.update(
-            self._start_offsets.check_topics(now_ms, lambda: self.assigned, lambda: self._owned.progress)
+            self._start_offsets.check_topics(now_ms, self._assigned, lambda: self._owned.progress)
         )
         if self._quarantined.partitions and (released := self._quarantined.release_due()):
             self._member.release(released)
@@ -194,7 +195,7 @@ class Session:
         Raises:
             FatalError: All partitions of this worker are in quarantine. The last batch is not committed.
         """
-        bad, assigned = {excess.partition for excess in excesses}, self.assigned
+        bad, assigned = {excess.partition for excess in excesses}, self._assigned()
         self._owned.remove(bad)
         self.invalidations += 1
         self._member.quarantine(bad)
@@ -241,49 +242,25 @@ class Session:
         self._quarantined.close()
 
     @property
-    def is_member(self) -> bool:
-        """Whether this worker is a member of the group, with or without partitions."""
-        return is_member(self._member.metadata)
-
-    @property
-    def assigned(self) -> Collection[Partition]:
-        """The partitions of this worker: positioned, waiting for a position, or in quarantine."""
-        return self._member.waiting.union(self._owned.partitions, self._quarantined.partitions)
-
-    @property
-    def positioned(self) -> Sequence[Partition]:
-        """The assigned partitions that are read."""
-        return self._owned.partitions
-
-    @property
     def quarantined(self) -> Collection[Partition]:
         """The assigned partitions that are not read, because too many of their records would be dead letters."""
         return self._quarantined.partitions
 
-    @property
-    def events(self) -> Mapping[Event, int]:
-        """How often each event has happened to a transaction, or has prevented one."""
-        return self._publisher.events
-
-    @property
-    def rebalances(self) -> Mapping[str, int]:
-        """How often the group has assigned, revoked and lost partitions of this worker."""
-        return self._member.rebalances
-
-    @property
-    def throttled_s(self) -> Mapping[str, float]:
-        """For how long brokers have delayed the consumer and the producer because of quotas, in all."""
-        return {name: one.total_s for name, one in self._throttling.items()}
-
-    def backlog(self) -> Mapping[Partition, int]:
-        """Return the readable messages without a verdict, some seconds old, for each partition that answered."""
-        known = self._monitor.backlog(self._clock())
-        return {partition: known[partition] for partition in self._owned.partitions if partition in known}
-
-    def blocked_s(self) -> Mapping[Partition, float]:
-        """Return for how long another producer's open transaction has blocked each blocked partition."""
-        blocked = self._monitor.blocked(self._clock())
-        return {at: blocked[at].age_ms / 1000 for at in self._owned.partitions if at in blocked}
+    def status(self) -> SessionStatus:
+        """Return what health, metrics and the log tell of the session. Call this before ``close``."""
+        now_ms, positioned = self._clock(), self._owned.partitions
+        backlog, blocked = self._monitor.backlog(now_ms), self._monitor.blocked(now_ms)
+        return SessionStatus(
+            is_member=is_member(self._member.metadata),
+            assigned=self._assigned(),
+            positioned=positioned,
+            quarantined=tuple(self.quarantined),
+            backlog={at: backlog[at] for at in positioned if at in backlog},
+            blocked_s={at: blocked[at].age_ms / 1000 for at in positioned if at in blocked},
+            events={event.value: count for event, count in self._publisher.events.items()},
+            rebalances=dict(self._member.rebalances),
+            throttled_s={name: one.total_s for name, one in self._throttling.items()},
+        )
 
     # ---- the steps of a poll ---------------------------------------------------------------------------------
 
@@ -347,7 +324,7 @@ class Session:
                 self.rewind()
 
     def _join_again_if_absent(self, now_ms: int) -> None:
-        if self._absence.is_absent_too_long(now_ms, is_member=self.is_member):
+        if self._absence.is_absent_too_long(now_ms, is_member=is_member(self._member.metadata)):
             log.error(
                 "not a member of the group %r (WORKER_KAFKA__GROUP_ID) for %d s: joining again with a new client. "
                 "If this line repeats, check the brokers and the group's coordinator",
@@ -385,6 +362,10 @@ class Session:
         if not committed and self._publisher.failure_code == TOO_LARGE:
             limit.refused(metadata.values(), self._member.group_id)
         return committed
+
+    def _assigned(self) -> Collection[Partition]:
+        """Return the partitions of this worker: positioned, waiting for a position, or in quarantine."""
+        return self._member.waiting.union(self._owned.partitions, self._quarantined.partitions)
 
     # ---- what librdkafka calls within a poll -----------------------------------------------------------------
 

@@ -211,17 +211,17 @@ def _points_of(labels: VerdictLabels) -> Iterator[tuple[Metric, Mapping[str, str
 Point = tuple[float, Mapping[str, str]]
 
 OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
-    names.TRANSACTION_EVENTS: lambda snapshot: _each(names.EVENT, snapshot.events),
-    names.REBALANCES: lambda snapshot: _each(names.CHANGE, snapshot.rebalances),
-    names.THROTTLE_TIME: lambda snapshot: _each(names.CLIENT, snapshot.throttled_s),
-    names.PARTITIONS: lambda snapshot: _running(snapshot, snapshot.partitions),
-    names.QUARANTINED: lambda snapshot: _of_partitions(dict.fromkeys(snapshot.quarantined, 1)),
+    names.TRANSACTION_EVENTS: lambda snapshot: _each(names.EVENT, snapshot.session.events),
+    names.REBALANCES: lambda snapshot: _each(names.CHANGE, snapshot.session.rebalances),
+    names.THROTTLE_TIME: lambda snapshot: _each(names.CLIENT, snapshot.session.throttled_s),
+    names.PARTITIONS: lambda snapshot: _running(snapshot, len(snapshot.session.assigned)),
+    names.QUARANTINED: lambda snapshot: _of_partitions(dict.fromkeys(snapshot.session.quarantined, 1)),
     names.IN_FLIGHT: lambda snapshot: _running(snapshot, snapshot.in_flight),
-    names.BACKLOG: lambda snapshot: _of_partitions(snapshot.backlog),
+    names.BACKLOG: lambda snapshot: _of_partitions(snapshot.session.backlog),
     names.BACKLOG_UNKNOWN: lambda snapshot: _running(
-        snapshot, snapshot.partitions - len(snapshot.backlog) - len(snapshot.quarantined)
+        snapshot, len(snapshot.session.assigned) - len(snapshot.session.backlog) - len(snapshot.session.quarantined)
     ),
-    names.INPUT_BLOCKED: lambda snapshot: _of_partitions(snapshot.blocked_s),
+    names.INPUT_BLOCKED: lambda snapshot: _of_partitions(snapshot.session.blocked_s),
     names.DEVICE_TOKENS: lambda snapshot: _running(snapshot, snapshot.usage.tokens),
     names.DEVICE_ROWS: lambda snapshot: _running(snapshot, snapshot.usage.rows),
     names.TOP_SHARE: lambda snapshot: [] if snapshot.top_share is None else [(snapshot.top_share, {})],
