@@ -1,4 +1,4 @@
-"""Detect a committed offset that went back behind an offset that this process has committed itself. Pure.
+"""Detect that the group's committed offset is smaller than one that this process has committed itself. Pure.
 
 Within one log the committed offset of a group never goes back while a member works. So a smaller answer comes from
 a coordinator that has not loaded all commits (``start_confirmation``), or from a tool that set the offset back.
@@ -40,7 +40,7 @@ class RegressionDetector:
     def is_suspected(
         self, now_ms: int, partition: Partition, offset: int, metadata: CommitMetadata, *, topic_id: str
     ) -> bool:
-        """Return whether the answer of the coordinator is an old one. If so, ask again.
+        """Return whether the coordinator's answer seems to be an old one. If so, ask again.
 
         Args:
             now_ms: The time.
@@ -50,7 +50,7 @@ class RegressionDetector:
             topic_id: The id that the topic has now.
 
         Raises:
-            DataProtectionError: The answers have been old ones for ``BACK_MS_MIN``.
+            DataProtectionError: The answers have seemed to be old for ``BACK_MS_MIN``.
         """
         known_id, newest = self._newest.get(partition, ("", 0))
         is_of_other_log = bool(metadata.topic_id) and metadata.topic_id != known_id

@@ -6,7 +6,8 @@ A group coordinator can answer with old committed offsets, or with none at all, 
 1. A broker becomes the leader of a partition of ``__consumer_offsets``, and begins to load it.
 2. It loses the leadership and gets it back before this load has ended, as after kill -9 of the only broker. A
    second load waits behind the first one.
-3. The first load ends. Its end makes the new coordinator active, which has loaded nothing yet.
+3. The first load ends, and the coordinator becomes active. But this is already the coordinator of the second load,
+   which has loaded nothing yet.
 4. Until the second load ends, OffsetFetch is answered from the part of the log that is loaded.
 
 A worker that starts from such an answer judges messages again. A worker that is told "none" starts where the
@@ -17,7 +18,7 @@ compares the end of the log with what it has loaded. If they differ, it refuses 
 transaction of a partition after its start uses this:
 
 1. ``send_offsets_to_transaction`` writes the new offsets. The coordinator accepts them: it has loaded everything.
-2. ``check`` asks for the committed offsets at read_uncommitted. The answer leaves out the offsets of open
+2. ``_check`` asks for the committed offsets at read_uncommitted. The answer leaves out the offsets of open
    transactions, so it has the offset before this transaction. The answer must come within ``ANSWER_S_MAX``:
    otherwise the coordinator may have been started again since step 1, and the transaction is aborted.
 3. The transaction is committed only if offset and metadata are still those that gave the start. If not, it is
@@ -45,7 +46,7 @@ from worker.kafka.offset_queries import offsets_consumer
 from worker.records import Partition
 
 ANSWER_S_MAX = 3.0
-"""Less than a restart of a broker takes, and less than the watchdog allows one call while the worker is stopped."""
+"""Less than a restart of a broker takes, and less than the watchdog allows a call while the worker stops."""
 
 Committed = tuple[int, str]
 """An offset and its metadata. The offset is negative if the group has committed none."""
@@ -94,8 +95,8 @@ class StartConfirmation:
             self._consumer = None
 
     def _check(self, expected: Mapping[Partition, Committed]) -> str:
-        # A new client for each check asks anew which broker the coordinator is. Only after a time-out the client
-        # stays: over a slow link it may still be connecting.
+        # Each check has a new client, which asks which broker is the coordinator. After a time-out the next check
+        # uses the same client: over a slow link it may still be connecting.
         if self._consumer is None:
             self._consumer = offsets_consumer(self._config, self._group_id, "read_uncommitted")
         asked = [TopicPartition(*one) for one in sorted(expected)]

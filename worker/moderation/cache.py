@@ -134,7 +134,7 @@ def _unpacked(packed: Collection[bytes]) -> Iterator[CachedScores]:
 
 @lru_cache(maxsize=4096)
 def _unpacked_evidence(packed: bytes) -> Evidence:
-    """Return evidence. It is remembered, because texts of a length often have the same: one part decides all."""
+    """Return the evidence. It is remembered: texts of equal length have the same if one part decides all scores."""
     windows, views, *places = _EVIDENCE.unpack(packed)
     passages = [
         Passage(VIEWS[view], start, end)

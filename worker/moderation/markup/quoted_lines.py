@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 def without_lines(*, line: str, rest: str) -> Callable[[str], str]:
-    """Return the function that removes the quotes of a text. A code block may show such lines; they stay.
+    """Return the function that removes the quotes of a text. Lines of a code block stay, whatever they begin with.
 
     Args:
         line: The sign in front of a quoted line.

@@ -1,7 +1,7 @@
 """Compile all fields of a message other than its text: none of them costs a message its verdict. Pure.
 
-Most fields are strings at the top of the event. They are looked up here and not by a function for each: such a call
-takes twice as long as the look.
+Most fields are strings at the top of the event. They are looked up here, without a function for each field: to call
+a function takes twice as long as the look-up.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ def _place(
 ) -> tuple[str | None, ReadField | None]:
     """Return the name at the top where a field is, or the function that finds it.
 
-    No name and no function: the field has no place. No key of a JSON object is None, so a look finds nothing.
+    A field without a place has neither. The look-up of None then finds nothing: no key of a JSON object is None.
     """
     if not places:
         return None, None

@@ -48,7 +48,7 @@ _LETTER_STEPS = {
     "font_letters": Trigger.FONT,
     "look_alikes": Trigger.ODD,
 }
-"""The steps for letters, and what a text has that they can change."""
+"""The steps for letters, each with the triggers of the texts that it can change."""
 
 _OTHER_THAN_ASCII = _LETTER_STEPS.keys() - {"invisible_characters"}
 """The steps that change nothing in ASCII."""
@@ -59,7 +59,7 @@ _WORD_STEPS = {
     "digits_for_letters": Trigger.SIGNED,
     "repeated_letters": Trigger.REPEATED,
 }
-"""The steps for words, and what a text has that they can change."""
+"""The steps for words, each with the triggers of the texts that it can change."""
 
 _LETTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK | Trigger.FONT
 _MIXED = Trigger.ODD | Trigger.LATIN
@@ -83,8 +83,8 @@ def _applied(text: str, rules: Sequence[Rule]) -> str:
 
 
 PIECES_CHARACTERS_MAX = 1000
-"""Characters of a text whose words are read one by one, with a memory of words, because chat repeats them. Such a
-text does not use up the budget of letters to read, so a word is read as in any other text."""
+"""Longest text whose words are read one by one, in characters. The readings are remembered, because chat repeats
+words. Such a text cannot use up the budget of letters to read, so each word is read as it is alone."""
 
 _LINKS = ("https://", "http://", "www.")
 
@@ -170,7 +170,7 @@ class PlainText:
 
         Args:
             texts: All texts.
-            found: What they have.
+            found: The triggers of these texts.
             words: The flags of the texts to look at, by their number.
         """
         with_digits, edits = self._pieces_read(found, words)

@@ -1,9 +1,9 @@
 """Which texts a step could change, for many texts together: most chat is already what a reader sees.
 
-The characters of all texts are one array. A table gives each character its kind, and a second table says what two
-neighbours have. What three neighbours have is what both of their pairs say. A message of chat takes a fifth to half
-of a microsecond; a search with a regular expression takes 4. It may name a text that no step changes, but it never
-misses one: tests compare.
+The characters of all texts are one array. A first table maps each character to its kind. A second table maps two
+neighbouring kinds to bits. A bit is set for three neighbours if it is set for both of their pairs. A message of
+chat takes a fifth to half of a microsecond; a search with a regular expression takes 4. The answer may name a text
+that no step changes, but it never misses a text that a step changes: tests compare.
 """
 
 from bisect import bisect_right
@@ -22,7 +22,7 @@ from worker.moderation.text_views.lookalikes import ODD
 
 
 class Trigger:
-    """What a text has: the bits of its flags. An operation of ``enum.IntFlag`` would take a microsecond."""
+    """The flags of a text, as bits. Not an ``enum.IntFlag``: an operation of it would take a microsecond."""
 
     INVISIBLE = 1
     """An invisible character, a control, or a mark of direction."""
@@ -78,14 +78,16 @@ _CLASSES: dict[int, str] = {
 
 
 class _Tables(NamedTuple):
-    """What characters have.
+    """The kinds of characters, and the bits of their pairs.
 
     Attributes:
-        kinds: The kind of each code point up to ``_SPECIAL``, and of the invisible ones as the last. A letter of
-            ASCII, in either case, is a kind. Other characters with the same classes are a kind.
+        kinds: The kind of each code point up to ``_SPECIAL``; the last item is the kind of the invisible ones from
+            U+E0000. Each letter of ASCII is a kind of its own, in both cases. All other characters with the same
+            classes are one kind.
         ascii_kinds: The same for each byte, for ``bytes.translate``.
-        pairs: For two kinds, the second one times 256 plus the first one: what three characters have if they begin
-            with this pair, in the upper 16 bits; and if they end with it, in the lower 16 bits.
+        pairs: The bits of each pair of kinds. The index is 256 times the second kind plus the first kind. The upper
+            16 bits are for three characters that begin with the pair. The lower 16 bits are for three characters
+            that end with it.
     """
 
     kinds: NDArray[np.uint8]
@@ -160,14 +162,14 @@ class Piece(NamedTuple):
 
 
 class Triggers:
-    """What each text has.
+    """The triggers of many texts.
 
     Attributes:
-        flags: ``[N]`` flags of ``Trigger``.
+        flags: ``[N]`` flags of ``Trigger``, one item for each text.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """Find what each text has.
+        """Find the triggers of each text.
 
         Args:
             texts: At least one text.
@@ -230,7 +232,7 @@ class Triggers:
 
 
 def _places(text: str) -> NDArray[np.uint32]:
-    """Return the place of each character in the tables."""
+    """Return the index of each character in ``_Tables.kinds``."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     places = np.minimum(codes, _SPECIAL)
     places[codes >= 0xE0000] = _SPECIAL + 1  # noqa: PLR2004 - as above
@@ -238,13 +240,13 @@ def _places(text: str) -> NDArray[np.uint32]:
 
 
 def _where(found: NDArray[np.uint32], bits: int) -> NDArray[np.int64]:
-    """Return the places that have one of these bits. To find what is not zero is five times as fast in booleans."""
+    """Return the indexes with one of these bits. ``nonzero`` of booleans is five times as fast as of integers."""
     places: NDArray[np.int64] = (found & bits != 0).nonzero()[0]
     return places
 
 
 def _separated(found: NDArray[np.uint32], starts: NDArray[np.int64]) -> list[int]:
-    """Return the texts with three single letters in a row, each with one to three signs after it."""
+    """Return the texts with three single letters in a row. One to three signs separate two of the letters."""
     single = _where(found, _SINGLE)
     gap = np.diff(single)
     near = (gap > 1) & (gap <= _GAP_MAX)

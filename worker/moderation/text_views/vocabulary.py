@@ -87,7 +87,7 @@ class Vocabulary:
         return min(fitting, key=lambda word: (_pairs_lost(word, runs), self.whole_cost(word)))
 
     def read(self, options: Sequence[Sequence[str]]) -> str | None:
-        """Return the likeliest word with one of the options at each place: the one of the most frequent pieces.
+        """Return the likeliest word with one of the options at each place. It has the most frequent pieces.
 
         Args:
             options: For each place, what can be there: a lower-case letter, or the same letter twice.
@@ -141,11 +141,10 @@ def _costs(words: Iterable[str]) -> dict[str, float]:
 def _continued(
     begun: Sequence[tuple[int, int, str]], options: Sequence[str], pieces: Sequence[str]
 ) -> list[tuple[int, int, str]]:
-    """Return the begins of pieces that become longer by one of the options.
+    """Return the beginnings of pieces that have one of the options more.
 
     Args:
-        begun: Begins of pieces, each after the places of the first piece that begins so and of the first later one
-            that does not.
+        begun: Beginnings of pieces, each as (first, end, beginning). ``pieces[first:end]`` begin so.
         options: What can follow.
         pieces: All pieces, in ascending order.
     """
