@@ -107,7 +107,8 @@ def test_a_gzipped_file_may_have_any_name(file: Path) -> None:
         (b'\n{"text":"gg"}\nthe secret', "line 3: The value is not JSON"),
         (b'{"text":"gg"}\n{"words":"the secret"}', "line 2: There is no text at /text"),
         (b'{"text":["the secret"]}', "line 1: "),
-        (b"gg\n" + b"the secret" * 20, "line 2: The value has 200 bytes; the limit is 100."),
+        (b'{"text":"gg"}\n' + b"the secret" * 20, "line 2: The value has 200 bytes; the limit is 100."),
+        (b"gg\n" + b"the secret" * 200_000, "line 2: The value has 2000000 bytes; the limit is 1048576."),
     ],
 )
 def test_an_unusable_file_is_refused_and_its_contents_are_never_shown(
@@ -115,7 +116,7 @@ def test_an_unusable_file_is_refused_and_its_contents_are_never_shown(
 ) -> None:
     file.write_bytes(content)
     with pytest.raises(ConfigurationError) as refused:
-        read_texts(file, plain(bytes_max=100), bytes_max=100)
+        read_texts(file, plain(bytes_max=100))
     assert said in str(refused.value)
     assert "--texts" in str(refused.value)
     assert "wants a UTF-8 file" in str(refused.value)

@@ -39,10 +39,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """
     settings = load({Need.MODEL}).settings
     check_writable(options.json)
-    read = wiring.input_reader(settings)
-    texts = (
-        read_texts(options.texts, read, bytes_max=settings.input.bytes_max) if options.texts else built_in_texts()
-    )
+    texts = read_texts(options.texts, wiring.input_reader(settings)) if options.texts else built_in_texts()
     model = wiring.open_classifier(settings, progress)
     progress(f"measuring for {options.seconds} s ...")
     figures = measure(settings, model, texts, seconds=options.seconds)

@@ -45,22 +45,20 @@ def built_in_texts() -> list[str]:
     return [f"{one} {two} {text}" for one, two in product(_OPENINGS, repeat=2) for text in SAMPLES]
 
 
-def read_texts(path: Path, read: ReadRecord, *, bytes_max: int = 1_048_576) -> list[str]:
+def read_texts(path: Path, read: ReadRecord) -> list[str]:
     """Return the first ``TEXTS_MAX`` texts of a file that are not blank, in order.
 
     Args:
         path: A file, which may be gzipped. Each line is a text; or, if the first line begins with a brace, an input
             message.
         read: Reads an input message.
-        bytes_max: Largest size of a line that is a text, in bytes.
 
     Raises:
         ConfigurationError: The file cannot be read, a line is not a text, or the file holds no text.
     """
     try:
         with path.open("rb") as file:
-            read_text = compile_shape(TEXT_SHAPE, bytes_max=bytes_max)
-            texts = list(islice(_texts(unpacked(file), read, read_text), TEXTS_MAX))
+            texts = list(islice(_texts(unpacked(file), read, compile_shape(TEXT_SHAPE)), TEXTS_MAX))
         why = "" if texts else "which holds no text"
     except UNREADABLE as error:
         why = f"which cannot be read ({why_unreadable(error)})"
