@@ -1,4 +1,4 @@
-"""A committed offset that went back behind what this worker has committed."""
+"""A committed offset that is smaller than one that this worker has committed."""
 
 import pytest
 
@@ -30,7 +30,9 @@ def test_an_old_answer_is_not_used(detector: RegressionDetector, offset: int, un
 
 
 @pytest.mark.parametrize(("offset", "under"), [(100, "B"), (250, "B"), (100, "")])
-def test_the_own_offset_and_later_ones_are_used(detector: RegressionDetector, offset: int, under: str) -> None:
+def test_the_offset_that_this_worker_committed_and_later_ones_are_used(
+    detector: RegressionDetector, offset: int, under: str
+) -> None:
     assert not suspected(detector, 0, offset, under)
 
 

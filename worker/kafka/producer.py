@@ -215,11 +215,11 @@ class TransactionalProducer:
         return Event.OLD_START if wrong else Event.DONE
 
     def _transaction_error(self) -> Failure | None:
-        """Return why librdkafka has given the open transaction up; None if it has not.
+        """Return the error because of which librdkafka wants the open transaction aborted; None if there is none.
 
-        A broker may refuse an output while a later call is under way. librdkafka keeps the broker's error, and
-        raises it from each call that is not possible any more. During a transaction ``begin_transaction`` is never
-        possible, so it changes nothing.
+        A broker may refuse an output while a later call is under way. librdkafka keeps that error, and raises it
+        from each call that it no longer allows. ``begin_transaction`` is never allowed within a transaction: it
+        raises this error or ``_STATE``, and changes nothing.
         """
         try:
             self._producer.begin_transaction()
