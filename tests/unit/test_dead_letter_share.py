@@ -99,6 +99,12 @@ def test_records_before_the_window_do_not_count(share: DeadLetterShare) -> None:
     assert not over(share, results(50, bad=50))
 
 
+def test_good_records_of_the_same_batch_do_not_hide_a_window_of_dead_letters(share: DeadLetterShare) -> None:
+    batch = [*results(100), *results(30, bad=70), *results(300)]
+    (excess,) = over(share, batch)
+    assert (excess.dead_letters, excess.records) == (70, 100)
+
+
 def test_dead_letters_leave_the_window_one_by_one(share: DeadLetterShare) -> None:
     share.observe(results(bad=40), {})
     share.observe(results(80), {})  # the window holds the last 20 bad ones and these

@@ -79,6 +79,9 @@ class DeadLetterShare:
     ) -> list[DeadLetterExcess]:
         """Return one excess for each partition that would exceed a bound if these results were published.
 
+        There can be more results than the window has records. So the share is computed after each window of them,
+        and after the last one.
+
         Args:
             results: In the order in which each partition was read.
             exempt_below: By partition, the offset below which dead letters do not count.
@@ -89,7 +92,10 @@ class DeadLetterShare:
         for partition, (records, dead_letters) in self._batches(results, exempt_below).items():
             if dead_letters:
                 window = self._window(partition, exempt_below)
-                found += self._compare(partition, window.records + records, [*window.dead_letters, *dead_letters])
+                end, known = window.records + records, [*window.dead_letters, *dead_letters]
+                ends = [*range(window.records + self._bounds.window_records, end, self._bounds.window_records), end]
+                excesses = (self._compare(partition, at, known) for at in ends)
+                found += next(filter(None, excesses), [])
         return found
 
     def observe(self, results: Sequence[ScoredRecord], exempt_below: Mapping[Partition, int]) -> None:
@@ -131,11 +137,11 @@ class DeadLetterShare:
     def _compare(
         self, partition: Partition, records: int, dead_letters: Iterable[_DeadLetter]
     ) -> list[DeadLetterExcess]:
-        """Compare one partition's window with the bounds. Return at most one excess."""
+        """Compare the window that ends after so many records with the bounds. Return at most one excess."""
         size = min(records, self._bounds.window_records)
         if size < self._bounds.records_min:
             return []
-        counted = [one for one in dead_letters if one.number > records - size]
+        counted = [one for one in dead_letters if records - size < one.number <= records]
         for cause in (DeadLetterCause.MODEL, DeadLetterCause.INPUT):
             share_max = self._bounds.share_max(cause)
             found = [one for one in counted if (one.reason in MODEL_REASONS) == (cause is DeadLetterCause.MODEL)]
