@@ -163,14 +163,20 @@ class BatchQueue:
 class CommitSchedule:
     """When the results that have come from the device are committed.
 
+    A transaction takes the owner's time, however few records it has. So while memory holds enough records for a
+    full transaction, results wait until they fill it. With fewer records in memory a short pause is enough: then
+    the owner has time to spare, and nobody waits behind the results.
+
     Args:
         wait_ms_max: Longest time for which a result waits.
         pause_ms: Minimum pause after a transaction. Never shorter than that transaction took.
+        records_full: Results that fill a transaction.
     """
 
-    def __init__(self, *, wait_ms_max: int, pause_ms: int) -> None:
+    def __init__(self, *, wait_ms_max: int, pause_ms: int, records_full: int) -> None:
         self._wait_ms_max = wait_ms_max
         self._pause_ms = pause_ms
+        self._records_full = records_full
         self._oldest_result_ms = 0
         self._paused_until_ms = 0
 
@@ -178,10 +184,20 @@ class CommitSchedule:
         """Note the arrival of a result while no other result waits."""
         self._oldest_result_ms = now_ms
 
-    def is_due(self, now_ms: int, *, nothing_else_in_memory: bool) -> bool:
-        """Return whether to commit now. Without other records in memory, waiting would add nothing to commit."""
-        has_waited = now_ms - self._oldest_result_ms >= self._wait_ms_max
-        return nothing_else_in_memory or has_waited or now_ms >= self._paused_until_ms
+    def is_due(self, now_ms: int, *, results: int, in_memory: int) -> bool:
+        """Return whether to commit now.
+
+        Args:
+            now_ms: The time.
+            results: Number of results; at least 1.
+            in_memory: Number of records in memory, including the results. If there are no others, waiting would add
+                nothing to commit.
+        """
+        if results == in_memory or now_ms - self._oldest_result_ms >= self._wait_ms_max:
+            return True
+        if in_memory >= self._records_full:
+            return results >= self._records_full
+        return now_ms >= self._paused_until_ms
 
     def ended(self, began_ms: int, ended_ms: int) -> None:
         """Note a transaction, committed or not, and begin the pause after it."""

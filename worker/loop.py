@@ -60,6 +60,7 @@ class Loop:
         share: DeadLetterShare,
         bounds: BatchBounds,
         in_flight: InFlightLimit,
+        transaction_records: int,
         observe: Callable[[Sequence[ScoredRecord]], None] | None = None,
         timings: "LoopTimings",
         clock: Callable[[], int],
@@ -81,7 +82,11 @@ class Loop:
         self._device: Stage[PreparedRecord, ScoredRecord] = Stage(
             lambda batch: score_batch(scorer, batch, cache), device
         )
-        self._commits = CommitSchedule(wait_ms_max=timings.commit_ms_max, pause_ms=timings.commit_pause_ms)
+        self._commits = CommitSchedule(
+            wait_ms_max=timings.commit_ms_max,
+            pause_ms=timings.commit_pause_ms,
+            records_full=transaction_records,
+        )
         self._inbox: list[ConsumedRecord] = []
         self._results: list[ScoredRecord] = []
         self._incomplete: list[ScoredRecord] = []  # the first elements of an array, while the others are not scored
@@ -105,7 +110,7 @@ class Loop:
         self._collect(now_ms)
         self._take(now_ms)  # before a commit, so that the device has work meanwhile
         if self._results and self._commits.is_due(
-            now_ms, nothing_else_in_memory=self._in_flight.records == len(self._results)
+            now_ms, results=len(self._results), in_memory=self._in_flight.records
         ):
             self._publish()
         else:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 PROGRESS_MS = 10_000
 SNAPSHOT_MS = 1_000
 CLOSE_MS_MAX = 3_000
-OBJECTS_IN_MEMORY = 100_000  # more objects than the records in memory consist of
+OBJECTS_IN_MEMORY = 250_000  # more objects than the records in memory consist of
 # Longest turn of the loop, for /livez and for the watchdog. The watchdog ends the process some seconds earlier
 # when a call of a transaction hangs.
 LIVE_MS_MAX, LIVE_BEYOND_TRANSACTION_MS = 30_000, 15_000

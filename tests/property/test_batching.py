@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from worker.batching import Backpressure, BatchBounds, BatchQueue, InFlightLimit, TokenLoad
+from worker.batching import Backpressure, BatchBounds, BatchQueue, CommitSchedule, InFlightLimit, TokenLoad
 from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord
 
 BOUNDS = BatchBounds(records_max=5, tokens_max=20, wait_ms_max=10)
@@ -151,3 +151,29 @@ def test_records_without_tokens_yet_count_as_many_as_the_last_ones_had() -> None
     assert limit.backpressure(0, queue.load(20)) is Backpressure.POLL
     assert limit.backpressure(0, queue.load(26)) is Backpressure.WAIT
     assert limit.room(50, queue.load(26)) == 1
+
+
+def schedule_after_a_transaction(ended_ms: int) -> CommitSchedule:
+    """Return a schedule whose last transaction took 7 ms, and whose first result came when it ended."""
+    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=10)
+    schedule.ended(ended_ms - 7, ended_ms)
+    schedule.first_result(ended_ms)
+    return schedule
+
+
+def test_with_few_records_in_memory_results_wait_for_the_pause_alone() -> None:
+    schedule = schedule_after_a_transaction(50)
+    assert not schedule.is_due(56, results=1, in_memory=9)
+    assert schedule.is_due(57, results=1, in_memory=9)
+
+
+def test_while_memory_holds_a_full_transaction_results_wait_until_they_fill_it() -> None:
+    schedule = schedule_after_a_transaction(50)
+    assert not schedule.is_due(149, results=9, in_memory=30)
+    assert schedule.is_due(51, results=10, in_memory=30)
+
+
+@given(st.integers(1, 40), st.integers(0, 40), st.integers(50, 300))
+def test_no_result_waits_too_long_or_for_records_that_are_not_there(results: int, others: int, now_ms: int) -> None:
+    is_due = schedule_after_a_transaction(50).is_due(now_ms, results=results, in_memory=results + others)
+    assert is_due or (others and now_ms < 150)

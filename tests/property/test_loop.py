@@ -12,7 +12,7 @@ import pytest
 from tests.fake_log import FakeLog
 from tests.simulation.parts import Kind
 from tests.simulation.schedule import Step, report, schedule, shrink, wrong
-from tests.simulation.world import BOUNDS, PARTITIONS, Process, World
+from tests.simulation.world import BOUNDS, PARTITIONS, TRANSACTION_RECORDS, Process, World
 from worker.kafka.ownership import Ownership
 from worker.loop import LoopTimings
 from worker.records import Partition
@@ -96,6 +96,20 @@ def test_results_wait_for_the_pause_after_a_commit_and_not_longer() -> None:
         outputs.append(len(world.cluster.outputs))
         world.wait(0, 1)
     assert outputs == [BOUNDS.records_max] * pause_ms + [BOUNDS.records_max + 2]
+
+
+def test_under_a_backlog_results_wait_until_they_fill_a_transaction() -> None:
+    world = World()
+    for _ in range(2 * TRANSACTION_RECORDS):
+        world.produce(0, Kind.HARMLESS)
+    world.begin(0, None)
+    while not world.cluster.outputs:
+        world.turn(0, None)
+        world.prepared(0, None)
+        world.scored(0, None)
+    assert len(world.cluster.outputs) >= TRANSACTION_RECORDS
+    assert world.now_ms == 0
+    assert world.process(0).loop.records_in_memory
 
 
 def first_failing() -> int:

@@ -41,6 +41,7 @@ WORKERS = 3
 BOUNDS = BatchBounds(records_max=4, tokens_max=12, wait_ms_max=5)
 INTAKE_RECORDS_MAX = 12
 INTAKE_TOKENS_MAX = 20
+TRANSACTION_RECORDS = 8
 CACHED_MAX = 6
 NO_BOUNDS = ShareBounds(model_share_max=1, input_share_max=1, window_records=100)
 TIGHT_BOUNDS = ShareBounds(model_share_max=0.3, input_share_max=0.3, window_records=8, records_min=3)
@@ -342,6 +343,7 @@ class World:
             share=DeadLetterShare(self._bounds),
             bounds=BOUNDS,
             in_flight=in_flight,
+            transaction_records=TRANSACTION_RECORDS,
             observe=self._note_committed,
             timings=LoopTimings(commit_ms_max=20, idle_ms=0, busy_ms=0),
             clock=self._look,
