@@ -274,6 +274,7 @@ TEMPLATE_FIELDS = {
 
 _PLACES = {name: orjson.Fragment(b"\0" + name.encode()) for name in TEMPLATE_FIELDS}
 _PLACE = re.compile(rb"\0(\w+)")
+_sha256, _dumps = hashlib.sha256, orjson.dumps
 _TOP_CATEGORY = [orjson.dumps(slug) for slug in CATEGORY_SLUGS]
 
 
@@ -307,23 +308,23 @@ class VerdictTemplate:
         )
         self._identity = judge[:-1] + b',"%b",' + place[1:-1] + b",%d]"
 
-    def fill(
+    def fill(  # noqa: PLR0917 - keywords take time for each message
         self,
-        record: Any,
+        source: Any,
+        message: Any,
         scores: Sequence[bytes],
         max_score: bytes,
         top: int,
         policy: Any,
-        *,
-        parts: bytes = b"",
-        last: bytes = b"",
+        parts: bytes,
+        last: bytes,
     ) -> bytes:
         """Return the encoded verdict on a message.
 
         Args:
-            record: The prepared record. Its ``source`` has the attributes ``offset`` and ``timestamp_ms``. Its
-                ``content`` has ``message_id``, ``channel_id``, ``user_id``, ``sent_at``, ``characters``,
-                ``token_count`` and ``truncated``.
+            source: The input record, with the attributes ``offset`` and ``timestamp_ms``.
+            message: The message, with the attributes ``message_id``, ``channel_id``, ``user_id``, ``sent_at``,
+                ``characters``, ``token_count`` and ``truncated``.
             scores: The ``L`` encoded scores.
             max_score: The highest score, encoded.
             top: Index of the category with the highest score.
@@ -332,14 +333,13 @@ class VerdictTemplate:
             parts: The encoded fields of ``PartsJson`` with a comma in front of each; empty if one part was scored.
             last: The encoded optional fields at the end of the verdict, with a comma in front of each.
         """
-        source, message, dumps = record.source, record.content, orjson.dumps
         offset, timestamp_ms = source.offset, source.timestamp_ms
         return self._format % (
-            hashlib.sha256(self._identity % (policy.fingerprint_bytes, offset)).hexdigest()[:32].encode(),
-            dumps(message.message_id),
-            dumps(message.channel_id),
-            dumps(message.user_id),
-            dumps(message.sent_at),
+            _sha256(self._identity % (policy.fingerprint_bytes, offset)).hexdigest()[:32].encode(),
+            _dumps(message.message_id),
+            _dumps(message.channel_id),
+            _dumps(message.user_id),
+            _dumps(message.sent_at),
             *scores,
             max_score,
             _TOP_CATEGORY[top],

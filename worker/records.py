@@ -200,7 +200,9 @@ class PreparedMessage:
     @property
     def token_count(self) -> int:
         """Number of tokens that are scored, or were scored when the text was cached; 0 for a blank text."""
-        return self.tokens_to_score if self.cached is None else self.cached.tokens
+        if self.cached is not None:
+            return self.cached.tokens
+        return self.tokens_to_score if self.further_rows else len(self.tokens)
 
 
 @dataclass(slots=True)

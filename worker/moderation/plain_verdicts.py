@@ -91,10 +91,8 @@ class PlainVerdicts:
             last = b"" if resolution.exempt is None else _fields({"exempt": resolution.exempt})
             if message.context is not None:
                 last += _context_fields(message.context)
-            key, value = (
-                source.key,
-                template.fill(result.record, encoded, max_score, top, resolution, parts=parts, last=last),
-            )
+            key = source.key
+            value = template.fill(source, message, encoded, max_score, top, resolution, parts, last)
             outputs.append(
                 None
                 if len(value) + len(key or b"") > self._value_bytes_max
