@@ -7,7 +7,7 @@ import pytest
 from tests.stored_verdicts import stored_verdict, write_verdicts
 from worker import wiring
 from worker.cli import main
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, ExitCode
 from worker.settings import Need, Settings, load_settings
 
 FILES = {
@@ -90,10 +90,35 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_text_is_scored(
         main(command.split())
 
 
-def test_a_share_that_is_not_a_number_is_refused_with_its_value(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["calibrate", "label.jsonl", "--false-alarms", "few"])
-    assert "--false-alarms: got 'few'; wants a number between 0 and 1, such as 0.01" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("calibrate label.jsonl --false-alarms few", "a number between 0 and 1"),
+        ("calibrate label.jsonl --precision 1", "a number between 0 and 1"),
+        ("calibrate label.jsonl --precision 0.9 --positives-min 0", "a whole number, 1 or more"),
+        ("evaluate --evasions texts.jsonl --texts-max 0", "a whole number, 1 or more"),
+        ("shape try plain --topic chat --last 0", "a whole number, 1 or more"),
+        ("policy try policy.yaml verdicts.jsonl --examples -1", "a whole number, 0 or more"),
+        ("compare a b --examples 1.5", "a whole number, 0 or more"),
+        ("dead-letters --examples -1", "a whole number, 0 or more"),
+        ("prove --seconds 0", "a whole number, 1 or more"),
+        ("prove --per-second 0", "a whole number, 1 or more"),
+        ("bench --seconds 3601", "a whole number, 1 to 3600"),
+        ("topics create --partitions 0", "a whole number, 1 or more"),
+        ("topics create --replication-factor 0", "a whole number, 1 to 32767"),
+        ("broker --port 65536", "a whole number, 1 to 65535"),
+        ("replay chat --to again --per-second inf", "a number above 0"),
+        ("replay chat --to again --per-second nan", "a number above 0"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_with_its_value(
+    command: str, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(command.split())
+    assert end.value.code == ExitCode.CONFIGURATION
+    *_, option, value = command.split()
+    assert f"{option}: got '{value}'; wants {wanted}" in capsys.readouterr().err
 
 
 def settings(**variables: str) -> Settings:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from schemas.dead_letter import MESSAGE_CHARACTERS_MAX, PREFIX, REASONS
 from schemas.verdict import nearest_rfc3339, rfc3339
+from worker.commands.option_values import whole_number
 from worker.commands.terminal import progress
 from worker.errors import ConfigurationError, ExitCode
 from worker.kafka.headers import headers_of
@@ -51,7 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reason", choices=[*REASONS, "foreign"], metavar="SLUG", help="count only this reason")
     parser.add_argument(
-        "--examples", type=int, default=3, metavar="N", help="examples to show of each reason (default: 3)"
+        "--examples",
+        type=whole_number(0),
+        default=3,
+        metavar="N",
+        help="examples to show of each reason (default: 3)",
     )
     parser.epilog = variables_for("kafka")
 

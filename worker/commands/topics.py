@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from worker.commands.option_values import whole_number
 from worker.commands.subcommand import add_subcommand
 from worker.commands.terminal import say
 from worker.errors import ExitCode
@@ -15,10 +16,12 @@ SUMMARY = "Creates the topics that are missing."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `create` with its arguments."""
     create = add_subcommand(parser, "create", SUMMARY, "kafka")
-    create.add_argument("--partitions", type=int, default=6, help="partitions of each topic (default: 6)")
+    create.add_argument(
+        "--partitions", type=whole_number(1), default=6, help="partitions of each topic (default: 6)"
+    )
     create.add_argument(
         "--replication-factor",
-        type=int,
+        type=whole_number(1, 32_767),
         default=-1,
         help="replicas of each partition (default: the broker's default)",
     )

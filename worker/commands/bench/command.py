@@ -12,6 +12,7 @@ from worker import wiring
 from worker.commands.bench.limits import ADVICE, Figures, figure, limit_of
 from worker.commands.bench.stages import measure
 from worker.commands.bench.texts import built_in_texts, read_texts
+from worker.commands.option_values import whole_number
 from worker.commands.start_up import load
 from worker.commands.terminal import check_writable, progress, write_text
 from worker.errors import ExitCode
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="texts to measure with: a text per line, or an input message per line; it may be gzipped",
     )
-    parser.add_argument("--seconds", type=int, default=20, metavar="S", help="seconds to measure (default: 20)")
+    parser.add_argument(
+        "--seconds", type=whole_number(1, 3_600), default=20, metavar="S", help="seconds to measure (default: 20)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file, as JSON")
     parser.epilog = variables_for("model", "text", "input", "batch")
 

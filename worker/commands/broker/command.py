@@ -5,13 +5,14 @@ import threading
 from pathlib import Path
 
 from worker.commands.broker.embedded import serve
+from worker.commands.option_values import whole_number
 from worker.commands.terminal import say
 from worker.errors import ExitCode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add where the broker listens and where it keeps its data."""
-    parser.add_argument("--port", type=int, help="the port (default: a free port)")
+    parser.add_argument("--port", type=whole_number(1, 65_535), help="the port (default: a free port)")
     parser.add_argument(
         "--data-dir",
         type=Path,

@@ -1,7 +1,6 @@
 """The command `calibrate`, from the options to the exit code."""
 
 import argparse
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from worker.commands.evaluate.labelled_command import (
     short_percentage,
     write_reports,
 )
+from worker.commands.option_values import share, whole_number
 from worker.commands.terminal import check_writable, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.drift_reference import ReferenceModel
@@ -52,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument(
         "--false-alarms",
-        type=_share,
+        type=share,
         metavar="SHARE",
         help="largest share of the texts without the label that may be flagged, such as 0.005",
     )
     target.add_argument(
         "--precision",
-        type=_share,
+        type=share,
         metavar="SHARE",
         help="lowest share of the flagged texts that must have the label, such as 0.9",
     )
@@ -77,30 +77,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="REPORT.json", type=Path, help="write the report as JSON to this file")
     parser.add_argument(
         "--positives-min",
-        type=int,
+        type=whole_number(1),
         default=POSITIVES_MIN,
         metavar="N",
         help=f"a category with fewer positives keeps its threshold (default: {POSITIVES_MIN})",
     )
     parser.add_argument(
         "--held-out",
-        type=_share,
+        type=share,
         default=HELD_OUT,
         metavar="SHARE",
         help=f"share of the groups of texts that only show the effect (default: {HELD_OUT})",
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the split (default: {SEED})")
     parser.epilog = variables_for("model", "text", "policy", "batch")
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}; wants a number between 0 and 1, such as 0.01")
-    return value
 
 
 def run(options: argparse.Namespace) -> ExitCode:

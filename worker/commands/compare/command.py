@@ -14,6 +14,7 @@ from worker.commands.compare.comparison_page import comparison_page
 from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
 from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option
+from worker.commands.option_values import whole_number
 from worker.commands.policy.stored_verdicts import Chunks, chunks_of, names_a_file
 from worker.commands.replay.originals import NO_ORIGINALS, Originals, originals_of_topic
 from worker.commands.terminal import write_text
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--examples",
-        type=int,
+        type=whole_number(0),
         default=EXAMPLES,
         metavar="N",
         help=f"examples to show of each change (default: {EXAMPLES})",
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     client_config, since_ms = _topic_options(options.since) if reads_kafka else ({}, 0)
     originals = NO_ORIGINALS if options.copies is None else originals_of_topic(client_config, options.copies)
     sides = [_side(name, chunks_of(name, client_config, since_ms), originals) for name in (options.a, options.b)]
-    report = compare_verdicts(*sides, names=(options.a, options.b), examples=max(0, options.examples))
+    report = compare_verdicts(*sides, names=(options.a, options.b), examples=options.examples)
     if options.out is not None:
         write_text(options.out, comparison_page(report).html())
     if options.json is not None:

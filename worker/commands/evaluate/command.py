@@ -14,6 +14,7 @@ from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
 from worker.commands.evaluate.labelled_command import add_file_arguments, add_json_option, evaluate_file
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
+from worker.commands.option_values import whole_number
 from worker.commands.start_up import load
 from worker.commands.terminal import check_writable, progress, write_text
 from worker.errors import ConfigurationError, ExitCode
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the disguises (default: {SEED})")
     parser.add_argument(
         "--texts-max",
-        type=int,
+        type=whole_number(1),
         default=TEXTS_MAX,
         metavar="N",
         help=f"flagged texts to disguise at most (default: {TEXTS_MAX})",

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.commands.dead_letters import parse_since
+from worker.commands.option_values import whole_number
 from worker.commands.policy.differences import PolicyDifference, differences
 from worker.commands.policy.effective import show_effective
 from worker.commands.policy.findings import findings
@@ -21,7 +22,7 @@ from worker.commands.policy.trial_tables import show_trial
 from worker.commands.policy.usage import PolicyUsage
 from worker.commands.subcommand import add_subcommand_to
 from worker.commands.terminal import say, write_text
-from worker.errors import ConfigurationError, ExitCode
+from worker.errors import ExitCode
 from worker.logs import escaped
 from worker.moderation.policies import MessageFields, read_policy
 from worker.moderation.yaml_document import YamlFault
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     trial.add_argument("--out", type=Path, metavar="FILE.html", help="write a page for people to this file")
     trial.add_argument(
         "--examples",
-        type=int,
+        type=whole_number(0),
         default=EXAMPLES,
         metavar="N",
         help=f"examples to show of each change (default: {EXAMPLES})",
@@ -159,8 +160,6 @@ def _show(options: argparse.Namespace) -> ExitCode:
 
 
 def _try(options: argparse.Namespace) -> ExitCode:
-    if options.examples < 0:
-        raise ConfigurationError(f"--examples: got {options.examples}; wants 0 or more")
     source = read_policy(options.file)
     report = run_trial(source, options.file, _chunks(options), examples=options.examples)
     document = report.model_dump_json(by_alias=True, indent=2)

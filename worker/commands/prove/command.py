@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
+from worker.commands.option_values import whole_number
 from worker.commands.prove.environment import proof_environment
 from worker.commands.prove.experiment import ProofOptions, prove
 from worker.commands.prove.picture import draw
@@ -26,7 +27,7 @@ PICTURE_NEEDS = "The timeline was not drawn: install matplotlib (pip install mat
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the plan and of the picture."""
     parser.add_argument(
-        "--seconds", type=int, default=120, help="for how many seconds to inject faults (default: 120)"
+        "--seconds", type=whole_number(1), default=120, help="for how many seconds to inject faults (default: 120)"
     )
     parser.add_argument(
         "--seed", type=int, help="the seed of the plan of faults (default: random; the report prints it)"
@@ -39,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of workers at the beginning (default: 3)",
     )
     parser.add_argument(
-        "--per-second", type=int, default=500, metavar="N", help="messages to send each second (default: 500)"
+        "--per-second",
+        type=whole_number(1),
+        default=500,
+        metavar="N",
+        help="messages to send each second (default: 500)",
     )
     parser.add_argument(
         "--picture",

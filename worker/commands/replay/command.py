@@ -14,6 +14,7 @@ from typing import Any
 
 from schemas.dead_letter import REASONS
 from worker.commands.dead_letters import parse_since
+from worker.commands.option_values import positive_number
 from worker.commands.replay.copies import LEFT_OUT, copy_of_dead_letter, copy_of_message
 from worker.commands.replay.copying import MakeCopy, ReplayRun, ReplayTotals, offsets_of
 from worker.commands.replay.log_bounds import committed_progress, log_bounds
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REASON",
         help="copy the messages of dead letters with this reason, or all; may be repeated",
     )
-    parser.add_argument("--per-second", type=float, metavar="N", help="copy at most N records a second")
+    parser.add_argument("--per-second", type=positive_number, metavar="N", help="copy at most N records a second")
     parser.add_argument(
         "--yes", action="store_true", help="allow writing to an input topic, where every copy is judged again"
     )
@@ -126,8 +127,6 @@ def plan_of(options: argparse.Namespace, settings: Settings, *, now_ms: int) -> 
         raise ConfigurationError(
             f"NAME: got {options.name[:80]!r}; wants up to 100 letters, digits, dots, underscores and hyphens"
         )
-    if options.per_second is not None and not options.per_second > 0:
-        raise ConfigurationError(f"--per-second: got {options.per_second}; wants a number greater than 0")
     if options.to in {kafka.verdict_topic, kafka.alert_topic, kafka.dead_letter_topic}:
         raise ConfigurationError(f"--to: {options.to} is an output topic of this worker; name a topic for messages")
     if options.to in kafka.input_topics and not options.yes:

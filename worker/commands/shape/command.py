@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.commands.option_values import whole_number
 from worker.commands.shape.guess import Fit, fits
 from worker.commands.shape.samples import SampleRecord, samples_of_file, samples_of_topic
 from worker.commands.shape.trial import EventOutcome, show_counts, show_events, tried
@@ -51,7 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         source.add_argument("--topic", help="read the newest records of this topic; joins no group")
         one.add_argument(
-            "--last", type=int, default=LAST, metavar="N", help=f"records of the topic to read (default: {LAST})"
+            "--last",
+            type=whole_number(1),
+            default=LAST,
+            metavar="N",
+            help=f"records of the topic to read (default: {LAST})",
         )
         one.epilog = variables_for("kafka")
 
@@ -124,8 +129,6 @@ def _fit_table(found: Sequence[Fit]) -> Table:
 def _samples(options: argparse.Namespace) -> list[SampleRecord]:
     if options.topic is None:
         return samples_of_file(options.file)
-    if options.last < 1:
-        raise ConfigurationError(f"--last: got {options.last}; wants 1 or more")
     kafka = load_settings(os.environ, {Need.KAFKA}).settings.kafka
     found = samples_of_topic(admin_config(kafka), options.topic, options.last)
     if not found:
