@@ -6,7 +6,6 @@ model was trained on, and nothing has to be installed or updated for it.
 
 import math
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -42,8 +41,9 @@ class Vocabulary:
         self._frequent_endings = {ending: cost for ending, cost in self._endings.items() if cost < _ENDING_COST_MAX}
         self._ending_letters_max = max(map(len, self._frequent_endings), default=0)
         self._doubled = _doubled(self._costs)
-        self._sorted_words = sorted(self._costs)
-        self._sorted_endings = sorted(self._endings)
+        self._begins = frozenset(
+            piece[:end] for piece in (*self._costs, *self._endings) for end in range(1, len(piece))
+        )
 
     def __bool__(self) -> bool:
         """Return whether the vocabulary has words."""
@@ -97,16 +97,16 @@ class Vocabulary:
             cost_so_far, so_far = best[start]
             if cost_so_far == math.inf:
                 continue
-            costs, pieces = (self._endings, self._sorted_endings) if start else (self._costs, self._sorted_words)
-            begun = [(0, len(pieces), "")]
+            costs, begun = self._endings if start else self._costs, [""]
             for end in range(start, len(options)):
-                begun = _continued(begun, options[end], pieces)
-                if not begun:
-                    break
-                for _, _, piece in begun:
+                pieces = [begin + option for begin in begun for option in options[end]]
+                for piece in pieces:
                     cost = cost_so_far + costs.get(piece, math.inf) + _PIECE_COST
                     if cost < best[end + 1][0]:
                         best[end + 1] = (cost, so_far + piece)
+                begun = [piece for piece in pieces if piece in self._begins]
+                if not begun:
+                    break
         return best[-1][1] or None
 
     def divided(self, letters: str) -> list[str] | None:
@@ -136,30 +136,6 @@ def _costs(words: Iterable[str]) -> dict[str, float]:
     for rank, word in enumerate(words, 2):
         costs.setdefault(word, math.log2(rank))
     return costs
-
-
-def _continued(
-    begun: Sequence[tuple[int, int, str]], options: Sequence[str], pieces: Sequence[str]
-) -> list[tuple[int, int, str]]:
-    """Return the beginnings of pieces that have one of the options more.
-
-    Args:
-        begun: Beginnings of pieces, each as (first, end, beginning). ``pieces[first:end]`` begin so.
-        options: What can follow.
-        pieces: All pieces, in ascending order.
-    """
-    found: list[tuple[int, int, str]] = []
-    for first, end, begin in begun:
-        for option in options:
-            longer = begin + option
-            place = bisect_left(pieces, longer, first, end)
-            if place < end and pieces[place].startswith(longer):
-                found.append((place, bisect_left(pieces, longer + _AFTER_LETTERS, place, end), longer))
-    return found
-
-
-_AFTER_LETTERS = "\U0010ffff"
-"""A character after all letters."""
 
 
 _RUN = re.compile(r"(.)\1+", re.DOTALL)
