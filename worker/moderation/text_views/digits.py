@@ -33,6 +33,8 @@ _LEET = {
     "\u20ac": "e",
     "\u00a3": "l",
 }
+_ONE_LETTER = str.maketrans({sign: letters for sign, letters in _LEET.items() if len(letters) == 1})
+_TWO_LETTERS = frozenset(sign for sign, letters in _LEET.items() if len(letters) > 1)
 _LEET_AFTER_APOSTROPHE = str.maketrans({sign: letters[-1] for sign, letters in _LEET.items()})
 """After an apostrophe ``1`` is an ``l``: ``you'11``."""
 _SIGN = r"0-9@$!|+\u20ac\u00a3"
@@ -233,6 +235,8 @@ def _is_frequent(reading: str, vocabulary: Vocabulary) -> bool:
 
 def _readings(word: str) -> list[str]:
     """Return what a word in lower case can be. A reading is as long as the word."""
+    if _TWO_LETTERS.isdisjoint(word):
+        return [word.translate(_ONE_LETTER)]
     return [*map("".join, islice(product(*[_LEET.get(letter, letter) for letter in word]), _READINGS_MAX))]
 
 
