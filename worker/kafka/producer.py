@@ -178,7 +178,7 @@ class TransactionalProducer:
                 given_headers, headers = output.headers, list(output.headers)
             on_delivery = partial(self._on_delivery, output) if is_searching else None
             try:
-                produce(name, output.value, output.key, number, None, on_delivery, 0, headers)
+                produce(name, output.value, output.key, number, on_delivery, None, 0, headers)
             except BufferError:
                 self._producer.poll(SLICE_S)
                 return self._unfinished(attempt)
