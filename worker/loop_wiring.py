@@ -42,11 +42,22 @@ if TYPE_CHECKING:
     from worker.telemetry import RunningTelemetry, Telemetry
 
 BATCHES_IN_MEMORY = 4  # in preparation, in the queue, on the device, and scored
+BATCH_RECORDS_USUAL = 1024  # the default of WORKER_BATCH__RECORDS_MAX
 TRANSACTION_RECORDS = 6144
 """Results that fill a transaction. A commit takes 5 to 10 ms, however many records it has: 1 to 2 us for each of
 these. Besides the batches, memory holds two full transactions: one is committed while the next one fills."""
 BYTES_IN_MEMORY = 16 * 2**20
 """Bytes of the messages as received: 1 kB each in 16,384 messages. Decoded strings and outputs take more."""
+
+
+def records_in_memory_max(batch_records_max: int) -> int:
+    """Return how many records fill the memory.
+
+    Who lowers WORKER_BATCH__RECORDS_MAX gets small transactions too: a broker's quota may not let a large one end
+    in time.
+    """
+    transactions = 2 * TRANSACTION_RECORDS if batch_records_max >= BATCH_RECORDS_USUAL else 0
+    return BATCHES_IN_MEMORY * batch_records_max + transactions
 
 
 def monotonic_ms() -> int:
@@ -173,7 +184,7 @@ def open_loop(
         ),
         bounds=bounds,
         in_flight=InFlightLimit(
-            records_max=BATCHES_IN_MEMORY * batch.records_max + 2 * TRANSACTION_RECORDS,
+            records_max=records_in_memory_max(batch.records_max),
             bytes_max=BYTES_IN_MEMORY,
             tokens_max=BATCHES_IN_MEMORY * model.batch_tokens_max,
         ),
