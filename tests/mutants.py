@@ -409,6 +409,14 @@ MUTANTS = (
     ),
     # ---- the one transaction
     Mutant(
+        fault="array divided between two transactions",
+        file="worker/loop.py",
+        old="        while end < len(self._results) and not self._results[end - 1].is_last:\n"
+        "            end += 1\n",
+        new="",
+        suites=["simulation"],
+    ),
+    Mutant(
         fault="alerts outside the transaction",
         file="worker/kafka/producer.py",
         old="            on_delivery = partial(self._on_delivery, output) if is_searching else None\n"

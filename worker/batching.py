@@ -161,22 +161,33 @@ class BatchQueue:
 
 
 class CommitSchedule:
-    """When the results that have come from the device are committed.
+    """When the results that have come from the device are committed, and how many of them in one transaction.
 
     A transaction takes the owner's time, however few records it has. So while memory holds enough records for a
     full transaction, results wait until they fill it. With fewer records in memory a short pause is enough: then
     the owner has time to spare, and nobody waits behind the results.
 
+    A broker's quota, or a slow link, may not let a large transaction end before its time-out, and the next attempt
+    would be as large. So after a slow failure the next transaction has half the records. After a quick commit it
+    has twice the records. After a slow commit it has as many: twice the records might not end in time. A quick
+    failure changes nothing: the search for a record that a broker refuses needs other records beside it.
+
     Args:
         wait_ms_max: Longest time for which a result waits.
         pause_ms: Minimum pause after a transaction. Never shorter than that transaction took.
         records_full: Results that fill a transaction.
+        slow_ms: A transaction that takes longer is slow. At most half of the transaction's time-out.
+
+    Attributes:
+        records_max: Largest number of results for the next transaction: at least a 64th of ``records_full``.
     """
 
-    def __init__(self, *, wait_ms_max: int, pause_ms: int, records_full: int) -> None:
+    def __init__(self, *, wait_ms_max: int, pause_ms: int, records_full: int, slow_ms: int) -> None:
+        self.records_max = records_full
         self._wait_ms_max = wait_ms_max
         self._pause_ms = pause_ms
         self._records_full = records_full
+        self._slow_ms = slow_ms
         self._oldest_result_ms = 0
         self._paused_until_ms = 0
 
@@ -195,13 +206,26 @@ class CommitSchedule:
         """
         if results == in_memory or now_ms - self._oldest_result_ms >= self._wait_ms_max:
             return True
-        if in_memory >= self._records_full:
-            return results >= self._records_full
+        if in_memory >= self.records_max:
+            return results >= self.records_max
         return now_ms >= self._paused_until_ms
 
-    def ended(self, began_ms: int, ended_ms: int) -> None:
-        """Note a transaction, committed or not, and begin the pause after it."""
-        self._paused_until_ms = ended_ms + max(ended_ms - began_ms, self._pause_ms)
+    def ended(self, began_ms: int, ended_ms: int, *, records: int, is_committed: bool) -> None:
+        """Note a transaction, and begin the pause after it.
+
+        Args:
+            began_ms: When it began.
+            ended_ms: When it ended.
+            records: Number of its records; 0 if it had only states of partitions.
+            is_committed: Whether it was committed.
+        """
+        took_ms = ended_ms - began_ms
+        self._paused_until_ms = ended_ms + max(took_ms, self._pause_ms)
+        is_slow = took_ms > self._slow_ms
+        if records and is_slow and not is_committed:
+            self.records_max = max(1, self._records_full // 64, min(records, self.records_max) // 2)
+        elif records and is_committed and not is_slow:
+            self.records_max = min(self._records_full, 2 * self.records_max)
 
 
 class Backpressure(Enum):

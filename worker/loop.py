@@ -86,6 +86,7 @@ class Loop:
             wait_ms_max=timings.commit_ms_max,
             pause_ms=timings.commit_pause_ms,
             records_full=transaction_records,
+            slow_ms=timings.slow_ms,
         )
         self._inbox: list[ConsumedRecord] = []
         self._results: list[ScoredRecord] = []
@@ -175,21 +176,29 @@ class Loop:
         if not self._session.ready():
             return
         self._drop_stale()
-        if excesses := self._share.excess(self._results, self._session.exempt_below):
+        if excesses := self._share.excess(self._next_results(), self._session.exempt_below):
             self._session.quarantine(excesses)
             self._drop_stale()
-            if not self._results:
-                return
-        judged = self._judge(self._results, self._session)
-        records = [result.record.source for result in self._results if result.record.is_last]
+        results = self._next_results()
+        if not results:
+            return
+        judged = self._judge(results, self._session)
+        records = [result.record.source for result in results if result.record.is_last]
         if self._commit(records, judged):
-            self._share.observe(self._results, self._session.exempt_below)
-            self._in_flight.release(records, len(self._results) - len(records))
+            self._share.observe(results, self._session.exempt_below)
+            self._in_flight.release(records, len(results) - len(records))
             if self._observe is not None:
-                self._observe(self._results)
-            self.totals.skipped += sum([isinstance(one.record.content, Skipped) for one in self._results])
-            self.totals.truncated += sum([one.is_truncated for one in self._results])
-            self._results = []
+                self._observe(results)
+            self.totals.skipped += sum([isinstance(one.record.content, Skipped) for one in results])
+            self.totals.truncated += sum([one.is_truncated for one in results])
+            del self._results[: len(results)]
+
+    def _next_results(self) -> list[ScoredRecord]:
+        """Return the first results, as many as the next transaction may have. An array is not divided."""
+        end = self._commits.records_max
+        while end < len(self._results) and not self._results[end - 1].is_last:
+            end += 1
+        return self._results[:end]
 
     def _end_alert_windows(self, now_ms: int) -> None:
         """Publish the summaries of the alert windows that the clock ends, in a transaction without records.
@@ -206,7 +215,7 @@ class Loop:
         """Publish a transaction. Return whether it is committed; if not, everything uncommitted is read again."""
         began_ms = self._clock()
         is_committed = self._session.publish(records, judged.outputs, judged.states)
-        self._commits.ended(began_ms, self._clock())
+        self._commits.ended(began_ms, self._clock(), records=len(records), is_committed=is_committed)
         if is_committed:
             self.totals.records += len(records)
             self.totals.outputs += len(judged.outputs)
@@ -369,9 +378,11 @@ class LoopTimings:
         busy_ms: Longest rest between two polls while another thread works.
         commit_pause_ms: Minimum pause between two transactions. Never shorter than the previous commit took, so
             that committing takes at most half of the owner's time.
+        slow_ms: A transaction that takes longer is slow, so the next one has not more records.
     """
 
     commit_ms_max: int
+    slow_ms: int
     idle_ms: int = 100
     busy_ms: int = 2
     commit_pause_ms: int = 5

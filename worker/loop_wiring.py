@@ -190,7 +190,7 @@ def open_loop(
         ),
         transaction_records=TRANSACTION_RECORDS,
         observe=observe,
-        timings=LoopTimings(commit_ms_max=batch.commit_ms_max),
+        timings=LoopTimings(commit_ms_max=batch.commit_ms_max, slow_ms=settings.kafka.transaction_timeout_ms // 2),
         clock=monotonic_ms,
         preparer=preparer,
         device=device,

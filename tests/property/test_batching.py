@@ -155,8 +155,8 @@ def test_records_without_tokens_yet_count_as_many_as_the_last_ones_had() -> None
 
 def schedule_after_a_transaction(ended_ms: int) -> CommitSchedule:
     """Return a schedule whose last transaction took 7 ms, and whose first result came when it ended."""
-    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=10)
-    schedule.ended(ended_ms - 7, ended_ms)
+    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=10, slow_ms=1000)
+    schedule.ended(ended_ms - 7, ended_ms, records=1, is_committed=True)
     schedule.first_result(ended_ms)
     return schedule
 
@@ -177,3 +177,36 @@ def test_while_memory_holds_a_full_transaction_results_wait_until_they_fill_it()
 def test_no_result_waits_too_long_or_for_records_that_are_not_there(results: int, others: int, now_ms: int) -> None:
     is_due = schedule_after_a_transaction(50).is_due(now_ms, results=results, in_memory=results + others)
     assert is_due or (others and now_ms < 150)
+
+
+def test_transactions_are_halved_while_they_time_out_and_never_below_a_64th_of_a_full_one() -> None:
+    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=6400, slow_ms=15_000)
+    sizes = [schedule.records_max]
+    for records, took_ms, is_committed in [
+        (6400, 60_000, False),
+        (600, 60_000, False),  # more were not there
+        (300, 60_000, False),
+        (150, 60_000, False),
+        (100, 20_000, True),
+        (100, 10, False),  # refused, not slow
+        (100, 10, True),
+    ]:
+        schedule.ended(0, took_ms, records=records, is_committed=is_committed)
+        sizes.append(schedule.records_max)
+    assert sizes == [6400, 3200, 300, 150, 100, 100, 100, 200]
+
+
+def test_transactions_grow_up_to_the_full_one_while_they_are_not_slow() -> None:
+    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=6400, slow_ms=15_000)
+    schedule.ended(0, 60_000, records=3000, is_committed=False)
+    sizes = []
+    for took_ms in (15_001, 15_000, 4_000, 20_000, 10):
+        schedule.ended(0, took_ms, records=100, is_committed=True)
+        sizes.append(schedule.records_max)
+    assert sizes == [1500, 3000, 6000, 6000, 6400]
+
+
+def test_a_transaction_of_states_alone_says_nothing_about_the_size() -> None:
+    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=6400, slow_ms=15_000)
+    schedule.ended(0, 60_000, records=0, is_committed=False)
+    assert schedule.records_max == 6400

@@ -89,7 +89,7 @@ def test_results_wait_for_the_pause_after_a_commit_and_not_longer() -> None:
     process = committing(world)
     world.produce(0, Kind.HARMLESS)  # without more work the next commit would be due immediately
     process.device.step()
-    pause_ms = LoopTimings(commit_ms_max=0).commit_pause_ms
+    pause_ms = LoopTimings(commit_ms_max=0, slow_ms=0).commit_pause_ms
     outputs = []
     for _ in range(pause_ms + 1):
         world.turn(0, None)
