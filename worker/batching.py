@@ -168,13 +168,15 @@ class CommitSchedule:
     the owner has time to spare, and nobody waits behind the results.
 
     A broker's quota, or a slow link, may not let a large transaction end before its time-out, and the next attempt
-    would be as large. So after a slow failure the next transaction has half the records. After a quick commit it
-    has twice the records. After a slow commit it has as many: twice the records might not end in time. A quick
-    failure changes nothing: the search for a record that a broker refuses needs other records beside it.
+    would be as large. So after a slow failure the next transaction has half the results. After a slow commit it has
+    as many: twice the results might not end in time. A quick transaction doubles the number if it had at least half
+    of it. A smaller one says nothing: the first records after a rewind are often few. A quick failure counts too:
+    the search for a record that a broker refuses needs other records beside it.
 
     Args:
         wait_ms_max: Longest time for which a result waits.
-        pause_ms: Minimum pause after a transaction. Never shorter than that transaction took.
+        pause_ms: Minimum pause after a transaction while memory holds less than a full one. Never shorter than that
+            transaction took.
         records_full: Results that fill a transaction.
         slow_ms: A transaction that takes longer is slow. At most half of the transaction's time-out.
 
@@ -210,21 +212,21 @@ class CommitSchedule:
             return results >= self.records_max
         return now_ms >= self._paused_until_ms
 
-    def ended(self, began_ms: int, ended_ms: int, *, records: int, is_committed: bool) -> None:
+    def ended(self, began_ms: int, ended_ms: int, *, results: int, is_committed: bool) -> None:
         """Note a transaction, and begin the pause after it.
 
         Args:
             began_ms: When it began.
             ended_ms: When it ended.
-            records: Number of its records; 0 if it had only states of partitions.
+            results: Number of its results; 0 if it had only states of partitions.
             is_committed: Whether it was committed.
         """
         took_ms = ended_ms - began_ms
         self._paused_until_ms = ended_ms + max(took_ms, self._pause_ms)
         is_slow = took_ms > self._slow_ms
-        if records and is_slow and not is_committed:
-            self.records_max = max(1, self._records_full // 64, min(records, self.records_max) // 2)
-        elif records and is_committed and not is_slow:
+        if is_slow and results and not is_committed:
+            self.records_max = max(1, self._records_full // 64, min(results, self.records_max) // 2)
+        elif not is_slow and 2 * results >= self.records_max:
             self.records_max = min(self._records_full, 2 * self.records_max)
 
 

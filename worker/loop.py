@@ -110,12 +110,13 @@ class Loop:
         self._admit(now_ms)
         self._collect(now_ms)
         self._take(now_ms)  # before a commit, so that the device has work meanwhile
-        if self._results and self._commits.is_due(
+        is_due = bool(self._results) and self._commits.is_due(
             now_ms, results=len(self._results), in_memory=self._in_flight.records
-        ):
+        )
+        if is_due:
             self._publish()
-        else:
-            self._end_alert_windows(now_ms)
+        self._end_alert_windows(now_ms)
+        if not is_due:
             self._rest()
 
     def _poll(self, now_ms: int) -> None:
@@ -176,15 +177,16 @@ class Loop:
         if not self._session.ready():
             return
         self._drop_stale()
-        if excesses := self._share.excess(self._next_results(), self._session.exempt_below):
+        results = self._next_results()
+        if excesses := self._share.excess(results, self._session.exempt_below):
             self._session.quarantine(excesses)
             self._drop_stale()
-        results = self._next_results()
+            return  # the next transaction has other results, which must be compared with the bounds too
         if not results:
             return
         judged = self._judge(results, self._session)
         records = [result.record.source for result in results if result.record.is_last]
-        if self._commit(records, judged):
+        if self._commit(records, judged, results=len(results)):
             self._share.observe(results, self._session.exempt_below)
             self._in_flight.release(records, len(results) - len(records))
             if self._observe is not None:
@@ -211,11 +213,11 @@ class Loop:
             if ended.states and self._session.ready():
                 self._commit((), ended)
 
-    def _commit(self, records: Sequence[ConsumedRecord], judged: Judged) -> bool:
+    def _commit(self, records: Sequence[ConsumedRecord], judged: Judged, *, results: int = 0) -> bool:
         """Publish a transaction. Return whether it is committed; if not, everything uncommitted is read again."""
         began_ms = self._clock()
         is_committed = self._session.publish(records, judged.outputs, judged.states)
-        self._commits.ended(began_ms, self._clock(), records=len(records), is_committed=is_committed)
+        self._commits.ended(began_ms, self._clock(), results=results, is_committed=is_committed)
         if is_committed:
             self.totals.records += len(records)
             self.totals.outputs += len(judged.outputs)
@@ -376,8 +378,8 @@ class LoopTimings:
         commit_ms_max: Longest time for which a result waits for a transaction.
         idle_ms: Longest wait of a poll while no record is in memory.
         busy_ms: Longest rest between two polls while another thread works.
-        commit_pause_ms: Minimum pause between two transactions. Never shorter than the previous commit took, so
-            that committing takes at most half of the owner's time.
+        commit_pause_ms: Minimum pause between two transactions while memory holds less than a full one. Never
+            shorter than the previous commit took, so that committing takes at most half of the owner's time.
         slow_ms: A transaction that takes longer is slow, so the next one has not more records.
     """
 

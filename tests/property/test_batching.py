@@ -156,7 +156,7 @@ def test_records_without_tokens_yet_count_as_many_as_the_last_ones_had() -> None
 def schedule_after_a_transaction(ended_ms: int) -> CommitSchedule:
     """Return a schedule whose last transaction took 7 ms, and whose first result came when it ended."""
     schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=10, slow_ms=1000)
-    schedule.ended(ended_ms - 7, ended_ms, records=1, is_committed=True)
+    schedule.ended(ended_ms - 7, ended_ms, results=1, is_committed=True)
     schedule.first_result(ended_ms)
     return schedule
 
@@ -179,34 +179,25 @@ def test_no_result_waits_too_long_or_for_records_that_are_not_there(results: int
     assert is_due or (others and now_ms < 150)
 
 
-def test_transactions_are_halved_while_they_time_out_and_never_below_a_64th_of_a_full_one() -> None:
-    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=6400, slow_ms=15_000)
-    sizes = [schedule.records_max]
-    for records, took_ms, is_committed in [
-        (6400, 60_000, False),
-        (600, 60_000, False),  # more were not there
-        (300, 60_000, False),
-        (150, 60_000, False),
-        (100, 20_000, True),
-        (100, 10, False),  # refused, not slow
-        (100, 10, True),
-    ]:
-        schedule.ended(0, took_ms, records=records, is_committed=is_committed)
-        sizes.append(schedule.records_max)
-    assert sizes == [6400, 3200, 300, 150, 100, 100, 100, 200]
-
-
-def test_transactions_grow_up_to_the_full_one_while_they_are_not_slow() -> None:
-    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=6400, slow_ms=15_000)
-    schedule.ended(0, 60_000, records=3000, is_committed=False)
+def sizes_after(*transactions: tuple[int, int, bool]) -> list[int]:
+    """Return the largest size after each transaction: its results, how long it took, whether it was committed."""
+    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=6400, slow_ms=7_500)
     sizes = []
-    for took_ms in (15_001, 15_000, 4_000, 20_000, 10):
-        schedule.ended(0, took_ms, records=100, is_committed=True)
+    for results, took_ms, is_committed in transactions:
+        schedule.ended(0, took_ms, results=results, is_committed=is_committed)
         sizes.append(schedule.records_max)
-    assert sizes == [1500, 3000, 6000, 6000, 6400]
+    return sizes
+
+
+def test_transactions_are_halved_while_they_time_out_and_never_below_a_64th_of_a_full_one() -> None:
+    timed_out = [(results, 15_000, False) for results in (6400, 600, 300, 150, 100)]
+    assert sizes_after(*timed_out) == [3200, 300, 150, 100, 100]
+
+
+def test_transactions_grow_again_while_they_are_quick_and_not_too_small() -> None:
+    after_time_out = [(3000, 15_000, False), (1500, 7_501, True), (749, 10, True), (750, 7_500, True)]
+    assert sizes_after(*after_time_out, (3000, 10, False), (6000, 10, True)) == [1500, 1500, 1500, 3000, 6000, 6400]
 
 
 def test_a_transaction_of_states_alone_says_nothing_about_the_size() -> None:
-    schedule = CommitSchedule(wait_ms_max=100, pause_ms=5, records_full=6400, slow_ms=15_000)
-    schedule.ended(0, 60_000, records=0, is_committed=False)
-    assert schedule.records_max == 6400
+    assert sizes_after((0, 15_000, False), (6400, 15_000, False), (0, 10, True)) == [6400, 3200, 3200]

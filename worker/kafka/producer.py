@@ -118,7 +118,8 @@ class TransactionalProducer:
             failure = failure_of(error.args[0])
         # Keep the reason for a final abort, also if the abort fails too.
         if state is not State.FINAL_ABORT:
-            was_refused = state is State.OPEN and failure.code == "_STATE"  # an earlier output of this transaction
+            # An earlier output of this transaction was refused.
+            was_refused = state in {State.OPEN, State.OFFSETS} and failure.code == "_STATE"
             attempt.failure = (was_refused and self._transaction_error()) or failure
         now_ms = self._clock()
         event = classify(
