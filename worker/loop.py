@@ -380,7 +380,7 @@ class LoopTimings:
         busy_ms: Longest rest between two polls while another thread works.
         commit_pause_ms: Minimum pause between two transactions while memory holds less than a full one. Never
             shorter than the previous commit took, so that committing takes at most half of the owner's time.
-        slow_ms: A transaction that takes longer is slow, so the next one has not more records.
+        slow_ms: A transaction that takes longer is slow: the next one does not grow.
     """
 
     commit_ms_max: int
