@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import count
 
 import pytest
@@ -19,7 +19,7 @@ from worker.classifier import Classifier
 from worker.commands.broker.embedded import running_broker
 from worker.errors import ExitCode, KafkaFatalError
 from worker.kafka.publisher import Publisher
-from worker.kafka.transaction import Event
+from worker.kafka.transaction import CALLS, Event, State
 from worker.loop_wiring import monotonic_ms, session_options
 from worker.records import Topic
 from worker.settings import Need, load_settings
@@ -190,6 +190,34 @@ def test_the_reason_is_logged_also_if_a_broker_refuses_a_batch_before_the_last_o
         assert "_STATE" not in caplog.text
         proxy.rules = []
         worker.turn_until_judged(2)
+    ledger = scene.ledger()
+    assert ledger.clean, ledger.examples
+    assert ledger.dead_letters == 0
+
+
+def test_the_reason_is_logged_also_if_the_abort_takes_longer_than_its_time_out(
+    proxied_scene: KafkaEnv, proxy: Proxy, classifier: Classifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene, aborts = proxied_scene, count()
+
+    @contextmanager
+    def slow_abort(call: str) -> Iterator[None]:
+        if call == CALLS[State.ABORTING]:  # the first call gets no answer in time, the second one gets it
+            proxy.network = Network(holds_answers=next(aborts) % 2 == 0)
+        yield
+
+    proxy.rules = 100 * [Rule(Api.PRODUCE, Fate.REWRITTEN, INVALID_TIMESTAMP)]
+    scene.send([chat("message")])
+    environ = {**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS}
+    with joined_worker(environ, classifier, watch=slow_abort, end_offset_interval_ms=NEVER_MS) as worker:
+        worker.turn_until(lambda: "no transaction has been committed" in caplog.text)
+        [line] = [line for line in caplog.messages if "no transaction has been committed" in line]
+        assert "(INVALID_TIMESTAMP)" in line
+        assert "compare the clocks" in line
+        assert "Its abort is slow or failed too: " in line
+        assert next(aborts) >= 2
+        proxy.rules = []
+        worker.turn_until_judged(1)
     ledger = scene.ledger()
     assert ledger.clean, ledger.examples
     assert ledger.dead_letters == 0

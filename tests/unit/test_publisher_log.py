@@ -104,7 +104,7 @@ def test_an_hour_without_a_commit_is_a_line_every_half_minute(caplog: pytest.Log
         if backoff.is_over(now_ms):
             backoff.failed(now_ms, progress=False)
             lines = len(caplog.records)
-            publisher_log.not_committed(Failure(code="UNKNOWN"), backoff, now_ms)
+            publisher_log.not_committed(Failure(code="UNKNOWN"), None, backoff, now_ms)
             logged_ms += [now_ms] * (len(caplog.records) - lines)
         now_ms += 10
     assert 1000 <= logged_ms[0] < 3000
@@ -123,22 +123,36 @@ def test_a_new_error_code_has_a_line_at_once_and_a_known_one_waits_for_the_inter
     backoff, publisher_log = Backoff(), PublisherLog(OPTIONS)
     backoff.failed(0, progress=False)
     for now_ms, code in enumerate(["_TIMED_OUT", "INVALID_TIMESTAMP", "_TIMED_OUT", "INVALID_TIMESTAMP"], 5_000):
-        publisher_log.not_committed(Failure(code=code), backoff, now_ms)
+        publisher_log.not_committed(Failure(code=code), None, backoff, now_ms)
     first, second = caplog.messages
     assert "_TIMED_OUT" in first
     assert "INVALID_TIMESTAMP" in second
     publisher_log.committed(backoff, 6_000)
     backoff.succeeded()
     backoff.failed(7_000, progress=False)
-    publisher_log.not_committed(Failure(code="_TIMED_OUT"), backoff, 9_000)
+    publisher_log.not_committed(Failure(code="_TIMED_OUT"), None, backoff, 9_000)
     assert "_TIMED_OUT" in caplog.messages[-1]
+
+
+def test_the_line_about_failed_attempts_keeps_the_reason_and_adds_what_delays_the_abort(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backoff, publisher_log = Backoff(), PublisherLog(OPTIONS)
+    backoff.failed(0, progress=False)
+    reason, abort = Failure(code="INVALID_TIMESTAMP", text="refused"), Failure(code="_TIMED_OUT", text="no answer")
+    publisher_log.not_committed(reason, abort, backoff, 5_000)
+    assert (
+        "The last attempt failed: refused (INVALID_TIMESTAMP). Its abort is slow or failed too: no answer "
+        "(_TIMED_OUT). Trying again"
+    ) in caplog.text
+    assert "compare the clocks" in caplog.text
 
 
 def test_a_commit_after_one_failure_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     backoff, publisher_log = Backoff(), PublisherLog(OPTIONS)
     backoff.failed(0, progress=True)
-    publisher_log.not_committed(Failure(code="UNKNOWN"), backoff, 0)
+    publisher_log.not_committed(Failure(code="UNKNOWN"), None, backoff, 0)
     publisher_log.committed(backoff, 100)
     assert not caplog.messages
 

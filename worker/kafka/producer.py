@@ -41,7 +41,8 @@ class Attempt:
         is_trial: Whether the outputs are out of order, so that they must not be committed.
         began_ms: When the transaction began; None before.
         sent: Number of outputs that librdkafka has taken.
-        failure: The last error.
+        failure: The last error before the abort, if there is an abort: why the attempt is not committed.
+        abort_failure: The last error of the abort; None if it has none. A time-out is one: the abort is slow.
     """
 
     outputs: Sequence[OutputRecord] = ()
@@ -53,6 +54,12 @@ class Attempt:
     began_ms: int | None = None
     sent: int = 0
     failure: Failure = field(default_factory=lambda: Failure(code=""))
+    abort_failure: Failure | None = None
+
+    @property
+    def last_failure(self) -> Failure:
+        """The error of the last call that failed."""
+        return self.abort_failure or self.failure
 
 
 class TransactionalProducer:
@@ -108,7 +115,7 @@ class TransactionalProducer:
             self.suspect.add(str(error.args[0]))
 
     def call(self, state: State, attempt: Attempt) -> Event:
-        """Make the call of a state. An error changes ``attempt.failure``."""
+        """Make the call of a state. An error changes ``attempt.failure``, or ``attempt.abort_failure``."""
         if state is State.CONFIRMING and attempt.check is None:
             return Event.DONE
         try:
@@ -116,8 +123,9 @@ class TransactionalProducer:
                 return self._make_call(state, attempt)
         except KafkaException as error:
             failure = failure_of(error.args[0])
-        # Keep the reason for a final abort, also if the abort fails too.
-        if state is not State.FINAL_ABORT:
+        if state in {State.ABORTING, State.FINAL_ABORT}:
+            attempt.abort_failure = failure
+        else:
             # An earlier output of this transaction was refused.
             was_refused = state in {State.OPEN, State.OFFSETS} and failure.code == "_STATE"
             attempt.failure = (was_refused and self._transaction_error()) or failure

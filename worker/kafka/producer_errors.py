@@ -109,13 +109,19 @@ def why_topic_refuses(fault: TopicFault, options: PublisherOptions) -> str:
     )
 
 
-def why_nothing_is_committed(failure: Failure, attempts: int, waited_ms: int, options: PublisherOptions) -> str:
-    """Return for how long no transaction was committed, and why the last one was not."""
-    last = f"{failure.text} ({failure.code})" if failure.text else failure.code
+def why_nothing_is_committed(
+    failure: Failure, abort_failure: Failure | None, attempts: int, waited_ms: int, options: PublisherOptions
+) -> str:
+    """Return for how long no transaction was committed, why the last one was not, and what delays its abort."""
+    abort = f" Its abort is slow or failed too: {_named(abort_failure)}." if abort_failure else ""
     line = (
         f"no transaction has been committed for {waited_ms / 1000:.1f} s, after {attempts} attempts (group "
-        f"{options.group_id!r}, transactional id {options.transactional_id!r}). The last attempt failed: {last}. "
-        "Trying again, at most 5 s after each failure."
+        f"{options.group_id!r}, transactional id {options.transactional_id!r}). The last attempt failed: "
+        f"{_named(failure)}.{abort} Trying again, at most 5 s after each failure."
     )
     hint = _HINTS.get(failure.code)
     return line if hint is None else f"{line} {hint}"
+
+
+def _named(failure: Failure) -> str:
+    return f"{failure.text} ({failure.code})" if failure.text else failure.code

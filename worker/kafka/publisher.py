@@ -77,7 +77,10 @@ class Publisher:
 
     @property
     def failure_code(self) -> str:
-        """The name that librdkafka gives the error of the last publish; empty if there was no error."""
+        """The name that librdkafka gives the error of the last publish; empty if there was no error.
+
+        An error of the abort does not replace the error that led to the abort.
+        """
         return self._attempt.failure.code
 
     def serve(self) -> None:
@@ -170,7 +173,7 @@ class Publisher:
         Raises:
             KafkaFatalError: The process must end.
         """
-        state, failure, now_ms = self._state, self._attempt.failure, self._clock()
+        state, failure, now_ms = self._state, self._attempt.last_failure, self._clock()
         step = follow(state, event)
         self._state, outcome = step
         took_ms = now_ms - self._attempt.started_ms
@@ -178,6 +181,7 @@ class Publisher:
         if event is Event.FATAL and self._fatal_errors.recur(now_ms):
             raise KafkaFatalError(why_fatal_errors_recur(CALLS[state], failure, self._options))
         if outcome is Outcome.STOP:
+            failure = self._attempt.failure if state is State.FINAL_ABORT else failure
             # The answer does not name the topic. But a topic that this worker may not write is hidden from it.
             hidden = self._topics.hidden() if failure.code == "TOPIC_AUTHORIZATION_FAILED" else None
             raise KafkaFatalError(why_it_ends(event, failure, self._options, hidden))
@@ -213,4 +217,4 @@ class Publisher:
     def _back_off(self, *, progress: bool) -> None:
         now_ms = self._clock()
         self._backoff.failed(now_ms, progress=progress)
-        self._log.not_committed(self._attempt.failure, self._backoff, now_ms)
+        self._log.not_committed(self._attempt.failure, self._attempt.abort_failure, self._backoff, now_ms)

@@ -89,8 +89,15 @@ class PublisherLog:
                 failure.text,
             )
 
-    def not_committed(self, failure: Failure, backoff: Backoff, now_ms: int) -> None:
-        """Log for how long no transaction was committed: once an interval, and once for each new error code."""
+    def not_committed(self, failure: Failure, abort_failure: Failure | None, backoff: Backoff, now_ms: int) -> None:
+        """Log for how long no transaction was committed: once an interval, and once for each new error code.
+
+        Args:
+            failure: Why the last transaction was not committed.
+            abort_failure: The last error of its abort; None if the abort had none.
+            backoff: The failed transactions since the last commit.
+            now_ms: The time.
+        """
         is_first = not self._not_committed.has_logged
         if is_first and now_ms - backoff.since_ms < _FIRST_LINE_MS:
             return
@@ -99,7 +106,8 @@ class PublisherLog:
             self._not_committed.reset()
         if self._not_committed.due(now_ms):
             waited_ms = now_ms - backoff.since_ms
-            log.warning("%s", why_nothing_is_committed(failure, backoff.attempts, waited_ms, self._options))
+            reason = why_nothing_is_committed(failure, abort_failure, backoff.attempts, waited_ms, self._options)
+            log.warning("%s", reason)
 
     def committed(self, backoff: Backoff, now_ms: int) -> None:
         """Log a commit if the log has named the failures before it; ``backoff`` still counts these failures."""
