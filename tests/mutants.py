@@ -254,7 +254,21 @@ MUTANTS = (
         new="pass",
         suites=["log on Kafka"],
     ),
+    Mutant(
+        fault="results published after a quarantine without a look at their dead letters",
+        file="worker/loop.py",
+        old="            return  # the next transaction",
+        new="            results = self._next_results()  # the next transaction",
+        suites=["simulation"],
+    ),
     # ---- which messages alert, and which are counted
+    Mutant(
+        fault="alert windows not ended by the clock in a turn that commits records",
+        file="worker/loop.py",
+        old="        self._end_alert_windows(now_ms)\n        if not is_due:\n",
+        new="        if not is_due:\n            self._end_alert_windows(now_ms)\n",
+        suites=["simulation"],
+    ),
     Mutant(
         fault="committed state not restored at an assignment and a rewind",
         file="worker/kafka/ownership.py",

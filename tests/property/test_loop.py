@@ -10,7 +10,7 @@ from collections.abc import Collection
 import pytest
 
 from tests.fake_log import FakeLog
-from tests.simulation.parts import Kind
+from tests.simulation.parts import WINDOW_S, Kind, is_summary
 from tests.simulation.schedule import Step, report, schedule, shrink, wrong
 from tests.simulation.world import BOUNDS, PARTITIONS, TRANSACTION_RECORDS, Process, World
 from worker.kafka.ownership import Ownership
@@ -110,6 +110,52 @@ def test_under_a_backlog_results_wait_until_they_fill_a_transaction() -> None:
     assert len(world.cluster.outputs) >= TRANSACTION_RECORDS
     assert world.now_ms == 0
     assert world.process(0).loop.records_in_memory
+
+
+def test_after_a_quarantine_nothing_is_published_that_was_not_compared_with_the_bounds() -> None:
+    world = World()
+    for step in (
+        Step(World.tighten_bounds),
+        *[Step(World.produce, 0, Kind.BROKEN)] * TRANSACTION_RECORDS,
+        *[Step(World.produce, 1, Kind.BROKEN)] * BOUNDS.records_max,
+        Step(World.begin),
+        *[Step(World.turn), Step(World.prepared)] * 3,
+        Step(World.stop_brokers),  # so all results wait, more than a transaction may have
+        *[Step(World.turn), Step(World.scored)] * 4,
+        Step(World.restart_brokers),
+        *[Step(World.turn)] * 2,  # each turn compares the results of one partition with the bounds
+        Step(World.produce, 2, Kind.HARMLESS),
+        *[Step(World.turn), Step(World.prepared), Step(World.scored)] * 3,
+    ):
+        step.do(world, step.who, step.how)
+        world.sample()
+    assert [output.source.partition for output in world.cluster.outputs] == [PARTITIONS[2]]
+    assert world.cluster.committed == dict(zip(PARTITIONS, (0, 0, 1), strict=True))
+
+
+def test_the_clock_ends_an_alert_window_also_while_each_turn_commits_records() -> None:
+    world = World()
+    for step in (
+        *[Step(World.produce, 0, Kind.UNSAFE)] * 3,  # the third one has the first one's key, so it is counted
+        Step(World.begin),
+        *[Step(World.turn), Step(World.prepared), Step(World.scored)] * 3,
+    ):
+        step.do(world, step.who, step.how)
+    totals, committed = world.process(0).loop.totals, []
+    assert totals.counted == 1
+    while not any(map(is_summary, world.cluster.outputs)):
+        before = totals.records
+        for step in (
+            Step(World.produce, 1, Kind.HARMLESS),
+            Step(World.wait, 0, 10),
+            Step(World.prepared),
+            Step(World.scored),
+            Step(World.turn),
+        ):
+            step.do(world, step.who, step.how)
+        committed.append(totals.records - before)
+        assert 10 * len(committed) < 3000 * WINDOW_S, "the window does not end"
+    assert set(committed[3:]) == {1}
 
 
 def first_failing() -> int:
