@@ -269,6 +269,7 @@ TEMPLATE_FIELDS = {
     "truncated": b"%b%b",
     "offset": b"%d",
     "timestamp_ms": b"%b",
+    "judged_at": b"%b",
 }
 """The fields of a verdict that differ from message to message, in the contract's order, and how each is written."""
 
@@ -279,7 +280,7 @@ _TOP_CATEGORY = [orjson.dumps(slug) for slug in CATEGORY_SLUGS]
 
 
 class VerdictTemplate:
-    """Writes the verdicts on a partition's messages that were judged at the same time.
+    """Writes the verdicts on a partition's messages.
 
     The template is an encoded verdict with a place for each of ``TEMPLATE_FIELDS``. ``encode`` makes it of an
     example, so the fields and their order are the example's. A field with the same value everywhere needs no place.
@@ -317,6 +318,7 @@ class VerdictTemplate:
         top: int,
         policy: Any,
         parts: bytes,
+        judged_at: bytes,
         last: bytes,
     ) -> bytes:
         """Return the encoded verdict on a message.
@@ -331,6 +333,7 @@ class VerdictTemplate:
             policy: What decided, with the attributes ``document_json`` (the policy, encoded) and
                 ``fingerprint_bytes`` (the fingerprint of the thresholds: hexadecimal digits).
             parts: The encoded fields of ``PartsJson`` with a comma in front of each; empty if one part was scored.
+            judged_at: The time of judging, encoded.
             last: The encoded optional fields at the end of the verdict, with a comma in front of each.
         """
         offset, timestamp_ms = source.offset, source.timestamp_ms
@@ -350,6 +353,7 @@ class VerdictTemplate:
             parts,
             offset,
             b"null" if timestamp_ms is None else b"%d" % timestamp_ms,
+            judged_at,
             last,
         )
 

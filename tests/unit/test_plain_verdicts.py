@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 from typing import Any, get_type_hints
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from schemas import verdict
 from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
-from worker.moderation.outputs import OutputBuilder
+from worker.moderation.outputs import TOGETHER, OutputBuilder
 from worker.moderation.policies import Policy, parse_policy
 from worker.records import (
     CachedScores,
@@ -102,9 +103,9 @@ alerts: {level: remove}
     )
 
 
-def built(scored: Sequence[ScoredRecord], name: str, policy: Policy, *, in_general: bool) -> list[OutputRecord]:
-    """Return the outputs. Verdicts with the attributes of a CloudEvent are built from a dictionary."""
-    builder = OutputBuilder(
+def builder_of(name: str, policy: Policy, *, in_general: bool) -> OutputBuilder:
+    """Return a builder. Verdicts with the attributes of a CloudEvent are built from a dictionary."""
+    return OutputBuilder(
         model={"name": f"{name}%b", "revision": "r%d", "commit": None, "dtype": "float32"},
         policy=policy,
         read=plain(),
@@ -112,7 +113,10 @@ def built(scored: Sequence[ScoredRecord], name: str, policy: Policy, *, in_gener
         worker_version="0.1.0",
         cloudevents=in_general,
     )
-    return builder.build(scored, judged_at=NOW)
+
+
+def built(scored: Sequence[ScoredRecord], name: str, policy: Policy, *, in_general: bool) -> list[OutputRecord]:
+    return builder_of(name, policy, in_general=in_general).build(scored, judged_at=NOW)
 
 
 def compared(output: OutputRecord) -> tuple[object, ...]:
@@ -188,13 +192,33 @@ def test_a_verdict_has_the_same_bytes_in_every_release() -> None:
             assert (output.topic, output.value) == (Topic.VERDICT, golden(scores, flagged=hate > 0.5))
 
 
-def test_an_exempt_message_does_not_exempt_the_next_ones_of_its_partition() -> None:
-    def scored(offset: int, context: MessageContext | None) -> ScoredRecord:
-        source = ConsumedRecord(Partition("chat", 0), 1, offset, offset, 5, None, b"{}", ())
-        message = PreparedMessage("m", None, None, None, 5, b"d", [1, 2], False, None, (), context)  # noqa: FBT003
-        return ScoredRecord(PreparedRecord(source, message), np.zeros(12, np.float32))
+def scored_at(
+    offset: int, context: MessageContext | None = None, *, user_id: str | None = None, score: float = 0
+) -> ScoredRecord:
+    source = ConsumedRecord(Partition("chat", 0), 1, offset, offset, 5, None, b'{"text":"hello"}', ())
+    message = PreparedMessage("m", None, user_id, None, 5, b"d", [1, 2], False, None, (), context)  # noqa: FBT003
+    return ScoredRecord(PreparedRecord(source, message), np.full(12, score, np.float32))
 
-    messages = [scored(0, MessageContext(edited=True)), scored(1, None)]
+
+def test_an_exempt_message_does_not_exempt_the_next_ones_of_its_partition() -> None:
+    messages = [scored_at(0, MessageContext(edited=True)), scored_at(1)]
     exempt, other = built(messages, "", of_file(""), in_general=False)
     assert (exempt.value or b"").count(b'"exempt":') == 1
     assert b'"exempt":' not in (other.value or b"")
+
+
+def test_each_message_of_a_large_transaction_gets_its_own_verdict() -> None:
+    messages = [
+        scored_at(offset, user_id=None if offset % 3 else f"user-{offset}", score=offset % 7 / 10)
+        for offset in range(2 * TOGETHER + 1)
+    ]
+    one, other = (built(messages, "", of_file(""), in_general=in_general) for in_general in (False, True))
+    assert [*map(compared, one)] == [*map(compared, other)]
+    assert len({output.value for output in one if output.topic is Topic.VERDICT}) == len(messages)
+
+
+def test_a_verdict_has_the_time_at_which_it_was_judged() -> None:
+    builder = builder_of("", of_settings(""), in_general=False)
+    times = [NOW, "2026-01-31T09:30:00.251Z"]
+    values = [builder.build([scored_at(offset)], judged_at=time)[0].value for offset, time in enumerate(times)]
+    assert [orjson.loads(value or b"")["judged_at"] for value in values] == times

@@ -51,6 +51,7 @@ class PlainVerdicts:
         self._model = model
         self._value_bytes_max = record_bytes_max - PLAIN_HEADERS_BYTES
         self._example = example
+        self._templates: dict[Partition, VerdictTemplate] = {}
 
     def build(
         self, results: Sequence[ScoredRecord], resolutions: Sequence[Resolution], judged_at: str
@@ -68,7 +69,7 @@ class PlainVerdicts:
         matrix = np.concatenate(scores).reshape(len(results), len(CATEGORY_SLUGS))
         quiet = self._policy.are_quiet(matrix, resolutions)
         tops, highest = matrix.argmax(axis=1).tolist(), encode_numbers(matrix.max(axis=1))
-        topic, templates = Topic.VERDICT, dict[Partition, VerdictTemplate]()
+        topic, templates, encoded_time = Topic.VERDICT, self._templates, orjson.dumps(judged_at)
         outputs: list[OutputRecord | None] = []
         columns = zip(results, resolutions, quiet.tolist(), encode_rows(matrix), highest, tops, strict=True)
         for result, resolution, is_quiet, encoded, max_score, top in columns:
@@ -92,7 +93,7 @@ class PlainVerdicts:
             if message.context is not None:
                 last += _context_fields(message.context)
             key = source.key
-            value = template.fill(source, message, encoded, max_score, top, resolution, parts, last)
+            value = template.fill(source, message, encoded, max_score, top, resolution, parts, encoded_time, last)
             outputs.append(
                 None
                 if len(value) + len(key or b"") > self._value_bytes_max
