@@ -4,8 +4,6 @@ A label is known or unknown. A category that a line does not name is unknown, no
 figure of that category. ``unsafe: false`` says that no category applies, so it makes every category known.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
+from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
 from worker.errors import ConfigurationError
 from worker.moderation.yaml_document import near
 
@@ -71,17 +70,18 @@ def unsafe_column(texts: Sequence[LabelledText]) -> NDArray[np.int8]:
 
 
 def read_text_file(path: Path) -> str:
-    """Return the content of a UTF-8 file; a file whose name ends with ``.gz`` is unpacked.
+    """Return the content of a UTF-8 file, which may be gzipped.
 
     Raises:
         ConfigurationError: The file can't be read, or its content is not UTF-8.
     """
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(f"{path} can't be read ({reason}): name a file with labelled texts") from None
+        with path.open("rb") as file:
+            return unpacked(file).read().decode("utf-8-sig")
+    except UNREADABLE as error:
+        raise ConfigurationError(
+            f"{path} can't be read ({why_unreadable(error)}): name a file with labelled texts"
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from None
 
