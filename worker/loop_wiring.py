@@ -18,6 +18,7 @@ from worker.kafka.session_options import SessionOptions
 from worker.loop import Loop, LoopTimings, TransactionalSession
 from worker.moderation.cache import ScoreCache
 from worker.moderation.dead_letter_share import DeadLetterShare, ShareBounds
+from worker.moderation.markup import Markup
 from worker.moderation.output_judge import OutputJudge
 from worker.moderation.policies import FixedPolicy, Policy
 from worker.moderation.shapes import is_readable
@@ -146,10 +147,12 @@ def open_loop(
     *,
     policy: PolicyHolder | None = None,
     observe: Callable[[Sequence[ScoredRecord]], None] | None = None,
+    markup: Markup | None = None,
 ) -> Loop:
     """Return the loop with its two threads, over a session, with telemetry and the watchdog around them.
 
     The policy is the one of the settings if none is given. ``observe`` is called with the results of each commit.
+    ``markup`` is that of the texts, if it is not that of the shape.
     """
     batch, dead_letter = settings.batch, settings.dead_letter
     holder = policy or FixedPolicy(make_policy(settings))
@@ -171,7 +174,7 @@ def open_loop(
         device = telemetry.device(device, bounds)
     return Loop(
         session=session,
-        prepare=make_prepare(settings, model, cache, guard, in_force),
+        prepare=make_prepare(settings, model, cache, guard, in_force, markup=markup),
         scorer=model,
         cache=cache,
         judge=OutputJudge(make_outputs(settings, model, in_force()), now_rfc3339, in_force),

@@ -16,7 +16,7 @@ from worker.loop import Prepare
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer
 from worker.moderation.coalescing import KeyDigest
-from worker.moderation.markup import RULES
+from worker.moderation.markup import RULES, Markup
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import FixedPolicy, Policy, PolicyWatcher, load_policy, unscored_by
 from worker.moderation.preprocessing import prepare, split_by_bytes
@@ -172,14 +172,20 @@ PolicyInForce = Callable[[], Policy]
 """Returns the policy in force."""
 
 
-def plain_text_of(settings: Settings, model: ScoringModel) -> PlainText | None:
-    """Return what makes the plain view: without the markup of the shape, and with the words of the tokenizer.
+def plain_text_of(settings: Settings, model: ScoringModel, markup: Markup | None = None) -> PlainText | None:
+    """Return what makes the plain view: without the markup of the texts, and with the words of the tokenizer.
 
     None: the settings do not want the plain view, or the model is a stub. The vocabulary takes half a second.
+
+    Args:
+        settings: The settings.
+        model: An open model.
+        markup: The markup of the texts; None: that of the shape of the settings.
     """
     if model.long_texts is None or PLAIN not in settings.text.views:
         return None
-    return PlainText.of(Vocabulary(*model.long_texts.word_pieces()), markup=RULES[input_shape(settings).markup])
+    rules = RULES[markup or input_shape(settings).markup]
+    return PlainText.of(Vocabulary(*model.long_texts.word_pieces()), markup=rules)
 
 
 def text_encoder(settings: Settings, model: ScoringModel, plain_text: PlainText | None) -> Encode:
@@ -204,13 +210,16 @@ def make_prepare(
     cache: ScoreCache,
     guard: Guard = unguarded,
     policy: PolicyInForce | None = None,
+    *,
+    markup: Markup | None = None,
 ) -> Prepare:
     """Return the loop's ``Prepare``: it prepares a chunk in portions, because decoded messages take more memory.
 
-    The policy in force says which messages of a chunk are scored; None: all.
+    The policy in force says which messages of a chunk are scored; None: all. ``markup`` is that of the texts; None:
+    that of the shape.
     """
     read = input_reader(settings)
-    encode = text_encoder(settings, model, plain_text_of(settings, model))
+    encode = text_encoder(settings, model, plain_text_of(settings, model, markup))
     longest_ms = int(min(settings.input.characters_max, settings.input.bytes_max) * PREPARE_MS_PER_CHARACTER)
     watch = guard("preparer", PREPARE_MS_MAX + longest_ms, ExitCode.OTHER)
 

@@ -10,7 +10,10 @@ from worker.settings.groups import INT32_MAX
 
 
 def settings_for_texts(settings: Settings) -> Settings:
-    """Return the settings for ``records_of``: the contract's own format, no size limit, no score cache."""
+    """Return the settings for ``records_of``: the contract's own format, no size limit, no score cache.
+
+    The texts may still have the markup of the given settings' shape: pass that to ``make_prepare``.
+    """
     bounds = {"bytes_max": INT32_MAX, "characters_max": settings.input.characters_max}
     samples = Settings().input.model_copy(update=bounds)
     cache = settings.cache.model_copy(update={"bytes_max": 0})

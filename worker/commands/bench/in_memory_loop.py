@@ -28,11 +28,18 @@ def messages_per_second(
     messages doubles until a round takes half of the time. The best of at least two rounds counts, because the first
     round is slower, and because other work on the machine makes a round slower.
 
+    Args:
+        settings: The worker's settings. The texts have the markup of its shape.
+        model: An open model.
+        texts: The texts.
+        seconds: About how long to measure.
+        clock_ns: Returns the time in nanoseconds.
+
     Raises:
         ModelError: The device is broken.
     """
-    log = _InMemoryLog(records_of(texts))
-    loop = loop_wiring.open_loop(settings_for_texts(settings), model, log)
+    log, markup = _InMemoryLog(records_of(texts)), wiring.input_shape(settings).markup
+    loop = loop_wiring.open_loop(settings_for_texts(settings), model, log, markup=markup)
     rates: list[float] = []
     messages = FIRST_ROUND
     while True:

@@ -32,10 +32,11 @@ def measure(settings: Settings, model: wiring.ScoringModel, texts: Sequence[str]
     Raises:
         ModelError: The tokenizer makes no token of any text, or the device is broken.
     """
-    settings, size = settings_for_texts(settings), settings.batch.records_max
+    given, size = settings_for_texts(settings), settings.batch.records_max
     sources = records_of(texts[: CHUNKS_MAX * size])
     chunks = [sources[start : start + size] for start in range(0, len(sources), size)]
-    prepare = wiring.make_prepare(settings, model, NO_CACHE)
+    markup = wiring.input_shape(settings).markup
+    prepare = wiring.make_prepare(given, model, NO_CACHE, markup=markup)
     records = [record for record in prepare(sources) if record.tokens_to_score]  # the others are never scored
     if not records:
         raise ModelError(
@@ -44,7 +45,7 @@ def measure(settings: Settings, model: wiring.ScoringModel, texts: Sequence[str]
         )
     bounds = BatchBounds(records_max=size, tokens_max=model.batch_tokens_max, wait_ms_max=0)
     batches, tokens_mean = batches_of(records, bounds), mean(record.tokens_to_score for record in records)
-    judge = partial(wiring.make_outputs(settings, model).build, judged_at=wiring.now_rfc3339())
+    judge = partial(wiring.make_outputs(given, model).build, judged_at=wiring.now_rfc3339())
     # The model runs on its own thread, as in the worker. OpenMP has a team of threads for each calling thread. The
     # threads of a team spin while they wait for each other. They spin for less time if there are more OpenMP
     # threads than CPUs, and the thread that warmed up the model has a team too. On a busy machine with 2 CPUs a
@@ -61,7 +62,7 @@ def measure(settings: Settings, model: wiring.ScoringModel, texts: Sequence[str]
         ]
         long_texts = []
         for windows in sorted({1, settings.text.windows_max}):
-            long = batches_of(long_records(settings, model, texts, windows), bounds)
+            long = batches_of(long_records(given, model, texts, windows), bounds)
             tokens, rate = long[0][0].tokens_to_score, time_stage(score, long, seconds=seconds * 0.1)
             long_texts.append(StageRate(f"device, texts of {tokens:,} tokens", rate, tokens))
     rate = messages_per_second(settings, model, texts, seconds=seconds * 0.3)

@@ -15,6 +15,7 @@ from worker.commands.evaluate.score_file import ScoreFile, scoring_key, text_key
 from worker.commands.text_records import records_of, settings_for_texts
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import score_batch
+from worker.moderation.markup import Markup
 from worker.records import ScoredRecord, Scores
 from worker.reported import ModelIdentity
 from worker.settings import Settings
@@ -46,17 +47,17 @@ class TextScorer:
     """Scores texts as the worker scores messages with these texts.
 
     Args:
-        settings: The settings of the model and of the text. The shape of the input does not matter.
+        settings: The settings of the model and of the text, and the shape, whose markup the texts have.
         model: An open model.
     """
 
     def __init__(self, settings: Settings, model: wiring.ScoringModel) -> None:
-        given = settings_for_texts(settings)
+        given, markup = settings_for_texts(settings), wiring.input_shape(settings).markup
         self.model = model
-        self.key = scoring_key(_facts(given, model.identity))
+        self.key = scoring_key(_facts(given, model.identity, markup))
         # The cache would keep what the score file keeps.
         self._cache = ScoreCache(bytes_max=0)
-        self._prepare = wiring.make_prepare(given, model, self._cache)
+        self._prepare = wiring.make_prepare(given, model, self._cache, markup=markup)
 
     def score(self, texts: Sequence[str], kept: Path | None, advance: Callable[[int], None]) -> ScoredTexts:
         """Return the scores of texts. Scores that the file holds are not computed again.
@@ -132,8 +133,9 @@ def score_with_progress(scorer: TextScorer, texts: Sequence[str], kept: Path | N
         return scorer.score(texts, kept, lambda amount: progress.advance(task, amount))
 
 
-def _facts(settings: Settings, identity: ModelIdentity) -> dict[str, object]:
+def _facts(settings: Settings, identity: ModelIdentity, markup: Markup) -> dict[str, object]:
     """Return everything that changes scores."""
+    has_plain = "plain" in settings.text.views
     return {
         "digest": identity.digest,
         "dtype": identity.dtype,
@@ -143,7 +145,8 @@ def _facts(settings: Settings, identity: ModelIdentity) -> dict[str, object]:
         "windows_max": settings.text.windows_max,
         "window_overlap_tokens": settings.text.window_overlap_tokens,
         # The rules of the plain view belong to a version of the worker.
-        "worker": wiring.VERSION if "plain" in settings.text.views else None,
+        "worker": wiring.VERSION if has_plain else None,
+        "markup": markup if has_plain else None,
     }
 
 
