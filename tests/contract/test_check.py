@@ -125,6 +125,19 @@ def test_a_drift_reference_of_another_model_is_found_before_the_worker_starts(
         assert outcome.code is code
 
 
+@pytest.mark.parametrize("content", [None, "{}", "no JSON"], ids=["missing", "incomplete", "no JSON"])
+def test_a_drift_reference_that_is_missing_or_broken_is_a_wrong_setting_even_if_nothing_else_works(
+    content: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "drift.json"
+    if content is not None:
+        path.write_text(content)
+    outcome = run_check(settings_for("127.0.0.1:1", new_topic_names(), WORKER_DRIFT__REFERENCE=str(path)), tmp_path)
+    assert outcome.code is ExitCode.CONFIGURATION
+    assert "    WORKER_DRIFT__REFERENCE: got '/" in outcome.screen
+    assert outcome.marks == "✗" + "-" * 7
+
+
 def test_an_unreachable_broker_is_reported_and_the_items_that_need_it_are_skipped(tmp_path: Path) -> None:
     with socket.socket() as closed:  # bound, but it does not listen
         closed.bind(("127.0.0.1", 0))

@@ -1,10 +1,12 @@
 """The items of a check, in their order: settings, Kafka, model, drift reference, time for the backlog.
 
-The drift reference is an item only if the settings name one.
+The drift reference is an item only if the settings name one. A file of the settings that cannot be read, or that is
+broken, is a fault of the settings: the policy, the shape, the drift reference.
 """
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 from rich.console import Console
@@ -16,6 +18,9 @@ from worker.commands.check.kafka_items import BACKLOG, BROKER, SETTINGS, TRANSAC
 from worker.commands.check.report import Report, Wrong
 from worker.errors import ConfigurationError, ExitCode, ModelError
 from worker.settings import LoadedSettings, Settings
+
+if TYPE_CHECKING:
+    from worker.moderation.drift_reference import DriftReference
 
 MODEL, REFERENCE, HOURS = "model", "drift reference", "time for the backlog"
 LEAST_HOURS = 0.01
@@ -44,6 +49,7 @@ class _Check:
         self._progress = progress
         self._settings: Settings  # set by the item SETTINGS; while it is wrong, all items that need it are skipped
         self._kafka: KafkaItems  # as above
+        self._reference: DriftReference | None = None  # as above
         self._model: wiring.ScoringModel  # set by the item MODEL
         self._rate = 0.0
 
@@ -57,7 +63,7 @@ class _Check:
             for name in (BROKER, "topics", "permissions", TRANSACTION, BACKLOG):
                 check(name, str, fault=ExitCode.KAFKA, needs=(SETTINGS,))
         check(MODEL, self._measure, fault=ExitCode.MODEL, needs=(SETTINGS,))
-        if self._report.passed(SETTINGS) and self._settings.drift.reference is not None:
+        if self._reference is not None:
             check(REFERENCE, self._compare_reference, fault=ExitCode.CONFIGURATION, needs=(MODEL,))
         check(HOURS, self._hours, fault=ExitCode.OTHER, needs=(BACKLOG, MODEL))
         return self._report.exit_code
@@ -67,6 +73,7 @@ class _Check:
             loaded = load()
             self._settings = loaded.settings
             self._kafka = KafkaItems(self._settings, self._report)
+            self._reference = wiring.open_drift_reference(self._settings)
         except ConfigurationError as error:
             faults = str(error).splitlines()
             raise Wrong(
@@ -96,7 +103,7 @@ class _Check:
 
     def _compare_reference(self) -> str:
         try:
-            wiring.score_drift(wiring.open_drift_reference(self._settings), self._settings, self._model)
+            wiring.score_drift(self._reference, self._settings, self._model)
         except ConfigurationError as error:
             raise Wrong(str(error)) from error
         return f"{self._settings.drift.reference}: made with this model and with these settings of the text"
