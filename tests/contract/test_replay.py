@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at 
     AclOperation,
     AclPermissionType,
     AdminClient,
+    NewTopic,
     ResourcePatternType,
     ResourceType,
 )
@@ -254,6 +256,62 @@ def test_a_bad_range_a_missing_topic_and_other_options_for_the_same_name_are_ref
     assert (code, f"--to {copies} --since 1h" in printed) == (ExitCode.CONFIGURATION, True), printed
 
 
+def send_with_age(scene: KafkaEnv, minutes: int) -> None:
+    """Send a young message, and a message of this age, to another partition."""
+    [topic] = scene.inputs
+    producer = Producer(scene.client)
+    for partition, age in enumerate((0, minutes)):
+        time_ms = time.time_ns() // 1_000_000 - age * MINUTE_MS
+        producer.produce(topic, chat(f"{age} minutes old"), b"key", partition=partition, timestamp=time_ms)
+    assert producer.flush(KAFKA_S_MAX) == 0
+
+
+def created(scene: KafkaEnv, **settings: str) -> str:
+    """Create a topic for copies that keeps a record for an hour after the record's time."""
+    topic, admin = f"{scene.group}.hour", AdminClient(scene.client)
+    config = {"retention.ms": "3600000", **{name.replace("_", "."): value for name, value in settings.items()}}
+    admin.create_topics([NewTopic(topic, 2, config=config)])[topic].result(KAFKA_S_MAX)
+    return topic
+
+
+def test_copies_that_the_topic_would_not_keep_are_refused_before_anything_is_copied(scene: KafkaEnv) -> None:
+    [topic] = scene.inputs
+    send_with_age(scene, 120)
+    hour = created(scene)
+    code, printed = replay(scene, "day", "--to", hour, "--since", "3h")
+    assert code == ExitCode.PROTECTED, printed
+    for words in (f"'{hour}'", "retention.ms=3600000", f"{topic}:1:0, is 2.0 hours old", "kafka-configs.sh "):
+        assert words in printed
+    assert read(scene, hour) == []
+    # The range was not stored, so another range of this name is possible.
+    code, printed = replay(scene, "day", "--to", hour, "--since", "1h")
+    assert (code, printed) == (ExitCode.DONE, f"1 records copied to {hour}\n")
+
+
+def test_copies_that_the_topic_keeps_only_for_minutes_are_a_warning(scene: KafkaEnv) -> None:
+    send_with_age(scene, 57)
+    hour = created(scene)
+    code, printed = replay(scene, "day", "--to", hour, "--since", "3h")
+    assert code == ExitCode.DONE, printed
+    assert re.search(
+        r"deletes the oldest in \d\.\d minutes\. .* let the topic keep them: kafka-configs\.sh ", printed
+    )
+    assert len(read(scene, hour)) == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"cleanup_policy": "compact"}, {"retention_ms": "-1"}, {"message_timestamp_type": "LogAppendTime"}],
+    ids=["compacted", "kept for ever", "with the time of the copy"],
+)
+def test_old_copies_are_no_fault_where_kafka_does_not_delete_them_by_their_time(
+    scene: KafkaEnv, settings: dict[str, str]
+) -> None:
+    send_with_age(scene, 120)
+    hour = created(scene, **settings)
+    assert replay(scene, "day", "--to", hour, "--since", "3h") == (ExitCode.DONE, f"2 records copied to {hour}\n")
+
+
 def test_a_range_behind_an_open_transaction_is_refused_and_the_transaction_is_named(
     scene: KafkaEnv, copies: str
 ) -> None:
@@ -365,7 +423,8 @@ def test_each_missing_permission_is_named(secured_kafka: SecuredKafka) -> None:
     scene.create()
     scene.send([chat("message")] * 6)
     [topic], copies, run_id = scene.inputs, f"{scene.group}.copies", f"{scene.group}.replay.run"
-    create_topics(client, [TopicSpec(name=copies, partitions=1)])
+    # Without DESCRIBE_CONFIGS the retention is not compared with the age of the copies.
+    create_topics(client, [TopicSpec(name=copies, partitions=1, retention_ms=1)])
     admin = AdminClient(client)
     environ = {**os.environ, **scene.environ(), **secured_kafka.over_scram}
 

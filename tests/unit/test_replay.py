@@ -1,12 +1,20 @@
 """What a run of `replay` copies, how its copies look, how fast it is, and what it refuses; without a broker."""
 
 import argparse
+import re
 
 import pytest
 
 from worker.commands.replay.command import add_arguments, plan_of
-from worker.commands.replay.copies import SourceRecord, copy_of_dead_letter, copy_of_message, original_of
+from worker.commands.replay.copies import (
+    OriginalPosition,
+    SourceRecord,
+    copy_of_dead_letter,
+    copy_of_message,
+    original_of,
+)
 from worker.commands.replay.pacing import Pace, progress_line
+from worker.commands.replay.retention import kept_ms, warning
 from worker.commands.replay.selection import LogBounds, OffsetSpan, ReplaySelection, parse_offsets, resolve
 from worker.commands.replay.stored_progress import StoredProgress, stored_options, stored_progress
 from worker.errors import ConfigurationError, DataProtectionError
@@ -15,6 +23,7 @@ from worker.settings import Settings
 
 CHAT = Partition("chat.messages", 0)
 SECOND = Partition("chat.messages", 1)
+HOUR_MS = 3_600_000
 
 
 def selection(*, since: bool = True, until: bool = False, span: OffsetSpan | None = None) -> ReplaySelection:
@@ -188,3 +197,42 @@ def test_a_run_has_a_group_of_its_own_and_may_write_to_the_input_with_yes() -> N
     plan = plan_of(options, Settings(), now_ms=10**12)
     assert plan.run_id == "moderation.replay.monday"
     assert plan.selection.options == "--to chat.messages --since 1h"
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"cleanup.policy": "delete", "retention.ms": "1000"}, 1000),
+        ({"cleanup.policy": "compact,delete", "retention.ms": "1000"}, 1000),
+        ({"cleanup.policy": "compact", "retention.ms": "1000"}, None),
+        ({"cleanup.policy": "delete", "retention.ms": "-1"}, None),
+        ({"retention.ms": "1000", "message.timestamp.type": "LogAppendTime"}, None),
+        ({}, None),
+    ],
+)
+def test_kafka_deletes_copies_by_their_time_only_where_the_topic_says_so(
+    settings: dict[str, str], kept: int | None
+) -> None:
+    assert kept_ms(settings) == kept
+
+
+@pytest.mark.parametrize(
+    ("age_hours", "said"),
+    [(0, ""), (21, ""), (23, "keeps records for 24.0 hours .* deletes the oldest in 60.0 min")],
+)
+def test_copies_that_are_deleted_soon_are_a_warning(age_hours: int, said: str) -> None:
+    assert bool(found := told(age_hours)) == bool(said)
+    assert re.search(said, found)
+
+
+def test_copies_that_are_older_than_the_topic_keeps_records_are_refused_with_what_to_do() -> None:
+    with pytest.raises(
+        DataProtectionError, match=r"chat\.messages:0:7, is 4\.0 days old.* retention\.ms=432000000\."
+    ):
+        told(96)
+
+
+def told(age_hours: int) -> str:
+    now_ms = 1_000 * HOUR_MS
+    oldest = OriginalPosition(*CHAT, 7, now_ms - age_hours * HOUR_MS)
+    return warning("chat.copies", "kafka:9092", 24 * HOUR_MS, oldest, now_ms)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from confluent_kafka import Consumer
+
 from schemas.dead_letter import REASONS
 from worker.commands.dead_letters import parse_since
 from worker.commands.option_values import positive_number
@@ -20,6 +22,7 @@ from worker.commands.replay.copying import MakeCopy, ReplayRun, ReplayTotals, of
 from worker.commands.replay.log_bounds import committed_progress, log_bounds
 from worker.commands.replay.pacing import Pace, progress_line
 from worker.commands.replay.replay_producer import ReplayProducer
+from worker.commands.replay.retention import oldest_first_copy, retention_ms, warning
 from worker.commands.replay.selection import LogBounds, OffsetSpan, ReplaySelection, parse_offsets, resolve
 from worker.commands.replay.stored_progress import StoredProgress, stored_options
 from worker.commands.terminal import say
@@ -103,11 +106,12 @@ def run(options: argparse.Namespace) -> ExitCode:
         producer = ReplayProducer(
             plan.producer, run_id=plan.run_id, topic=plan.to, partitions=count, confirmation=confirmation
         )
-        progress = committed_progress(reader, partitions, plan.run_id, confirmation)
-        if progress:
-            _check_same_options(plan, progress)
-        else:
-            progress = _begin(plan, log_bounds(plan.reader, partitions, plan.selection))
+        stored = committed_progress(reader, partitions, plan.run_id, confirmation)
+        if stored:
+            _check_same_options(plan, stored)
+        progress = stored or _begin(plan, log_bounds(plan.reader, partitions, plan.selection))
+        _check_retention(plan, reader, progress)
+        if not stored:
             producer.publish([], offsets_of(progress), reader.consumer_group_metadata())
         copying = ReplayRun(reader, producer.publish, plan.make_copy, progress, plan.pace)
         copying.copy(stopping.is_set, stopping.wait, _Report(copying).report)
@@ -219,6 +223,20 @@ def _check_same_options(plan: ReplayPlan, progress: Mapping[Partition, StoredPro
     passed = sum(at.next_offset - at.begin for at in progress.values())
     total = sum(at.end - at.begin for at in progress.values())
     _tell(f"going on with the run: {passed:,} of {total:,} offsets passed")
+
+
+def _check_retention(plan: ReplayPlan, reader: Consumer, progress: Mapping[Partition, StoredProgress]) -> None:
+    """Warn of copies that Kafka deletes soon.
+
+    Raises:
+        DataProtectionError: The topic keeps records for too short a time.
+    """
+    kept = retention_ms(plan.reader, plan.to)
+    oldest = None if kept is None else oldest_first_copy(reader, progress, plan.make_copy)
+    if kept is not None and oldest is not None:
+        said = warning(plan.to, plan.reader["bootstrap.servers"], kept, oldest, time.time_ns() // 1_000_000)
+        if said:
+            _tell(said)
 
 
 class _Report:

@@ -152,7 +152,7 @@ class ReplayRun:
                 if offset >= at.end:
                     self._advance(partition, at.end)
                 continue
-            self._add(partition, _source_record(partition, offset, message))
+            self._add(partition, source_record(partition, offset, message))
             self._advance(partition, offset + 1)
             size_bytes += len(message.value() or b"")
         return size_bytes
@@ -189,7 +189,8 @@ def offsets_of(progress: Mapping[Partition, StoredProgress]) -> list[TopicPartit
     return [TopicPartition(*one, at.next_offset, at.metadata()) for one, at in progress.items()]
 
 
-def _source_record(partition: Partition, offset: int, message: Message) -> SourceRecord:
+def source_record(partition: Partition, offset: int, message: Message) -> SourceRecord:
+    """Return a message that was read as a record to copy."""
     _, timestamp_ms = message.timestamp()
     return SourceRecord(
         partition=partition,

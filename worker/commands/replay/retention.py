@@ -1,0 +1,132 @@
+"""Whether the destination keeps the copies: they are as old as their originals, and Kafka deletes old records."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # exported at run time
+
+from worker.commands.replay.copies import OriginalPosition, RecordCopy
+from worker.commands.replay.copying import CONSUME_S, MakeCopy, source_record
+from worker.commands.replay.stored_progress import StoredProgress
+from worker.errors import DataProtectionError
+from worker.kafka.clients import client
+from worker.kafka.topic_reader import CHUNK_RECORDS, raise_if_unreadable, topic_partition_offset
+from worker.records import Partition
+
+ANSWER_S_MAX = 30.0
+FIRST_COPIES_S_MAX = 15.0
+"""How long to look: a slow link takes seconds, and the first dead letter of a rare reason may be far away."""
+_SHORT_SHARE = 0.1
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+
+
+def retention_ms(client_config: Mapping[str, Any], topic: str) -> int | None:
+    """Return how long the topic keeps a record after the record's own time.
+
+    Returns:
+        Milliseconds. None if Kafka deletes no record because of this time, and if the brokers do not tell the
+        topic's settings: that needs DESCRIBE_CONFIGS on the topic, which ``replay`` does not need otherwise.
+    """
+    admin = client(AdminClient, {"log_level": 0, **client_config, "error_cb": lambda _: None})
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=ANSWER_S_MAX)[resource].result()
+    except KafkaException:
+        return None
+    return kept_ms({name: entry.value for name, entry in entries.items() if entry.value is not None})
+
+
+def kept_ms(settings: Mapping[str, str]) -> int | None:
+    """Return how long a topic with these settings keeps a record after the record's own time; None: for ever."""
+    has_own_time = settings.get("message.timestamp.type", "CreateTime") == "CreateTime"
+    deletes = "delete" in settings.get("cleanup.policy", "delete")
+    kept = int(settings.get("retention.ms", "-1"))
+    return kept if has_own_time and deletes and kept >= 0 else None
+
+
+def oldest_first_copy(
+    reader: Consumer, progress: Mapping[Partition, StoredProgress], make_copy: MakeCopy
+) -> OriginalPosition | None:
+    """Return the oldest original among the next copies of the partitions. None: no copy with a time was found.
+
+    The records of a partition are about in the order of their times, so its next copy is about its oldest one.
+
+    Args:
+        reader: A consumer that is not a member of a group.
+        progress: How far the run has come, by partition.
+        make_copy: Makes the copy of a record.
+
+    Raises:
+        KafkaFatalError: The topics can't be read.
+    """
+    left = {one: at for one, at in progress.items() if at.next_offset < at.end}
+    found: list[OriginalPosition] = []
+    reader.assign([TopicPartition(*one, at.next_offset) for one, at in left.items()])
+    deadline_s = time.monotonic() + FIRST_COPIES_S_MAX
+    while left and time.monotonic() < deadline_s:
+        for message in reader.consume(CHUNK_RECORDS, CONSUME_S):
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own
+                raise_if_unreadable(message.topic(), error)
+                continue
+            topic, number, offset = topic_partition_offset(message)
+            partition = Partition(topic, number)
+            if partition not in left:
+                continue
+            if error is not None or offset >= left[partition].end:
+                del left[partition]
+                continue
+            copy = make_copy(source_record(partition, offset, message), left[partition].last_source)
+            if isinstance(copy, RecordCopy):
+                found.append(copy.original)
+                del left[partition]
+    reader.unassign()
+    timed = [one for one in found if one.timestamp_ms is not None]
+    return min(timed, key=lambda one: one.timestamp_ms or 0, default=None)
+
+
+def warning(topic: str, servers: str, kept: int, oldest: OriginalPosition, now_ms: int) -> str:
+    """Return what to tell the user if Kafka deletes the oldest copies soon; empty if it does not.
+
+    Args:
+        topic: The topic to write to.
+        servers: The bootstrap servers, for the command that changes the topic.
+        kept: How long the topic keeps a record after the record's own time, in milliseconds.
+        oldest: The original of the oldest copy, with its time.
+        now_ms: The time, in milliseconds since 1970.
+
+    Raises:
+        DataProtectionError: The copy is too old already.
+    """
+    age_ms = max(0, now_ms - (oldest.timestamp_ms or 0))
+    left_ms = kept - age_ms
+    if left_ms >= kept * _SHORT_SHARE:
+        return ""
+    longer_ms = math.ceil((age_ms + kept) / _DAY_MS) * _DAY_MS
+    facts = (
+        f"the topic {topic!r} keeps records for {_shown(kept)} (retention.ms={kept}), and the first record to "
+        f"copy, {oldest}, is {_shown(age_ms)} old. Copies keep the time of their originals, so Kafka "
+    )
+    change = (
+        f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {topic} "
+        f"--add-config retention.ms={longer_ms}"
+    )
+    if left_ms > 0:
+        when = _shown(left_ms)
+        return f"{facts}deletes the oldest in {when}. Read them before, or let the topic keep them: {change}"
+    raise DataProtectionError(
+        f"{facts}may delete them before anybody reads them. Let the topic keep them, and run this command again: "
+        f"{change}. Or copy younger records only (--since, --offsets). Nothing was copied now."
+    )
+
+
+def _shown(duration_ms: int) -> str:
+    if duration_ms >= 2 * _DAY_MS:
+        return f"{duration_ms / _DAY_MS:.1f} days"
+    if duration_ms >= 2 * _HOUR_MS:
+        return f"{duration_ms / _HOUR_MS:.1f} hours"
+    return f"{duration_ms / 60_000:.1f} minutes"
