@@ -76,14 +76,17 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], tokens_max: int) -> list[
     return [encoding.ids[:tokens_max] or [0] for encoding in tokenizer.encode_batch(texts)]
 
 
-def new_model(vocabulary: int) -> Qwen2ForSequenceClassification:
-    """Return a model of DuoGuard's architecture with random weights; 1.84 M parameters with 8,192 tokens."""
+def new_model(vocabulary: int, layers: int = 4) -> Qwen2ForSequenceClassification:
+    """Return a model of DuoGuard's architecture with random weights.
+
+    With 8,192 tokens and 4 layers it has 1.84 M parameters.
+    """
     return Qwen2ForSequenceClassification(  # type: ignore[no-untyped-call] # transformers leaves it untyped
         Qwen2Config(
             vocab_size=vocabulary,
             hidden_size=128,
             intermediate_size=384,
-            num_hidden_layers=4,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=2048,

@@ -1,182 +1,186 @@
-"""Whether an unsafe passage is found anywhere in a long text: ``python -m tests.bench.passages DATA LOG``.
+"""Whether an unsafe passage is found anywhere in a long text: ``python -m tests.bench.passages DATA LOG...``.
 
-DATA has texts with labels, as ``deploy.demo_model.train`` reads them. LOG has harmless chat, as ``bench --texts``
-reads it. The bundled model is trained on short texts, and rarely sees a passage among other talk. So a bag of words
-takes its place, which sees ``SPAN`` tokens at a time. It learns from other passages and other talk than it is
-measured on.
+DATA has texts with labels, as ``deploy.demo_model.train`` reads them. Each LOG has chat, as ``bench --texts`` reads
+it. The bundled model is trained on short texts, and rarely sees a passage among other talk. So a small model is
+trained that does (``tests.bench.passage_model``): on other passages and other talk than are measured.
 
-The question is what the windows lose, not what the model knows. So a passage counts only if the bag of words
-finds it in one window with the talk around it, and if it flags no window of the talk alone.
+Each measured passage is put between two random lines of a text of 4,000 tokens of talk. The worker judges the text,
+the talk without the passage, and one window: the passage with the talk around it. It is a process with default
+settings, and reads from a real Kafka. The question is what long texts lose, not what the model knows. So a passage
+counts only if its window is flagged, and if the talk without it is not.
 """
 
 import argparse
 import random
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from tokenizers import Tokenizer
+import orjson
 
-from deploy.demo_model.rows import read_rows
-from deploy.demo_model.train import encode, say
-from tests.shapes import plain
-from worker.classifier.model_files import DEMO_MODEL
-from worker.commands.bench.texts import read_texts
-from worker.moderation.text_windows import WindowBounds, windows
+from deploy.demo_model.train import say
+from tests.bench.passage_model import WINDOW, Line, Material, joined, material, train
+from tests.kafka_env import KafkaEnv, chat
+from tests.worker_process import workers
+from worker.commands.broker.embedded import running_broker
+from worker.commands.prove.worker_subprocess import COMMAND
+from worker.records import Topic
 
-WINDOW, OVERLAP, WINDOWS_MAX = 512, 64, 9
 TEXT_TOKENS = 4000
-PASSAGE_TOKENS = range(8, OVERLAP + 1)
-SPAN = 16
-TALK_WINDOWS, TALK_SHARE_BELOW = 300, 0.99
+WORKER_S_MAX = 3600
 
-Tokens = list[int]
-Floats = NDArray[np.float64]
+Verdict = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """What texts are made of.
+class Trial:
+    """A text with a passage, and what it is compared with.
 
     Attributes:
-        passages: Unsafe texts, as tokens.
-        talk: Lines of harmless chat, as tokens that end with a line end.
+        text: Talk with a passage.
+        start: Offset of the passage's first character in the text.
+        end: Offset after its last character.
+        window: The passage and the talk around it: on each side as many lines as fit half of a window.
+        talk: The text without the passage.
+        tokens: Tokens of the passage.
+        tokens_before: Tokens of the text before the passage.
     """
 
-    passages: Sequence[Tokens]
-    talk: Sequence[Tokens]
+    text: str
+    start: int
+    end: int
+    window: str
+    talk: str
+    tokens: int
+    tokens_before: int
 
 
-def material(tokenizer: Tokenizer, data: Path, log: Path, rng: random.Random) -> tuple[Material, Material]:
-    """Return what the model is trained on and what is measured: no passage and no line is in both."""
-    rows = read_rows(data)
-    unsafe = sorted({text for text, labels in zip(rows.texts, rows.labels, strict=True) if (labels == 1).any()})
-    passages = [
-        ids for ids in encode(tokenizer, [f"{text}\n" for text in unsafe], WINDOW) if len(ids) in PASSAGE_TOKENS
-    ]
-    lines = sorted(set(read_texts(log, plain())))
-    talk = encode(tokenizer, [f"{line}\n" for line in lines], OVERLAP)
-    rng.shuffle(passages)
-    rng.shuffle(talk)
-    return (
-        Material(passages[: len(passages) // 2], talk[: len(talk) // 2]),
-        Material(passages[len(passages) // 2 :], talk[len(talk) // 2 :]),
-    )
-
-
-def talk_of(source: Sequence[Tokens], tokens: int, rng: random.Random) -> list[Tokens]:
-    """Return random lines whose tokens add up to this number."""
-    lines: list[Tokens] = []
-    left = tokens
-    while left > 0:
-        lines.append(rng.choice(source)[:left])
-        left -= len(lines[-1])
-    return lines
-
-
-def text_of(source: Material, tokens: int, rng: random.Random, passage: Tokens) -> tuple[Tokens, int]:
-    """Return talk with a passage between two lines, and where the passage begins. An empty passage is none."""
-    lines = talk_of(source.talk, tokens - len(passage), rng)
-    place = rng.randint(0, len(lines))
-    before = sum(map(len, lines[:place]))
-    return [*chain(*lines[:place], passage, *lines[place:])], before
-
-
-def weights_of(source: Material, vocabulary: int) -> Floats:
-    """Return ``[V]`` how much more frequent each token is in passages than in talk, as a logarithm."""
-    counts = [
-        np.bincount(np.array([*chain(*rows)]), minlength=vocabulary) + 1.0
-        for rows in (source.passages, source.talk)
-    ]
-    passages, talk = (np.log(count / count.sum()) for count in counts)
-    found: Floats = passages - talk
+def first_that_fit(lines: Iterable[Line], tokens: int) -> list[Line]:
+    """Return the first lines that have at most this number of tokens."""
+    found: list[Line] = []
+    for line in lines:
+        tokens -= len(line.tokens)
+        if tokens < 0:
+            break
+        found.append(line)
     return found
 
 
-def score(weights: Floats, row: Tokens) -> float:
-    """Return the greatest sum of weights of ``SPAN`` tokens in a row."""
-    sums = np.concatenate(([0.0], np.cumsum(weights[row])))
-    return float((sums[SPAN:] - sums[:-SPAN]).max())
+def trial_of(source: Material, rng: random.Random) -> Trial:
+    """Return a random passage at a random place in random talk."""
+    passage = source.passage(rng)
+    lines = source.talk_of(TEXT_TOKENS - len(passage.tokens), rng)
+    place = rng.randint(0, len(lines))
+    before, after = lines[:place], lines[place:]
+    room = (WINDOW - len(passage.tokens)) // 2
+    near = [*reversed(first_that_fit(reversed(before), room)), passage, *first_that_fit(after, room)]
+    start = len(joined(before).text)
+    return Trial(
+        text=joined([*before, passage, *after]).text,
+        start=start,
+        end=start + len(passage.text),
+        window=joined(near).text,
+        talk=joined(lines).text,
+        tokens=len(passage.tokens),
+        tokens_before=len(joined(before).tokens),
+    )
 
 
-@dataclass(slots=True)
-class Figures:
-    """What became of the measured texts.
+def verdicts(servers: str, model: Path, folder: Path, texts: Sequence[str], **changes: str) -> list[Verdict]:
+    """Return a worker's verdict on each text, in order. ``changes`` are settings without ``WORKER_``."""
+    scene = KafkaEnv(servers, str(model), inputs=(1,), partitions=1)
+    scene.create()
+    scene.send([chat(text) for text in texts])
+    default = {"POLICY__THRESHOLD": "0.5"}  # the tests' environment has another threshold
+    with workers(folder, (*COMMAND, "--until-end"), name=scene.group) as start:
+        worker = start(scene.environ(**default, **changes))
+        code = worker.end(seconds_max=WORKER_S_MAX)
+        if code:
+            raise SystemExit(f"the worker ended with {code}; {worker.said}")
+    found: list[Verdict] = [orjson.loads(record.value() or b"") for record in scene.read(Topic.VERDICT)]
+    found.sort(key=lambda verdict: verdict["source"]["offset"])
+    if len(found) != len(texts):
+        raise SystemExit(f"{len(found)} verdicts on {len(texts)} texts; {worker.said}")
+    return found
 
-    Attributes:
-        texts: How many were made.
-        quiet: How many have no flagged window without the passage.
-        found: How many of these are flagged in one window with the passage and the talk around it.
-        flagged: How many of those are flagged as a text with windows.
-        head_only: How many of those are flagged when only the head is read.
+
+def parts_with(trial: Trial, verdict: Verdict) -> tuple[bool, bool]:
+    """Return whether the evidence overlaps the passage, and whether it holds all of it."""
+    parts = [(part["start"], part["end"]) for part in verdict.get("evidence", ())]
+    return (
+        any(start < trial.end and trial.start < end for start, end in parts),
+        # A window may end before the passage's line end.
+        any(start <= trial.start and trial.end - 1 <= end for start, end in parts),
+    )
+
+
+def report(trials: Sequence[Trial], *judged: Sequence[Verdict]) -> None:
+    """Print what became of the texts.
+
+    Args:
+        trials: The texts.
+        judged: The verdicts on the talk, on the windows, on the texts, and on the heads of the texts alone.
     """
+    rows = [*zip(trials, *judged, strict=True)]
+    quiet = [row for row in rows if not row[1]["flagged"]]
+    counted = [row for row in quiet if row[2]["flagged"]]
+    flagged = [(trial, text) for trial, _, _, text, _ in counted if text["flagged"]]
+    evidence = [parts_with(*one) for one in flagged]
+    say(
+        f"talk of about {TEXT_TOKENS} tokens without a passage, flagged: {share(len(rows) - len(quiet), len(rows))}"
+    )
+    say(f"of the others, windows with the passage that are flagged: {share(len(counted), len(quiet))}")
+    say(f"of these, texts that are flagged: {share(len(flagged), len(counted))}")
+    say(f"when only their heads are read: {share(sum(head['flagged'] for *_, head in counted), len(counted))}")
+    say(f"evidence overlaps the passage: {share(sum(overlaps for overlaps, _ in evidence), len(flagged))}")
+    say(f"evidence holds the whole passage: {share(sum(whole for _, whole in evidence), len(flagged))}")
+    for trial, _, window, text, _ in counted:
+        if not text["flagged"]:
+            scores = [verdict["max_score"] for verdict in (window, text)]
+            say(
+                f"missed: {trial.tokens} tokens after {trial.tokens_before}; greatest score of the window "
+                f"{scores[0]:.3f}, of the text {scores[1]:.3f}; {text['input']}"
+            )
 
-    texts: int = 0
-    quiet: int = 0
-    found: int = 0
-    flagged: int = 0
-    head_only: int = 0
 
-
-def threshold_of(weights: Floats, source: Material, rng: random.Random) -> float:
-    """Return the score that few windows of talk exceed, in the talk that the weights come from."""
-    scores = sorted(score(weights, text_of(source, WINDOW, rng, [])[0]) for _ in range(TALK_WINDOWS))
-    return scores[round(TALK_SHARE_BELOW * (TALK_WINDOWS - 1))]
-
-
-def measure(weights: Floats, source: Material, texts: int, threshold: float, rng: random.Random) -> Figures:
-    """Return how often a passage that one window finds is found in a long text."""
-    figures = Figures()
-    bounds = WindowBounds(size=WINDOW, overlap=OVERLAP, windows_max=WINDOWS_MAX)
-
-    def flags(rows: Sequence[Tokens]) -> list[bool]:
-        return [score(weights, row) > threshold for row in rows]
-
-    for _ in range(texts):
-        passage = rng.choice(source.passages)
-        text, place = text_of(source, TEXT_TOKENS, rng, passage)
-        end = place + len(passage)
-        talk = text[:place] + text[end:]
-        start = min(max(0, (place + end - WINDOW) // 2), len(text) - WINDOW)
-        alone, around, *parts = (
-            any(flags([talk[one.start : one.end] for one in windows(len(talk), bounds)])),
-            *flags(
-                [text[start : start + WINDOW], *(text[one.start : one.end] for one in windows(len(text), bounds))]
-            ),
-        )
-        figures.texts += 1
-        if alone:
-            continue
-        figures.quiet += 1
-        if around:
-            figures.found += 1
-            figures.flagged += any(parts)
-            figures.head_only += parts[0]
-    return figures
+def share(some: int, of: int) -> str:
+    """Return a number and its share as words."""
+    return f"{some} of {of} ({some / max(1, of):.1%})"
 
 
 def main() -> None:
     """Train, measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("log", type=Path)
-    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("logs", type=Path, nargs="+")
+    parser.add_argument(
+        "--sources", nargs="*", default=[], help="the sources of DATA's unsafe texts; by default all"
+    )
+    parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--model", type=Path, help="a folder for the model; if it has one, none is trained")
     options = parser.parse_args()
     rng = random.Random(options.seed)  # noqa: S311 - a seed gives the same texts
-    tokenizer = Tokenizer.from_file(str(DEMO_MODEL / "tokenizer.json"))
-    trained, measured = material(tokenizer, options.data, options.log, rng)
-    weights = weights_of(trained, tokenizer.get_vocab_size())
-    figures = measure(weights, measured, options.texts, threshold_of(weights, trained, rng), rng)
-    say(
-        f"{figures.texts} texts of {TEXT_TOKENS} tokens; {figures.quiet} with talk that is not flagged; "
-        f"in {figures.found} of these, one window finds the passage. "
-        f"Flagged with windows: {figures.flagged} ({figures.flagged / max(1, figures.found):.1%}); "
-        f"with the head alone: {figures.head_only} ({figures.head_only / max(1, figures.found):.1%})."
-    )
+    trained, measured = material(options.data, options.logs, options.sources, options.seed)
+    trials = [trial_of(measured, rng) for _ in range(options.texts)]
+    texts = [trial.text for trial in trials]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model = options.model or folder / "model"
+        if not (model / "config.json").exists():
+            train(trained, model, options.seed)
+        with running_broker() as broker:
+            judge = partial(verdicts, broker.bootstrap_servers, model, folder)
+            report(
+                trials,
+                judge([trial.talk for trial in trials]),
+                judge([trial.window for trial in trials]),
+                judge(texts),
+                judge(texts, TEXT__WINDOWS_MAX="1"),
+            )
 
 
 if __name__ == "__main__":
