@@ -30,11 +30,11 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ RAW = {"WORKER_TEXT__VIEWS": "raw", "WORKER_TEXT__WINDOWS_MAX": "1"}
 """Only what the model card scores, as the rivals do. ``tests.bench.views`` measures what the default costs."""
 
 MakeMessage = Callable[[int, str, int], bytes]
-"""Makes the value of a message from its number, its text and the number of channels."""
+"""Makes the value of a message from its number, its text and the number of its channel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,20 +118,23 @@ class Course:
     """The broker, the messages and the figures of all runs.
 
     Attributes:
-        channels: Number of channels of the messages.
         is_compared: Whether all contenders write the same verdicts.
     """
 
     bootstrap_servers: str
     folder: Path
-    channels: int = PARTITIONS
     is_compared: bool = True
     runs: dict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
     _samples: dict[str, Any] = field(default_factory=dict)
     _number: int = 0
 
     def feed(
-        self, texts: Sequence[str], messages: int, kind: str = "chat", make: MakeMessage | None = None
+        self,
+        texts: Sequence[str],
+        messages: int,
+        kind: str = "chat",
+        make: MakeMessage | None = None,
+        channels: Iterable[int] | None = None,
     ) -> None:
         """Write a topic of this number of messages, to its partitions in turn.
 
@@ -140,12 +143,14 @@ class Course:
             messages: Number of messages.
             kind: The kind of the messages, for the topic's name.
             make: Makes a message; None: as the contract describes it.
+            channels: The channel of each message; None: four channels in turn.
         """
         topic, make = _input(kind, messages), make or message
         self._make([topic])
         producer = Producer({**self._client, "compression.type": "lz4", "linger.ms": 20})
-        for number, text in enumerate(islice(cycle(texts), messages)):
-            value, partition = make(number, text, self.channels), number % PARTITIONS
+        columns = zip(range(messages), cycle(texts), channels or cycle(range(PARTITIONS)), strict=False)
+        for number, text, channel in columns:
+            value, partition = make(number, text, channel), number % PARTITIONS
             while True:
                 try:
                     producer.produce(topic, value, f"channel-{partition}", partition=partition)
@@ -272,12 +277,12 @@ def texts_of(log: Path) -> list[str]:
         return [text for line in lines if (text := orjson.loads(line)["text"]).strip()]
 
 
-def message(number: int, text: str, channels: int = PARTITIONS) -> bytes:
+def message(number: int, text: str, channel: int) -> bytes:
     """Return a message as the contract describes it."""
     return orjson.dumps(
         {
             "message_id": str(number),
-            "channel_id": f"channel-{number % channels}",
+            "channel_id": f"channel-{channel}",
             "user_id": f"user-{number % 997}",
             "text": text,
             "sent_at": "2026-01-31T09:30:00.250Z",

@@ -1,22 +1,37 @@
 """Measure what a policy file costs: ``python -m tests.bench.policies LOG --tokenizer tokenizer.json``.
 
 The benchmark is the one of ``tests.bench.pipeline``: everything around the model, on the embedded Kafka. The
-contenders take turns, and all get the same messages of 100,000 channels:
+contenders take turns. Each has a policy and an order of the messages' channels. The policies:
 
 - ``no policy``: the thresholds of the settings
 - ``example``: the example policy of the deployment: two rules, two exemptions, allowed texts, one candidate
 - ``1,000 rules``: each rule names 100 channels, so that a rule decides about every message
+
+The orders of the same 100,000 channels:
+
+- ``in turn``: each channel comes once, then each comes again. It is the worst order for the CPU's caches.
+- ``zipf``: a few busy channels and many quiet ones, as in chat. The probability of the channel of rank ``k`` is in
+  proportion to ``1 / k ** 0.99``. 0.99 is the constant of the zipfian distribution of YCSB (Cooper et al.,
+  "Benchmarking Cloud Serving Systems with YCSB", SoCC 2010). As in YCSB's scrambled zipfian distribution, the ranks
+  are shuffled: the busy channels belong to many rules. The seed is fixed.
 """
 
 import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import cycle, islice
+from typing import Any
 
-from tests.bench.pipeline import ROOT, Contender, course_on_broker, log_options, texts_of
-from tests.bench.side_by_side import medians, say, write
+import numpy as np
+
+from tests.bench.pipeline import ROOT, Contender, Run, course_on_broker, log_options, texts_of
+from tests.bench.side_by_side import medians, ratios, say, write
 
 CHANNELS = 100_000
 RULES = 1000
+EXPONENT = 0.99
+SEED = 1
 EXAMPLE = ROOT / "deploy/kubernetes/components/policy/policy.yaml"
 
 
@@ -38,13 +53,24 @@ def many_rules() -> str:
     return "\n".join(lines) + "\n"
 
 
+def zipf(messages: int) -> list[int]:
+    """Return the number of each message's channel."""
+    draw = np.random.default_rng(SEED)
+    weights = np.arange(1, CHANNELS + 1) ** -EXPONENT
+    ranks = draw.choice(CHANNELS, messages, p=weights / weights.sum())
+    channels: list[int] = draw.permutation(CHANNELS)[ranks].tolist()
+    return channels
+
+
 def main() -> None:
     """Run the contenders in turn."""
     parser = log_options(__doc__, rounds=3)
+    parser.set_defaults(messages=100_000)
     options = parser.parse_args()
     command = (sys.executable, "-m", "tests.bench.pipeline_worker", str(options.tokenizer.resolve()))
+    orders = {"in turn": [*islice(cycle(range(CHANNELS)), options.messages)], "zipf": zipf(options.messages)}
     with course_on_broker() as course:
-        course.channels, course.is_compared = CHANNELS, False
+        course.is_compared = False
         rules = course.folder / "rules.yaml"
         rules.write_text(many_rules())
         settings = {
@@ -52,33 +78,48 @@ def main() -> None:
             "example": {"WORKER_POLICY__PATH": str(EXAMPLE)},
             "1,000 rules": {"WORKER_POLICY__PATH": str(rules)},
         }
-        cacheless = {"WORKER_CACHE__BYTES_MAX": "0"}
-        course.feed(texts_of(options.log), options.messages)
-        contenders = {
-            name: Contender(command=command, messages=options.messages, settings={**cacheless, **own})
-            for name, own in settings.items()
-        }
-        rates = medians(
+        contenders = {}
+        for order, channels in orders.items():
+            kind = order.replace(" ", "-")
+            course.feed(texts_of(options.log), options.messages, kind, channels=channels)
+            for policy, own in settings.items():
+                contenders[f"{policy}, {order}"] = Contender(
+                    command=command,
+                    messages=options.messages,
+                    kind=kind,
+                    settings={"WORKER_CACHE__BYTES_MAX": "0", **own},
+                )
+        medians(
             {name: partial(course.run, name, contender) for name, contender in contenders.items()},
             rounds=options.rounds,
         )
-        cpu_us = {name: statistics.median(run.cpu_us for run in runs) for name, runs in course.runs.items()}
         report = {
             "log": options.log.name,
             "messages": options.messages,
             "channels": CHANNELS,
             "rounds": options.rounds,
-            "contenders": {
-                name: {
-                    "messages_per_s": round(rates[name]),
-                    "of_no_policy": round(rates[name] / rates["no policy"], 3),
-                    "cpu_us_per_message": round(cpu_us[name], 2),
-                }
-                for name in rates
+            "orders": {
+                order: figures({one: course.runs[f"{one}, {order}"] for one in settings}) for order in orders
             },
         }
-        say(str(report["contenders"]))
+        say(str(report["orders"]))
         write("policies", report)
+
+
+def figures(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
+    """Return the medians of each policy's runs, and its messages a second in each round."""
+    rates = {policy: statistics.median(run.messages_per_s for run in own) for policy, own in runs.items()}
+    shares = ratios(rates, to="no policy")
+    return {
+        policy: {
+            "messages_per_s": round(rates[policy]),
+            "of_no_policy": shares[policy],
+            "each_round": [round(run.messages_per_s) for run in own],
+            "cpu_us_per_message": round(statistics.median(run.cpu_us for run in own), 2),
+            "owner_cpu_us_per_message": round(statistics.median(run.threads_us["owner"] for run in own), 2),
+        }
+        for policy, own in runs.items()
+    }
 
 
 if __name__ == "__main__":

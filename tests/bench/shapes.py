@@ -24,14 +24,14 @@ CACHELESS = {"WORKER_CACHE__BYTES_MAX": "0"}
 FIRST_ID = 820_000_000_000_000_000
 
 
-def short_event(number: int, text: str, channels: int) -> bytes:
+def short_event(number: int, text: str, channel: int) -> bytes:
     """Return an event of Discord that has only what each event has."""
-    return orjson.dumps(_event(number, text, channels))
+    return orjson.dumps(_event(number, text, channel))
 
 
-def busy_event(number: int, text: str, channels: int) -> bytes:
+def busy_event(number: int, text: str, channel: int) -> bytes:
     """Return an event of Discord of an author with several roles, who mentions another member."""
-    event = _event(number, text, channels)
+    event = _event(number, text, channel)
     message, user = event["d"], number % 997
     roles = [str(FIRST_ID + (7 * user + place) % 40) for place in range(4 + user % 4)]
     decoration = {
@@ -45,11 +45,11 @@ def busy_event(number: int, text: str, channels: int) -> bytes:
     return orjson.dumps(event)
 
 
-def _event(number: int, text: str, channels: int) -> dict[str, Any]:
+def _event(number: int, text: str, channel: int) -> dict[str, Any]:
     event: dict[str, Any] = orjson.loads(_DOCUMENTED)
     event["d"] |= {
         "id": str(FIRST_ID + number),
-        "channel_id": str(FIRST_ID + number % channels),
+        "channel_id": str(FIRST_ID + channel),
         "content": text,
     }
     event["d"]["author"]["id"] = str(FIRST_ID + number % 997)
