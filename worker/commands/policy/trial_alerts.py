@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from worker.commands.policy.trial import NewDecisions
 from worker.commands.policy.trial_report import TriedAlerts
-from worker.moderation.policies.policy import AllowEntry, Policy, Resolution
+from worker.moderation.policies.policy import Policy
+from worker.moderation.policies.resolutions import AllowEntry, Resolution
 
 
 class AlertTally:

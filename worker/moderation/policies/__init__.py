@@ -1,7 +1,8 @@
 """Policies: which thresholds decide about a message, and what raises an alert.
 
 ``policy_file`` has the fields of a policy file, ``policy_reader`` reads one, ``inheritance`` works out its
-thresholds, ``globs`` finds the entries that match a message, ``policy`` compares scores with thresholds,
+thresholds, ``globs`` finds the entries that match a message, ``resolutions`` says what the policy says about such a
+message, ``policy`` compares scores with thresholds,
 ``resolving`` asks a policy about the messages of a batch, ``decision`` says what it decides about one, and
 ``watcher`` reads a changed file. Read ``policy_file`` first.
 """
@@ -9,9 +10,10 @@ thresholds, ``globs`` finds the entries that match a message, ``policy`` compare
 from worker.moderation.policies.decision import Decision, allowed_by, decide_each
 from worker.moderation.policies.globs import MessageFields
 from worker.moderation.policies.inheritance import EffectiveThreshold, effective_thresholds
-from worker.moderation.policies.policy import Policy, Resolution
+from worker.moderation.policies.policy import Policy
 from worker.moderation.policies.policy_file import CoalesceRule, PolicyFile
 from worker.moderation.policies.policy_reader import PolicySource, parse_policy, read_policy
+from worker.moderation.policies.resolutions import Resolution
 from worker.moderation.policies.resolving import FindUnscored, resolve_all, unscored_by
 from worker.moderation.policies.watcher import FixedPolicy, PolicyWatcher
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
 from schemas.verdict import ShadowJson
-from worker.moderation.policies.policy import Decisions, Policy, Resolution
+from worker.moderation.policies.policy import Decisions, Policy
+from worker.moderation.policies.resolutions import Resolution
 from worker.records import Scores
 from worker.reported import CandidateLabels, ShadowOutcome, VerdictLabels
 

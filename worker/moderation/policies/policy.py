@@ -1,4 +1,4 @@
-"""Resolve messages to thresholds, and compare scores with them as arrays. Pure.
+"""Compare scores with the thresholds of the messages, as arrays. Pure.
 
 Thresholds are float32 like the scores, so the published scores and thresholds reproduce the published flags.
 ``off`` is infinity, which no score exceeds.
@@ -7,9 +7,7 @@ Invariant: a category that reaches a level has reached all milder levels, becaus
 other thresholds. So a message is flagged if and only if it has reached a level.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -17,60 +15,11 @@ from numpy.typing import NDArray
 
 from schemas import verdict
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.policies.globs import Matcher, MatchKey, MessageFields, first, members
+from worker.moderation.policies.globs import Matcher, MessageFields, first
 from worker.moderation.policies.inheritance import EffectiveThresholds, effective_thresholds
-from worker.moderation.policies.policy_file import DEFAULT, AllowedTexts, CoalesceRule, PolicyFile
+from worker.moderation.policies.policy_file import DEFAULT, CoalesceRule, PolicyFile
 from worker.moderation.policies.policy_reader import PolicySource
-from worker.reported import CandidateLabels, ShadowOutcome, VerdictLabels
-
-RESOLUTIONS_MAX = 16_384
-"""Resolutions that a policy remembers. Each takes a kilobyte."""
-_OFF = np.float32(np.inf)
-
-
-class AllowEntry(NamedTuple):
-    """Texts that raise no alert.
-
-    Attributes:
-        name: The entry's name.
-        texts: The whole texts.
-        categories: ``[L]`` whether the texts may reach the category without an alert.
-    """
-
-    name: str
-    texts: frozenset[str]
-    categories: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resolution:
-    """What a policy says about some messages: those that match the same entries.
-
-    Attributes:
-        row: Row of the messages in the policy's tables of thresholds.
-        rule: Name of the rule; None: no rule matches.
-        exempt: Name of the exemption; None: no exemption matches.
-        is_scored: Whether the model scores the messages.
-        allow: The entries of allowed texts that match, in order.
-        thresholds: ``[levels][L]`` thresholds, in [0, 1]; infinity: off.
-        fingerprint: The first 16 hexadecimal digits of the SHA-256 of ``thresholds`` as little-endian float32.
-        fingerprint_bytes: ``fingerprint`` as ASCII.
-        document: The policy as the verdicts publish it.
-        document_json: ``document`` as JSON.
-        labels: What metrics count of an unflagged verdict; None without a policy file.
-    """
-
-    row: int
-    rule: str | None
-    exempt: str | None
-    is_scored: bool
-    allow: tuple[AllowEntry, ...]
-    thresholds: NDArray[np.float32]
-    fingerprint: str
-    fingerprint_bytes: bytes
-    document: verdict.PolicyJson
-    document_json: bytes
-    labels: VerdictLabels | None
+from worker.moderation.policies.resolutions import Resolution, Resolutions, fingerprint_of
 
 
 class Decisions(NamedTuple):
@@ -133,26 +82,20 @@ class Policy:
         self.coalesce: CoalesceRule | None = file.alerts.coalesce if file else None
         self.candidates = tuple(one.name for one in file.shadow) if file else ()
         self._tables = tables
-        self._general = general
-        self._mildest = tables[:, :, 0]
-        self._least = self._mildest.min(axis=0)
+        self._least = tables[:, :, 0].min(axis=0)
         self._least_of_all = self._least.min(axis=0)
-        rules, exempt, allow = (file.rules, file.exempt, file.allow) if file else ([], [], [])
-        self._rule_names = [rule.name for rule in rules]
-        self._exemptions = exempt
-        self._allow_entries = [_allow_entry(one) for one in allow]
-        of_exempt = [one.when for one in exempt]
-        self._exempt = Matcher(of_exempt)
-        self._entries = Matcher([*(one.when for one in rules), *of_exempt, *(one.when for one in allow)])
-        self.fields, self.exempt_fields = self._entries.fields, self._exempt.fields
+        self._resolutions = Resolutions(thresholds=tables[0], general=general, version=version, file=file)
+        self.fields = self._resolutions.fields
+        exempt = file.exempt if file else []
+        self._exempt_is_scored = [one.score for one in exempt]
+        self._exempt = Matcher([one.when for one in exempt])
+        self.exempt_fields = self._exempt.fields
         last = max((number for number, one in enumerate(exempt) if not one.score), default=-1)
         self.unscored = tuple((one.score, one.when.model_dump_json()) for one in exempt[: last + 1])
         unscored = [one.when for one in exempt if not one.score]
         self.unscored_have_context = all(
             bool(when.tenant_id or when.role or when.language or when.edited) for when in unscored
         )
-        self._resolutions: dict[tuple[int | None, int | None, int], Resolution] = {}
-        self._by_key: dict[MatchKey, Resolution] = {}
         self.base = self.resolve(MessageFields())
 
     @classmethod
@@ -222,18 +165,17 @@ class Policy:
 
     def resolve(self, fields: MessageFields) -> Resolution:
         """Return what the policy says about a message. The owner's thread calls this, as ``resolve_each``."""
-        return self._of_entries(self._entries.matches(fields))
+        return self._resolutions.of(fields)
 
     def resolve_each(self, columns: Mapping[str, Sequence[Any]], count: int) -> list[Resolution]:
         """Return what the policy says about each message. The arguments are those of ``Matcher.keys``."""
-        find = self._by_key.get
-        return [find(key) or self._of_key(key) for key in self._entries.keys(columns, count)]
+        return self._resolutions.of_each(columns, count)
 
     def are_scored(self, columns: Mapping[str, Sequence[Any]], count: int) -> list[bool]:
         """Return whether the model scores each message. The arguments are those of ``Matcher.keys``."""
         keys = [*self._exempt.keys(columns, count)]
         exempt = {key: first(self._exempt.entries_of(key)) for key in set(keys)}
-        scored = {key: number is None or self._exemptions[number].score for key, number in exempt.items()}
+        scored = {key: number is None or self._exempt_is_scored[number] for key, number in exempt.items()}
         return [scored[key] for key in keys]
 
     def are_quiet(self, scores: NDArray[np.float32], resolutions: Sequence[Resolution]) -> NDArray[np.bool_]:
@@ -258,74 +200,6 @@ class Policy:
             return np.zeros(1, np.intp)
         return np.fromiter([one.row for one in resolutions], np.intp, len(resolutions))
 
-    def _of_key(self, key: MatchKey) -> Resolution:
-        if len(self._by_key) >= RESOLUTIONS_MAX:
-            self._by_key.clear()
-        found = self._by_key[key] = self._of_entries(self._entries.entries_of(key))
-        return found
-
-    def _of_entries(self, entries: int) -> Resolution:
-        """Return what the policy says about messages that match these rules, exemptions and allowed texts."""
-        rules, exempt = len(self._rule_names), len(self._exemptions)
-        rest = entries >> rules
-        key = first(entries & ((1 << rules) - 1)), first(rest & ((1 << exempt) - 1)), rest >> exempt
-        if (found := self._resolutions.get(key)) is None:
-            if len(self._resolutions) >= RESOLUTIONS_MAX:
-                self._resolutions.clear()
-            found = self._resolutions[key] = self._resolution(*key)
-        return found
-
-    def _resolution(self, rule: int | None, exempt: int | None, allow: int) -> Resolution:
-        row = 0 if rule is None else rule + 1
-        thresholds = self._tables[0, row]
-        name = None if rule is None else self._rule_names[rule]
-        fingerprint = fingerprint_of(thresholds)
-        exemption = None if exempt is None else self._exemptions[exempt]
-        document = self._document(row, name)
-        labels = VerdictLabels(
-            rule=name,
-            exempt=exemption.name if exemption else None,
-            candidates=[CandidateLabels(one, ShadowOutcome.AGREE) for one in self.candidates],
-        )
-        return Resolution(
-            row=row,
-            rule=name,
-            exempt=labels.exempt,
-            is_scored=exemption is None or exemption.score,
-            allow=tuple(self._allow_entries[number] for number in members(allow)),
-            thresholds=thresholds,
-            fingerprint=fingerprint,
-            fingerprint_bytes=fingerprint.encode(),
-            document=document,
-            document_json=verdict.encode(document),
-            labels=labels if self.has_file else None,
-        )
-
-    def _document(self, row: int, rule: str | None) -> verdict.PolicyJson:
-        general = self._general[row]
-        own = {
-            slug: _published(value)
-            for slug, value in zip(CATEGORY_SLUGS, self._mildest[0, row], strict=True)
-            if value != general
-        }
-        document: verdict.PolicyJson = {
-            "version": self.version,
-            "threshold": _published(general),
-            "thresholds": own,
-        }
-        if self.has_file:
-            return {"version": self.version, "rule": rule, "threshold": _published(general), "thresholds": own}
-        return document
-
-
-def fingerprint_of(thresholds: NDArray[np.float32]) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of thresholds as little-endian float32."""
-    return hashlib.sha256(thresholds.astype("<f4").tobytes()).hexdigest()[:16]
-
-
-def _published(threshold: np.float32) -> np.float32 | None:
-    return None if threshold == _OFF else threshold
-
 
 def _table(thresholds: EffectiveThresholds, levels: Sequence[str]) -> list[list[float]]:
     """Return ``[levels][L]`` thresholds; infinity: off."""
@@ -348,8 +222,3 @@ def _general_threshold(file: PolicyFile, rule: int | None) -> float:
         if level in given:
             return np.inf if (value := given[level]) is None else value
     raise AssertionError("the policy's own default has every level")
-
-
-def _allow_entry(entry: AllowedTexts) -> AllowEntry:
-    categories = np.array([slug in entry.categories for slug in CATEGORY_SLUGS])
-    return AllowEntry(entry.name, frozenset(entry.texts), categories)

@@ -9,7 +9,8 @@ from operator import attrgetter
 from typing import Any
 
 from schemas.chat import ChatMessage, MessageContext
-from worker.moderation.policies.policy import Policy, Resolution
+from worker.moderation.policies.policy import Policy
+from worker.moderation.policies.resolutions import Resolution
 from worker.records import ConsumedRecord, PreparedMessage, ScoredRecord
 
 FindUnscored = Callable[[Sequence[ConsumedRecord], Sequence[object]], Sequence[int]]
