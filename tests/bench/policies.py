@@ -9,7 +9,7 @@ contenders take turns. Each has a policy and an order of the messages' channels.
 
 The orders of the same 100,000 channels:
 
-- ``in turn``: each channel comes once, then each comes again. It is the worst order for the CPU's caches.
+- ``in turn``: each channel comes once, then each comes again
 - ``zipf``: a few busy channels and many quiet ones, as in chat. The probability of the channel of rank ``k`` is in
   proportion to ``1 / k ** 0.99``. 0.99 is the constant of the zipfian distribution of YCSB (Cooper et al.,
   "Benchmarking Cloud Serving Systems with YCSB", SoCC 2010). As in YCSB's scrambled zipfian distribution, the ranks
