@@ -29,7 +29,7 @@ from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy, PolicyFile
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import Shape
-from worker.records import ConsumedRecord, OutputRecord, Partition, ScoredRecord, Scores
+from worker.records import ConsumedRecord, OutputRecord, Partition, ScoredRecord
 from worker.settings import Settings
 from worker.settings.groups import GROUPS, VARIABLES, shown
 
@@ -66,7 +66,7 @@ def outputs_of(value: bytes, offset: int) -> list[OutputRecord]:
     tokenizer = (DEMO_MODEL / "tokenizer.json").read_text(encoding="utf-8")
     encode = TextEncoder(tokenizer, tokens_max=512, truncation_side="right").encode
     [record] = prepare([source], read=read, encode=encode, cache=cache)
-    scores: Scores = np.array([SCORES.get(slug, 0.01) for slug in CATEGORY_SLUGS], np.float32)
+    scores = np.array([SCORES.get(slug, 0.01) for slug in CATEGORY_SLUGS], np.float32)
     return _outputs().build([ScoredRecord(record=record, scores=scores)], judged_at=JUDGED_AT)
 
 

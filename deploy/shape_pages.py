@@ -22,7 +22,7 @@ from worker.moderation.shapes import (
     load_shape,
     shape_source,
 )
-from worker.records import DeadLetterReason
+from worker.scores import DeadLetterReason
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = 120

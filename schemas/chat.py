@@ -1,11 +1,11 @@
 """Read the JSON or the text of an input record's value, and the message that a shape finds in it."""
 
 import re
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from schemas import repair
 
@@ -43,8 +43,7 @@ class MessageContext(NamedTuple):
     edited: bool = False
 
 
-@dataclass(slots=True)  # not frozen and not only by keywords: each takes half a microsecond more to make
-class ChatMessage:
+class ChatMessage(Struct, gc=False):  # takes a third of the time of a dataclass to make
     """A decoded chat message. A field is None when it is absent or could not be read.
 
     Attributes:

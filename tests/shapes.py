@@ -2,7 +2,7 @@
 
 from schemas.chat import ChatMessage, Undecodable
 from worker.moderation.shapes import TEXT_SHAPE, ReadRecord, compile_shape, load_shape
-from worker.records import DeadLetterReason
+from worker.scores import DeadLetterReason
 
 
 def plain(*, bytes_max: int = 1_048_576, **places: list[str]) -> ReadRecord:

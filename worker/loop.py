@@ -133,7 +133,7 @@ class Loop:
             self._in_flight.add(records)
             self._inbox.extend(records)
             self._drop_stale()
-        if self._inbox and self._preparer.has_room:
+        if self._inbox and self._preparer.has_room():
             self._preparer.submit(self._inbox, self._seen_invalidations)
             self._inbox = []
 
@@ -165,7 +165,7 @@ class Loop:
             # The waiting batch is not full: it was closed because of its age. Without this step, a record that
             # arrives now would wait until the device has scored two batches.
             self._queue.put_back(self._owned(*taken_back))
-        while self._device.has_room:
+        while self._device.has_room(is_full=len(self._queue) >= self._bounds.records_max):
             wait_ms = self._bounds.wait_ms_max if self._device.pending else 0
             batch = self._queue.take(now_ms, wait_ms)
             if not batch:
@@ -241,10 +241,15 @@ class Loop:
             wait_for_any(pending, self._timings.busy_ms)
 
     def _drop_stale(self) -> None:
-        """Drop the stale records that the owner holds. A thread's records are checked when they come back."""
+        """Drop the stale records that the owner holds. A thread's records are checked when they come back.
+
+        The batches that the device has not begun are checked too: a slow device would score them for nothing.
+        """
         if self._session.invalidations == self._seen_invalidations:
             return
         self._seen_invalidations = self._session.invalidations
+        while taken_back := self._device.take_back():
+            self._queue.put_back(taken_back[0])
         self._inbox = [record for record in self._inbox if self._keep_or_release(record)]
         self._queue.retain(lambda record: self._keep_or_release(record.source, is_last=record.is_last))
         for held in (self._results, self._incomplete):

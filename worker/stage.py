@@ -1,4 +1,4 @@
-"""A stage of the pipeline: a thread with one item in work and one waiting.
+"""A stage of the pipeline: a thread with one list of items in work, and others waiting.
 
 The owner hands items to the preparer and to the device through a ``Stage`` each. An ``Executor`` of one thread does
 the work. The tests pass an executor that works when the test says so.
@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-_DEPTH = 2  # one in work and one waiting: a deeper queue adds delay and no throughput
+_LISTS_MAX = 2  # one in work and one waiting: more small lists would add delay and no throughput
+_FULL_LISTS_MAX = 8  # so the thread has work while the owner publishes a transaction of six full lists
 
 
 class Stage(Generic[Item, Outcome]):
@@ -40,19 +41,22 @@ class Stage(Generic[Item, Outcome]):
         """Number of items of the lists that are in work or waiting."""
         return sum([len(items) for items, _ in self._submitted])
 
-    @property
-    def has_room(self) -> bool:
-        """Whether another list may be submitted."""
-        return len(self._pending) < _DEPTH
+    def has_room(self, *, is_full: bool = False) -> bool:
+        """Return whether another list may be submitted.
+
+        Args:
+            is_full: Whether the list can't grow. Such a list waits here as well as with the owner. A smaller one
+                would lose the items that arrive while it waits.
+        """
+        return len(self._pending) < (_FULL_LISTS_MAX if is_full else _LISTS_MAX)
 
     def submit(self, items: Sequence[Item], stamp: int) -> None:
-        """Submit a list; only when ``has_room``.
+        """Submit a list; only when it ``has_room``.
 
         Args:
             items: The items.
             stamp: A number that comes back with the list.
         """
-        assert self.has_room  # noqa: S101 - a bug of ours
         self._submitted.append((items, stamp))
         self._pending.append(self._executor.submit(self._work, items))
 

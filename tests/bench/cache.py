@@ -28,7 +28,8 @@ from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.cached_scoring import score_batch
 from worker.moderation.preprocessing import prepare
 from worker.moderation.text_rows import first_rows_only
-from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord, Scores
+from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord
+from worker.scores import Scores
 
 RECORDS_MAX = 1024
 TOKENS_MAX = 512

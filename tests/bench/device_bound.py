@@ -24,8 +24,8 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.commands.prove.kafka_names import KafkaNames
 from worker.commands.prove.stub_model import ByteTokens, StubModel, flagged, run_with_model
 from worker.commands.prove.worker_subprocess import WorkerSubprocess
-from worker.records import Scores
 from worker.reported import DeviceUsage
+from worker.scores import Scores
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 

@@ -21,8 +21,8 @@ import numpy as np
 from schemas.labels import CATEGORY_SLUGS
 from worker.classifier.tokenizer import EncodedText, TextEncoder
 from worker.commands.prove.stub_model import StubModel, run_with_model
-from worker.records import Scores
 from worker.reported import DeviceUsage
+from worker.scores import Scores
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 

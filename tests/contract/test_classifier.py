@@ -48,7 +48,7 @@ from worker.classifier.packed import (
 from worker.classifier.scoring import chunks
 from worker.classifier.tokenizer import open_tokenizer
 from worker.errors import ModelError
-from worker.records import DeadLetterReason, Scores
+from worker.scores import DeadLetterReason, Scores
 from worker.settings.groups import BatchSettings
 
 TEXTS = 120

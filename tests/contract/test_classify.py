@@ -27,7 +27,7 @@ from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
 from worker.moderation.shapes import ReadRecord
 from worker.moderation.text_rows import Encode, first_rows_only
-from worker.records import DeadLetterReason, Scores
+from worker.scores import DeadLetterReason, Scores
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-31T09:30:00.250Z"

@@ -29,7 +29,8 @@ from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
-from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedRecord, ScoredRecord
+from worker.records import ConsumedRecord, Partition, PreparedRecord, ScoredRecord
+from worker.scores import DeadLetterReason
 
 pytestmark = pytest.mark.kafka
 

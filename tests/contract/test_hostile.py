@@ -21,7 +21,8 @@ from tests.hostile import HUGE_PIECES, MEGABYTE, Case, cases, huge
 from tests.kafka_env import KAFKA_S_MAX, KafkaEnv, chat, headers_of
 from tests.worker_process import Start, WorkerProcess
 from worker.moderation.shapes import compile_shape, load_shape
-from worker.records import DeadLetterReason, Headers, Topic
+from worker.records import Headers, Topic
+from worker.scores import DeadLetterReason
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -1,8 +1,7 @@
 """The state that the loop keeps with a partition's offset: one suite for the fake log and for a real Kafka."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.conftest import Topics, new_topic_names
 from tests.session_clusters import Cluster, FakeKafka, RealKafka, placed, polled, publish, verdicts

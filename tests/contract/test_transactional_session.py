@@ -1,9 +1,9 @@
 """Reads, transactions and rewinds: one suite for the fake log and for the session on a real Kafka."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.conftest import Topics
 from tests.session_clusters import Cluster, RealKafka, polled, publish, verdicts

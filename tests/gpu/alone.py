@@ -17,7 +17,7 @@ FOUR = ("torch", "transformers", "numpy", "pytest")
 BUILD_DATA = "_sysconfigdata"  # of the standard library; its name depends on the platform
 DENIED = {"pydantic", "rich"}  # only a command line of the hub's library would import them here
 OURS = re.compile(
-    r"tests(\.gpu(\..+)?|\.small_models)?|worker(\.classifier(\..+)?|\.errors|\.records|\.reported)?|schemas(\.labels)?"
+    r"tests(\.gpu(\..+)?|\.small_models)?|worker(\.classifier(\..+)?|\.errors|\.reported|\.scores)?|schemas(\.labels)?"
 )
 
 

@@ -34,8 +34,8 @@ from worker.classifier.packed import (
 )
 from worker.classifier.tokenizer import PROBE, open_tokenizer
 from worker.errors import ModelError
-from worker.records import DeadLetterReason, Scores
 from worker.reported import ModelIdentity
+from worker.scores import DeadLetterReason, Scores
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda", 0) if CUDA else torch.device("cpu")

@@ -16,7 +16,8 @@ from tests.damaged_events import documented, mutated, places
 from worker.moderation.markup import render
 from worker.moderation.shapes import builtin_envelopes, builtin_shapes, compile_shape, load_envelope, load_shape
 from worker.moderation.shapes.common_object import common_object
-from worker.records import DeadLetterReason, Skipped
+from worker.records import Skipped
+from worker.scores import DeadLetterReason
 
 COUNT = int(os.environ.get("MUTATED_EVENTS", "2000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))

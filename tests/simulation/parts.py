@@ -18,17 +18,16 @@ from worker.moderation.coalesced_alerts import AlertWindowClock, TransactionWind
 from worker.moderation.coalescing import AlertCandidate
 from worker.records import (
     ConsumedRecord,
-    DeadLetterReason,
     Judged,
     OutputRecord,
     Partition,
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
-    Scores,
     Skipped,
     Topic,
 )
+from worker.scores import DeadLetterReason, Scores
 
 
 class Kind(Enum):

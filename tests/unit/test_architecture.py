@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-NOUNS = {"schemas", "worker.records", "worker.reported", "worker.errors"}
+NOUNS = {"schemas", "worker.records", "worker.reported", "worker.scores", "worker.errors"}
 """What every wing may know."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "schemas": {"schemas"},
-    "worker.records": {"schemas", "worker.reported"},
+    "worker.records": {"schemas", "worker.reported", "worker.scores"},
+    "worker.scores": set(),
     "worker.reported": set(),
     "worker.errors": set(),
     "worker.kafka": {*NOUNS, "worker.kafka", "worker.status"} - {"schemas"},

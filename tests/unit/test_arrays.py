@@ -1,12 +1,12 @@
 """A record that is a JSON array has outputs for each of its elements, and a skipped record has none."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from tests.shapes import plain
 from tests.unit.test_preprocessing import consumed, letters

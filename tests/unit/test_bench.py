@@ -26,7 +26,8 @@ from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.prove.stub_model import StubModel
 from worker.commands.text_records import records_of
 from worker.errors import ConfigurationError
-from worker.records import PreparedMessage, PreparedRecord, Scores
+from worker.records import PreparedMessage, PreparedRecord
+from worker.scores import Scores
 from worker.settings import load_settings
 
 

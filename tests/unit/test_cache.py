@@ -6,7 +6,8 @@ import pytest
 
 from worker.moderation.cache import ENTRY_BYTES, ScoreCache
 from worker.moderation.cached_scoring import score_batch
-from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedMessage, PreparedRecord, Scores
+from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord
+from worker.scores import DeadLetterReason, Scores
 
 POISON = DeadLetterReason(reason="model_failed", message="A sentence.")
 SOURCE = ConsumedRecord(

@@ -8,13 +8,12 @@ from worker.records import (
     ConsumedRecord,
     DeadLetterCause,
     DeadLetterExcess,
-    DeadLetterReason,
     Partition,
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
-    Scores,
 )
+from worker.scores import DeadLetterReason, Scores
 
 P0, P1 = Partition("messages", 0), Partition("messages", 1)
 

@@ -16,7 +16,7 @@ from schemas.chat import ChatMessage, Undecodable
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import decode, plain
 from worker.classifier.model_files import DEMO_MODEL
-from worker.records import Scores
+from worker.scores import Scores
 
 ROOT = Path(__file__).parents[2]
 LINES = (ROOT / "worker/commands/demo/messages.jsonl").read_bytes().splitlines()

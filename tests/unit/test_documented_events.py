@@ -15,7 +15,8 @@ from worker.moderation.shapes import (
     load_envelope,
     load_shape,
 )
-from worker.records import DeadLetterReason, Skipped
+from worker.records import Skipped
+from worker.scores import DeadLetterReason
 
 EVENTS = [*documented_events()]
 

@@ -16,8 +16,8 @@ from worker.commands.evaluate.score_file import ScoreFile, text_key
 from worker.commands.evaluate.text_scoring import TextScorer
 from worker.commands.prove.stub_model import StubModel
 from worker.errors import ConfigurationError, ExitCode
-from worker.records import DeadLetterReason, Scores
 from worker.reported import DeviceUsage
+from worker.scores import DeadLetterReason, Scores
 from worker.settings import Need, Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from worker.moderation.policies import Policy
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import compile_shape, load_shape
 from worker.moderation.text_rows import TextRows, TokenizedText
-from worker.records import ConsumedRecord, DeadLetterReason, Partition, Passage, Scores, Topic
+from worker.records import ConsumedRecord, Partition, Topic
+from worker.scores import DeadLetterReason, Passage, Scores
 
 READ = compile_shape(load_shape("plain"))
 PASSAGES = [Passage("raw", 0, 9), Passage("raw", 7, 15), Passage("plain", 0, 15)]

@@ -9,7 +9,8 @@ from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
 from worker import loop_wiring
 from worker.commands.prove.stub_model import TOKENS_MAX, StubModel
-from worker.records import Partition, Scores
+from worker.records import Partition
+from worker.scores import Scores
 from worker.settings import load_settings
 
 FLOOD = 6_000

@@ -1,6 +1,5 @@
 """Compare schemas/v1 with what the code reads and writes."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from schemas import dead_letter, verdict
 from schemas.chat import ChatMessage
@@ -22,15 +22,14 @@ from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
 from worker.records import (
     ConsumedRecord,
-    DeadLetterReason,
     OutputRecord,
     Partition,
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
-    Scores,
     Topic,
 )
+from worker.scores import DeadLetterReason, Scores
 
 ROOT = Path(__file__).parents[2]
 NOW = "2026-01-31T09:30:00.250Z"
@@ -138,12 +137,12 @@ def test_the_bytes_of_a_verdict_and_its_alert() -> None:
 
 
 def test_the_bytes_of_a_verdict_on_a_message_without_characters_whose_fields_could_not_be_read() -> None:
-    message = dataclasses.replace(MESSAGE, sent_at=None, characters=0, tokens=(), ignored=("channel_id", "sent_at"))
+    message = replace(MESSAGE, sent_at=None, characters=0, tokens=(), ignored=("channel_id", "sent_at"))
     (found,) = built(message, None)
     tail = b'"judged_at":"2026-01-31T09:30:00.250Z","outcome":"no_text","ignored":["channel_id","sent_at"]}'
     assert (found.value or b"").endswith(tail)
     VALIDATORS["verdict"].validate(json.loads(found.value or b""))
-    (blank,) = built(dataclasses.replace(MESSAGE, tokens=()), None)
+    (blank,) = built(replace(MESSAGE, tokens=()), None)
     assert (blank.value or b"").endswith(b'"judged_at":"2026-01-31T09:30:00.250Z","outcome":"blank"}')
 
 

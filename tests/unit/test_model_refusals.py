@@ -17,7 +17,7 @@ import torch
 from tests.small_models import make_model, options
 from worker.classifier import Classifier, load
 from worker.errors import ExitCode, ModelError
-from worker.records import DeadLetterReason, Scores
+from worker.scores import DeadLetterReason, Scores
 
 Change = Callable[[Path], object]
 

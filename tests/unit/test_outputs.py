@@ -1,10 +1,10 @@
-import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from schemas.labels import CATEGORY_SLUGS
 from tests.shapes import plain
@@ -13,7 +13,6 @@ from worker.moderation.outputs import OutputBuilder
 from worker.moderation.policies import Policy
 from worker.records import (
     ConsumedRecord,
-    DeadLetterReason,
     Headers,
     MessagePosition,
     OutputRecord,
@@ -21,9 +20,9 @@ from worker.records import (
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
-    Scores,
     Topic,
 )
+from worker.scores import DeadLetterReason, Scores
 
 NOW = "2026-01-31T09:30:00.250Z"
 CONTENT_TYPE = ("content-type", b"application/json")
@@ -82,7 +81,7 @@ def result(
     content: PreparedMessage | DeadLetterReason | None = MESSAGE,
     **changes: Any,
 ) -> ScoredRecord:
-    source = dataclasses.replace(RECORD, **changes)
+    source = replace(RECORD, **changes)
     return ScoredRecord(record=PreparedRecord(source=source, content=content), scores=answer)
 
 
@@ -151,7 +150,7 @@ def test_published_scores_and_thresholds_reproduce_the_published_flags() -> None
 
 
 def test_a_blank_text_gets_scores_of_zero_and_no_top_category() -> None:
-    blank = dataclasses.replace(MESSAGE, tokens=())
+    blank = replace(MESSAGE, tokens=())
     (verdict,) = outputs(policy=Policy.of(0)).build([result(None, blank)], judged_at=NOW)
     body = document(verdict)
     assert (body["flagged"], body["max_score"], body["top_category"]) == (False, 0.0, None)

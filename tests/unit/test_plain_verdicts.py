@@ -1,7 +1,7 @@
 """A verdict from the template has the bytes of the verdict that is encoded from a dictionary."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -17,17 +17,15 @@ from tests.shapes import plain
 from worker.moderation.outputs import TOGETHER, OutputBuilder
 from worker.moderation.policies import Policy, parse_policy
 from worker.records import (
-    CachedScores,
     ConsumedRecord,
-    Evidence,
     OutputRecord,
     Partition,
-    Passage,
     PreparedMessage,
     PreparedRecord,
     ScoredRecord,
     Topic,
 )
+from worker.scores import CachedScores, Evidence, Passage
 
 NOW = "2026-01-31T09:30:00.250Z"
 SCORES = st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12).map(lambda row: np.array(row, np.float32))
@@ -53,10 +51,10 @@ KNOWN = {
     "passages": st.just(()),
     "ignored": st.just(()) | st.just(("user_id",)),
 }
-HINTS = get_type_hints(PreparedMessage, localns={"MessageContext": MessageContext})
+HINTS = get_type_hints(PreparedMessage)
 MESSAGES = st.builds(
     PreparedMessage,
-    **{one.name: KNOWN.get(one.name, st.from_type(HINTS[one.name])) for one in fields(PreparedMessage)},
+    **{name: KNOWN.get(name, st.from_type(HINTS[name])) for name in PreparedMessage.__struct_fields__},
 )
 """Messages with any value in every field, also in fields that come later."""
 

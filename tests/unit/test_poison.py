@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from worker.classifier.poison import STEADY_BATCHES, OutOfMemory, TokenBound, score_or_blame
 from worker.errors import ModelError
-from worker.records import DeadLetterReason
+from worker.scores import DeadLetterReason
 
 
 class BreakableModel:

@@ -9,7 +9,8 @@ from tests.shapes import plain
 from worker.moderation.cache import ScoreCache
 from worker.moderation.preprocessing import PORTION_BYTES_MAX, prepare, split_by_bytes
 from worker.moderation.text_rows import first_rows_only
-from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedMessage, PreparedRecord
+from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord
+from worker.scores import DeadLetterReason
 
 READ = plain()
 

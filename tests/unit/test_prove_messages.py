@@ -4,7 +4,8 @@ import pytest
 from schemas.chat import ChatMessage
 from worker.commands.prove.messages import EVENTS, messages_of
 from worker.moderation.shapes import compile_shape, load_shape
-from worker.records import DeadLetterReason, Skipped
+from worker.records import Skipped
+from worker.scores import DeadLetterReason
 
 
 @pytest.mark.parametrize("shape", EVENTS)

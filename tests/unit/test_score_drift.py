@@ -15,7 +15,8 @@ from worker.commands.prove.stub_model import StubModel
 from worker.errors import ConfigurationError
 from worker.moderation.drift_reference import DriftReference, ReferenceModel, ReferenceText, read_reference
 from worker.moderation.score_drift import HALF_LIFE, MESSAGES_MIN, ScoreDrift, stability_index
-from worker.records import ConsumedRecord, DeadLetterReason, Partition, PreparedRecord, ScoredRecord
+from worker.records import ConsumedRecord, Partition, PreparedRecord, ScoredRecord
+from worker.scores import DeadLetterReason
 from worker.settings import load_settings
 from worker.wiring import open_drift_reference, reference_text, score_drift
 

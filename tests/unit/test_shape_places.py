@@ -14,7 +14,8 @@ from worker.moderation.shapes import Reading, ReadRecord, compile_shape
 from worker.moderation.shapes.files import parse_shape
 from worker.moderation.shapes.finding import find_all
 from worker.moderation.shapes.place_tree import PlaceTree
-from worker.records import DeadLetterReason, Skipped
+from worker.records import Skipped
+from worker.scores import DeadLetterReason
 
 
 def reader(lines: str) -> ReadRecord:

@@ -12,7 +12,7 @@ from worker.classifier.model_files import DEMO_MODEL
 from worker.classifier.tokenizer import TextEncoder
 from worker.moderation.text_rows import PLAIN, RAW, RowEncoder, TextRows, TokenizedText
 from worker.moderation.text_views import PlainText, Vocabulary
-from worker.records import Passage
+from worker.scores import Passage
 
 TOKENS_MAX = 32
 SENTENCE = "the quick brown fox jumps over the lazy dog and nobody minds. "

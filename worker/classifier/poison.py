@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import ModelError
-from worker.records import DeadLetterReason, Scores
+from worker.scores import DeadLetterReason, Scores
 
 Tokens = Sequence[int]
 Forward = Callable[[Sequence[Tokens]], NDArray[np.float32]]

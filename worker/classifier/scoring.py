@@ -24,8 +24,8 @@ from worker.classifier.packed import VARLEN, PackedBatch, pack_texts, packed_log
 from worker.classifier.poison import OutOfMemory, TokenBound, attempt, score_or_blame
 from worker.classifier.tokenizer import PROBE, EncodedText, TextEncoder
 from worker.errors import ModelError
-from worker.records import DeadLetterReason, Scores
 from worker.reported import DeviceUsage, ModelIdentity
+from worker.scores import DeadLetterReason, Scores
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,8 @@ import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.text_rows import PLAIN, RAW
-from worker.records import CachedScores, DeadLetterReason, Evidence, Passage, PreparedMessage, Scores
+from worker.records import PreparedMessage
+from worker.scores import CachedScores, DeadLetterReason, Evidence, Passage, Scores
 
 ENTRY_BYTES = 448
 """Largest memory of an entry, in bytes.

@@ -13,7 +13,8 @@ from typing import Protocol, cast
 import numpy as np
 
 from worker.moderation.cache import ScoreCache
-from worker.records import DeadLetterReason, Evidence, PreparedMessage, PreparedRecord, ScoredRecord, Scores
+from worker.records import PreparedMessage, PreparedRecord, ScoredRecord
+from worker.scores import DeadLetterReason, Evidence, Scores
 
 
 class Scorer(Protocol):

@@ -13,15 +13,8 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from schemas.dead_letter import MODEL_REASONS
-from worker.records import (
-    DeadLetterCause,
-    DeadLetterExcess,
-    DeadLetterReason,
-    Partition,
-    PreparedMessage,
-    ScoredRecord,
-    Skipped,
-)
+from worker.records import DeadLetterCause, DeadLetterExcess, Partition, PreparedMessage, ScoredRecord, Skipped
+from worker.scores import DeadLetterReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

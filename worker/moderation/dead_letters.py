@@ -2,7 +2,8 @@
 
 from schemas import dead_letter
 from worker.moderation.output_headers import size_bytes
-from worker.records import ConsumedRecord, DeadLetterReason, Headers, OutputRecord, Topic
+from worker.records import ConsumedRecord, Headers, OutputRecord, Topic
+from worker.scores import DeadLetterReason
 
 STUB_KEY_BYTES_MAX = 1024
 """Longest key that a stub keeps, in bytes. This worker does not know the limit of the broker that rejected the

@@ -9,7 +9,8 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.evidence import evidence_json, parts_json
 from worker.moderation.plain_verdicts import context_json
 from worker.moderation.policies import Decision, Policy, Resolution
-from worker.records import Evidence, PreparedMessage, PreparedRecord, Scores
+from worker.records import PreparedMessage, PreparedRecord
+from worker.scores import Evidence, Scores
 
 _NO_CATEGORY = orjson.Fragment(verdict.encode(dict.fromkeys(CATEGORY_SLUGS, False)))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from schemas.labels import CATEGORY_SLUGS
 from schemas.verdict import EvidenceJson, PartsJson
 from worker.moderation.text_rows import RAW
-from worker.records import Evidence
+from worker.scores import Evidence
 
 
 def parts_json(evidence: Evidence) -> PartsJson:

@@ -10,11 +10,11 @@ What holds for every list that ``OutputBuilder.build`` returns:
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 import orjson
+from msgspec.structs import replace
 
 from schemas import verdict
 from schemas.chat import ChatMessage
@@ -31,7 +31,6 @@ from worker.moderation.policies import Decision, Policy, Resolution, allowed_by,
 from worker.moderation.shapes import Reading, ReadRecord
 from worker.records import (
     ConsumedRecord,
-    DeadLetterReason,
     Judged,
     MessagePosition,
     OutputRecord,
@@ -42,6 +41,7 @@ from worker.records import (
     Skipped,
     Topic,
 )
+from worker.scores import DeadLetterReason
 
 _NONE_REJECTED: Mapping[MessagePosition, str] = MappingProxyType({})
 LETTERS_WITH_VALUE_MAX = 10

@@ -25,7 +25,7 @@ from worker.moderation.text_windows import (
     head_and_tail,
     windows,
 )
-from worker.records import Passage
+from worker.scores import Passage
 
 RAW, PLAIN = "raw", "plain"
 CHARACTERS_PER_TOKEN = 8

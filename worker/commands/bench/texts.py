@@ -9,7 +9,7 @@ from schemas.chat import ChatMessage, Undecodable
 from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
 from worker.errors import ConfigurationError
 from worker.moderation.shapes import TEXT_SHAPE, ReadRecord, compile_shape
-from worker.records import DeadLetterReason
+from worker.scores import DeadLetterReason
 
 TEXTS_MAX = 100_000
 """Largest number of texts that are read from a file. More texts would not change the figures."""

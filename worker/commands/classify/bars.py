@@ -12,7 +12,8 @@ from worker.commands.classify.lines import InputLine, LineJudge
 from worker.logs import escaped
 from worker.moderation.policies import MessageFields, Policy, decide_each
 from worker.moderation.text_rows import PLAIN
-from worker.records import Evidence, PreparedMessage, ScoredRecord
+from worker.records import PreparedMessage, ScoredRecord
+from worker.scores import Evidence
 
 BAR_COLUMNS = 24
 TEXT_COLUMNS = 90

@@ -5,8 +5,10 @@ A line is prepared and judged by the very parts that the worker uses; only its s
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol
+
+from msgspec.structs import replace
 
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import Scorer, score_batch
@@ -15,14 +17,8 @@ from worker.moderation.policies import FindUnscored
 from worker.moderation.preprocessing import prepare
 from worker.moderation.shapes import ReadRecord
 from worker.moderation.text_rows import Encode
-from worker.records import (
-    ConsumedRecord,
-    DeadLetterReason,
-    Partition,
-    PreparedMessage,
-    PreparedRecord,
-    ScoredRecord,
-)
+from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedRecord, ScoredRecord
+from worker.scores import DeadLetterReason
 
 CHUNK_BYTES = 256 * 1024
 """Largest read, in bytes: hundreds of messages from a file, or the whole content of a pipe."""

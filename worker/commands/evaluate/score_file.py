@@ -16,7 +16,7 @@ import orjson
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ConfigurationError
-from worker.records import Scores
+from worker.scores import Scores
 
 
 def text_key(text: str) -> str:

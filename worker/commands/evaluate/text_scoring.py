@@ -16,8 +16,9 @@ from worker.commands.text_records import records_of, settings_for_texts
 from worker.moderation.cache import ScoreCache
 from worker.moderation.cached_scoring import score_batch
 from worker.moderation.markup import Markup
-from worker.records import ScoredRecord, Scores
+from worker.records import ScoredRecord
 from worker.reported import ModelIdentity
+from worker.scores import Scores
 from worker.settings import Settings
 
 BATCH_CHARACTERS_MAX = 100_000

@@ -14,7 +14,8 @@ from schemas.chat import ChatMessage
 from worker.commands.labels.decisions import DecisionSource, MessagePlace, ModeratorDecision, ModeratorDecisions
 from worker.commands.labels.stretches import Stretch
 from worker.moderation.shapes import ItemReading, Reading, ReadRecord
-from worker.records import DeadLetterReason, Headers, Partition, Skipped
+from worker.records import Headers, Partition, Skipped
+from worker.scores import DeadLetterReason
 
 EXAMPLES_MAX = 3
 

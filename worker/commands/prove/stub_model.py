@@ -18,9 +18,9 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ExitCode, FatalError
 from worker.logs import setup_logging
 from worker.loop_wiring import open_input_ends
-from worker.records import Scores
 from worker.reported import DeviceUsage, ModelIdentity
 from worker.running import run
+from worker.scores import Scores
 from worker.settings import Need, Settings, load_settings
 from worker.watchdog import Watchdog
 from worker.wiring import OpenModel

@@ -14,7 +14,8 @@ from worker.commands.shape.samples import SampleRecord
 from worker.logs import escaped
 from worker.moderation.markup import Markup, render
 from worker.moderation.shapes import ItemReading, ReadRecord
-from worker.records import DeadLetterReason, Skipped
+from worker.records import Skipped
+from worker.scores import DeadLetterReason
 
 TEXT_CHARACTERS_MAX = 300
 REASONS_MAX = 10

@@ -10,8 +10,8 @@ from schemas.labels import CATEGORY_SLUGS
 from schemas.verdict import ShadowJson
 from worker.moderation.policies.policy import Decisions, Policy
 from worker.moderation.policies.resolutions import Resolution
-from worker.records import Scores
 from worker.reported import CandidateLabels, ShadowOutcome, VerdictLabels
+from worker.scores import Scores
 
 
 class Decision(NamedTuple):

@@ -23,7 +23,8 @@ from worker.moderation.shapes.shape_file import Envelope, Shape, WhereRule
 from worker.moderation.shapes.skipping import absence, skip_reason
 from worker.moderation.shapes.text import FoundText, joiner, text
 from worker.moderation.shapes.unpacking import unwrapper
-from worker.records import DeadLetterReason, Headers, Skipped
+from worker.records import Headers, Skipped
+from worker.scores import DeadLetterReason
 
 ItemReading = ChatMessage | Skipped | DeadLetterReason
 Reading = ItemReading | tuple[ItemReading, ...]
