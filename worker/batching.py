@@ -101,7 +101,10 @@ class BatchQueue:
             self._tokens_mean = (self._tokens_mean + (self._tokens - before) / len(records)) / 2
 
     def put_back(self, batch: Sequence[PreparedRecord]) -> None:
-        """Put what is left of the last batch back in front, with the time of arrival that the batch had."""
+        """Put a batch back in front of the others, with the time of arrival of the last batch that was taken.
+
+        Put back several batches in the opposite order. An older one then waits a little longer than it should.
+        """
         self._waiting.extendleft(self._arrivals(batch, self._last_batch_since_ms))
 
     def _arrivals(self, records: Sequence[PreparedRecord], arrived_ms: int) -> list[_Arrivals]:
@@ -145,6 +148,18 @@ class BatchQueue:
         self._records -= len(batch)
         self._tokens -= self._bounds.tokens_max - tokens_left
         return batch
+
+    @property
+    def next_is_full(self) -> bool:
+        """Whether the next batch has as many records as a batch may have, so that its tokens do not close it."""
+        left, tokens = self._bounds.records_max, 0
+        for arrivals in self._waiting:
+            end = min(arrivals.taken + left, len(arrivals.records))
+            tokens += arrivals.token_ends[end - 1] - arrivals.tokens_taken
+            left -= end - arrivals.taken
+            if not left:
+                return tokens <= self._bounds.tokens_max
+        return False
 
     def _is_due(self, now_ms: int, wait_ms: int) -> bool:
         if not self._waiting:

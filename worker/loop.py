@@ -165,7 +165,7 @@ class Loop:
             # The waiting batch is not full: it was closed because of its age. Without this step, a record that
             # arrives now would wait until the device has scored two batches.
             self._queue.put_back(self._owned(*taken_back))
-        while self._device.has_room(is_full=len(self._queue) >= self._bounds.records_max):
+        while self._device.has_room(is_full=self._queue.next_is_full):
             wait_ms = self._bounds.wait_ms_max if self._device.pending else 0
             batch = self._queue.take(now_ms, wait_ms)
             if not batch:

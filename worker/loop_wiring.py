@@ -42,7 +42,7 @@ from worker.wiring import (
 if TYPE_CHECKING:
     from worker.telemetry import RunningTelemetry, Telemetry
 
-BATCHES_IN_MEMORY = 4  # in preparation, in the queue, on the device, and scored
+BATCHES_IN_MEMORY = 4  # in preparation, in the queue, at the device, and scored
 BATCH_RECORDS_USUAL = 1024  # the default of WORKER_BATCH__RECORDS_MAX
 TRANSACTION_RECORDS = 6144
 """Results that fill a transaction. A commit takes 5 to 10 ms, however many records it has: 1 to 2 us for each of

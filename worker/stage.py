@@ -45,13 +45,13 @@ class Stage(Generic[Item, Outcome]):
         """Return whether another list may be submitted.
 
         Args:
-            is_full: Whether the list can't grow. Such a list waits here as well as with the owner. A smaller one
-                would lose the items that arrive while it waits.
+            is_full: Whether the list has as many items as a list may have. It can wait here as well as with the
+                owner. A smaller list waits with the owner, because it grows there.
         """
         return len(self._pending) < (_FULL_LISTS_MAX if is_full else _LISTS_MAX)
 
     def submit(self, items: Sequence[Item], stamp: int) -> None:
-        """Submit a list; only when it ``has_room``.
+        """Submit a list. Call this only if ``has_room``.
 
         Args:
             items: The items.

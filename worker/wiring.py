@@ -311,6 +311,7 @@ def reference_text(settings: Settings) -> "ReferenceText":
         views=list(settings.text.views),
         windows_max=settings.text.windows_max,
         window_overlap_tokens=settings.text.window_overlap_tokens or 0,
+        markup=input_shape(settings).markup,
     )
 
 

@@ -213,7 +213,9 @@ def test_one_threshold_for_all_categories_leaves_those_off_that_are_off() -> Non
 
 
 MODEL = ReferenceModel(name="made up", revision="0" * 16, dtype="float32")
-TEXT = ReferenceText(tokens_max=512, characters_max=65_536, views=["raw"], windows_max=1, window_overlap_tokens=64)
+TEXT = ReferenceText(
+    tokens_max=512, characters_max=65_536, views=["raw"], windows_max=1, window_overlap_tokens=64, markup="none"
+)
 
 
 def test_the_drift_reference_holds_every_text_in_one_bin() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from threading import Event
 
 import orjson
+import pytest
 
 from tests.fake_cluster import FakeCluster
 from tests.fake_log import join
@@ -30,13 +31,14 @@ class Stopping(StubModel):
         return super().score(token_lists)
 
 
-def test_a_flood_of_long_texts_does_not_fill_the_memory_while_the_device_is_slow() -> None:
+@pytest.mark.parametrize("records_max", [1024, 32])
+def test_a_flood_of_long_texts_does_not_fill_the_memory_while_the_device_is_slow(records_max: int) -> None:
     chat, cluster = Partition("messages", 0), FakeCluster()
     cluster.inputs = {chat: []}
     for number in range(FLOOD):
         cluster.produce(chat, orjson.dumps({"text": f"{number} {'long ' * TOKENS_MAX}"}), 0)
     model = Stopping()
-    settings = load_settings({"WORKER_TEXT__VIEWS": "raw"}).settings
+    settings = load_settings({"WORKER_TEXT__VIEWS": "raw", "WORKER_BATCH__RECORDS_MAX": str(records_max)}).settings
     loop = loop_wiring.open_loop(settings, model, join(cluster, "worker"))
     while cluster.committed.get(chat, 0) < 4_500:  # the first polls are as large as without a flood
         loop.turn()

@@ -14,7 +14,7 @@ from worker.commands.replay.copies import (
     original_of,
 )
 from worker.commands.replay.pacing import Pace, progress_line
-from worker.commands.replay.retention import kept_ms, warning
+from worker.commands.replay.retention import kept_ms, oldest_with_time, warning
 from worker.commands.replay.selection import LogBounds, OffsetSpan, ReplaySelection, parse_offsets, resolve
 from worker.commands.replay.stored_progress import StoredProgress, stored_options, stored_progress
 from worker.errors import ConfigurationError, DataProtectionError
@@ -230,6 +230,13 @@ def test_copies_that_are_older_than_the_topic_keeps_records_are_refused_with_wha
         DataProtectionError, match=r"chat\.messages:0:7, is 4\.0 days old.* retention\.ms=432000000\."
     ):
         told(96)
+
+
+def test_a_record_without_a_time_is_never_the_oldest_because_its_copy_gets_the_time_of_the_copying() -> None:
+    timeless = [OriginalPosition(*CHAT, offset, time_ms) for offset, time_ms in enumerate((None, 0, -1))]
+    young, old = OriginalPosition(*CHAT, 3, 2_000), OriginalPosition(*CHAT, 4, 1_000)
+    assert oldest_with_time([*timeless, young, old]) == old
+    assert oldest_with_time(timeless) is None
 
 
 def told(age_hours: int) -> str:

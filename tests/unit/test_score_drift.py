@@ -23,7 +23,12 @@ from worker.wiring import open_drift_reference, reference_text, score_drift
 LIMIT = 0.25
 """Of the alert rule ModerationScoresDrift."""
 TEXT = ReferenceText(
-    tokens_max=512, characters_max=65_536, views=["raw", "plain"], windows_max=9, window_overlap_tokens=64
+    tokens_max=512,
+    characters_max=65_536,
+    views=["raw", "plain"],
+    windows_max=9,
+    window_overlap_tokens=64,
+    markup="none",
 )
 MODEL = ReferenceModel(name="stub", revision=StubModel.identity.revision, dtype="float32")
 
@@ -200,6 +205,9 @@ def test_a_reference_of_another_model_or_of_other_settings_of_the_text_is_refuse
         ConfigurationError, match=r"views \['raw', 'plain'\] in the file, \['raw'\] now; windows_max 9"
     ):
         score_drift(found, raw, StubModel())
+    discord = load_settings({"WORKER_INPUT__SHAPE": "discord"}, directory=tmp_path).settings
+    with pytest.raises(ConfigurationError, match="markup none in the file, discord now"):
+        score_drift(found, discord, StubModel())
     half = StubModel()
     half.identity = replace(StubModel.identity, dtype="bfloat16")
     assert score_drift(found, settings, half) is not None

@@ -41,7 +41,7 @@ class Attempt:
         is_trial: Whether the outputs are out of order, so that they must not be committed.
         began_ms: When the transaction began; None before.
         sent: Number of outputs that librdkafka has taken.
-        failure: The last error before the abort, if there is an abort: why the attempt is not committed.
+        failure: Why the attempt is not committed: its last error. An error of the abort does not replace it.
         abort_failure: The last error of the abort; None if it has none. A time-out is one: the abort is slow.
     """
 

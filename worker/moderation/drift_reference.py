@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ConfigurationError
+from worker.moderation.markup import Markup
 
 REFERENCE_BYTES_MAX = 2**20
 """Largest size of a file. A file of twelve categories with ten edges has 8 kB."""
@@ -68,6 +69,8 @@ class ReferenceText(ReferencePart):
     """WORKER_TEXT__WINDOWS_MAX."""
     window_overlap_tokens: int
     """WORKER_TEXT__WINDOW_OVERLAP_TOKENS."""
+    markup: Markup
+    """The markup of the shape that WORKER_INPUT__SHAPE names."""
 
 
 def _has_all(categories: dict[str, ScoreBins]) -> dict[str, ScoreBins]:

@@ -237,9 +237,7 @@ class OutputBuilder:
         message = _outcome(result)
         assert isinstance(message, PreparedMessage), "an example of a verdict"  # noqa: S101 - a bug of ours
         document = self._documents.verdict_on(result.record, replace(message, context=None), row, judged_at)
-        # The template is for the other messages of the partition too.
-        document.pop("exempt", None)
-        document.pop("outcome", None)
+        document.pop("exempt", None)  # the template is for the other messages of the partition too
         return document
 
     def _rows(

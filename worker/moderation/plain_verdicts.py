@@ -76,6 +76,7 @@ class PlainVerdicts:
             source, message = result.record.source, result.record.content
             if (
                 not is_quiet
+                or not resolution.is_scored
                 or source.headers
                 or not isinstance(message, PreparedMessage)
                 or not isinstance(result.scores, np.ndarray)

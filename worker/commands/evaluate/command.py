@@ -18,6 +18,7 @@ from worker.commands.option_values import whole_number
 from worker.commands.start_up import load
 from worker.commands.terminal import check_writable, progress, write_text
 from worker.errors import ConfigurationError, ExitCode
+from worker.moderation.markup import RULES
 from worker.moderation.text_views import STEPS, PlainText, Vocabulary
 from worker.settings import Need, variables_for
 
@@ -75,10 +76,13 @@ def _evade(options: argparse.Namespace) -> ExitCode:
         raise ConfigurationError(f"{options.evasions} holds no text: name a file with a text a line")
     settings = load({Need.MODEL}, os.environ).settings
     model = wiring.open_classifier(settings, progress)
+    markup = RULES[wiring.input_shape(settings).markup]
     measurement = Measurement(
         model=model,
         policy=wiring.make_policy(settings),
-        plain_text=PlainText.of(Vocabulary(*model.long_texts.word_pieces()), tuple(options.step or STEPS)),
+        plain_text=PlainText.of(
+            Vocabulary(*model.long_texts.word_pieces()), tuple(options.step or STEPS), markup=markup
+        ),
     )
     cost = measurement.cost(texts)
     flags, _ = measurement.flagged(texts)

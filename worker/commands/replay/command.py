@@ -22,7 +22,7 @@ from worker.commands.replay.copying import MakeCopy, ReplayRun, ReplayTotals, of
 from worker.commands.replay.log_bounds import committed_progress, log_bounds
 from worker.commands.replay.pacing import Pace, progress_line
 from worker.commands.replay.replay_producer import ReplayProducer
-from worker.commands.replay.retention import oldest_first_copy, retention_ms, warning
+from worker.commands.replay.retention import FIRST_COPIES_S_MAX, first_copies, retention_ms, warning
 from worker.commands.replay.selection import LogBounds, OffsetSpan, ReplaySelection, parse_offsets, resolve
 from worker.commands.replay.stored_progress import StoredProgress, stored_options
 from worker.commands.terminal import say
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         if stored:
             _check_same_options(plan, stored)
         progress = stored or _begin(plan, log_bounds(plan.reader, partitions, plan.selection))
-        _check_retention(plan, reader, progress)
+        _check_retention(plan, reader, progress, stopping)
         if not stored:
             producer.publish([], offsets_of(progress), reader.consumer_group_metadata())
         copying = ReplayRun(reader, producer.publish, plan.make_copy, progress, plan.pace)
@@ -225,18 +225,28 @@ def _check_same_options(plan: ReplayPlan, progress: Mapping[Partition, StoredPro
     _tell(f"going on with the run: {passed:,} of {total:,} offsets passed")
 
 
-def _check_retention(plan: ReplayPlan, reader: Consumer, progress: Mapping[Partition, StoredProgress]) -> None:
-    """Warn of copies that Kafka deletes soon.
+def _check_retention(
+    plan: ReplayPlan, reader: Consumer, progress: Mapping[Partition, StoredProgress], stopping: threading.Event
+) -> None:
+    """Warn of copies that Kafka deletes soon, and of partitions whose copies were not compared.
 
     Raises:
         DataProtectionError: The topic keeps records for too short a time.
     """
     kept = retention_ms(plan.reader, plan.to)
-    oldest = None if kept is None else oldest_first_copy(reader, progress, plan.make_copy)
-    if kept is not None and oldest is not None:
-        said = warning(plan.to, plan.reader["bootstrap.servers"], kept, oldest, time.time_ns() // 1_000_000)
+    if kept is None:
+        return
+    first = first_copies(reader, progress, plan.make_copy, stopping.is_set)
+    if first.oldest is not None:
+        said = warning(plan.to, plan.reader["bootstrap.servers"], kept, first.oldest, time.time_ns() // 1_000_000)
         if said:
             _tell(said)
+    if first.unseen:
+        unseen = ", ".join(map(str, sorted(first.unseen)))
+        _tell(
+            f"no record to copy was found in {unseen} in {FIRST_COPIES_S_MAX:.0f} s: the age of those records was "
+            f"not compared with the retention of {plan.to!r}"
+        )
 
 
 class _Report:

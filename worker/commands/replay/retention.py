@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # exported at run time
@@ -48,10 +48,25 @@ def kept_ms(settings: Mapping[str, str]) -> int | None:
     return kept if has_own_time and deletes and kept >= 0 else None
 
 
-def oldest_first_copy(
-    reader: Consumer, progress: Mapping[Partition, StoredProgress], make_copy: MakeCopy
-) -> OriginalPosition | None:
-    """Return the oldest original among the next copies of the partitions. None: no copy with a time was found.
+class FirstCopies(NamedTuple):
+    """The next copies of the partitions.
+
+    Attributes:
+        oldest: The oldest original among them; None: no copy with a time was found.
+        unseen: The partitions of which no copy was found in time.
+    """
+
+    oldest: OriginalPosition | None
+    unseen: Collection[Partition]
+
+
+def first_copies(
+    reader: Consumer,
+    progress: Mapping[Partition, StoredProgress],
+    make_copy: MakeCopy,
+    is_stopped: Callable[[], bool],
+) -> FirstCopies:
+    """Look for the next copy of each partition, for ``FIRST_COPIES_S_MAX`` at most.
 
     The records of a partition are about in the order of their times, so its next copy is about its oldest one.
 
@@ -59,6 +74,7 @@ def oldest_first_copy(
         reader: A consumer that is not a member of a group.
         progress: How far the run has come, by partition.
         make_copy: Makes the copy of a record.
+        is_stopped: Whether to look no further.
 
     Raises:
         KafkaFatalError: The topics can't be read.
@@ -67,7 +83,7 @@ def oldest_first_copy(
     found: list[OriginalPosition] = []
     reader.assign([TopicPartition(*one, at.next_offset) for one, at in left.items()])
     deadline_s = time.monotonic() + FIRST_COPIES_S_MAX
-    while left and time.monotonic() < deadline_s:
+    while left and time.monotonic() < deadline_s and not is_stopped():
         for message in reader.consume(CHUNK_RECORDS, CONSUME_S):
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own
@@ -77,16 +93,25 @@ def oldest_first_copy(
             partition = Partition(topic, number)
             if partition not in left:
                 continue
-            if error is not None or offset >= left[partition].end:
-                del left[partition]
-                continue
-            copy = make_copy(source_record(partition, offset, message), left[partition].last_source)
-            if isinstance(copy, RecordCopy):
+            if error is None and offset < left[partition].end:
+                copy = make_copy(source_record(partition, offset, message), left[partition].last_source)
+                if not isinstance(copy, RecordCopy):
+                    continue
                 found.append(copy.original)
-                del left[partition]
+            del left[partition]
+            reader.pause([TopicPartition(*partition)])  # its records would take the time of the others
     reader.unassign()
-    timed = [one for one in found if one.timestamp_ms is not None]
-    return min(timed, key=lambda one: one.timestamp_ms or 0, default=None)
+    return FirstCopies(oldest_with_time(found), left)
+
+
+def oldest_with_time(originals: Iterable[OriginalPosition]) -> OriginalPosition | None:
+    """Return the oldest of the records that have a time; None if none has."""
+    return min(filter(_time_of, originals), key=_time_of, default=None)
+
+
+def _time_of(original: OriginalPosition) -> int:
+    """Return the time of a record; 0 if it has none, because then the copy gets the time of the copying."""
+    return max(0, original.timestamp_ms or 0)
 
 
 def warning(topic: str, servers: str, kept: int, oldest: OriginalPosition, now_ms: int) -> str:
@@ -96,13 +121,13 @@ def warning(topic: str, servers: str, kept: int, oldest: OriginalPosition, now_m
         topic: The topic to write to.
         servers: The bootstrap servers, for the command that changes the topic.
         kept: How long the topic keeps a record after the record's own time, in milliseconds.
-        oldest: The original of the oldest copy, with its time.
+        oldest: The original of the oldest copy, which has a time.
         now_ms: The time, in milliseconds since 1970.
 
     Raises:
         DataProtectionError: The copy is too old already.
     """
-    age_ms = max(0, now_ms - (oldest.timestamp_ms or 0))
+    age_ms = max(0, now_ms - _time_of(oldest))
     left_ms = kept - age_ms
     if left_ms >= kept * _SHORT_SHARE:
         return ""

@@ -1,10 +1,10 @@
 """Policies: which thresholds decide about a message, and what raises an alert.
 
-``policy_file`` has the fields of a policy file, ``policy_reader`` reads one, ``inheritance`` works out its
-thresholds, ``globs`` finds the entries that match a message, ``resolutions`` says what the policy says about such a
-message, ``policy`` compares scores with thresholds,
-``resolving`` asks a policy about the messages of a batch, ``decision`` says what it decides about one, and
-``watcher`` reads a changed file. Read ``policy_file`` first.
+``policy_file`` has the fields of a policy file, ``policy_reader`` reads one, and ``inheritance`` works out its
+thresholds. ``globs`` finds the entries that match a message, ``resolutions`` finds their thresholds and their
+exemption, and ``policy`` compares scores with thresholds. ``resolving`` asks a policy about the messages of a
+batch, ``decision`` says what it decides about one, and ``watcher`` reads a changed file. Read ``policy_file``
+first.
 """
 
 from worker.moderation.policies.decision import Decision, allowed_by, decide_each
