@@ -100,6 +100,7 @@ def first_copies(
                 found.append(copy.original)
             del left[partition]
             reader.pause([TopicPartition(*partition)])  # its records would take the time of the others
+    reader.resume(reader.assignment())  # a pause outlasts the assignment
     reader.unassign()
     return FirstCopies(oldest_with_time(found), left)
 
