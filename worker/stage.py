@@ -57,6 +57,7 @@ class Stage(Generic[Item, Outcome]):
             items: The items.
             stamp: A number that comes back with the list.
         """
+        assert self.has_room(is_full=True)  # noqa: S101 - a bug of ours
         self._submitted.append((items, stamp))
         self._pending.append(self._executor.submit(self._work, items))
 

@@ -241,7 +241,7 @@ def _check_retention(
         said = warning(plan.to, plan.reader["bootstrap.servers"], kept, first.oldest, time.time_ns() // 1_000_000)
         if said:
             _tell(said)
-    if first.unseen:
+    if first.unseen and not stopping.is_set():
         unseen = ", ".join(map(str, sorted(first.unseen)))
         _tell(
             f"no record to copy was found in {unseen} in {FIRST_COPIES_S_MAX:.0f} s: the age of those records was "

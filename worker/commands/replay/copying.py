@@ -10,7 +10,7 @@ Exactly once, whatever ends a process:
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -138,17 +138,12 @@ class ReplayRun:
     def _take(self, messages: Iterable[Message]) -> int:
         """Make the copies of messages. Return their size in bytes."""
         size_bytes = 0
-        for message in messages:
-            error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own
-                raise_if_unreadable(message.topic(), error)
-                continue
-            topic, number, offset = topic_partition_offset(message)
-            partition = Partition(topic, number)
+        for partition, offset, message in with_places(messages):
             at = self.progress[partition]
             if at.next_offset >= at.end:
                 continue
-            if error is not None or offset >= at.end:  # control records and aborted records may end the range
+            # Control records and aborted records may end the range.
+            if message.error() is not None or offset >= at.end:
                 if offset >= at.end:
                     self._advance(partition, at.end)
                 continue
@@ -187,6 +182,23 @@ class ReplayRun:
 def offsets_of(progress: Mapping[Partition, StoredProgress]) -> list[TopicPartition]:
     """Return the positions as offsets to commit, each with its metadata."""
     return [TopicPartition(*one, at.next_offset, at.metadata()) for one, at in progress.items()]
+
+
+def with_places(messages: Iterable[Message]) -> Iterator[tuple[Partition, int, Message]]:
+    """Yield the records, and the events that say that a partition was read to its end, each with its place.
+
+    The event of an end has an error. Other errors are left out.
+
+    Raises:
+        KafkaFatalError: A topic can't be read.
+    """
+    for message in messages:
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own
+            raise_if_unreadable(message.topic(), error)
+            continue
+        topic, number, offset = topic_partition_offset(message)
+        yield Partition(topic, number), offset, message
 
 
 def source_record(partition: Partition, offset: int, message: Message) -> SourceRecord:

@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # exported at run time
 
 from worker.commands.replay.copies import OriginalPosition, RecordCopy
-from worker.commands.replay.copying import CONSUME_S, MakeCopy, source_record
+from worker.commands.replay.copying import CONSUME_S, MakeCopy, source_record, with_places
 from worker.commands.replay.stored_progress import StoredProgress
 from worker.errors import DataProtectionError
 from worker.kafka.clients import client
-from worker.kafka.topic_reader import CHUNK_RECORDS, raise_if_unreadable, topic_partition_offset
+from worker.kafka.topic_reader import CHUNK_RECORDS
 from worker.records import Partition
 
 ANSWER_S_MAX = 30.0
@@ -41,7 +41,10 @@ def retention_ms(client_config: Mapping[str, Any], topic: str) -> int | None:
 
 
 def kept_ms(settings: Mapping[str, str]) -> int | None:
-    """Return how long a topic with these settings keeps a record after the record's own time; None: for ever."""
+    """Return for how many milliseconds a topic with these settings keeps a record, counted from the record's time.
+
+    None: Kafka deletes no record because of its time.
+    """
     has_own_time = settings.get("message.timestamp.type", "CreateTime") == "CreateTime"
     deletes = "delete" in settings.get("cleanup.policy", "delete")
     kept = int(settings.get("retention.ms", "-1"))
@@ -84,16 +87,10 @@ def first_copies(
     reader.assign([TopicPartition(*one, at.next_offset) for one, at in left.items()])
     deadline_s = time.monotonic() + FIRST_COPIES_S_MAX
     while left and time.monotonic() < deadline_s and not is_stopped():
-        for message in reader.consume(CHUNK_RECORDS, CONSUME_S):
-            error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own
-                raise_if_unreadable(message.topic(), error)
-                continue
-            topic, number, offset = topic_partition_offset(message)
-            partition = Partition(topic, number)
+        for partition, offset, message in with_places(reader.consume(CHUNK_RECORDS, CONSUME_S)):
             if partition not in left:
                 continue
-            if error is None and offset < left[partition].end:
+            if message.error() is None and offset < left[partition].end:
                 copy = make_copy(source_record(partition, offset, message), left[partition].last_source)
                 if not isinstance(copy, RecordCopy):
                     continue
