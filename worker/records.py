@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from schemas.chat import MessageContext
 from worker.reported import VerdictLabels
-from worker.scores import CachedScores, DeadLetterReason, Evidence, Passage, Scores
+from worker.scores import DeadLetterReason, Evidence, Passage, Scores
 
 Headers = Sequence[tuple[str, bytes | None]]
 MessagePosition = tuple["Partition", int, int | None]
@@ -92,6 +92,22 @@ class Skipped:
     """
 
     reason: str
+
+
+class CachedScores(Struct, gc=False):
+    """What the cache holds for a text.
+
+    Attributes:
+        scores: The probabilities.
+        tokens: Number of tokens that were scored.
+        truncated: Whether a part of the text was not scored.
+        evidence: Which parts gave the scores; None when one part was scored.
+    """
+
+    scores: Scores
+    tokens: int
+    truncated: bool
+    evidence: Evidence | None = None
 
 
 class PreparedMessage(Struct, gc=False):

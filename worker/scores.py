@@ -42,22 +42,6 @@ class Evidence(NamedTuple):
     passages: Sequence[Passage]
 
 
-class CachedScores(NamedTuple):
-    """What the cache holds for a text.
-
-    Attributes:
-        scores: The probabilities.
-        tokens: Number of tokens that were scored.
-        truncated: Whether a part of the text was not scored.
-        evidence: Which parts gave the scores; None when one part was scored.
-    """
-
-    scores: Scores
-    tokens: int
-    truncated: bool
-    evidence: Evidence | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterReason:
     """Why a record is a dead letter.

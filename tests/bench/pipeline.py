@@ -7,7 +7,8 @@ The contenders:
 
 - ``bare``: the bare client in two threads; its exactly-once is only begin, produce, offsets, commit
 - ``worker``: the worker without its verdict cache (a text that comes twice in a chunk is still tokenised once)
-- ``worker with cache``: the worker with default settings; it gets LOG only once, because a second pass would be
+- ``worker, input once``: the same with LOG only once, for the comparison with the next one
+- ``worker with cache``: the worker with its verdict cache; it gets LOG only once, because a second pass would be
   only hits
 - ``quix``: Quix Streams, exactly once, with two commit intervals; only if ``--quix`` names a Python that has it
 - ``per message``: flush and synchronous commit after each message; it gets few messages, because it is slow
@@ -368,6 +369,7 @@ def contenders(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, C
     found = {
         "bare": Contender(command=[*rival, "bare"], messages=everything, plan=plan),
         "worker": Contender(command=worker, messages=everything, settings=cache_off),
+        "worker, input once": Contender(command=worker, messages=once, settings=cache_off),
         "worker with cache": Contender(command=worker, messages=once, settings=RAW),
     }
     if options.quix is not None:
@@ -417,6 +419,7 @@ def report(course: Course, rates: Mapping[str, float], options: argparse.Namespa
         "rounds": options.rounds,
         "bare_records_per_transaction_max": options.transaction_records,
         "worker_of_bare": of_bare["worker"],
+        "cache_on_of_off": round(rates["worker with cache"] / rates["worker, input once"], 3),
         "worker_of_quix": "left out: no --quix" if best is None else round(rates["worker"] / best, 3),
         "contenders": {name: row(name) for name in rates},
     }

@@ -17,6 +17,7 @@ from tests.shapes import plain
 from worker.moderation.outputs import TOGETHER, OutputBuilder
 from worker.moderation.policies import Policy, parse_policy
 from worker.records import (
+    CachedScores,
     ConsumedRecord,
     OutputRecord,
     Partition,
@@ -25,7 +26,7 @@ from worker.records import (
     ScoredRecord,
     Topic,
 )
-from worker.scores import CachedScores, Evidence, Passage
+from worker.scores import Evidence, Passage
 
 NOW = "2026-01-31T09:30:00.250Z"
 SCORES = st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12).map(lambda row: np.array(row, np.float32))

@@ -32,8 +32,8 @@ import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.text_rows import PLAIN, RAW
-from worker.records import PreparedMessage
-from worker.scores import CachedScores, DeadLetterReason, Evidence, Passage, Scores
+from worker.records import CachedScores, PreparedMessage
+from worker.scores import DeadLetterReason, Evidence, Passage, Scores
 
 ENTRY_BYTES = 448
 """Largest memory of an entry, in bytes.
@@ -44,7 +44,6 @@ digest takes 64 bytes, the value 96, the table and the list of recency the rest.
 the cache only counts them.
 """
 
-_TAIL = Struct("=I?")
 _EVIDENCE = Struct("=HB" + len(CATEGORY_SLUGS) * "BII")
 VIEWS = (RAW, PLAIN)
 _VIEW_NUMBERS = {view: number for number, view in enumerate(VIEWS)}
@@ -100,15 +99,12 @@ class ScoreCache:
         """Cache the scores of these messages' texts, and evict the least recent texts to make room."""
         if not self._entries_max:
             return
-        scored = {
-            message.text_digest: _packed(message, scores, evidence.get(message.text_digest))
-            for message, scores in zip(messages, answers, strict=True)
-            if isinstance(scores, np.ndarray)
-        }
+        scored = _packed(messages, answers)
+        several = evidence.keys() & scored.keys()
+        for digest in several:
+            scored[digest] += _packed_evidence(evidence[digest])
         with self._lock:
-            self._with_evidence += sum(
-                [len(one) > _ENTRY.itemsize for digest, one in scored.items() if digest not in self._entries]
-            )
+            self._with_evidence += sum([digest not in self._entries for digest in several])
             self._entries.update(scored)
             # An entry with evidence takes less memory than two entries without it.
             while len(self._entries) + self._with_evidence > self._entries_max:
@@ -116,14 +112,28 @@ class ScoreCache:
                 self._with_evidence -= len(packed) > _ENTRY.itemsize
 
 
-def _packed(message: PreparedMessage, scores: Scores, evidence: Evidence | None) -> bytes:
-    """Return an ``_ENTRY``. The scores are copied: a view would keep the whole batch in memory."""
-    packed = scores.tobytes() + _TAIL.pack(message.tokens_to_score, message.truncated)
-    if evidence is None:
-        return packed
+def _packed(
+    messages: Sequence[PreparedMessage], answers: Sequence[Scores | DeadLetterReason]
+) -> dict[bytes, bytes]:
+    """Return an ``_ENTRY`` for each text with scores. A view of the scores would keep the whole batch in memory."""
+    kept = [(one, scores) for one, scores in zip(messages, answers, strict=True) if isinstance(scores, np.ndarray)]
+    if not kept:
+        return {}
+    entries, size = np.empty(len(kept), _ENTRY), _ENTRY.itemsize
+    entries["scores"] = np.concatenate([scores for _, scores in kept]).reshape(len(kept), -1)
+    entries["tokens"] = [message.tokens_to_score for message, _ in kept]
+    entries["truncated"] = [message.truncated for message, _ in kept]
+    packed = entries.tobytes()
+    return {
+        message.text_digest: packed[at : at + size]
+        for (message, _), at in zip(kept, range(0, len(packed), size), strict=True)
+    }
+
+
+def _packed_evidence(evidence: Evidence) -> bytes:
     places = [(_VIEW_NUMBERS[passage.view], passage.start, passage.end) for passage in evidence.passages]
     views = sum([1 << _VIEW_NUMBERS[view] for view in evidence.views])
-    return packed + _EVIDENCE.pack(evidence.windows, views, *chain.from_iterable(places))
+    return _EVIDENCE.pack(evidence.windows, views, *chain.from_iterable(places))
 
 
 def _unpacked(packed: Collection[bytes]) -> Iterator[CachedScores]:

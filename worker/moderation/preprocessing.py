@@ -8,8 +8,8 @@ from worker.moderation.cache import ScoreCache
 from worker.moderation.policies import FindUnscored
 from worker.moderation.shapes import Reading, ReadRecord
 from worker.moderation.text_rows import Encode, TextRows, TokenizedText
-from worker.records import ConsumedRecord, PreparedMessage, PreparedRecord, Skipped
-from worker.scores import CachedScores, DeadLetterReason
+from worker.records import CachedScores, ConsumedRecord, PreparedMessage, PreparedRecord, Skipped
+from worker.scores import DeadLetterReason
 
 PORTION_BYTES_MAX = 2**20
 """Bytes of values that are decoded together. A decoded text can take four times as many. A chunk of chat is one
