@@ -15,7 +15,8 @@ import orjson
 
 from schemas.chat import MessageContext
 from schemas.labels import CATEGORY_SLUGS
-from schemas.verdict import ContextJson, Verdict, VerdictTemplate, encode, encode_numbers, encode_rows
+from schemas.verdict import ContextJson, Verdict, encode, encode_numbers, encode_rows
+from schemas.verdict_template import VerdictTemplate
 from worker.moderation.evidence import parts_json
 from worker.moderation.output_headers import CONTENT_TYPE, size_bytes
 from worker.moderation.policies import Policy, Resolution
