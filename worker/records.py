@@ -1,4 +1,4 @@
-"""The nouns: what travels through the worker. No clocks, no sockets, no decoding.
+"""The types of what passes through the worker. No clocks, no sockets, no decoding.
 
 Treat every object here as immutable, with two exceptions: telemetry assigns ``ConsumedRecord.polled_ns``, and the
 preparer assigns ``ConsumedRecord.messages`` before it hands the record on.

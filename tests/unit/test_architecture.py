@@ -1,4 +1,4 @@
-"""The map of the house: who may import whom. Read off the source, so that no import goes unseen."""
+"""Which module may import which. The imports are read from the source, so none is missed."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 NOUNS = {"schemas", "worker.records", "worker.reported", "worker.scores", "worker.errors"}
-"""What every wing may know."""
+"""What every package may know."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "schemas": {"schemas"},
@@ -45,7 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.cli": {"schemas", "worker"},
     "worker.__main__": {"schemas", "worker"},
 }
-"""What the modules of a folder, or a single file, may import of this project. The wings never import each other."""
+"""What the modules of a folder, or a single file, may import of this project. ``worker.kafka``,
+``worker.moderation``, ``worker.classifier`` and ``worker.settings`` never import each other.
+"""
 
 LAST = {"worker.wiring", "worker.loop_wiring", "worker.running", "worker.commands", "worker.cli", "worker.__main__"}
 """These may know everything, and nothing else may know them."""

@@ -1,6 +1,6 @@
 """The model: texts to token ids, token ids to twelve probabilities.
 
-This wing knows weights, devices and tokenizers. It must not know a topic, an offset or a policy. Read
+This package knows weights, devices and tokenizers. It must not know a topic, an offset or a policy. Read
 ``scoring.py`` first. Importing this package imports torch, which takes seconds, so import it only to load a model.
 """
 

@@ -32,7 +32,7 @@ class ModelOptions:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: ``auto``, ``float32`` or ``bfloat16``.
         tokens_max: Largest number of tokens of a text, including special tokens. A longer text is cut.
-        threads: Compute threads on the CPU; None is as many as the cgroup allows.
+        threads: Compute threads on the CPU; None is one less than the CPUs of the cgroup.
         batch_tokens_max: Largest number of tokens of a batch; None to let the warm-up find it.
     """
 

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `fetch` with its arguments."""
     fetch = add_subcommand(parser, "fetch", SUMMARY, "model")
     fetch.add_argument("name", help="the name on the hub, such as DuoGuard/DuoGuard-0.5B")
-    fetch.add_argument("folder", type=Path)
+    fetch.add_argument("folder", type=Path, help="the folder to write; it must be empty, or hold the same model")
 
 
 def run(options: argparse.Namespace) -> ExitCode:

@@ -8,7 +8,8 @@ last records of the partition's log (``TailSample``).
   released. Everything in its log at that moment is processed, dead letters included (``exempt_below``). The bound
   applies again to later records.
 - Records that break the model: only the model can tell whether they still do. So each sample releases the
-  partition, without forgiveness. The first batch that exceeds the bound puts the partition back into quarantine.
+  partition, and exempts no record from the bound. The first batch that exceeds the bound puts the partition back
+  into quarantine.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,8 +1,8 @@
 """The open windows while a transaction is built: those of its partitions, or those that the clock ends.
 
-Nothing here outlives a transaction, except for since when this process knows a window (``AlertWindowClock``). The
-windows come from the committed states, and the new states go back to the session. If the transaction is not
-committed, nothing has happened.
+Nothing here outlives a transaction, with one exception: the times at which this process learned of windows
+(``AlertWindowClock``). The windows come from the committed states, and the new states go back to the session. If
+the transaction is not committed, nothing has happened.
 """
 
 import logging

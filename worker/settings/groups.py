@@ -164,7 +164,7 @@ class TextSettings(Group):
     window_overlap_tokens: Annotated[int, Field(ge=0, le=100_000), DIGITS] | None = None
     """Tokens that two neighbouring windows share; by default 64, at most a quarter of MODEL__TOKENS_MAX."""
     truncated: Literal["pass", "alert"] = "pass"
-    """alert: a message with a part that was not scored raises an alert, whatever the scores of the rest."""
+    """alert: a message with a part that was not scored raises an alert, whatever its scores; pass: it does not."""
 
 
 class BatchSettings(Group):
@@ -188,7 +188,7 @@ class PolicySettings(Group):
     """``WORKER_POLICY__*``."""
 
     path: str | None = None
-    """A policy file (YAML), in place of the other POLICY__* and ALERT__* variables; a change takes effect."""
+    """A policy file (YAML), in place of the other POLICY__* and ALERT__* variables; read again when it changes."""
     threshold: Share = 0.5
     """A category is flagged when its probability is greater than this."""
     thresholds: Thresholds = {}

@@ -64,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     join.add_argument(
         "--since",
         default=SINCE,
-        help=f"read topics of decisions and verdicts from this time: 90m, 24h or 7d ago, or a time ({SINCE})",
+        help="read topics of decisions and verdicts from this time: 90m, 24h or 7d ago, or an RFC 3339 time "
+        f"(default: {SINCE})",
     )
     join.epilog = variables_for("kafka", "input")
 
