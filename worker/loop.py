@@ -1,7 +1,7 @@
-"""THE STORY: poll, admit, take, score, judge, publish.
+"""The main loop: poll, admit, take, score, judge, publish.
 
-``Loop.turn`` is the whole story; read it first. The owner's thread runs it. The preparer's thread decodes and
-tokenises, the device's thread scores. These two threads share the cache; nothing else is shared. The loop knows
+``Loop.turn`` has every step in its order. Read it first. The owner's thread runs it. The preparer's thread decodes
+and tokenises, the device's thread scores. These two threads share the cache; nothing else is shared. The loop knows
 Kafka only as a ``TransactionalSession``, and the model only as a ``Scorer``.
 
 A partition's state is a text that is committed with the partition's offset: the open windows of its alerts

@@ -1,6 +1,6 @@
 """Build the session, the loop and telemetry from the settings. ``running`` runs them.
 
-Settings do not travel: each part gets its own small dataclass.
+The settings are not passed on: each part gets its own small dataclass.
 """
 
 import time

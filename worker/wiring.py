@@ -1,7 +1,7 @@
 """Build the parts of moderation from the settings: model, reader, policy, outputs.
 
-The loop has these parts, and commands use them without a loop. Settings do not travel: each part gets its own
-values. The function that needs a slow import (torch) does it.
+The loop has these parts, and commands use them without a loop. The settings are not passed on: each part gets its
+own values. The function that needs a slow import (torch) does it.
 """
 
 import time

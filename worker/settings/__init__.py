@@ -1,7 +1,7 @@
 """The settings: validated environment variables. Read ``groups`` first: it lists them. ``load`` reads them.
 
-This package knows neither Kafka's client nor the model. Settings do not travel: ``wiring`` gives each part its own
-small dataclass.
+This package knows neither Kafka's client nor the model. The settings are not passed on: ``wiring`` gives each part
+its own small dataclass.
 """
 
 from worker.settings.exporters import Exporters
