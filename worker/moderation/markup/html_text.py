@@ -15,7 +15,13 @@ from worker.moderation.markup.inline import ENTITY, decoded
 from worker.moderation.text_views.rules import Edit, Rule
 
 _ANY = re.compile("[<&]")
-_TAG = re.compile(r"<(?:!--|(?P<end>/?)(?P<name>[A-Za-z][^\s<>/]{0,63})(?P<rest>[^<>]*)>|[!?/][^<>]*>)")
+_TAG = re.compile(
+    r"<(?:!--|(?P<end>/?)(?P<name>[A-Za-z][^\s<>/]{0,63})"
+    r"(?P<rest>(?:[^>=]++|=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?)*+)(?P<close>>?)|[!?/][^<>]*>)"
+)
+"""A tag, or the begin of a comment. A quoted value of an attribute may have ``<`` and ``>``. A tag without a close
+reaches to the end of the text, so the search takes linear time."""
+_COMMENT_END = re.compile("--!?>")
 _ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _LINES = frozenset(
     [
@@ -26,8 +32,9 @@ _LINES = frozenset(
 )
 """Elements that begin on a line of their own."""
 _CELLS = frozenset(("td", "th"))
-_UNSEEN = frozenset(("head", "iframe", "noscript", "object", "script", "style", "template", "title"))
-"""Elements whose content a reader does not see."""
+_UNSEEN = frozenset(("script", "style"))
+"""Elements whose content a reader does not see. Clients remove other tags, such as ``<title>``, and show what is
+between them."""
 _PICTURES = frozenset(("img", "emoji"))
 _QUOTES = frozenset(("blockquote", "mx-reply"))
 
@@ -35,19 +42,27 @@ _QUOTES = frozenset(("blockquote", "mx-reply"))
 def _tags(text: str) -> Iterator[Edit]:
     """Give what changes for a reader: no tags, characters decoded, a picture or emoji as its alternative text."""
     done = 0
-    while (found := _TAG.search(text, done)) is not None:
+    while (found := _next_tag(text, done)) is not None:
         yield from _references(text, done, found.start())
-        done = found.end()
         name = (found["name"] or "").lower()
-        shown = ""
-        if found[0] == "<!--":
-            done = _after(text, "-->", done)
-        elif not found["end"] and name in _UNSEEN:
-            done = _after_element(text, name, done)
-        else:
-            shown = _shown(name, found)
-        yield found.start(), done, shown
+        done = _end(text, found, name)
+        is_hidden = done > found.end()
+        yield found.start(), done, "" if is_hidden else _shown(name, found)
     yield from _references(text, done, len(text))
+
+
+def _next_tag(text: str, start: int) -> re.Match[str] | None:
+    """Return the next tag or begin of a comment. A tag that never closes is none, and no tag follows it."""
+    found = _TAG.search(text, start)
+    return None if found and found["name"] and not found["close"] else found
+
+
+def _end(text: str, found: re.Match[str], name: str) -> int:
+    """Return where a tag ends, or the comment or the element without visible content that it begins."""
+    if found[0] == "<!--":  # ``<!-->`` is a whole comment
+        closed = _COMMENT_END.search(text, found.end() - len("--"))
+        return closed.end() if closed else len(text)
+    return _after_element(text, name, found.end()) if not found["end"] and name in _UNSEEN else found.end()
 
 
 def _references(text: str, start: int, end: int) -> Iterator[Edit]:
@@ -88,12 +103,6 @@ def _shown(name: str, found: re.Match[str]) -> str:
     return decoded(next((one for one in alternative.groups() if one), "")) if alternative else ""
 
 
-def _after(text: str, end: str, start: int) -> int:
-    """Return the place after ``end``; the end of the text if it does not come."""
-    place = text.find(end, start)
-    return len(text) if place < 0 else place + len(end)
-
-
 def _after_element(text: str, name: str, start: int) -> int:
     """Return the place after the end tag of an element; the end of the text if it does not come."""
     found = re.compile(f"</{name}[^<>]*>", re.IGNORECASE).search(text, start)
@@ -111,9 +120,10 @@ def without_quotes(text: str) -> str:
     if "<" not in text:
         return text
     kept: list[str] = []
-    depth = done = 0
-    for found in _TAG.finditer(text):
+    depth = done = read = 0
+    while (found := _next_tag(text, read)) is not None:
         name = (found["name"] or "").lower()
+        read = _end(text, found, name)
         if name not in _QUOTES:
             continue
         if found["end"]:

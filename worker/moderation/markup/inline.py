@@ -16,7 +16,7 @@ from typing import NamedTuple
 from worker.moderation.text_views.rules import Edit
 
 ENTITY = re.compile(
-    r"&(?:#(?:[xX][0-9a-fA-F]{1,8}(?![0-9a-fA-F])|[0-9]{1,8}(?![0-9]))|[A-Za-z][A-Za-z0-9]{1,31});?"
+    r"&(?:#(?:[xX]0{0,99}[0-9a-fA-F]{1,8}(?![0-9a-fA-F])|0{0,99}[0-9]{1,8}(?![0-9]))|[A-Za-z][A-Za-z0-9]{1,31});?"
 )
 """A character reference of HTML. Digits are limited, because Python refuses to convert thousands of them."""
 
