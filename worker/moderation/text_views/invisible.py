@@ -25,7 +25,8 @@ _EMOJI = r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\u20e3\ufe0f]"
 _TAG_FLAG = r"(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"
 _KEPT = rf"""
     (?<={_EMOJI})\u200d(?=\p{{Extended_Pictographic}})
-  | (?<=[\p{{Emoji}}\p{{So}}\p{{Sm}}\p{{Po}}\p{{Script=Han}}])[\ufe00-\ufe0f]
+  | (?<=[^\x00-\x7f])(?<=[\p{{Emoji}}\p{{So}}\p{{Sm}}\p{{Po}}\p{{Script=Han}}])[\ufe00-\ufe0f]
+  | (?<=[0-9\#*])\ufe0f(?=\u20e3)
   | (?<=\p{{Script=Han}})[\U000e0100-\U000e01ef]
   | (?<=[{_JOINING_SCRIPTS}\u064b-\u0655\u0670])[\u200b\u200c\u200d\u2060\u034f]
   | (?<=\p{{Script=Mongolian}})[\u180b-\u180f]
@@ -40,13 +41,11 @@ _BIDI_MARK = r"\u200e\u200f\u061c\u202a-\u202c\u2066-\u2069"
 
 def _shown_order(match: regex.Match[str]) -> str:
     """Return the characters of a bidi override in the order in which a reader reads them."""
-    kind, body = match[1], match[2]
-    if len(body) == 1:
-        return body
-    if kind == "\u202e":
+    if match[1]:
+        body = _AGAIN.sub("", match[2])
         is_reversed = len(_RIGHT_TO_LEFT.findall(body)) * 2 <= len(body)
         return _reversed(body) if is_reversed else body
-    return _RIGHT_TO_LEFT_RUN.sub(lambda run: _reversed(run[0]), body)
+    return _RIGHT_TO_LEFT_RUN.sub(lambda run: _reversed(run[0]), match[4])
 
 
 def _reversed(text: str) -> str:
@@ -67,7 +66,7 @@ def _tags_as_letters(match: regex.Match[str]) -> str:
     return "".join(chr(ord(tag) - 0xE0000) for tag in match[0])
 
 
-INVISIBLE = rf"{_IGNORABLE}\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
+INVISIBLE = rf"{_IGNORABLE}\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufff9-\ufffb"
 """The characters that these steps look at, for a class in a pattern."""
 _PART = regex.compile(
     rf"({_KEPT})|([{_BIDI_MARK}]+)|[{INVISIBLE}]",
@@ -122,8 +121,16 @@ def _kept_of_long_run(before: str, run: str, after: str, *, keeps_marks: bool) -
 _kept = lru_cache(maxsize=4096)(_kept_of_long_run)
 
 
+_AGAIN = regex.compile("\u202c*\u202e")
+"""A right-to-left override that follows another one. Both together are one text from right to left."""
 BIDI_OVERRIDES = (
-    replacing(regex.compile("([\u202d\u202e])([^\u202c\u202d\u202e\u2029\n\r]+)\u202c?"), _shown_order),
+    replacing(
+        regex.compile(
+            "(\u202e)((?:[^\u202c\u202d\u202e\u2029\n\r]++|\u202c*+\u202e)+)\u202c?"
+            "|(\u202d)([^\u202c\u202d\u202e\u2029\n\r]+)\u202c?"
+        ),
+        _shown_order,
+    ),
 )
 TAG_CHARACTERS = (replacing(regex.compile(rf"({_TAG_FLAG})|[\U000e0020-\U000e007e]+"), _tags_as_letters),)
 INVISIBLE_CHARACTERS = (_invisible_characters,)

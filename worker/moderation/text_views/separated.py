@@ -1,6 +1,7 @@
 """Words with signs between their letters: markup inside words, and separated letters."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -28,20 +29,31 @@ _BEGIN = r"(?<![\p{L}\p{N}\p{M}@$])[\p{Lu}\p{Ll}0-9@$]"
 _END = r"(?![\p{L}\p{N}\p{M}@$])"
 _SEPARATED = regex.compile(
     rf"{NOT_LINKS}|{_BEGIN}(?P<gap>[.\-_*~]{{1,2}}){_PART}(?:(?P=gap){_PART})*{_END}"
-    rf"|(?<![\p{{L}}.\-_*~]\p{{L}}[.\-_*~]){_BEGIN}(?P<gap> {{1,2}}|\n){_PART}(?:(?P=gap){_PART})*{_END}"
+    rf"|(?<![\p{{L}}.\-_*~]\p{{L}}[.\-_*~]){_BEGIN}(?P<gap> {{1,3}}| ?\r?\n\n?){_PART}(?:(?P=gap){_PART})*{_END}"
     r"(?![.\-_*~]\p{L}[\p{L}.\-_*~])"
 )
 _WIDE = {" ": regex.compile(" {2,}"), "\n": regex.compile("\n{2,}")}
 """Between words whose letters have a space or a line end between them: several of these."""
-_ODD_GAP = r"[^\p{L}\p{N}\p{M}\s@$!]{1,3}"
+_ODD_SPACES = r"\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_WITH_ODD_SPACES = regex.compile(rf"{_BEGIN}(?:[ {_ODD_SPACES}]{{1,2}}{_PART}){{2,}}{_END}")
+_ODD_SPACE = regex.compile(f"[{_ODD_SPACES}]")
+_ODD_SIGN = r"[^\p{L}\p{N}\p{M}\s@$!]"
+_ODD_GAP = rf"(?:{_ODD_SIGN}\ufe0f?){{1,3}}"
+"""One to three signs. An emoji can have a variation selector."""
 _ODDLY_SEPARATED = regex.compile(
     rf"{NOT_LINKS}|(?<![\p{{L}}\p{{N}}\p{{M}}@$]|[\p{{L}}\p{{N}}\p{{M}}@$]{_ODD_GAP})"
     rf"[\p{{Lu}}\p{{Ll}}0-9@$](?:{_ODD_GAP}{_PART}){{2,}}{_END}"
 )
-_NO_PART = regex.compile(r"[^\p{L}\p{M}0-9@$!]+")
+_WIDELY_SEPARATED = regex.compile(
+    rf"{NOT_LINKS}|{_BEGIN}(?P<gap>\s?{_ODD_SIGN}\ufe0f?\s){_PART}(?:(?P=gap){_PART})+{_END}"
+)
+"""The same sign with a space after it, between all letters."""
+_NO_PART = regex.compile(r"[^\p{L}\p{M}0-9@$!]+|\ufe0f")
 _WORD_SEPARATED_MIN = 3
 _SEPARATED_MIN = 5
 """Characters of the shortest separated word: three letters and two gaps."""
+_LINES_DIVIDED_MIN = 8
+"""Letters on lines of their own that can be several words: fewer letters must be a known word."""
 _SEPARATED_WORDS_MIN = 2
 WORDS_COUNTED_MAX = 300
 """Separated words that are looked at to learn how a text separates letters."""
@@ -91,13 +103,18 @@ def separated_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
             ],
         )
 
-    def oddly_joined(text: str) -> Iterator[Edit]:
-        words = [(match, _NO_PART.sub("", match[0])) for match in _ODDLY_SEPARATED.finditer(text)]
+    def oddly_joined(text: str, separated: regex.Pattern[str]) -> Iterator[Edit]:
+        words = [(match, _NO_PART.sub("", match[0])) for match in separated.finditer(text)]
         known = [(match, word) for match, word in words if word.isalpha() and vocabulary.is_known(word)]
         letters_min = _WORD_SEPARATED_MIN if len(known) >= _SEPARATED_WORDS_MIN else _WORD_SEPARATED_MIN + 1
         yield from ((match.start(), match.end(), word) for match, word in known if len(word) >= letters_min)
 
-    return (joined, oddly_joined)
+    odd, wide = (partial(oddly_joined, separated=one) for one in (_ODDLY_SEPARATED, _WIDELY_SEPARATED))
+    return (_plain_spaces, joined, odd, wide)
+
+
+_plain_spaces = replacing(_WITH_ODD_SPACES, lambda match: _ODD_SPACE.sub(" ", match[0]))
+"""Writes tabs, no-break spaces and thin spaces between single letters as spaces."""
 
 
 def _separated(match: regex.Match[str]) -> _Separated:
@@ -130,7 +147,7 @@ def _joined(found: Iterable[_Separated], gaps: frozenset[str], vocabulary: Vocab
         if gap in gaps:
             if any(map(str.isalpha, word)):
                 yield start, end, word
-        elif is_word and gap != "\n":
+        elif is_word and ("\n" not in gap or len(word) >= _LINES_DIVIDED_MIN):
             is_divided = len(word) <= letters_left and not vocabulary.is_known(word)
             if is_divided:
                 letters_left -= len(word)

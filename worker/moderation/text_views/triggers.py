@@ -67,7 +67,7 @@ _CLASSES: dict[int, str] = {
     Trigger.ODD: f"[{ODD}]",
     Trigger.LATIN: r"\p{Script=Latin}",
     _CASED: r"[\p{Lu}\p{Ll}\p{Lt}]",
-    _WORD: r"[\p{L}\p{N}\p{M}@$]",
+    _WORD: r"[[\p{L}\p{N}\p{M}@$]--\ufe0f]",
     _SIGN: r"[0-9@$\u20ac\u00a3]",
     _INNER_SIGN: r"[!|+]",
     _MARKUP: r"[*~`_|<&\[]",
