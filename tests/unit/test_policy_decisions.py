@@ -309,6 +309,24 @@ def test_a_batch_is_resolved_as_its_messages_one_by_one(batches: list[list[Row]]
         assert [*map(id, resolve_all(by, results))] == [*map(id, expected)]
 
 
+def test_two_policies_do_not_mix_what_they_say_about_a_channel_that_no_rule_names() -> None:
+    text = """
+schema: policy/1
+version: VERSION
+levels: [review]
+thresholds: {default: {review: 0.5}}
+rules: [{name: kids, when: {channel_id: [kids]}, thresholds: {default: {review: 0.2}}}]
+"""
+    for version in ("first", "second"):
+        by = policy(text.replace("VERSION", version))
+        found = by.resolve_each({"channel_id": ["general", "kids", None]}, 3)
+        assert [(one.document["version"], one.rule) for one in found] == [
+            (version, None),
+            (version, "kids"),
+            (version, None),
+        ]
+
+
 def test_a_record_without_a_message_is_resolved_by_its_topic_alone() -> None:
     by = policy(FILE.replace('{channel_id: ["kids-*"], tenant_id: [acme]}', "{topic: chat}"))
     record = scored({}).record

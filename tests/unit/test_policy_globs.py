@@ -67,6 +67,42 @@ def test_many_messages_match_what_each_matches_alone_whatever_is_remembered(
         assert matcher.remembered <= remembered_max
 
 
+@given(CONDITIONS, VALUES, st.integers(0, 6), st.integers(0, 6))
+def test_of_alternatives_the_first_that_matches_is_found(
+    conditions: list[When | None], rows: list[tuple[str | None, str | None, bool]], one: int, other: int
+) -> None:
+    low, high = sorted((one, other))
+    rules, exemptions = (1 << low) - 1, (1 << high) - (1 << low)
+    matcher, every = Matcher(conditions, alternatives=(rules, exemptions)), Matcher(conditions)
+    columns: dict[str, list[Any]] = {
+        "channel_id": [row[0] for row in rows],
+        "user_id": [row[1] for row in rows],
+        "edited": [row[2] for row in rows],
+    }
+    for key, (channel, user, edited) in zip(matcher.keys(columns, len(rows)), rows, strict=True):
+        message = MessageFields(channel_id=channel, user_id=user, edited=edited)
+        expected = every.matches(message)
+        for found in (matcher.entries_of(key), matcher.matches(message)):
+            assert first(found & rules) == first(expected & rules)
+            assert first(found & exemptions) == first(expected & exemptions)
+            assert found >> high == expected >> high
+
+
+@pytest.mark.parametrize("further", [{"user_id": ["bot"]}, {"edited": True}])
+def test_an_alternative_that_asks_for_more_leaves_the_later_ones(further: dict[str, Any]) -> None:
+    conditions = [When(channel_id=["kids"], **further), When(channel_id=["kids"])]
+    matcher = Matcher(conditions, alternatives=[0b11])
+    assert first(matcher.matches(MessageFields(channel_id="kids", user_id="a"))) == 1
+    assert first(matcher.matches(MessageFields(channel_id="kids", user_id="bot", edited=True))) == 0
+
+
+def test_channels_with_the_same_first_rule_have_one_key() -> None:
+    conditions = [When(channel_id=["kids-*"]), When(channel_id=["kids-1"]), When(channel_id=["kids-2"])]
+    channels = {"channel_id": ["kids-1", "kids-2", "kids-3"]}
+    assert len(set(Matcher(conditions, alternatives=[0b111]).keys(channels, 3))) == 1
+    assert len(set(Matcher(conditions).keys(channels, 3))) == 3
+
+
 def test_names_and_beginnings_are_found_in_a_column_of_many_channels() -> None:
     conditions = [When(channel_id=["kids-*", "k"]), When(channel_id=["general"]), When(channel_id=["kids-1*"])]
     matcher = Matcher(conditions)

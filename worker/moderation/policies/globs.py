@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from functools import reduce
 from itertools import repeat
-from operator import or_
+from operator import and_, or_
 from typing import Any, NamedTuple
 
 from worker.moderation.policies.policy_file import When
@@ -63,16 +63,16 @@ class EntrySet:
 
     Attributes:
         entries: The entries, a bit for each.
+        answer: What the user of a matcher of one field has worked out for these entries; None: nothing yet.
     """
 
-    __slots__ = ("entries",)
+    __slots__ = ("answer", "entries")
 
     def __init__(self, entries: int) -> None:
         self.entries = entries
+        self.answer: Any = None
 
 
-NOTHING = EntrySet(0)
-"""What an absent value matches, and most values."""
 MatchKey = Hashable
 """What the fields of a message match. Messages with equal keys match the same entries."""
 
@@ -83,25 +83,41 @@ class Matcher:
     Args:
         conditions: The condition of each entry; None matches every message.
         remembered_max: Values to remember, of all fields together; at least 2 for each field.
+        alternatives: Sets of entries. Only the first entry of a set that matches counts. The matcher may leave out
+            the later ones. So messages with the same first entry often have the same key.
+
+    Attributes:
+        is_of_one_field: Whether one field with globs decides. Then the key of a message is the ``EntrySet`` of this
+            field. A tuple would be one more object to look at.
     """
 
-    def __init__(self, conditions: Sequence[When | None], remembered_max: int = REMEMBERED_MAX) -> None:
+    def __init__(
+        self,
+        conditions: Sequence[When | None],
+        remembered_max: int = REMEMBERED_MAX,
+        alternatives: Sequence[int] = (),
+    ) -> None:
         everything = (1 << len(conditions)) - 1
         self._edited = {True: everything, False: everything}
-        self._indexes: list[tuple[int, int, _GlobIndex]] = []
-        for position, field in enumerate(FIELDS[:-1]):
-            globs = [getattr(when, _KEYS.get(field, field)) if when else () for when in conditions]
-            if any(globs):
-                free = sum(1 << number for number, given in enumerate(globs) if not given)
-                self._indexes.append((position, free, _GlobIndex(globs)))
         for number, when in enumerate(conditions):
             if when is not None and when.edited is not None:
                 self._edited[not when.edited] &= ~(1 << number)
+        globs = {
+            field: [getattr(when, _KEYS.get(field, field)) if when else () for when in conditions]
+            for field in FIELDS[:-1]
+        }
+        free = {field: _set_of(not given for given in of_entries) for field, of_entries in globs.items()}
+        self._indexes: list[tuple[int, int, _GlobIndex]] = []
+        for position, field in enumerate(FIELDS[:-1]):
+            if free[field] != everything:
+                others = [*self._edited.values(), *(free[other] for other in free if other != field)]
+                sure = [reduce(and_, others, entries) for entries in alternatives]
+                index = _GlobIndex(globs[field], [*zip(alternatives, sure, strict=True)])
+                self._indexes.append((position, free[field], index))
         remembering = [index for _, _, index in self._indexes if index.is_remembering]
         for index in remembering:
             index.remembered_max = remembered_max // len(remembering)
-        # The key of a message can be the set of its only field: a tuple would be one more object to look at.
-        self._is_of_one_field = len(self.fields) == len(self._indexes) == 1
+        self.is_of_one_field = len(self.fields) == len(self._indexes) == 1
 
     @property
     def fields(self) -> frozenset[str]:
@@ -135,14 +151,14 @@ class Matcher:
         found: list[Iterable[MatchKey]] = []
         for position, _, index in self._indexes:
             values = columns.get(FIELDS[position])
-            found.append(repeat(NOTHING, count) if values is None else index.find_each(values))
-        if self._is_of_one_field:
+            found.append(repeat(index.nothing, count) if values is None else index.find_each(values))
+        if self.is_of_one_field:
             return found[0]
         return zip(columns.get("edited", repeat(False, count)), *found, strict=True)  # noqa: FBT003 - a value
 
     def entries_of(self, key: Any) -> int:
         """Return the set of the entries that match the messages with this key."""
-        edited, *matched = (False, key) if self._is_of_one_field else key
+        edited, *matched = (False, key) if self.is_of_one_field else key
         found = self._edited[edited]
         for (_, free, _), entries in zip(self._indexes, matched, strict=True):
             found &= free | entries.entries
@@ -162,6 +178,10 @@ def members(entries: int) -> Iterator[int]:
         entries &= entries - 1
 
 
+def _set_of(are_members: Iterable[bool]) -> int:
+    return sum(1 << number for number, is_member in enumerate(are_members) if is_member)
+
+
 class _GlobIndex:
     """Finds the entries that have a glob which a value matches.
 
@@ -172,17 +192,25 @@ class _GlobIndex:
     When the younger half is full, it becomes the older one, and the older one is dropped. What is found in the
     older half moves to the younger one.
 
+    Args:
+        globs: The globs of each entry.
+        alternatives: Sets of entries of which only the first that matches counts. Each comes with those of its
+            entries that match whatever the other fields are.
+
     Attributes:
+        nothing: What an absent value matches, and most values.
         is_remembering: Whether a value can take so many look-ups that it is worth while to remember it.
         remembered_max: Number of values to remember.
     """
 
-    def __init__(self, globs: Sequence[Sequence[str]]) -> None:
+    def __init__(self, globs: Sequence[Sequence[str]], alternatives: Sequence[tuple[int, int]] = ()) -> None:
         literals, prefixes, others = _by_kind(globs)
         self.remembered_max = 0
         self._young: dict[str, EntrySet] = {}
         self._old: dict[str, EntrySet] = {}
-        self._sets = {0: NOTHING}
+        self._alternatives = alternatives
+        self.nothing = EntrySet(0)
+        self._sets = {0: self.nothing}
         self._lengths = sorted({len(prefix) for prefix in prefixes}, reverse=True)
         self._prefixes: dict[str, EntrySet] = {}
         for prefix in sorted(prefixes, key=len):  # it has the entries of the shorter ones that it begins with
@@ -214,8 +242,14 @@ class _GlobIndex:
         if self._others:
             return [known(value) or remember(value) for value in values]
         search = self._recall if self.is_remembering else self._of_beginning
-        named, shortest, beginnings = self._named.get, self._shortest, self._beginnings
-        return [named(value) or (search(value) if value[:shortest] in beginnings else NOTHING) for value in values]
+        found: list[Any] = [*map(self._named.get, values)]  # an ``EntrySet``, or None
+        if all(found):
+            return found
+        nothing, shortest, beginnings = self.nothing, self._shortest, self._beginnings
+        return [
+            one or (search(value) if value[:shortest] in beginnings else nothing)
+            for one, value in zip(found, values, strict=True)
+        ]
 
     def _recall(self, value: str) -> EntrySet:
         return self._young.get(value) or self._remember(value)
@@ -239,15 +273,23 @@ class _GlobIndex:
         for length in self._lengths:
             if (found := self._prefixes.get(value[:length])) is not None:
                 return found
-        return NOTHING
+        return self.nothing
 
     def _set(self, entries: int) -> EntrySet:
-        """Return the object of a set."""
+        """Return the object of a set, without the entries that cannot count."""
         if (found := self._sets.get(entries)) is None:
             if len(self._sets) >= SETS_MAX:
-                self._sets = {0: NOTHING}
-            found = self._sets[entries] = EntrySet(entries)
+                self._sets = {0: self.nothing}
+            counting = self._counting(entries)
+            found = self._sets[entries] = self._sets[counting] = self._sets.get(counting) or EntrySet(counting)
         return found
+
+    def _counting(self, entries: int) -> int:
+        """Return a set without the alternatives that follow one that matches whatever the other fields are."""
+        for alternatives, sure in self._alternatives:
+            if certain := entries & sure:
+                entries &= ~alternatives | ((certain & -certain) << 1) - 1
+        return entries
 
 
 def _by_kind(globs: Sequence[Sequence[str]]) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:

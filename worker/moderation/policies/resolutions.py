@@ -4,7 +4,7 @@ Messages that match the same entries share one resolution.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from schemas import verdict
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.policies.globs import Matcher, MatchKey, MessageFields, first, members
+from worker.moderation.policies.globs import EntrySet, Matcher, MatchKey, MessageFields, first, members
 from worker.moderation.policies.policy_file import AllowedTexts, PolicyFile
 from worker.reported import CandidateLabels, ShadowOutcome, VerdictLabels
 
@@ -98,10 +98,12 @@ class Resolutions:
         self._exemptions = exempt
         self._allow_entries = [_allow_entry(one) for one in allow]
         conditions = [*(one.when for one in rules), *(one.when for one in exempt), *(one.when for one in allow)]
-        self._entries = Matcher(conditions)
+        only_first = (1 << len(rules)) - 1, ((1 << len(exempt)) - 1) << len(rules)
+        self._entries = Matcher(conditions, alternatives=only_first)
         self.fields = self._entries.fields
         self._found: dict[tuple[int | None, int | None, int], Resolution] = {}
         self._by_key: dict[MatchKey, Resolution] = {}
+        self._answered: list[EntrySet] = []  # sets that hold their resolution
 
     def of(self, fields: MessageFields) -> Resolution:
         """Return what the policy says about a message."""
@@ -109,8 +111,21 @@ class Resolutions:
 
     def of_each(self, columns: Mapping[str, Sequence[Any]], count: int) -> list[Resolution]:
         """Return what the policy says about each message. The arguments are those of ``Matcher.keys``."""
+        keys: Iterable[Any] = self._entries.keys(columns, count)
+        if self._entries.is_of_one_field:
+            return [key.answer or self._answer(key) for key in keys]
         find = self._by_key.get
-        return [find(key) or self._of_key(key) for key in self._entries.keys(columns, count)]
+        return [find(key) or self._of_key(key) for key in keys]
+
+    def _answer(self, key: EntrySet) -> Resolution:
+        if len(self._answered) >= RESOLUTIONS_MAX:
+            for one in self._answered:
+                one.answer = None
+            self._answered.clear()
+        self._answered.append(key)
+        found: Resolution = self._of_entries(self._entries.entries_of(key))
+        key.answer = found
+        return found
 
     def _of_key(self, key: MatchKey) -> Resolution:
         if len(self._by_key) >= RESOLUTIONS_MAX:
