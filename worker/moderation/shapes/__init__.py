@@ -3,7 +3,7 @@
 A shape says where the text and the ids of a message are, and which records are messages. ``NAME.yaml`` in this
 folder is a built-in shape; ``worker/moderation/envelopes`` has the envelopes. This folder knows no broker and no
 policy. Read first: ``shape_file.py`` for what a file may say, then ``record_reader.py`` for what the worker does
-with it.
+with it. ``usual_event.py`` reads most events in a faster way.
 """
 
 from worker.moderation.shapes.files import (

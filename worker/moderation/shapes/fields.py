@@ -21,14 +21,19 @@ def identity_of(found: Any) -> str | None:
     """Return the id or word that a value is; None stays None."""
     if found is None or type(found) is str:
         return found
-    if type(found) is int:  # not a boolean; orjson turns integers beyond 64 bits into floats
+    if type(found) is int and is_of_64_bits(found):  # not a boolean
         return str(found)
     raise Unreadable
 
 
+def is_of_64_bits(found: int) -> bool:
+    """Return whether an integer is one of those that orjson reads; orjson turns all others into floats."""
+    return -(2**63) <= found < 2**64
+
+
 def instant_of(found: Any) -> str | int | float | None:
     """Return the time that a value is; None stays None."""
-    if found is None or type(found) is str or type(found) is int:
+    if found is None or type(found) is str or (type(found) is int and is_of_64_bits(found)):
         return found
     # orjson turned an integer beyond 64 bits into a float, which is not the number that was sent.
     if type(found) is float and -(2.0**63) < found < 2.0**64:
@@ -42,7 +47,7 @@ def _instant_of_mongodb(found: Any) -> str | int:
     """Return a date of MongoDB's Extended JSON: milliseconds, a string, or ``{"$numberLong": "1769851800000"}``."""
     if type(found) is dict:
         found = found.get("$numberLong")
-    if type(found) is str or type(found) is int:
+    if type(found) is str or (type(found) is int and is_of_64_bits(found)):
         return found
     raise Unreadable
 
@@ -106,10 +111,15 @@ def roles(given: Sequence[str | RoleRule]) -> ReadField:
         for reader, role in readers:
             if given_or_met := reader(event, headers):
                 found += role or given_or_met
-        are_different = len(found) < 2 or len(found) == len(set(found))  # noqa: PLR2004 - one role, or none
-        return tuple(found if are_different else dict.fromkeys(found))
+        return each_once(found)
 
     return read
+
+
+def each_once(roles: Sequence[str]) -> tuple[str, ...]:
+    """Return roles without those that come again."""
+    are_different = len(roles) < 2 or len(roles) == len(set(roles))  # noqa: PLR2004 - one role, or none
+    return tuple(roles if are_different else dict.fromkeys(roles))
 
 
 def _listed_roles(place: str) -> ReadField:

@@ -23,6 +23,7 @@ from worker.moderation.shapes.shape_file import Envelope, Shape, WhereRule
 from worker.moderation.shapes.skipping import absence, skip_reason
 from worker.moderation.shapes.text import FoundText, joiner, text
 from worker.moderation.shapes.unpacking import unwrapper
+from worker.moderation.shapes.usual_event import usual_reader
 from worker.records import Headers, Skipped
 from worker.scores import DeadLetterReason
 
@@ -53,6 +54,7 @@ def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: 
         bytes_max: Largest size of a value, in bytes, packed and unpacked.
     """
     unwrap = unwrapper(shape.unwrap, bytes_max) if shape.unwrap else None
+    read_usual = usual_reader(shape) if envelope is None else None
     if shape.wire == "json":
         read_event = _json_event(shape)
         if shape.event:
@@ -70,7 +72,11 @@ def compile_shape(shape: Shape, *, envelope: Envelope | None = None, bytes_max: 
             if len(value) > bytes_max:
                 sentence = f"The value has {len(value)} bytes; the limit is {bytes_max}."
                 raise Undecodable("too_large", sentence)  # noqa: TRY301 - every refusal has one handler
-            return whole(value if unwrap is None else unwrap(value), headers)
+            if unwrap is not None:
+                value = unwrap(value)
+            if read_usual is not None and (reading := read_usual(value)) is not None:
+                return reading
+            return whole(value, headers)
         except Undecodable as error:
             return DeadLetterReason(reason=error.reason, message=error.message)
 

@@ -34,7 +34,7 @@ Join = Callable[[Sequence[str]], str]
 
 def text(shape: Shape) -> ReadText:
     """Return the function that reads the text."""
-    several, own_words = _several(shape), _own_words(shape)
+    several, own_words = _several(shape), own_words_of(shape)
     first, *further = shape.text
     if not isinstance(first, str) or "*" in first:
         return several
@@ -109,14 +109,14 @@ def _several(shape: Shape) -> ReadText:
     return read
 
 
-def _alternatives(given: Text) -> Sequence[str | TextPlace]:
+def alternatives(given: Text) -> Sequence[str | TextPlace]:
     """Return the places of an entry, of which only the first that has characters is read."""
     return [given] if isinstance(given, str | TextPlace) else given
 
 
 def _places(shape: Shape) -> list[str]:
     """Return every place of the text, in order."""
-    return [one if isinstance(one, str) else one.at for entry in shape.text for one in _alternatives(entry)]
+    return [one if isinstance(one, str) else one.at for entry in shape.text for one in alternatives(entry)]
 
 
 _Strings = Callable[[Any, Sequence[Any]], Sequence[Any]]
@@ -130,7 +130,7 @@ def _gatherer(shape: Shape) -> Callable[[Any], tuple[Sequence[str], str]]:
     places = _places(shape)
     tree, numbers = PlaceTree.of(places), iter(range(len(places)))
     entries: list[list[_PlaceOfText]] = [
-        [(next(numbers), _pointer(one), _special(one)) for one in _alternatives(entry)] for entry in shape.text
+        [(next(numbers), _pointer(one), _special(one)) for one in alternatives(entry)] for entry in shape.text
     ]
     choose = _chooser(entries, is_first_only=shape.first_text)
     strings_at = frozenset(number for entry in entries for number, _, special in entry if special is None)
@@ -197,7 +197,7 @@ def joiner(shape: Shape) -> Join:
 
     A message that is nothing but a quote keeps the quote: somebody sent these words.
     """
-    without_quotes, own_words = _without_quotes(shape), _own_words(shape)
+    without_quotes, own_words = _without_quotes(shape), own_words_of(shape)
     if without_quotes is None or own_words is None:
         return _joined
 
@@ -215,7 +215,7 @@ def _without_quotes(shape: Shape) -> Callable[[str], str] | None:
     return WITHOUT_QUOTES[shape.markup] if shape.quotes == "drop" else None
 
 
-def _own_words(shape: Shape) -> Callable[[str], str] | None:
+def own_words_of(shape: Shape) -> Callable[[str], str] | None:
     """Return the function that removes the quotes of a text of one part; None if quotes stay."""
     if (without_quotes := _without_quotes(shape)) is None:
         return None
