@@ -111,6 +111,8 @@ def test_ordinary_text_does_not_change(text: str) -> None:
         ("k\ti\tl\tl", "kill"),
         ("k\u00a0i\u00a0l\u00a0l  t h e m", "kill them"),
         ("k   i   l   l", "kill"),
+        ("t h e m   a   k i l l", "them a kill"),
+        ("t\nh\ne\nm\n\na\n\nk\ni\nl\nl", "them a kill"),
         ("k - i - l - l", "kill"),
         ("k, i, l, l", "kill"),
         ("k \U0001f44f i \U0001f44f l \U0001f44f l", "kill"),

@@ -27,10 +27,13 @@ SIGNS_INSIDE_WORDS = (
 _PART = r"[\p{Lu}\p{Ll}0-9@$!]"
 _BEGIN = r"(?<![\p{L}\p{N}\p{M}@$])[\p{Lu}\p{Ll}0-9@$]"
 _END = r"(?![\p{L}\p{N}\p{M}@$])"
+_NEXT_WORD = rf"{_PART}(?: {{1,2}}|\n){_PART}"
+"""Letters with a smaller gap: there a large gap is the space between two words."""
 _SEPARATED = regex.compile(
     rf"{NOT_LINKS}|{_BEGIN}(?P<gap>[.\-_*~]{{1,2}}){_PART}(?:(?P=gap){_PART})*{_END}"
-    rf"|(?<![\p{{L}}.\-_*~]\p{{L}}[.\-_*~]){_BEGIN}(?P<gap> {{1,3}}| ?\r?\n\n?){_PART}(?:(?P=gap){_PART})*{_END}"
+    rf"|(?<![\p{{L}}.\-_*~]\p{{L}}[.\-_*~]){_BEGIN}(?P<gap> {{1,2}}| ?\r?\n){_PART}(?:(?P=gap){_PART})*{_END}"
     r"(?![.\-_*~]\p{L}[\p{L}.\-_*~])"
+    rf"|{_BEGIN}(?P<gap> {{3}}|\n\n)(?!{_NEXT_WORD}){_PART}(?:(?P=gap)(?!{_NEXT_WORD}){_PART})*{_END}"
 )
 _WIDE = {" ": regex.compile(" {2,}"), "\n": regex.compile("\n{2,}")}
 """Between words whose letters have a space or a line end between them: several of these."""
