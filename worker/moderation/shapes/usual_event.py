@@ -1,8 +1,8 @@
 """Read the usual events of a shape with a parser that makes only what the shape reads. Pure.
 
 An event is usual if it has its text at the first place of the text, no other text, and fields of the usual types.
-To read it takes half the time here. Every other event, and what is not JSON, is left to ``record_reader``, which
-reads all events. Both find the same in a usual event.
+To read one of Discord takes 0.55 to 0.59 of the time here. Every other event, and what is not JSON, is left to
+``record_reader``, which reads all events. Both find the same in a usual event.
 """
 
 from collections.abc import Callable, Sequence
