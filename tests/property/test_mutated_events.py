@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import sys
 
 import orjson
 import pytest
@@ -90,6 +91,21 @@ def test_a_message_in_one_object_reads_as_if_its_places_were_anywhere() -> None:
 
 
 # ---- the parser that makes only what a shape reads ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1000, 1023, 1024, 1100, 3000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_how_deep_an_event_may_be_does_not_depend_on_the_interpreter(opening: str, depth: int) -> None:
+    shape, closing = load_shape("plain"), "]" if opening == "[" else "}"
+    value = f'{{"text":"hello","more":{opening * depth}1{closing * depth}}}'.encode()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)  # CPython 3.12 and later do not count a parser's calls against this limit
+    try:
+        found = compile_shape(shape)(value, ())
+        assert found == read_without_the_typed_parser(shape)(value, ())
+    finally:
+        sys.setrecursionlimit(limit)
+    assert isinstance(found, ChatMessage) == (depth < 1024)
 
 
 @pytest.mark.parametrize("name", ["discord", "plain", "sendbird"])

@@ -58,6 +58,7 @@ SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
         "`a + a = a + b`, p.s. I'm x - y = t - h, a, b, c, d",
         "il y\u00a0a 10\u00a0000, 1\ufe0f\u20e3 2\ufe0f\u20e3",
         "a\nb\nc\nd\ne\nf",
+        "1\t2\t3",
         "caf\u00e9 na\u00efve stra\u00dfe \u0142\u00f3d\u017a s\u00f8r \u0111\u00e2u",
     ],
 )
@@ -117,6 +118,9 @@ def test_ordinary_text_does_not_change(text: str) -> None:
         ("k, i, l, l", "kill"),
         ("k \U0001f44f i \U0001f44f l \U0001f44f l", "kill"),
         ("k\u2764\ufe0fi\u2764\ufe0fl\u2764\ufe0fl", "kill"),
+        ("k \u2764\ufe0f i \u2764\ufe0f l \u2764\ufe0f l", "kill"),
+        ("k\u2764\ufe0f\u2764\ufe0fi\u2764\ufe0f\u2764\ufe0fl\u2764\ufe0f\u2764\ufe0fl", "kill"),
+        ("k\r\n\r\ni\r\n\r\nl\r\n\r\nl", "kill"),
         ("[k][i][l][l] [t][h][e][m]", "[kill] [them]"),
         ("k-i.l*l", "kill"),
         ("K1LL", "KILL"),
@@ -230,6 +234,10 @@ def test_a_place_in_the_view_leads_to_the_place_in_the_text() -> None:
 @given(CHAT)
 @example("it wi|1 kill")
 @example("kiiill " * 142 + "kiiill")
+@example(
+    "k\u2764\ufe0f\u2764\ufe0f\u2764\ufe0fi\u2764\ufe0f\u2764\ufe0f\u2764\ufe0fl\u2764\ufe0f\u2764\ufe0f\u2764\ufe0fl"
+)
+@example("k ,\ufe0f i ,\ufe0f l")
 @settings(max_examples=400, deadline=None)
 def test_a_text_without_a_trigger_has_no_edit(text: str) -> None:
     """The pass over many texts must not miss one that a step changes."""

@@ -17,11 +17,13 @@ from worker.moderation.text_views.rules import Edit, Rule
 _ANY = re.compile("[<&]")
 _TAG = re.compile(
     r"<(?:!--|(?P<end>/?)(?P<name>[A-Za-z][^\s<>/]{0,63})"
-    r"(?P<rest>(?:[^>=]++|=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?)*+)(?P<close>>?)|[!?/][^<>]*>)"
+    r"(?P<rest>[^\s>/]*+(?:[\s/]++|[^\s>/][^\s>/=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+)?)?)*+)"
+    r"(?P<close>>?)|[!?/][^<>]*>)"
 )
-"""A tag, or the begin of a comment. A quoted value of an attribute may have ``<`` and ``>``. A tag without a close
-reaches to the end of the text, so the search takes linear time."""
-_COMMENT_END = re.compile("--!?>")
+"""A tag, or the begin of a comment. A quoted value of an attribute may have ``<`` and ``>``. A ``=`` where a name
+is expected begins a name. A tag without a close reaches to the end of the text, so the search takes linear time."""
+_COMMENT_END = re.compile("(?<=<!--)>|(?<=<!---)>|--!?>")
+"""``<!-->`` and ``<!--->`` are whole comments."""
 _ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.IGNORECASE)
 _LINES = frozenset(
     [
@@ -59,8 +61,8 @@ def _next_tag(text: str, start: int) -> re.Match[str] | None:
 
 def _end(text: str, found: re.Match[str], name: str) -> int:
     """Return where a tag ends, or the comment or the element without visible content that it begins."""
-    if found[0] == "<!--":  # ``<!-->`` is a whole comment
-        closed = _COMMENT_END.search(text, found.end() - len("--"))
+    if found[0] == "<!--":
+        closed = _COMMENT_END.search(text, found.end())
         return closed.end() if closed else len(text)
     return _after_element(text, name, found.end()) if not found["end"] and name in _UNSEEN else found.end()
 

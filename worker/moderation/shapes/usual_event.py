@@ -20,6 +20,10 @@ from worker.moderation.shapes.skipping import skip_reason
 from worker.moderation.shapes.text import alternatives, own_words_of
 from worker.records import Skipped
 
+DEPTH_MAX = 1024
+"""Deepest nesting that orjson reads. msgspec has no bound of its own: it ends at CPython's, which differs among
+its versions. So an event that could be deeper is no usual event, and orjson decides."""
+
 ReadUsual = Callable[[bytes], ChatMessage | Skipped | None]
 """Returns what is in a value; None if it is not a usual event."""
 
@@ -72,6 +76,7 @@ def _compiled(shape: Shape) -> ReadUsual:
 
     def read(value: bytes) -> ChatMessage | Skipped | None:
         try:
+            _refuse_deep(value)
             event = decode(value)
             for find, listed, kinds, is_wanted, skipped in where:
                 found = find(event)
@@ -95,6 +100,11 @@ def _compiled(shape: Shape) -> ReadUsual:
             return None
 
     return read
+
+
+def _refuse_deep(value: bytes) -> None:
+    if len(value) > 2 * DEPTH_MAX and value.count(b"{") + value.count(b"[") > DEPTH_MAX:
+        raise RecursionError
 
 
 def _context_reader(

@@ -33,7 +33,7 @@ _SEPARATED = regex.compile(
     rf"{NOT_LINKS}|{_BEGIN}(?P<gap>[.\-_*~]{{1,2}}){_PART}(?:(?P=gap){_PART})*{_END}"
     rf"|(?<![\p{{L}}.\-_*~]\p{{L}}[.\-_*~]){_BEGIN}(?P<gap> {{1,2}}| ?\r?\n){_PART}(?:(?P=gap){_PART})*{_END}"
     r"(?![.\-_*~]\p{L}[\p{L}.\-_*~])"
-    rf"|{_BEGIN}(?P<gap> {{3}}|\n\n)(?!{_NEXT_WORD}){_PART}(?:(?P=gap)(?!{_NEXT_WORD}){_PART})*{_END}"
+    rf"|{_BEGIN}(?P<gap> {{3}}|(?:\r?\n){{2}})(?!{_NEXT_WORD}){_PART}(?:(?P=gap)(?!{_NEXT_WORD}){_PART})*{_END}"
 )
 _WIDE = {" ": regex.compile(" {2,}"), "\n": regex.compile("\n{2,}")}
 """Between words whose letters have a space or a line end between them: several of these."""
@@ -41,8 +41,8 @@ _ODD_SPACES = r"\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _WITH_ODD_SPACES = regex.compile(rf"{_BEGIN}(?:[ {_ODD_SPACES}]{{1,2}}{_PART}){{2,}}{_END}")
 _ODD_SPACE = regex.compile(f"[{_ODD_SPACES}]")
 _ODD_SIGN = r"[^\p{L}\p{N}\p{M}\s@$!]"
-_ODD_GAP = rf"(?:{_ODD_SIGN}\ufe0f?){{1,3}}"
-"""One to three signs. An emoji can have a variation selector."""
+_ODD_GAP = rf"(?:(?:{_ODD_SIGN}\ufe0f?){{1,2}}|{_ODD_SIGN}{{3}})"
+"""One or two signs, or three without a variation selector, which an emoji can have."""
 _ODDLY_SEPARATED = regex.compile(
     rf"{NOT_LINKS}|(?<![\p{{L}}\p{{N}}\p{{M}}@$]|[\p{{L}}\p{{N}}\p{{M}}@$]{_ODD_GAP})"
     rf"[\p{{Lu}}\p{{Ll}}0-9@$](?:{_ODD_GAP}{_PART}){{2,}}{_END}"
@@ -116,7 +116,11 @@ def separated_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     return (_plain_spaces, joined, odd, wide)
 
 
-_plain_spaces = replacing(_WITH_ODD_SPACES, lambda match: _ODD_SPACE.sub(" ", match[0]))
+def _with_plain_spaces(match: regex.Match[str]) -> str:
+    return _ODD_SPACE.sub(" ", match[0]) if any(map(str.isalpha, match[0])) else match[0]  # not in ``1\t2\t3``
+
+
+_plain_spaces = replacing(_WITH_ODD_SPACES, _with_plain_spaces)
 """Writes tabs, no-break spaces and thin spaces between single letters as spaces."""
 
 

@@ -51,8 +51,8 @@ _OF_CHARACTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.M
 _SINGLE, _MAYBE_REPEATED = 2048, 4096
 """Further bits of three neighbours: the second is a single letter; the letters are not ASCII and could be equal."""
 _CASED, _WORD, _SIGN, _INNER_SIGN, _MARKUP, _EXCLAMATION, _FONT = (8192 << place for place in range(7))
-_GAP_MAX = 4
-"""Places from a single letter to the next one."""
+_GAP_MAX = 5
+"""Places from a single letter to the next one: the gaps of ``separated`` have at most four characters."""
 _BORDER = " "
 """What is put between two texts: it has no class."""
 _AFTER = ("", "", "")
