@@ -2,7 +2,7 @@
 
 The owner's thread runs no signal handler while it is inside a C call, and a thread cannot end its own hanging call.
 
-Why this is needed: librdkafka's ``send_offsets_to_transaction`` can hang for ever whatever its time-out (issues
+Why this is needed: librdkafka's ``send_offsets_to_transaction`` can hang for ever, even with a time-out (issues
 5456 and 5511), while the consumer's heartbeats go on, so the group keeps the partitions assigned. A call of the
 device can hang when its driver fails: the owner keeps polling, so neither the group nor ``/livez`` sees a fault.
 """

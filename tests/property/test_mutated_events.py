@@ -201,7 +201,7 @@ MESSAGES = objects(
 @settings(max_examples=500)
 @given(written=objects(t=st.sampled_from(['"chat"', "5", "null"]), d=MESSAGES))
 def test_any_event_reads_the_same_if_only_a_part_of_it_is_parsed(written: str) -> None:
-    value = written.encode("latin-1", errors="ignore")  # a character above U+007F is no valid UTF-8
+    value = written.encode("latin-1", errors="ignore")  # U+0080 to U+00FF are then invalid UTF-8
     assert repr(READ(value, ())) == repr(READ_WHOLE(value, ()))
 
 

@@ -62,7 +62,7 @@ class EventType:
 
 
 def _object(node: PlaceTree, types: Sequence[Any]) -> type[Struct]:
-    # An index can be one of an array, which is no object.
+    # A token such as ``0`` can be an index. Then the place is in an array, and not in an object.
     if node.every is not None or any(INDEX.fullmatch(one) or not _PLAIN_NAME.fullmatch(one) for one in node.named):
         raise Unfit
     names = {_name(number): token for number, token in enumerate(node.named)}

@@ -1,8 +1,8 @@
 """Read the usual events of a shape with a parser that makes only what the shape reads. Pure.
 
 An event is usual if it has its text at the first place of the text, no other text, and fields of the usual types.
-To read one of Discord takes 0.55 to 0.59 of the time here. Every other event, and what is not JSON, is left to
-``record_reader``, which reads all events. Both find the same in a usual event.
+Every other event, and what is not JSON, is left to ``record_reader``, which reads all events. Both find the same in
+a usual event. For an event of Discord, this reader takes 0.55 to 0.59 of the time of the other one.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from worker.records import Skipped
 
 DEPTH_MAX = 1024
 """Deepest nesting that orjson reads. msgspec has no bound of its own: it ends at CPython's, which differs among
-its versions. So an event that could be deeper is no usual event, and orjson decides."""
+its versions. So an event that could be deeper is not read here, and orjson decides."""
 
 ReadUsual = Callable[[bytes], ChatMessage | Skipped | None]
 """Returns what is in a value; None if it is not a usual event."""
@@ -80,6 +80,7 @@ def _compiled(shape: Shape) -> ReadUsual:
             event = decode(value)
             for find, listed, kinds, is_wanted, skipped in where:
                 found = find(event)
+                # As ``_Condition.is_met``, without a call for each rule of each event.
                 if (type(found) in kinds and found in listed) is not is_wanted:
                     return skipped
             message = event if find_message is None else find_message(event)
@@ -103,6 +104,7 @@ def _compiled(shape: Shape) -> ReadUsual:
 
 
 def _refuse_deep(value: bytes) -> None:
+    """Raise ``RecursionError`` if a value could be nested too deeply. Each level takes at least two bytes."""
     if len(value) > 2 * DEPTH_MAX and value.count(b"{") + value.count(b"[") > DEPTH_MAX:
         raise RecursionError
 
