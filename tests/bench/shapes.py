@@ -16,7 +16,15 @@ from typing import Any
 
 import orjson
 
-from tests.bench.pipeline import Contender, MakeMessage, Run, course_on_broker, log_options, message, texts_of
+from tests.bench.pipeline_course import (
+    Contender,
+    MakeMessage,
+    Run,
+    course_on_broker,
+    log_options,
+    message,
+    texts_of,
+)
 from tests.bench.side_by_side import medians, say, write
 
 EVENTS = Path(__file__).parents[1] / "events" / "discord.json"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas.labels import CATEGORY_SLUGS
-from tests.bench.pipeline import Contender, course_on_broker, log_options, texts_of
+from tests.bench.pipeline_course import Contender, course_on_broker, log_options, texts_of
 from tests.bench.pipeline_worker import IDENTITY
 from tests.bench.side_by_side import medians, ratios, write
 from tests.meanwhile import meanwhile

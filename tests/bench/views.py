@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench.pipeline import RAW, Contender, course_on_broker, log_options, texts_of
+from tests.bench.pipeline import RAW
+from tests.bench.pipeline_course import Contender, course_on_broker, log_options, texts_of
 from tests.bench.side_by_side import medians, say, write
 
 CACHELESS = {"WORKER_CACHE__BYTES_MAX": "0"}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from tests.bench.pipeline import texts_of
+from tests.bench.pipeline_course import texts_of
 from tests.hostile import SPECIAL_TOKENS
 from tests.small_models import ARCHITECTURES, SENTENCES, make_tokenizer
 from worker.classifier.first_cut import FirstCut
