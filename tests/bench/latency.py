@@ -5,13 +5,15 @@ saturated run measures how many messages a second the worker judges. Then it get
 The sending is open-loop: the time of each message is planned before, whether or not the worker keeps up. The
 latency counts from this time until a read_committed reader has the verdict. For comparison the report has twice the
 time of one batch on the device and one transaction in the same seconds: no design without partial batches avoids
-this delay. At the end every message is accounted for.
+this delay. It also has the p99 of a worker without overhead, which is calculated for the same messages: what the
+real worker takes more is for polling, preparing and reading. At the end every message is accounted for.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -43,6 +45,8 @@ BURST_EVERY_S = 10
 BURST_TIMES = 15
 WARM_UP: Segment = (10, 1000)
 """During this time the broker's JVM still compiles its code."""
+RECORDS_MAX = 1024
+"""``WORKER_BATCH__RECORDS_MAX``, as it is by default."""
 SATURATED_MESSAGES = 25_000
 SILENCE_S_MAX = 30
 LOOK_S = 0.001
@@ -68,6 +72,7 @@ class Row:
         commit_p99: 99th percentile of the time of a transaction.
         commits_per_second: Transactions in a second.
         bound: Twice the sum of ``batch`` and ``commit``.
+        p99_without_overhead: 99th percentile of the latency of ``without_overhead``.
     """
 
     load: str
@@ -83,6 +88,24 @@ class Row:
     commit_p99: float
     commits_per_second: float
     bound: float
+    p99_without_overhead: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What was sent and what came back.
+
+    Attributes:
+        due_s: When each message was due, in seconds, in ascending order.
+        tokens: Number of tokens of each message.
+        latencies_s: Latency of each message in seconds.
+        took: The batches and transactions in the meantime.
+    """
+
+    due_s: Sequence[float]
+    tokens: Sequence[int]
+    latencies_s: Sequence[float]
+    took: Sequence[Took]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,18 +121,16 @@ class Driver:
     chance: Random
     sent: int = 0
 
-    def play(self, due_s: Sequence[float]) -> tuple[list[float], list[Took]]:
+    def play(self, due_s: Sequence[float]) -> Played:
         """Send each message when it is due, and wait for all verdicts.
 
         Args:
             due_s: When each message is due, in seconds from now, in ascending order.
-
-        Returns:
-            The latency of each message in seconds, and the batches and transactions in the meantime.
         """
         first, given = self.sent, 0
         seen_s: dict[int, float] = {}
-        values = [self._value(first + number) for number in range(len(due_s))]
+        tokens = [self._tokens() for _ in due_s]
+        values = [value(number, words) for number, words in enumerate(tokens, first)]
         began_s = heard_s = time.monotonic()
         while len(seen_s) < len(due_s):
             now_s = time.monotonic()
@@ -125,8 +146,9 @@ class Driver:
                     f"no verdict for {SILENCE_S_MAX} s; the worker's log ends:\n{self.worker.log_tail()}"
                 )
         self.sent += given
-        latencies = [seen_s[first + number] - began_s - due for number, due in enumerate(due_s)]
-        return latencies, [took for took in read_log(self.log) if took.began_s >= began_s]
+        latencies_s = [seen_s[first + number] - began_s - due for number, due in enumerate(due_s)]
+        took = [took for took in read_log(self.log) if took.began_s >= began_s]
+        return Played(due_s=due_s, tokens=tokens, latencies_s=latencies_s, took=took)
 
     def _read(self, seen_s: dict[int, float]) -> int:
         """Record when each verdict became visible. Return the number of new verdicts."""
@@ -141,10 +163,14 @@ class Driver:
                 seen_s.setdefault(int(one.key() or b""), now_s)
         return len(seen_s) - before
 
-    def _value(self, number: int) -> bytes:
-        """Return a unique text with one word for each token. Most texts are short, some are long."""
-        words = min(1 + int(self.chance.expovariate(1 / (WORDS_MEAN - 1))), 100)
-        return orjson.dumps({"text": f"{number} " + "word " * (words - 1), "message_id": str(number)})
+    def _tokens(self) -> int:
+        """Return the number of tokens of a message. Most texts are short, some are long."""
+        return min(1 + int(self.chance.expovariate(1 / (WORDS_MEAN - 1))), 100)
+
+
+def value(number: int, words: int) -> bytes:
+    """Return a message with a unique text. The device counts each word as a token."""
+    return orjson.dumps({"text": f"{number} " + "word " * (words - 1), "message_id": str(number)})
 
 
 @contextmanager
@@ -219,10 +245,33 @@ def capacity_of(took: Sequence[Took]) -> float:
     return sum(one.records for one in between) / (batches[full[-1]].began_s - batches[full[0]].began_s)
 
 
-def row(load: str, latencies_s: Sequence[float], took: Sequence[Took], seconds: float) -> Row:
+def without_overhead(due_s: Sequence[float], tokens: Sequence[int], commit_s: float) -> list[float]:
+    """Return the latencies, in seconds, of a worker that needs time only for batches and commits.
+
+    A batch begins when the device is free and a message is there. It has all messages that are due. Its results are
+    committed at once, or after the commit that is in progress.
+
+    Args:
+        due_s: When each message is due, in seconds, in ascending order.
+        tokens: Number of tokens of each message.
+        commit_s: Time of each commit in seconds.
+    """
+    latencies_s: list[float] = []
+    free_s = committed_s = 0.0
+    while (first := len(latencies_s)) < len(due_s):
+        begins_s = max(free_s, due_s[first])
+        last = min(bisect_right(due_s, begins_s), first + RECORDS_MAX)
+        free_s = begins_s + DEVICE.seconds(sum(tokens[first:last]))
+        committed_s = max(free_s, committed_s) + commit_s
+        latencies_s += [committed_s - due for due in due_s[first:last]]
+    return latencies_s
+
+
+def row(load: str, played: Played, seconds: float) -> Row:
     """Return the figures of one load."""
-    batches = [one for one in took if one.what == BATCH]
-    commits = [one.seconds for one in took if one.what == COMMIT]
+    latencies_s = played.latencies_s
+    batches = [one for one in played.took if one.what == BATCH]
+    commits = [one.seconds for one in played.took if one.what == COMMIT]
     batch_s, commit_s = statistics.mean(one.seconds for one in batches), statistics.mean(commits)
     p50, p90, p99, longest = (
         round(1000 * side_by_side.percentile(latencies_s, share), 1) for share in (0.5, 0.9, 0.99, 1)
@@ -241,6 +290,9 @@ def row(load: str, latencies_s: Sequence[float], took: Sequence[Took], seconds: 
         commit_p99=round(1000 * side_by_side.percentile(commits, 0.99), 1),
         commits_per_second=round(len(commits) / seconds, 1),
         bound=round(2000 * (batch_s + commit_s), 1),
+        p99_without_overhead=round(
+            1000 * side_by_side.percentile(without_overhead(played.due_s, played.tokens, commit_s), 0.99), 1
+        ),
     )
 
 
@@ -264,12 +316,12 @@ def main() -> None:
     rows: dict[str, list[Row]] = {}
     with driver(given.wait_ms_max, given.commit_ms_max) as (drive, client, names):
         drive.play(schedule([WARM_UP], chance))
-        capacity = capacity_of(drive.play([0.0] * given.saturated_messages)[1])
+        capacity = capacity_of(drive.play([0.0] * given.saturated_messages).took)
         side_by_side.say(f"capacity: {capacity:,.0f} messages/s")
         for number in range(1, given.rounds + 1):
             for load, course in loads(capacity, given.seconds).items():
                 played = drive.play(schedule(course, chance))
-                rows.setdefault(load, []).append(row(load, *played, sum(seconds for seconds, _ in course)))
+                rows.setdefault(load, []).append(row(load, played, sum(seconds for seconds, _ in course)))
                 side_by_side.say(f"round {number} of {given.rounds}: {rows[load][-1]}")
         ledger = audit(*read_topics(client, inputs=[names.input], outputs=names.outputs))
     side_by_side.say(str(ledger))

@@ -109,8 +109,8 @@ def main() -> None:
 def figures(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
     """Return the figures of each policy.
 
-    A ratio is the median of the ratios to the run without a policy in the same round: a machine that is slower for a
-    minute changes both. The CPU time varies less than the messages a second.
+    A ratio is the median of the ratios to the run without a policy in the same round: a machine that is slower for
+    a minute changes both. The CPU time varies less than the messages a second.
     """
     without = runs["no policy"]
     return {policy: _figures(own, without) for policy, own in runs.items()}
