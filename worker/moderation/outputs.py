@@ -17,26 +17,24 @@ import orjson
 from msgspec.structs import replace
 
 from schemas import verdict
-from schemas.chat import ChatMessage
 from schemas.labels import CATEGORY_SLUGS
-from worker.moderation.alert_summaries import SummaryParts, candidate_of, key_values, last_counted, summary
+from worker.moderation.alert_summaries import SummaryParts, last_counted, summary
 from worker.moderation.alert_windows import AlertWindow
 from worker.moderation.coalesced_alerts import CommittedStates, TransactionWindows
-from worker.moderation.coalescing import AlertCandidate, CoalescingOptions, KeyDigest, OpenWindows
+from worker.moderation.coalescing import CoalescingOptions, KeyDigest
 from worker.moderation.dead_letters import DeadLetterBuilder
 from worker.moderation.documents import Documents, JudgedRow
-from worker.moderation.output_headers import cloud_event, output_headers, size_bytes
-from worker.moderation.plain_verdicts import PLAIN_HEADERS, PLAIN_HEADERS_BYTES, PlainVerdicts
-from worker.moderation.policies import Decision, Policy, Resolution, allowed_by, decide_each, resolve_all
-from worker.moderation.shapes import Reading, ReadRecord
+from worker.moderation.message_outputs import FlaggedTexts, MessageOutputs
+from worker.moderation.output_headers import cloud_event
+from worker.moderation.plain_verdicts import PLAIN_HEADERS, PlainVerdicts
+from worker.moderation.policies import Policy, Resolution, decide_each, resolve_all
+from worker.moderation.shapes import ReadRecord
 from worker.records import (
-    ConsumedRecord,
     Judged,
     MessagePosition,
     OutputRecord,
     Partition,
     PreparedMessage,
-    PreparedRecord,
     ScoredRecord,
     Skipped,
     Topic,
@@ -80,9 +78,8 @@ class OutputBuilder:
         key_digest: KeyDigest | None = None,
         truncated_alerts: bool = False,
     ) -> None:
-        self._read = read
+        self._texts = FlaggedTexts(read)
         self._key_digest = key_digest or KeyDigest(b"")
-        self._last_read: tuple[ConsumedRecord, Reading] | None = None
         self._record_bytes_max = record_bytes_max
         self._dead_letters = DeadLetterBuilder(record_bytes_max=record_bytes_max, worker_version=worker_version)
         self._header_names = frozenset(header_names)
@@ -107,6 +104,17 @@ class OutputBuilder:
             record_bytes_max=self._record_bytes_max,
             example=self._example,
             truncated_alerts=self._truncated_alerts,
+        )
+        self._messages = MessageOutputs(
+            documents=self._documents,
+            texts=self._texts,
+            dead_letters=self._dead_letters,
+            record_bytes_max=self._record_bytes_max,
+            header_names=self._header_names,
+            cloudevents=self._cloudevents,
+            truncated_alerts=self._truncated_alerts,
+            coalescing=self._coalescing,
+            key_digest=self._key_digest,
         )
 
     def judge(
@@ -208,8 +216,8 @@ class OutputBuilder:
                 outputs.append(self._dead_letters.build(source, outcome, record.item, with_value=with_value))
             else:
                 of_partition = None if windows is None else windows.at(index)
-                outputs += self._verdict_and_alert(record, outcome, row, judged_at, of_partition)
-        self._last_read = None
+                outputs += self._messages.build(record, outcome, row, judged_at, of_partition)
+        self._texts.forget()
         return outputs
 
     def json_lines(self, results: Sequence[ScoredRecord], *, judged_at: str) -> list[bytes]:
@@ -251,115 +259,6 @@ class OutputBuilder:
         decisions = decide_each(self._policy, matrix, resolutions)
         columns = (matrix, verdict.encode_scores(matrix), decisions, [result.evidence for result in results])
         return zip(results, map(JudgedRow, *columns), strict=True)
-
-    def _verdict_and_alert(
-        self,
-        record: PreparedRecord,
-        message: PreparedMessage,
-        row: JudgedRow,
-        judged_at: str,
-        windows: OpenWindows | None,
-    ) -> list[OutputRecord]:
-        """Return a verdict, and an alert if one is due; or one dead letter when one of them would be too large.
-
-        A message is counted, or opens a window, only when its outputs are known to fit: a dead letter does neither.
-        """
-        source = record.source
-        headers = PLAIN_HEADERS
-        overhead_bytes = PLAIN_HEADERS_BYTES + len(source.key or b"")
-        if source.headers:
-            headers = output_headers(source.headers, self._header_names)
-            overhead_bytes = size_bytes(source.key, None, headers)
-        allowed, alerts = None, self._may_alert(row.decision)
-        is_unread = self._truncated_alerts and message.truncated and row.decision.resolution.exempt is None
-        if alerts and row.decision.resolution.allow and not is_unread:
-            allowed = allowed_by(self._policy, row.decision, row.scores, self._text_of(record))
-        document = self._documents.verdict_on(record, message, row, judged_at, allowed=allowed)
-        value = verdict.encode(document)
-        verdict_headers = headers
-        if self._cloudevents:
-            event = cloud_event(record, "verdict", document["verdict_id"] or "", judged_at)
-            overhead_bytes += size_bytes(None, None, event)  # the event of an alert is not larger
-            verdict_headers = [*headers, *event]
-        largest_bytes = overhead_bytes + len(value)
-        outputs = [
-            OutputRecord(
-                topic=Topic.VERDICT,
-                source=source,
-                key=source.key,
-                value=value,
-                headers=verdict_headers,
-                metric_values=message.ignored,
-                item=record.item,
-                labels=row.decision.labels(allowed),
-            )
-        ]
-        may_alert = (alerts and allowed is None) or is_unread
-        alert = self._documents.alert_on(record, document, row) if may_alert else None
-        candidate = None if windows is None or alert is None else self._candidate(record, alert)
-        if windows is not None and candidate is not None and largest_bytes <= self._record_bytes_max:
-            alert = None if windows.count(candidate) else alert
-        if alert is not None:
-            value = self._alert_value(alert, record, self._record_bytes_max - overhead_bytes)
-            largest_bytes = max(largest_bytes, overhead_bytes + len(value))
-            if self._cloudevents:
-                headers = [*headers, *cloud_event(record, "alert", alert["alert_id"], judged_at)]
-            outputs.append(
-                OutputRecord(
-                    topic=Topic.ALERT,
-                    source=source,
-                    key=source.key,
-                    value=value,
-                    headers=headers,
-                    metric_values=[category["category"] for category in alert["categories"]],
-                    item=record.item,
-                )
-            )
-        if largest_bytes > self._record_bytes_max:
-            sentence = f"An output would have {largest_bytes} bytes; the limit is {self._record_bytes_max}."
-            failure = DeadLetterReason(reason="output_too_large", message=sentence)
-            return [self._dead_letters.build(source, failure, record.item)]
-        if windows is not None and candidate is not None and alert is not None and self._coalescing is not None:
-            windows.open(candidate, self._coalescing.window_s)
-        return outputs
-
-    def _candidate(self, record: PreparedRecord, alert: verdict.Alert) -> AlertCandidate | None:
-        """Return what a window needs to know about a message; None if the message has no key.
-
-        An alert without a category, on a text that was not scored as a whole, has no key.
-        """
-        if self._coalescing is None or not alert["categories"]:
-            return None
-        by = self._coalescing.by
-        text = self._text_of(record) if "text" in by else ""
-        key = self._key_digest.digest(key_values(by, alert, text))
-        return None if key is None else candidate_of(record, alert, key)
-
-    def _may_alert(self, decision: Decision) -> bool:
-        """Return whether a message raises an alert, unless its text is an allowed one."""
-        return decision.level >= self._policy.alert_level and decision.resolution.exempt is None
-
-    def _alert_value(self, alert: verdict.Alert, record: PreparedRecord, bytes_max: int) -> bytes:
-        """Return the alert's bytes, with the text if it is wanted and fits.
-
-        A text that does not fit is left out, so that nobody evades the alert with a long text.
-        """
-        without_text = verdict.encode(alert)
-        if self._policy.alert_text == "none":
-            return without_text
-        with_text = verdict.encode({**alert, "text": self._text_of(record)})
-        return with_text if len(with_text) <= bytes_max else without_text
-
-    def _text_of(self, record: PreparedRecord) -> str:
-        """Return the text of a flagged message. An array is decoded once for all its elements."""
-        source = record.source
-        if self._last_read is None or self._last_read[0] is not source:
-            self._last_read = source, self._read(source.value or b"", source.headers)
-        found = self._last_read[1]
-        if isinstance(found, tuple):
-            found = found[record.item or 0]
-        assert isinstance(found, ChatMessage), "flagged without a text"  # noqa: S101 - a bug of ours
-        return found.text
 
 
 def _outcome(result: ScoredRecord) -> PreparedMessage | DeadLetterReason | Skipped | None:
