@@ -84,6 +84,20 @@ def test_an_example_names_the_message_by_its_offset(trial: Trial) -> None:
     assert example["timestamp"] == "2026-01-31T09:30:00.000Z"
 
 
+@pytest.mark.parametrize(
+    ("timestamp_ms", "shown"), [(2**62, "9999-12-31T23:59:59.999Z"), (-(2**62), "1970-01-01T00:00:00.000Z")]
+)
+def test_an_example_has_the_nearest_time_that_rfc_3339_can_write(
+    trial: Trial, timestamp_ms: int, shown: str
+) -> None:
+    """A producer sets the time of its records, and may set any number."""
+    verdict = stored_verdict(7, {"hate": 0.4})
+    verdict["source"]["timestamp_ms"] = timestamp_ms
+    result = trial.of(POLICY, verdict)
+    (example,) = next(one for one in result["categories"] if one["category"] == "hate")["examples_flagged"]
+    assert example["timestamp"] == shown
+
+
 def test_examples_are_few_and_do_not_depend_on_the_order_of_reading(trial: Trial) -> None:
     verdicts = [stored_verdict(offset, {"hate": 0.4}) for offset in range(50)]
 

@@ -235,7 +235,7 @@ def show(tally: Tally, console: Console, *, topic: str, since_ms: int, look_with
         since_ms: The time from which records were counted, in milliseconds since 1970.
         look_with: The command that reads a record, without its topic, partition and offset.
     """
-    since = rfc3339(since_ms)
+    since = nearest_rfc3339(since_ms)
     if tally.oldest_ms is None or tally.newest_ms is None:
         console.print(f"{topic}: no dead letters since {since} (--since 30d starts earlier)", soft_wrap=True)
         return

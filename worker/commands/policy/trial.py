@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
-from schemas.verdict import rfc3339
+from schemas.verdict import nearest_rfc3339
 from worker.commands.policy.examples import ExampleSample
 from worker.commands.policy.trial_report import TrialExample
 from worker.commands.policy.verdict_columns import VerdictColumns
@@ -174,7 +174,9 @@ def _example(
         partition=None if position is None else position.partition,
         offset=None if position is None else position.offset,
         item=None if position is None else position.item,
-        timestamp=None if position is None or position.timestamp_ms is None else rfc3339(position.timestamp_ms),
+        timestamp=None
+        if position is None or position.timestamp_ms is None
+        else nearest_rfc3339(position.timestamp_ms),
         channel_id=new.columns.channels[row],
         rule=resolution.rule,
         score=None if category is None else float(str(new.columns.scores[row, category])),
