@@ -30,6 +30,28 @@ def compared(folder: Path, a: list[Any], b: list[Any], *options: str) -> Any:
     return document
 
 
+def test_the_table_is_printed_unless_json_or_the_page_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = [stored_verdict(1, {"hate": 0.9})], [stored_verdict(1, {"hate": 0.2})]
+    compared(folder, a, b)
+    assert "only A 1" in capsys.readouterr().out
+    for option in (["--json"], ["--json", "-"]):
+        assert main(["compare", "a.jsonl", "b.jsonl", *option]) is ExitCode.DONE
+        assert json.loads(capsys.readouterr().out)["joined"] == 1
+    assert main(["compare", "a.jsonl", "b.jsonl", "--out", "-"]) is ExitCode.DONE
+    printed = capsys.readouterr().out
+    assert printed.startswith("<!DOCTYPE html>")
+    assert printed.endswith("</html>")
+
+
+@pytest.mark.parametrize("place", ["-", "report", "./report"])
+def test_two_results_have_two_places(folder: Path, place: str) -> None:
+    write_verdicts(folder / "a.jsonl", stored_verdict(1, {}))
+    with pytest.raises(ConfigurationError, match="can't take two results"):
+        main(["compare", "a.jsonl", "a.jsonl", "--json", place, "--out", place.removeprefix("./")])
+
+
 def category(document: Any, slug: str) -> Any:
     return document["categories"][CATEGORY_SLUGS.index(slug)]
 

@@ -43,6 +43,20 @@ def test_people_get_a_table(texts: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "bidi_reversal" in capsys.readouterr().out
 
 
+def test_the_table_is_printed_beside_a_json_file(texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = texts.with_name("report.json")
+    options = ["--step", "bidi_overrides", "--json", str(report)]
+    assert main(["evaluate", "--evasions", str(texts), *options]) is ExitCode.DONE
+    assert "bidi_reversal" in capsys.readouterr().out
+    assert json.loads(report.read_bytes())["schema"] == "evasions/1"
+
+
+@pytest.mark.parametrize("option", ["--out", "--scores"])
+def test_an_option_for_labelled_texts_is_refused_beside_evasions(texts: Path, option: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{option} is for labelled texts"):
+        main(["evaluate", "--evasions", str(texts), option, str(texts.with_name("other"))])
+
+
 def test_a_json_line_without_text_names_its_place(tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text('ok\n{"words": 1}\n')

@@ -103,6 +103,16 @@ def test_people_get_a_table_for_each_language(texts: Path, capsys: pytest.Captur
         assert wanted in printed
 
 
+def test_the_table_is_printed_beside_a_json_file_and_not_beside_json(
+    texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    assert main(["evaluate", str(texts), "--json", str(report)]) is ExitCode.DONE
+    assert "indiscriminate_weapons" in capsys.readouterr().out
+    assert main(["evaluate", str(texts), "--json", "-"]) is ExitCode.DONE
+    assert json.loads(capsys.readouterr().out) == json.loads(report.read_bytes())
+
+
 @pytest.mark.parametrize("name", ["xstest.csv", "openai.json", "toxicchat.json", "beavertails.jsonl"])
 def test_a_published_set_is_evaluated_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(SETS / name), "--format", name.partition(".")[0], "--json"]) is ExitCode.DONE

@@ -213,6 +213,20 @@ def test_the_terminal_shows_counts_examples_and_doubts_without_control_character
     assert "\x1b" not in shown
 
 
+def test_the_table_is_printed_unless_json_or_the_page_is_printed(trial: Trial) -> None:
+    verdict = stored_verdict(1, {"hate": 0.4})
+    assert "1 newly flagged" in trial.printed(POLICY, verdict, options=("--json", "trial.json"))
+    printed = trial.printed(POLICY, verdict, options=("--json", "-", "--out", "trial.html"))
+    assert json.loads(printed) == json.loads((trial.folder / "trial.json").read_bytes())
+    assert trial.printed(POLICY, verdict, options=("--out", "-")).startswith("<!DOCTYPE html>")
+
+
+def test_a_place_that_can_t_be_written_is_refused_before_the_verdicts_are_read(trial: Trial) -> None:
+    (trial.folder / "policy.yaml").write_text(POLICY)
+    with pytest.raises(ConfigurationError, match="there is no such folder"):
+        main(["policy", "try", "policy.yaml", "--verdicts", "none.jsonl", "--json", "missing/trial.json"])
+
+
 def test_a_gzipped_file_is_read_and_a_damaged_one_is_an_error(trial: Trial) -> None:
     whole = gzip.compress(json.dumps(stored_verdict(1, {"hate": 0.4})).encode())
     (trial.folder / "policy.yaml").write_text(POLICY)

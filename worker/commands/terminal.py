@@ -1,11 +1,16 @@
 """What commands print and write: results on standard output or to a file, progress on standard error."""
 # ruff: noqa: T201 - a person reads what this prints
 
+import argparse
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 from worker.errors import ConfigurationError
+
+STANDARD_OUTPUT = Path("-")
+"""Stands for standard output in place of a file."""
 
 
 def say(line: str) -> None:
@@ -19,14 +24,40 @@ def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--json``, for a command that prints a table. ``shows_table`` has its rule."""
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const=STANDARD_OUTPUT,
+        type=Path,
+        metavar="FILE",
+        help="also write the result as JSON to this file; without FILE, or with -, print JSON and no table",
+    )
+
+
+def shows_table(*outputs: Path | None) -> bool:
+    """Return whether a command prints its table: unless standard output is the place of another result.
+
+    Args:
+        outputs: Where the other results go: files, ``-`` for standard output, or None for nowhere.
+    """
+    return STANDARD_OUTPUT not in outputs
+
+
 def check_writable(*paths: Path | None) -> None:
     """Refuse files that can't be written, before work that takes long. None and ``-`` name no file.
 
     Raises:
-        ConfigurationError: The folder of a file does not exist, or the file can't be written.
+        ConfigurationError: The folder of a file does not exist, the file can't be written, or two results have the
+            same place.
     """
-    for path in paths:
-        if path is None or str(path) == "-":
+    named = [path for path in paths if path is not None]
+    for path, count in Counter(named).items():
+        if count > 1:
+            where = "standard output (-)" if path == STANDARD_OUTPUT else str(path)
+            raise ConfigurationError(f"{where} can't take two results: name a file for each of them")
+        if path == STANDARD_OUTPUT:
             continue
         if not path.parent.is_dir():
             raise unwritable(path, "there is no such folder")
@@ -45,7 +76,7 @@ def write_text(path: Path, content: str) -> None:
     Raises:
         ConfigurationError: The file can't be written.
     """
-    if str(path) == "-":
+    if path == STANDARD_OUTPUT:
         print(content, end="")
         return
     try:

@@ -14,7 +14,7 @@ from worker.commands.bench.stages import measure
 from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.option_values import whole_number
 from worker.commands.start_up import load
-from worker.commands.terminal import check_writable, progress, write_text
+from worker.commands.terminal import add_json_option, check_writable, progress, shows_table, write_text
 from worker.errors import ExitCode
 from worker.settings import Need, variables_for
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=whole_number(1, 3_600), default=20, metavar="S", help="seconds to measure (default: 20)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file, as JSON")
+    add_json_option(parser)
     parser.epilog = variables_for("model", "text", "input", "batch")
 
 
@@ -46,8 +46,9 @@ def run(options: argparse.Namespace) -> ExitCode:
     model = wiring.open_classifier(settings, progress)
     progress(f"measuring for {options.seconds} s ...")
     figures = measure(settings, model, texts, seconds=options.seconds)
-    _show(figures, model, built_in=options.texts is None)
-    if options.json:
+    if shows_table(options.json):
+        _show(figures, model, built_in=options.texts is None)
+    if options.json is not None:
         limit = limit_of(figures)
         document = {"model": model.identity, "figures": figures, "limit": limit, "advice": ADVICE[limit]}
         content = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -13,11 +13,11 @@ from worker.commands.compare.comparison import ComparisonReport, compare_verdict
 from worker.commands.compare.comparison_page import comparison_page
 from worker.commands.compare.joining import VerdictSet
 from worker.commands.dead_letters import parse_since
-from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS, add_json_option
+from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS
 from worker.commands.option_values import whole_number
 from worker.commands.policy.stored_verdicts import Chunks, chunks_of, names_a_file
 from worker.commands.replay.originals import NO_ORIGINALS, Originals, originals_of_topic
-from worker.commands.terminal import write_text
+from worker.commands.terminal import add_json_option, check_writable, shows_table, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.logs import escaped
 from worker.settings import Need, admin_config, load_settings, variables_for
@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or a topic can't be read.
     """
+    check_writable(options.json, options.out)
     reads_kafka = options.copies is not None or not (names_a_file(options.a) and names_a_file(options.b))
     client_config, since_ms = _topic_options(options.since) if reads_kafka else ({}, 0)
     originals = NO_ORIGINALS if options.copies is None else originals_of_topic(client_config, options.copies)
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         write_text(options.out, comparison_page(report).html())
     if options.json is not None:
         write_text(options.json, report.model_dump_json(indent=2, by_alias=True) + "\n")
-    else:
+    if shows_table(options.json, options.out):
         show(Console(highlight=False, width=max(CONSOLE_COLUMNS, Console().width)), report)
     return ExitCode.DONE
 

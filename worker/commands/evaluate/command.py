@@ -12,11 +12,11 @@ from rich.table import Table
 
 from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
-from worker.commands.evaluate.labelled_command import add_file_arguments, add_json_option, evaluate_file
+from worker.commands.evaluate.labelled_command import add_file_arguments, evaluate_file
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
 from worker.commands.option_values import whole_number
 from worker.commands.start_up import load
-from worker.commands.terminal import check_writable, progress, write_text
+from worker.commands.terminal import add_json_option, check_writable, progress, shows_table, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.markup import RULES
 from worker.moderation.text_views import STEPS, PlainText, Vocabulary
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    """Measure the texts of a file, and print a table or write a JSON document.
+    """Measure the texts of a file, and print a table, or write a report.
 
     Raises:
         FatalError: A setting or the file is wrong, or the model can't be loaded or breaks.
@@ -70,6 +70,9 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 def _evade(options: argparse.Namespace) -> ExitCode:
     """Measure the evasions."""
+    for option in ("out", "scores"):
+        if getattr(options, option) is not None:
+            raise ConfigurationError(f"--{option} is for labelled texts: leave it out beside --evasions")
     check_writable(options.json)
     texts = [*_texts(options.evasions)]
     if not texts:
@@ -97,7 +100,7 @@ def _evade(options: argparse.Namespace) -> ExitCode:
             "texts": asdict(cost),
         }
         write_text(options.json, orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE).decode())
-    else:
+    if shows_table(options.json):
         _show(Console(highlight=False), results, cost)
     return ExitCode.DONE
 

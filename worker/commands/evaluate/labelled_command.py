@@ -21,7 +21,7 @@ from worker.commands.evaluate.published_sets import FORMATS, SetFormat, read_lab
 from worker.commands.evaluate.text_scoring import ScoredTexts, TextScorer, score_with_progress
 from worker.commands.report_page.page import ReportPage, extra_missing
 from worker.commands.start_up import load
-from worker.commands.terminal import check_writable, progress, write_text
+from worker.commands.terminal import check_writable, progress, shows_table, write_text
 from worker.errors import ExitCode
 from worker.settings import Need, Settings
 
@@ -41,18 +41,6 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the scores in this file, so that a run that was cut off goes on where it was",
     )
     parser.add_argument("--out", metavar="PAGE.html", type=Path, help="write a page for people to this file")
-
-
-def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that asks for the report as JSON; alone it means standard output."""
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        const=Path("-"),
-        type=Path,
-        metavar="REPORT",
-        help="write the report as JSON, to standard output or to this file",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +80,10 @@ def write_reports(document: BaseModel, page: ReportPage, *, json_path: Path | No
     Raises:
         ConfigurationError: A file can't be written, or the extra is not installed.
     """
-    written = {
-        json_path: lambda: document.model_dump_json(indent=2, by_alias=True) + "\n",
-        out: page.html,
-    }
-    for path, content in written.items():
-        if path is not None:
-            write_text(path, content())
+    if json_path is not None:
+        write_text(json_path, document.model_dump_json(indent=2, by_alias=True) + "\n")
+    if out is not None:
+        write_text(out, page.html())
 
 
 def evaluate_file(options: argparse.Namespace) -> ExitCode:
@@ -113,7 +98,7 @@ def evaluate_file(options: argparse.Namespace) -> ExitCode:
     report = build_report(given.texts, given.scored, thresholds, file=options.file.name, file_format=options.format)
     page = evaluation_page(report, given.texts, given.scored.scores, thresholds)
     write_reports(report, page, json_path=options.json, out=options.out)
-    if options.json is None:
+    if shows_table(options.json, options.out):
         show(Console(highlight=False, width=max(CONSOLE_COLUMNS, Console().width)), report)
     return ExitCode.DONE
 

@@ -15,13 +15,13 @@ from worker.commands.option_values import whole_number
 from worker.commands.policy.differences import PolicyDifference, differences
 from worker.commands.policy.effective import show_effective
 from worker.commands.policy.findings import findings
-from worker.commands.policy.stored_verdicts import STANDARD_INPUT, Chunks, chunks_of_file, chunks_of_topic
+from worker.commands.policy.stored_verdicts import Chunks, chunks_of_file, chunks_of_topic
 from worker.commands.policy.trial_page import trial_page
 from worker.commands.policy.trial_run import run_trial
 from worker.commands.policy.trial_tables import show_trial
 from worker.commands.policy.usage import PolicyUsage
 from worker.commands.subcommand import add_subcommand_to
-from worker.commands.terminal import say, write_text
+from worker.commands.terminal import add_json_option, check_writable, shows_table, write_text
 from worker.errors import ExitCode
 from worker.logs import escaped
 from worker.moderation.policies import MessageFields, read_policy
@@ -56,13 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     show.add_argument("--edited", action="store_true", help="the messages are edits")
     trial = _add(of_policy, "try", "Shows what a policy file would decide differently about stored verdicts.", _try)
-    trial.add_argument(
-        "--json",
-        nargs="?",
-        const=STANDARD_INPUT,
-        metavar="OUT",
-        help="write the result as JSON, to standard output or to this file",
-    )
+    add_json_option(trial)
     trial.add_argument("--out", type=Path, metavar="FILE.html", help="write a page for people to this file")
     trial.add_argument(
         "--examples",
@@ -160,15 +154,13 @@ def _show(options: argparse.Namespace) -> ExitCode:
 
 
 def _try(options: argparse.Namespace) -> ExitCode:
+    check_writable(options.json, options.out)
     source = read_policy(options.file)
     report = run_trial(source, options.file, _chunks(options), examples=options.examples)
-    document = report.model_dump_json(by_alias=True, indent=2)
-    if options.json == STANDARD_INPUT:
-        say(document)
-    else:
+    if shows_table(options.json, options.out):
         show_trial(report, Console(highlight=False))
-        if options.json is not None:
-            write_text(Path(options.json), f"{document}\n")
+    if options.json is not None:
+        write_text(options.json, report.model_dump_json(by_alias=True, indent=2) + "\n")
     if options.out is not None:
         write_text(options.out, trial_page(report).html())
     return ExitCode.DONE
