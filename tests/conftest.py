@@ -20,12 +20,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from hypothesis import settings
 
+from tests.java_archive import use_archive
 from worker.commands.broker.embedded import running_broker
 from worker.commands.broker.node import HOST, free_ports
 from worker.kafka.topics import contract_topics, create_topics
 
 # A process that CI starts in the background inherits an ignored SIGINT, and would pass it on to its workers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+use_archive()
 
 # The machine has two cores and also runs a Kafka, so the time of an example shows nothing.
 settings.register_profile("project", deadline=None)
