@@ -91,6 +91,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, classifier: Classifier) -> It
             "WORKER_MODEL__PATH": "demo",
             "WORKER_MODEL__DEVICE": "cpu",
             "WORKER_MODEL__THREADS": "1",
+            "WORKER_BATCH__TOKENS_MAX": "4096",  # else a command that loads the model looks for the best
         }
         judge_the_sample(environ, classifier)
         path = f"{_tools(folder / 'bin')}{os.pathsep}{os.environ['PATH']}"

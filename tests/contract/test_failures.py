@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # not exported
 
 from tests.in_process_worker import forward_of, joined_worker
 from tests.kafka_env import KafkaEnv, chat
-from tests.worker_process import Start, WorkerProcess, eventually, workers
+from tests.worker_process import STUB_COMMAND, Start, WorkerProcess, eventually, workers
 from worker.classifier import Classifier
 from worker.commands.broker.embedded import QUICK_RETURN, Broker, running_broker
 from worker.errors import ExitCode, KafkaFatalError, ModelError
@@ -49,7 +49,7 @@ def broker() -> Iterator[Broker]:
 def survivor(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[KafkaEnv, WorkerProcess]]:
     """Return a worker that survives every restart of its broker."""
     scene = new_scene(broker.bootstrap_servers)
-    with workers(tmp_path_factory.mktemp("survivor")) as started:
+    with workers(tmp_path_factory.mktemp("survivor"), STUB_COMMAND) as started:
         # With a shorter session timeout, two restarts in a row would cost the membership, and the test much time.
         worker = started(scene.environ(KAFKA__SESSION_TIMEOUT_MS="30000"))
         worker.wait_for("reading from")
@@ -113,18 +113,18 @@ def test_a_loaded_worker_goes_on_after_a_restart_of_its_broker(
 
 
 def test_a_worker_stops_while_its_broker_is_down_and_the_next_worker_waits_for_the_broker(
-    start: Start, broker: Broker
+    start_stub: Start, broker: Broker
 ) -> None:
     scene = new_scene(broker.bootstrap_servers)
     scene.send([chat("before")])
     # The broker is down when the first worker leaves, so only the session timeout removes the worker.
-    first = start(scene.environ(KAFKA__SESSION_TIMEOUT_MS="6000"))
+    first = start_stub(scene.environ(KAFKA__SESSION_TIMEOUT_MS="6000"))
     wait_until_clean(scene, first)
     broker.kill()
     first.wait_for("the client keeps trying")
     first.send(signal.SIGTERM)
     assert first.end(seconds_max=20) == ExitCode.DONE, first.said
-    second = start(scene.environ())
+    second = start_stub(scene.environ())
     second.wait_until(lambda: second.said.count("the client keeps trying") >= 2)
     broker.start()
     scene.send([chat("after")])
@@ -132,12 +132,12 @@ def test_a_worker_stops_while_its_broker_is_down_and_the_next_worker_waits_for_t
 
 
 def test_a_worker_that_is_outside_its_group_for_too_long_joins_again_with_a_new_client(
-    start: Start, broker: Broker
+    start_stub: Start, broker: Broker
 ) -> None:
     scene = new_scene(broker.bootstrap_servers)
     scene.send([chat("before")])
-    times = {"KAFKA__SESSION_TIMEOUT_MS": "6000", "KAFKA__MAX_POLL_INTERVAL_MS": "6000"}
-    worker = start(scene.environ("a", **times))
+    times = {"KAFKA__SESSION_TIMEOUT_MS": "3000", "KAFKA__MAX_POLL_INTERVAL_MS": "3000"}
+    worker = start_stub(scene.environ("a", **times))
     wait_until_clean(scene, worker)
     broker.kill()
     worker.wait_until(lambda: worker.said.count("joining again with a new client") >= 2)
@@ -184,6 +184,7 @@ def test_the_error_names_a_topic_that_was_deleted(
     admin = AdminClient(scene.client)
     environ = scene.environ(
         POLICY__THRESHOLD="0",
+        KAFKA__TRANSACTION_TIMEOUT_MS="3000",
         KAFKA__PROPERTIES='{"consumer.topic.metadata.propagation.max.ms": "1000"}',  # by default 30 s longer
     )
     with joined_worker(environ, classifier) as worker:

@@ -108,13 +108,13 @@ def test_a_worker_answers_every_hostile_message_within_bounded_memory(scene: Kaf
 
 
 @pytest.mark.parametrize("name", ["discord", "slack"])
-def test_a_worker_answers_every_damaged_event_of_a_platform(name: str, scene: KafkaEnv, start: Start) -> None:
+def test_a_worker_answers_every_damaged_event_of_a_platform(name: str, scene: KafkaEnv, start_stub: Start) -> None:
     events = [json.dumps(event).encode() for event in documented(name)]
     for number in range(400):
         chance = random.Random(f"{name}:{number}")  # noqa: S311 - the same every time
         events += [mutated(name, number, chance)]
     scene.send([*events, None])
-    worker = start(scene.environ(INPUT__SHAPE=name, **ANY_SHARE))
+    worker = start_stub(scene.environ(INPUT__SHAPE=name, **ANY_SHARE))
     scene.wait_until_caught_up(worker)
     worker.drain()
     read = compile_shape(load_shape(name))
@@ -132,13 +132,13 @@ def test_a_worker_answers_every_damaged_event_of_a_platform(name: str, scene: Ka
     )
 
 
-def test_unreadable_headers_stop_neither_the_message_nor_the_worker(scene: KafkaEnv, start: Start) -> None:
+def test_unreadable_headers_stop_neither_the_message_nor_the_worker(scene: KafkaEnv, start_stub: Start) -> None:
     [topic] = scene.inputs
     scene.send([chat("one of many")] * 100)  # after many calls the interpreter uses specialised instructions
     for value in (chat("hello"), b"not JSON"):
         send_with_header(scene.client["bootstrap.servers"], topic, value, b"caf\xe9")  # Latin-1
     scene.send([chat("the next one")])
-    worker = start(scene.environ(**ANY_SHARE))
+    worker = start_stub(scene.environ(**ANY_SHARE))
     scene.wait_until_caught_up(worker)
     worker.drain()
     ledger = scene.ledger()

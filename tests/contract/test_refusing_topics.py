@@ -72,9 +72,11 @@ def test_a_compacted_topic_ends_the_worker_which_names_it(
         assert words in said
 
 
-def test_single_messages_into_a_compacted_topic_end_the_worker_too(bootstrap_servers: str, start: Start) -> None:
+def test_single_messages_into_a_compacted_topic_end_the_worker_too(
+    bootstrap_servers: str, start_stub: Start
+) -> None:
     scene = made(bootstrap_servers, VERDICT=COMPACTED)
-    worker = start({**scene.environ(), **NO_ALERTS})
+    worker = start_stub({**scene.environ(), **NO_ALERTS})
     worker.wait_for("reading from")
     deadline = time.monotonic() + 60
     while worker.exit_code is None:
@@ -145,10 +147,10 @@ def test_one_record_among_accepted_ones_is_a_dead_letter(
 
 
 def test_with_a_wrong_clock_the_worker_waits_names_topic_and_reason_and_recovers_by_itself(
-    proxied_scene: KafkaEnv, proxy: Proxy, start: Start
+    proxied_scene: KafkaEnv, proxy: Proxy, start_stub: Start
 ) -> None:
     scene = proxied_scene
-    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS})
+    worker = start_stub({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS})
     worker.wait_for("reading from")
     scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", OLDEST_MS)
     proxy.network = OLD
@@ -224,12 +226,12 @@ def test_the_reason_is_logged_also_if_the_abort_takes_longer_than_its_time_out(
 
 
 def test_a_signal_during_the_pauses_ends_the_worker_soon(
-    proxied_scene: KafkaEnv, proxy: Proxy, start: Start
+    proxied_scene: KafkaEnv, proxy: Proxy, start_stub: Start
 ) -> None:
     scene = proxied_scene
     scene.configure(Topic.VERDICT, "message.timestamp.before.max.ms", OLDEST_MS)
     proxy.network = OLD
-    worker = start({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS})
+    worker = start_stub({**scene.environ(KAFKA__BOOTSTRAP_SERVERS=proxy.address), **NO_ALERTS})
     scene.send([chat("message")] * 50)
     worker.wait_for("no transaction has been committed", seconds_max=60)
     worker.send(signal.SIGTERM)

@@ -293,7 +293,7 @@ def test_an_alert_about_an_unread_part_does_not_count_as_a_flagged_verdict(scene
     assert run.counts(names.ALERTS, names.CAUSE) == {"flagged": 1, "truncated": 1}
 
 
-def test_a_worker_exports_which_share_of_its_tokens_the_loudest_key_has(scene: KafkaEnv, start: Start) -> None:
+def test_a_worker_exports_which_share_of_its_tokens_the_loudest_key_has(scene: KafkaEnv, start_stub: Start) -> None:
     [port] = free_ports(1)
     producer = Producer(scene.client)
     for number in range(1200):
@@ -302,7 +302,7 @@ def test_a_worker_exports_which_share_of_its_tokens_the_loudest_key_has(scene: K
             next(iter(scene.inputs)), chat(f"{number} is a number that nobody knows"), key, partition=0
         )
     assert producer.flush(KAFKA_S_MAX) == 0
-    worker = start(scene.environ(HEALTH__PORT=str(port)) | {"OTEL_METRICS_EXPORTER": "prometheus"})
+    worker = start_stub(scene.environ(HEALTH__PORT=str(port)) | {"OTEL_METRICS_EXPORTER": "prometheus"})
 
     def share() -> list[float]:
         scraped = ask(port, "/metrics")[1]
@@ -366,9 +366,9 @@ def test_the_health_port_tells_of_the_whole_life(bootstrap_servers: str, start: 
         worker.drain()
 
 
-def test_a_collector_that_is_away_holds_nothing_up(scene: KafkaEnv, start: Start) -> None:
+def test_a_collector_that_is_away_holds_nothing_up(scene: KafkaEnv, start_stub: Start) -> None:
     [nobody] = free_ports(1)
-    worker = start(scene.environ() | QUICKLY | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{nobody}"})
+    worker = start_stub(scene.environ() | QUICKLY | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{nobody}"})
     scene.send([chat(f"message {number}") for number in range(50)])
     scene.wait_until_caught_up(worker)
     worker.drain()

@@ -246,10 +246,10 @@ def check_dead_letters(cases: Mapping[InputPosition, Case], letters: Sequence[Me
     ("value", "judged"), [(b"hello \xff", True), (b"\0\0\0\0\x07hello", False), (b"hello \x1b[2J", False)]
 )
 def test_a_plain_text_is_judged_and_binary_data_is_a_dead_letter(
-    scene: KafkaEnv, start: Start, value: bytes, *, judged: bool
+    scene: KafkaEnv, start_stub: Start, value: bytes, *, judged: bool
 ) -> None:
     scene.send([value])
-    worker = start(scene.environ(INPUT__FORMAT="text"))
+    worker = start_stub(scene.environ(INPUT__FORMAT="text"))
     scene.wait_until_caught_up(worker)
     worker.drain()
     letters = [reason(letter) for letter in scene.read(Topic.DEAD_LETTER)]
@@ -310,10 +310,10 @@ def test_an_output_that_is_too_large_does_not_affect_other_messages(scene: Kafka
 
 
 def test_a_flood_of_dead_letters_stops_the_worker_until_the_setting_allows_it(
-    scene: KafkaEnv, start: Start
+    scene: KafkaEnv, start_stub: Start
 ) -> None:
     scene.send([b'{"body":"elsewhere"}'] * 180 + [b"open {"] * 120)  # a hundred in each of the three partitions
-    worker = start(scene.environ())
+    worker = start_stub(scene.environ())
     assert worker.end() == ExitCode.PROTECTED, worker.said
     assert "no_text" in worker.said
     assert next(iter(scene.inputs)) in worker.said.split("CRITICAL")[1]
@@ -323,7 +323,7 @@ def test_a_flood_of_dead_letters_stops_the_worker_until_the_setting_allows_it(
     assert (
         before.dead_letters < 3 * 50
     )  # the first fetch may return too few records of a partition to compute a share
-    allowed = start(scene.environ(DEAD_LETTER__INPUT_SHARE_MAX="1"))
+    allowed = start_stub(scene.environ(DEAD_LETTER__INPUT_SHARE_MAX="1"))
     scene.wait_until_caught_up(allowed)
     allowed.drain()
     ledger = scene.ledger()
