@@ -28,7 +28,7 @@ from worker.records import Partition, Topic
 pytestmark = pytest.mark.kafka
 
 INPUT = Partition("messages", 0)
-ROUNDS_MAX = 4
+ROUNDS_MAX = 2
 ONE_LONG_LOAD = {
     "offsets.load.buffer.size": str(100 * 2**20),  # between two buffers a load notices that the leader has changed
     "offset.metadata.max.bytes": "32000",
