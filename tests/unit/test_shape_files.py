@@ -61,6 +61,16 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
         ("schema: shape/1\nwire: text\ntext: [/a]\n", "3:7: text: wants nothing with wire: text"),
         ("schema: shape/1\ntext: [/a~2]\n", "2:8: text[0]: wants a JSON Pointer"),
         ("schema: shape/1\ntext: [/a]\nunwrap: [rar]\n", "3:10: unwrap[0]: wants"),
+        (
+            "schema: shape/1\ntext: [/a]\nwhere: [{at: /a, inn: [x]}]\n",
+            "3:18: unknown key 'inn'; did you mean 'in'?",
+        ),
+        ("schema: shape/1\ntext: [/a]\nroles: [{at: /a, in: [x], rol: b}]\n", "did you mean 'role'?"),
+        (
+            "schema: shape/1\ntext: [/a]\nroles: [{at: /a, in: [x], role: 1e3}]\n",
+            "role: wants a string; write '1e3'",
+        ),
+        ("schema: shape/1\ntext: [/a]\nfirst_text: yes\n", "3:13: first_text: wants true or false"),
         ("schema: shape/1\ntext: [/a]\nwhere: [{at: /a}]\n", "3:9: where[0]: wants exactly one of"),
         ("schema: shape/1\ntext: [/a]\nwhere: [{at: /a, in: [1.5]}]\n", "3:22: where[0].in: wants strings"),
         ("schema: shape/1\ntext: [/a]\nuser_id: ['header:']\n", "3:11: user_id[0]: wants the name of a header"),

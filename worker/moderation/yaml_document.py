@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,16 @@ _FIRST = (1, 1)
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULLS = {"", "~", "null", "Null", "NULL"}
 _INTEGER = re.compile("[-+]?[0-9]{1,18}")
+_WANTS_STRING = ("wants_string", "string_type")
+_WANTED = {
+    "model_type": "wants keys and values",
+    "dict_type": "wants keys and values",
+    "list_type": "wants a list",
+    "string_type": "wants a string",
+    "bool_type": "wants true or false",
+    "int_type": "wants a whole number",
+}
+_LENGTH = re.compile(r"^(?:Value|List|String) should have at (least|most) (\d+) .*")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _DEPTH_MAX = 50
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a tenth of the time
@@ -70,11 +80,13 @@ class YamlDocument:
     Attributes:
         data: Objects, arrays and scalars.
         keys: The line and column of each key of an object, by the key's path.
+        written: What the file has for each number and boolean, by the value's path: ``007`` for 7.
         values: The line and column of each value, by the value's path.
     """
 
     data: Any
     keys: Mapping[Path, tuple[int, int]]
+    written: Mapping[Path, str]
     values: Mapping[Path, tuple[int, int]]
 
     def fault(self, path: Path, message: str) -> YamlFault:
@@ -86,21 +98,20 @@ class YamlDocument:
 
     def faults_of(self, error: ValidationError, model: type[BaseModel]) -> list[YamlFault]:
         """Return what pydantic found wrong with the document as a model, each fault at its place."""
-        known = [field.alias or name for name, field in model.model_fields.items()]
-        return [self._fault_of(one, known) for one in error.errors(include_url=False, include_context=False)]
+        return [self._fault_of(one, model) for one in error.errors(include_url=False, include_context=False)]
 
-    def _fault_of(self, error: Any, known: Sequence[str]) -> YamlFault:
+    def _fault_of(self, error: Any, model: type[BaseModel]) -> YamlFault:
         path = self._path(error["loc"])
         name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
         if error["type"] == "extra_forbidden":
             line, column = self.keys.get(path, _FIRST)
-            hint = near(str(path[-1]), known) if len(path) == 1 else ""
+            hint = near(str(path[-1]), _known_keys(model, path[:-1]))
             return YamlFault(line=line, column=column, message=f"unknown key {path[-1]!r}{hint}")
         if error["type"] == "missing":
             return self.fault(path, f"the key {error['loc'][-1]!r} is missing")
-        message = re.sub("^Value error, ", "", error["msg"])
-        message = re.sub("^Input should be (a valid )?", "wants ", message).replace("wants list", "wants a list")
-        message = re.sub("^wants (greater|less) ", r"wants a number \1 ", message)
+        message = _wanted(error)
+        if error["type"] in _WANTS_STRING and path in self.written:
+            message += f"; write '{self.written[path]}' in quotes"
         return self.fault(path, f"{name}: {message}" if name else message)
 
     def _path(self, loc: Sequence[str | int]) -> Path:
@@ -130,13 +141,12 @@ def read_yaml(text: str) -> YamlDocument:
         raise YamlFaults(refused)
     if node is None:
         raise YamlFaults([YamlFault(line=1, column=1, message="the file is empty; wants keys and values")])
-    keys: dict[Path, tuple[int, int]] = {}
-    values: dict[Path, tuple[int, int]] = {}
+    places = _Places({}, {}, {})
     faults: list[YamlFault] = []
-    data = _constructed(node, (), keys, values, faults)
+    data = _constructed(node, (), places, faults)
     if faults:
         raise YamlFaults(faults)
-    return YamlDocument(data=data, keys=keys, values=values)
+    return YamlDocument(data=data, **places._asdict())
 
 
 def validated(model: type[_Model], document: YamlDocument, further: Sequence[YamlFault] = ()) -> _Model:
@@ -180,18 +190,23 @@ def _refused(text: str) -> Iterator[YamlFault]:
             yield _at(event.start_mark, wrong)
 
 
-def _constructed(
-    node: yaml.Node,
-    path: Path,
-    keys: dict[Path, tuple[int, int]],
-    values: dict[Path, tuple[int, int]],
-    faults: list[YamlFault],
-) -> Any:
-    values[path] = _place(node.start_mark)
+class _Places(NamedTuple):
+    """The places of a document, while it is read: the attributes of ``YamlDocument``."""
+
+    keys: dict[Path, tuple[int, int]]
+    values: dict[Path, tuple[int, int]]
+    written: dict[Path, str]
+
+
+def _constructed(node: yaml.Node, path: Path, places: _Places, faults: list[YamlFault]) -> Any:
+    places.values[path] = _place(node.start_mark)
     if isinstance(node, yaml.SequenceNode):
-        return [_constructed(one, (*path, at), keys, values, faults) for at, one in enumerate(node.value)]
+        return [_constructed(one, (*path, at), places, faults) for at, one in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return _scalar(node)
+        scalar = _scalar(node)
+        if isinstance(scalar, int | float):
+            places.written[path] = node.value
+        return scalar
     found: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
@@ -199,8 +214,8 @@ def _constructed(
             continue
         if key.value in found:
             faults.append(_at(key.start_mark, f"the key {key.value!r} occurs twice; write it once"))
-        keys[(*path, key.value)] = _place(key.start_mark)
-        found[key.value] = _constructed(value, (*path, key.value), keys, values, faults)
+        places.keys[(*path, key.value)] = _place(key.start_mark)
+        found[key.value] = _constructed(value, (*path, key.value), places, faults)
     return found
 
 
@@ -215,6 +230,36 @@ def _scalar(node: Any) -> Any:
     if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _wanted(error: Any) -> str:
+    """Return what a value must be, for a fault that pydantic found."""
+    if (known := _WANTED.get(error["type"])) is not None:
+        return known
+    message = re.sub("^Value error, ", "", error["msg"])
+    if (length := _LENGTH.match(message)) is not None:
+        one, several = ("character", "characters") if isinstance(error["input"], str) else ("entry", "entries")
+        return f"wants at {length[1]} {length[2]} {one if length[2] == '1' else several}"
+    message = re.sub("^Input should be (a valid )?", "wants ", message)
+    return re.sub("^wants (greater|less) ", r"wants a number \1 ", message)
+
+
+def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
+    """Return the keys that an object at a path of a model may have."""
+    models = [model]
+    for part in path:
+        if isinstance(part, str):
+            fields = [entry for one in models for entry in one.model_fields.items()]
+            own = [field.annotation for name, field in fields if part == (field.alias or name)]
+            models = [inner for annotation in own for inner in _models_in(annotation)]
+    return [field.alias or name for one in models for name, field in one.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that an annotation is made of, such as the one in ``list[Model] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models_in(inner)]
 
 
 def near(word: str, known: Sequence[str]) -> str:

@@ -110,9 +110,9 @@ def _check(options: argparse.Namespace) -> ExitCode:
     file = source.file
     console.print(
         f"{'!' if found or doubts else '✓'} {escaped(options.file)}: version "
-        f"{escaped(file.version or source.digest)}, levels {', '.join(file.levels)}; rules {len(file.rules)}, "
-        f"exemptions {len(file.exempt)}, groups of allowed texts {len(file.allow)}, shadow candidates "
-        f"{len(file.shadow)}; doubts {len(found) + len(doubts)}",
+        f"{escaped(file.version or source.digest)}, levels {escaped(', '.join(file.levels))}; rules "
+        f"{len(file.rules)}, exemptions {len(file.exempt)}, groups of allowed texts {len(file.allow)}, shadow "
+        f"candidates {len(file.shadow)}; doubts {len(found) + len(doubts)}",
         markup=False,
         soft_wrap=True,
     )

@@ -12,6 +12,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from schemas.labels import CATEGORY_SLUGS
 
@@ -27,11 +28,7 @@ WINDOW_S_MAX = 86_400
 def _string(given: Any) -> Any:
     if isinstance(given, str):
         return given
-    written = str(given).lower() if isinstance(given, bool) else given
-    said = (
-        "a string" if given is None or isinstance(given, list | dict) else f"a string; write '{written}' in quotes"
-    )
-    raise ValueError(f"wants {said}")
+    raise PydanticCustomError("wants_string", "wants a string")
 
 
 def _threshold(given: Any) -> Any:
