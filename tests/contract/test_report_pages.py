@@ -34,7 +34,7 @@ HISTOGRAM = Chart(
 )
 PAGE = ReportPage(
     title=f"Report of {HOSTILE}",
-    paragraphs=["A sentence."],
+    paragraphs=["A sentence.", f"The version {'v' * 200}."],
     sections=[
         ReportSection(title="Figures", paragraphs=[HOSTILE], tables=[TABLE]),
         ReportSection(title="Curves", charts=[CURVE, HISTOGRAM]),

@@ -221,6 +221,16 @@ def test_the_table_is_printed_unless_json_or_the_page_is_printed(trial: Trial) -
     assert trial.printed(POLICY, verdict, options=("--out", "-")).startswith("<!DOCTYPE html>")
 
 
+def test_the_page_shortens_the_id_of_a_channel_and_writes_no_control_character(trial: Trial) -> None:
+    verdicts = [
+        stored_verdict(at, {"hate": 0.4}, channel_id=name) for at, name in enumerate(["x" * 9999, "\u202eb"])
+    ]
+    page = trial.printed(POLICY, *verdicts, options=("--out", "-"))
+    assert f"{'x' * 59}…" in page
+    assert "x" * 60 not in page
+    assert "\u202e" not in page
+
+
 def test_a_place_that_can_t_be_written_is_refused_before_the_verdicts_are_read(trial: Trial) -> None:
     (trial.folder / "policy.yaml").write_text(POLICY)
     with pytest.raises(ConfigurationError, match="there is no such folder"):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from schemas.labels import CATEGORY_NAMES
 from worker.commands.compare.comparison import ComparedCategory, ComparisonReport, lists_of_examples
 from worker.commands.report_page.page import ReportPage, ReportSection, ReportTable
+from worker.logs import escaped
 
 FLAGS = ("category", "both flag", "only A flags", "only B flags", "neither flags")
 SCORES = ("category", "mean", "mean, no sign", "99 % at most", "largest")
@@ -78,4 +79,4 @@ def _examples(name: str, category: ComparedCategory) -> Iterator[tuple[str, ...]
         for one in examples:
             item = "" if one.item is None else f"#{one.item}"
             place = f"{one.topic}:{one.partition}:{one.offset}{item}"
-            yield place, name, side, f"{one.score_a:.3f}", f"{one.score_b:.3f}", one.channel_id or "-"
+            yield place, name, side, f"{one.score_a:.3f}", f"{one.score_b:.3f}", escaped(one.channel_id or "-", 60)

@@ -7,6 +7,7 @@ from worker.commands.policy.trial_sentences import NAMES, alert_sentence, caveat
 from worker.commands.policy.trial_tables import COUNTS, NOTHING, place
 from worker.commands.report_page.bars import BarChart
 from worker.commands.report_page.page import ReportPage, ReportSection, ReportTable
+from worker.logs import escaped
 
 SERIES = ("before", "after")
 EXAMPLE_COLUMNS = ("message", "channel", "time", "score", "threshold", "level before", "level after", "rule")
@@ -60,7 +61,7 @@ def _sections(report: TrialReport) -> Iterator[ReportSection]:
                     caption="The channels with most changes",
                     columns=("channel", *COUNTS[2:]),
                     rows=[
-                        (one.channel_id or NOTHING, *_counts(one.newly_flagged, one.newly_passed))
+                        (escaped(one.channel_id or NOTHING, 60), *_counts(one.newly_flagged, one.newly_passed))
                         for one in report.channels
                     ],
                 )
@@ -143,7 +144,7 @@ def _example_cells(example: TrialExample) -> tuple[str, ...]:
     is_score = example.score is not None
     return (
         place(example),
-        example.channel_id or NOTHING,
+        escaped(example.channel_id or NOTHING, 60),
         example.timestamp or NOTHING,
         f"{example.score:.3f}" if is_score else NOTHING,
         NOTHING if not is_score else "off" if example.threshold is None else f"{example.threshold:g}",
