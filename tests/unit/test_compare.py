@@ -52,6 +52,17 @@ def test_two_results_have_two_places(folder: Path, place: str) -> None:
         main(["compare", "a.jsonl", "a.jsonl", "--json", place, "--out", place.removeprefix("./")])
 
 
+@pytest.mark.parametrize("option", ["--json", "--out"])
+def test_an_input_is_never_overwritten(folder: Path, option: str) -> None:
+    write_verdicts(folder / "a.jsonl", stored_verdict(1, {}))
+    before = (folder / "a.jsonl").read_bytes()
+    (folder / "link").symlink_to("a.jsonl")
+    for name in ("./a.jsonl", "link"):
+        with pytest.raises(ConfigurationError, match="the command reads it"):
+            main(["compare", "a.jsonl", "a.jsonl", option, name])
+    assert (folder / "a.jsonl").read_bytes() == before
+
+
 def category(document: Any, slug: str) -> Any:
     return document["categories"][CATEGORY_SLUGS.index(slug)]
 

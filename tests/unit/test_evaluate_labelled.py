@@ -113,6 +113,14 @@ def test_the_table_is_printed_beside_a_json_file_and_not_beside_json(
     assert json.loads(capsys.readouterr().out) == json.loads(report.read_bytes())
 
 
+@pytest.mark.parametrize("option", ["--json", "--out"])
+def test_the_labelled_texts_are_never_overwritten(texts: Path, option: str) -> None:
+    before = texts.read_bytes()
+    with pytest.raises(ConfigurationError, match="the command reads it"):
+        main(["evaluate", str(texts), option, str(texts)])
+    assert texts.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["xstest.csv", "openai.json", "toxicchat.json", "beavertails.jsonl"])
 def test_a_published_set_is_evaluated_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(SETS / name), "--format", name.partition(".")[0], "--json"]) is ExitCode.DONE

@@ -5,6 +5,7 @@ import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from worker.errors import ConfigurationError
@@ -45,13 +46,18 @@ def shows_table(*outputs: Path | None) -> bool:
     return STANDARD_OUTPUT not in outputs
 
 
-def check_writable(*paths: Path | None) -> None:
+def check_writable(*paths: Path | None, inputs: Sequence[Path] = ()) -> None:
     """Refuse files that can't be written, before work that takes long. None and ``-`` name no file.
 
+    Args:
+        paths: Where the results go.
+        inputs: Files that the command reads, which must stay.
+
     Raises:
-        ConfigurationError: The folder of a file does not exist, the file can't be written, or two results have the
-            same place.
+        ConfigurationError: The folder of a file does not exist, the file can't be written, it is an input, or two
+            results have the same place.
     """
+    kept = {path.resolve() for path in inputs}
     named = [path for path in paths if path is not None]
     for path, count in Counter(named).items():
         if count > 1:
@@ -59,6 +65,8 @@ def check_writable(*paths: Path | None) -> None:
             raise ConfigurationError(f"{where} can't take two results: name a file for each of them")
         if path == STANDARD_OUTPUT:
             continue
+        if path.resolve() in kept:
+            raise unwritable(path, "the command reads it")
         if not path.parent.is_dir():
             raise unwritable(path, "there is no such folder")
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):

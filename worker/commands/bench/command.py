@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         FatalError: A setting or a file is wrong, or the model cannot be loaded, or it breaks.
     """
     settings = load({Need.MODEL}).settings
-    check_writable(options.json)
+    check_writable(options.json, inputs=[options.texts] if options.texts else [])
     texts = read_texts(options.texts, wiring.input_reader(settings)) if options.texts else built_in_texts()
     model = wiring.open_classifier(settings, progress)
     progress(f"measuring for {options.seconds} s ...")

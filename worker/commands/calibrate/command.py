@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
-    check_writable(options.write, options.reference, options.json, options.out)
+    check_writable(options.write, options.reference, options.json, options.out, inputs=[options.file])
     given = score_file(options.file, file_format=options.format, scores=options.scores)
     judged = np.flatnonzero(~np.isnan(given.scored.scores[:, 0]))
     data = CalibrationTexts(texts=given.texts, scores=given.scored.scores, groups=group_numbers(given.texts)).part(

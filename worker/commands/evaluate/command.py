@@ -73,7 +73,7 @@ def _evade(options: argparse.Namespace) -> ExitCode:
     for option in ("out", "scores"):
         if getattr(options, option) is not None:
             raise ConfigurationError(f"--{option} is for labelled texts: leave it out beside --evasions")
-    check_writable(options.json)
+    check_writable(options.json, inputs=[options.evasions])
     texts = [*_texts(options.evasions)]
     if not texts:
         raise ConfigurationError(f"{options.evasions} holds no text: name a file with a text a line")

@@ -92,7 +92,7 @@ def evaluate_file(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
-    check_writable(options.json, options.out)
+    check_writable(options.json, options.out, inputs=[options.file])
     given = score_file(options.file, file_format=options.format, scores=options.scores)
     thresholds = thresholds_of(wiring.make_policy(given.settings), [one.language for one in given.texts])
     report = build_report(given.texts, given.scored, thresholds, file=options.file.name, file_format=options.format)

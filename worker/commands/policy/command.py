@@ -154,7 +154,7 @@ def _show(options: argparse.Namespace) -> ExitCode:
 
 
 def _try(options: argparse.Namespace) -> ExitCode:
-    check_writable(options.json, options.out)
+    check_writable(options.json, options.out, inputs=[Path(options.file), Path(options.verdicts or options.file)])
     source = read_policy(options.file)
     report = run_trial(source, options.file, _chunks(options), examples=options.examples)
     if shows_table(options.json, options.out):
