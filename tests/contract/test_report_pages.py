@@ -109,7 +109,7 @@ def test_the_skip_link_leads_to_the_content(shown: OpenedPage) -> None:
 
 def test_a_wide_table_scrolls_by_keyboard_and_the_page_does_not_become_wider(shown: OpenedPage) -> None:
     page = shown.page
-    page.set_viewport_size({"width": 400, "height": 800})
+    page.set_viewport_size({"width": 320, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     region = page.get_by_role("region", name="A wide table")
     region.focus()
