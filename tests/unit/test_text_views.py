@@ -60,6 +60,12 @@ SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
         "a\nb\nc\nd\ne\nf",
         "1\t2\t3",
         "caf\u00e9 na\u00efve stra\u00dfe \u0142\u00f3d\u017a s\u00f8r \u0111\u00e2u",
+        "WiFi iPhone McIntosh OpenAI III AI Ian isInteger kIll_it @kiII x.kiII lmao pls html",
+        "k\u00edll",  # alone: it can be a word of another language
+        "\u00e0 l'h\u00eallo, das g\u00f6od",
+        "what is Hell\u00f4 and the caf\u00e9",
+        "\u00a1kill! a#b 20\u00b0C c#kill \u00a9kill k\u00a7\u00a7\u00a7\u00a7ll",
+        ":thumbs_up: :letter_k: :letter_i: :x: :a::b::o:",
     ],
 )
 def test_ordinary_text_does_not_change(text: str) -> None:
@@ -125,6 +131,19 @@ def test_ordinary_text_does_not_change(text: str) -> None:
         ("k-i.l*l", "kill"),
         ("K1LL", "KILL"),
         ("kiiiillll GOOOOOD goood", "kill GOOD good"),
+        ("kiII HeIIo aIl peopIe Iike", "kill Hello all people like"),
+        ("KlLL klll Hlnt", "KILL kill Hlnt"),
+        ("k\u00edll what", "kill what"),
+        ("go\u00f6d and N\u00f6thing", "good and N\u00f6thing"),
+        ("G\u00f6od and k\u0131ll, ki\u0301ll", "Good and kill, kill"),
+        (
+            "k\u00a1ll peo\u2020le hea\u00b0d co\u00a9ntry c\u00b0untry",
+            "kill peo\u2020le hea\u00b0d co\u00a9ntry country",
+        ),
+        (":regional_indicator_k: :regional_indicator_i: :regional_indicator_l: :regional_indicator_l:", "Kill"),
+        ("ok :alphabet-white-k::alphabet-yellow-i::alphabet-white-l::alphabet-white-l:", "ok kill"),
+        (":letter_k::letter_i::letter_l::letter_l: them", "Kill them"),
+        ("1 h4te th3m", "I hate them"),
     ],
 )
 def test_a_disguise_is_shown_as_what_a_reader_sees(text: str, shown: str) -> None:
@@ -160,6 +179,7 @@ CHAT = st.lists(
                 "a/b/c/d",
                 "k-i.l",
                 "http://a.b/c1d",
+                *("kiII", "klll", "KlL", "Iike", "k\u00edll", "the", ":a_k:", ":a_i:", "k\u00a1ll"),
                 *" .-*@1$3aklieK<>&/!\n\u0301\u0336\u200b\u200d\u202e\u202c",
             ]
         ),

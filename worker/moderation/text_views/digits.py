@@ -66,8 +66,8 @@ _READINGS_MAX = 8
 _FREQUENT_EDGE_COST_MAX = math.log2(1500)
 """A sign at the end of a word is read as a letter only if that makes one of 1,500 words: ``4ll`` is ``all``."""
 _ORDINAL = re.compile(r"\d*(?:1st|2nd|3rd)|\d+th|\d{2,}s")
-_SINGLE = "1!4@"
-"""Signs that are a word of one letter: ``I`` or ``a``."""
+_SINGLE = {"1": "i", "!": "i", "4": "a", "@": "a"}
+"""Signs that are a word of one letter."""
 _FREQUENT_COST_MAX = 9.0
 """Digits alone are read as a word only if it is one of about 500: ``70`` as ``to``."""
 
@@ -216,11 +216,12 @@ def _known_in_leet(word: str, vocabulary: Vocabulary) -> str | None:
     """
     if _ORDINAL.fullmatch(word):
         return word
+    if len(word) == 1 and not word.isalpha():
+        return _SINGLE.get(word, word)
     reading = _known_reading(word, vocabulary)
     if _LETTERS.search(word):
         return reading
-    is_word = word in _SINGLE if len(word) == 1 else reading and vocabulary.cost(reading) < _FREQUENT_COST_MAX
-    return reading if reading and is_word else word
+    return reading if reading and vocabulary.cost(reading) < _FREQUENT_COST_MAX else word
 
 
 @lru_cache(maxsize=8192)

@@ -9,14 +9,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from worker.moderation.text_views.accents import accents
+from worker.moderation.text_views.capitals import capitals
 from worker.moderation.text_views.digits import digits_for_letters, may_have_digits_for_letters
 from worker.moderation.text_views.fonts import font_letters
 from worker.moderation.text_views.invisible import BIDI_OVERRIDES, INVISIBLE_CHARACTERS, TAG_CHARACTERS
+from worker.moderation.text_views.letter_names import LETTER_NAMES
 from worker.moderation.text_views.letters import COMPATIBILITY_FORMS, ENCLOSED_LETTERS, STACKED_MARKS
 from worker.moderation.text_views.lookalikes import look_alikes
 from worker.moderation.text_views.repeated import repeated_letters
 from worker.moderation.text_views.rules import Edit, Rule, TracedText, edited, of_head_and_tail, remembered
 from worker.moderation.text_views.separated import SIGNS_INSIDE_WORDS, separated_letters
+from worker.moderation.text_views.signs import signs_for_letters
 from worker.moderation.text_views.triggers import Trigger, Triggers
 from worker.moderation.text_views.vocabulary import Vocabulary
 
@@ -31,8 +35,12 @@ STEPS: Mapping[str, MakeRules] = {
     "stacked_marks": lambda _: STACKED_MARKS,
     "font_letters": font_letters,
     "look_alikes": look_alikes,
+    "accents": accents,
+    "letter_names": lambda _: LETTER_NAMES,
     "signs_inside_words": lambda _: SIGNS_INSIDE_WORDS,
     "separated_letters": separated_letters,
+    "capitals": capitals,
+    "signs_for_letters": signs_for_letters,
     "digits_for_letters": digits_for_letters,
     "repeated_letters": repeated_letters,
 }
@@ -47,6 +55,7 @@ _LETTER_STEPS = {
     "stacked_marks": Trigger.MARK,
     "font_letters": Trigger.FONT,
     "look_alikes": Trigger.ODD,
+    "accents": Trigger.ACCENT | Trigger.MARK,
 }
 """The steps for letters, each with the triggers of the texts that it can change."""
 
@@ -54,16 +63,19 @@ _OTHER_THAN_ASCII = _LETTER_STEPS.keys() - {"invisible_characters"}
 """The steps that change nothing in ASCII."""
 
 _WORD_STEPS = {
+    "letter_names": Trigger.RARE,
     "signs_inside_words": Trigger.MARKED,
     "separated_letters": Trigger.SEPARATED,
+    "capitals": Trigger.CAPITAL | Trigger.RARE,
+    "signs_for_letters": Trigger.RARE,
     "digits_for_letters": Trigger.SIGNED,
     "repeated_letters": Trigger.REPEATED,
 }
 """The steps for words, each with the triggers of the texts that it can change."""
 
-_LETTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK | Trigger.FONT
+_LETTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK | Trigger.FONT | Trigger.ACCENT
 _MIXED = Trigger.ODD | Trigger.LATIN
-_WORDS = Trigger.REPEATED | Trigger.SIGNED | Trigger.MARKED | Trigger.SEPARATED
+_WORDS = Trigger.REPEATED | Trigger.SIGNED | Trigger.MARKED | Trigger.SEPARATED | Trigger.CAPITAL | Trigger.RARE
 _LOOKED_AT = _LETTERS | Trigger.ODD | _WORDS
 
 WORDS_PART_CHARACTERS = 12_288

@@ -14,10 +14,13 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from worker.moderation.text_views.accents import ACCENTED
+from worker.moderation.text_views.capitals import AFTER_FIRST_I, AROUND_L
 from worker.moderation.text_views.fonts import FONT
 from worker.moderation.text_views.invisible import INVISIBLE
 from worker.moderation.text_views.letters import COMPATIBLE, ENCLOSED, STACKING
 from worker.moderation.text_views.lookalikes import ODD
+from worker.moderation.text_views.signs import RARE_SIGNS
 
 
 class Trigger:
@@ -45,12 +48,31 @@ class Trigger:
     """Three single letters in a row."""
     FONT = 1024
     """Three letters of a font in a row."""
+    ACCENT = 2048
+    """A letter that is not ASCII, and has an accent or resembles a letter of ASCII."""
+    CAPITAL = 4096
+    """A capital I after a small letter."""
+    RARE = 8192
+    """A capital I, a small l or a sign between letters where it is rare, or the last letter of ``:letter_k:``."""
 
 
-_OF_CHARACTERS = Trigger.INVISIBLE | Trigger.FORM | Trigger.ENCLOSED | Trigger.MARK | Trigger.ODD | Trigger.LATIN
-_SINGLE, _MAYBE_REPEATED = 2048, 4096
+_FLAGS = 16384 - 1
+
+_OF_CHARACTERS = (
+    Trigger.INVISIBLE
+    | Trigger.FORM
+    | Trigger.ENCLOSED
+    | Trigger.MARK
+    | Trigger.ODD
+    | Trigger.LATIN
+    | Trigger.ACCENT
+)
+_SINGLE, _MAYBE_REPEATED = 16384, 32768
 """Further bits of three neighbours: the second is a single letter; the letters are not ASCII and could be equal."""
-_CASED, _WORD, _SIGN, _INNER_SIGN, _MARKUP, _EXCLAMATION, _FONT = (8192 << place for place in range(7))
+_CASED, _WORD, _SIGN, _INNER_SIGN, _MARKUP, _EXCLAMATION, _FONT = (65536 << place for place in range(7))
+_SMALL_LETTER, _I, _AFTER_I, _L, _BEFORE_L, _AFTER_L, _DASH, _COLON, _RARE_SIGN = (
+    65536 << place for place in range(7, 16)
+)
 _GAP_MAX = 5
 """Places from a single letter to the next one: the gaps of ``separated`` have at most four characters."""
 _BORDER = " "
@@ -73,6 +95,16 @@ _CLASSES: dict[int, str] = {
     _MARKUP: r"[*~`_|<&\[]",
     _EXCLAMATION: "!",
     _FONT: FONT,
+    Trigger.ACCENT: f"[{ACCENTED}]",
+    _SMALL_LETTER: "[a-z]",
+    _I: "I",
+    _AFTER_I: f"[{AFTER_FIRST_I}]",
+    _L: "l",
+    _BEFORE_L: f"[{AROUND_L}{AROUND_L.upper()} \\n]",
+    _AFTER_L: f"[{AROUND_L}{AROUND_L.upper()}l]",
+    _DASH: "[-_]",
+    _COLON: ":",
+    _RARE_SIGN: f"[{RARE_SIGNS}]",
 }
 
 
@@ -131,10 +163,15 @@ def _pairs(classes: NDArray[np.int64], letters: NDArray[np.int64]) -> NDArray[np
     equal = same * Trigger.REPEATED | maybe_same * _MAYBE_REPEATED
     fonts = both(has(_FONT), has(_FONT)) * Trigger.FONT
     touching = both(cased, has(_SIGN)) | both(has(_SIGN | _INNER_SIGN), cased) | both(has(_INNER_SIGN), has(_SIGN))
-    of_pair = touching * Trigger.SIGNED | both(cased, has(_MARKUP)) * Trigger.MARKED
+    of_pair = touching * Trigger.SIGNED | both(has(_SMALL_LETTER), has(_I)) * Trigger.CAPITAL
+    of_pair |= both(cased, has(_MARKUP)) * Trigger.MARKED
+    rare_begin = both(~has(_WORD), has(_I)) | both(has(_BEFORE_L), has(_L)) | both(has(_DASH), cased)
+    rare_end = both(has(_I), has(_AFTER_I)) | both(has(_L), has(_AFTER_L)) | both(cased, has(_COLON))
+    rare_end |= both(has(_RARE_SIGN), cased)
     begin = (classes & _OF_CHARACTERS)[None, :] | of_pair | equal | fonts | both(~has(_WORD), letter) * _SINGLE
-    any_end = _OF_CHARACTERS | Trigger.SIGNED | Trigger.MARKED
-    end = any_end | equal | fonts | both(letter, ~has(_WORD)) * _SINGLE
+    begin |= (rare_begin | both(cased, has(_RARE_SIGN))) * Trigger.RARE
+    any_end = _OF_CHARACTERS | Trigger.SIGNED | Trigger.MARKED | Trigger.CAPITAL
+    end = any_end | equal | fonts | both(letter, ~has(_WORD)) * _SINGLE | rare_end * Trigger.RARE
     pairs = np.zeros((len(classes), 256), np.uint32)
     pairs[:, : len(classes)] = begin << 16 | end
     return pairs.ravel()
@@ -191,7 +228,7 @@ class Triggers:
         self._starts = np.cumsum(self._lengths + 1) - self._lengths
         if others:
             self._find_repeated(places)
-        flags = np.bitwise_or.reduceat(found, self._starts) & (_SINGLE - 1)
+        flags = np.bitwise_or.reduceat(found, self._starts - 1) & _FLAGS
         if separated := _separated(found, self._starts):
             flags[separated] |= Trigger.SEPARATED
         if others:

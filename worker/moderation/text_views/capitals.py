@@ -1,0 +1,66 @@
+"""Letters of ASCII that look like each other in most fonts: the capital I and the small l.
+
+``kiII yourseIf`` has a capital I for each l. ``KlLL`` and ``shlt`` have a small l for an i.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice, product
+
+from worker.moderation.text_views.rules import Edit, Rule
+from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
+
+AROUND_L = "bcdfghkntvz"
+"""Letters next to which an l is rare: between two of them, it can be an i."""
+AFTER_FIRST_I = "aeiouy"
+"""Letters that often follow an l, and rarely a capital I at the begin of a word."""
+_WORD = re.compile(rf"(?<![\w@#/\\=+.$&])[A-Za-z]{{3,{WORD_LETTERS_MAX}}}(?![\w/\\=+@(]|\.[^\W\d_])")
+"""A word that is no part of a link, of a name or of code."""
+_L_IN_CAPITALS = re.compile(r"[A-Z]+(?:l[A-Z]+)+\Z")
+_I_INSIDE = re.compile("[a-z]I")
+_I_FIRST = re.compile(rf"I[{AFTER_FIRST_I}]")
+_L_FOR_I = re.compile(rf"(?:[{AROUND_L}{AROUND_L.upper()}]|\b)l(?=[{AROUND_L}l])")
+_FREQUENT_COST_MAX = math.log2(4_000)
+"""A capital I at the begin of a word is an l only if that makes one of 4,000 words: names begin so, too."""
+_L_FOR_I_LETTERS_MIN = 4
+"""Letters of a word in which a small l is an i: shorter ones are abbreviations, such as ``tld``."""
+_READINGS_MAX = 16
+"""Readings of a word that are looked up: four letters can each be an i or an l."""
+
+
+@lru_cache(maxsize=8192)
+def _reading(word: str, vocabulary: Vocabulary) -> str:
+    """Return a word as it is likely meant; the word itself if none of its letters stands for another one."""
+    lower = word.lower()
+    if _L_IN_CAPITALS.match(word):
+        shown = word.replace("l", "i").lower()
+        return shown.upper() if vocabulary.whole_cost(shown) < math.inf else word
+    if not word[1:].replace("I", "i").islower():
+        return word  # ``WiFi``, ``isInteger``, an acronym
+    reading, cost = word, vocabulary.whole_cost(lower)
+    if _I_INSIDE.search(word):
+        options = [letter.lower() if letter != "I" else "il" for letter in word]
+        readings = [*map("".join, islice(product(*options), _READINGS_MAX))]
+        best = min(readings, key=vocabulary.cost)
+        reading = best if vocabulary.cost(best) < vocabulary.cost(lower) else word
+    elif _I_FIRST.match(word):
+        best = f"l{word[1:]}"
+        reading = best if cost == math.inf and vocabulary.whole_cost(best) < _FREQUENT_COST_MAX else word
+    elif cost == math.inf and len(word) >= _L_FOR_I_LETTERS_MIN:
+        best = _L_FOR_I.sub(lambda found: found[0][:-1] + "i", lower)
+        reading = best if vocabulary.whole_cost(best) < math.inf else word
+    return reading[0].upper() + reading[1:] if word[0].isupper() and word[0] != "I" else reading
+
+
+def capitals(vocabulary: Vocabulary) -> tuple[Rule, ...]:
+    """Return the rule that reads a capital I as l, and a small l as i, if that makes a known word."""
+
+    def edits(text: str) -> Iterator[Edit]:
+        for match in _WORD.finditer(text):
+            word = match[0]
+            if (reading := _reading(word, vocabulary)) != word:
+                yield match.start(), match.end(), reading
+
+    return (edits,)

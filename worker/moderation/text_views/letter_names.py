@@ -1,0 +1,25 @@
+"""Emoji of letters by their short names: ``:regional_indicator_k:``, ``:alphabet-white-k:``, ``:letter_k:``."""
+
+from collections.abc import Iterator
+
+import regex
+
+from worker.moderation.text_views.rules import Edit, begins_sentence
+
+_ALPHABET = "alphabet-(?:white|yellow)-"
+"""Two alphabets of Slack. People mix both in a word."""
+_NAMES = regex.compile(
+    rf":(?P<name>{_ALPHABET}|[A-Za-z0-9_-]{{1,30}}[_-])(?P<letter>[A-Za-z]):(?P<gap> ?)"
+    rf":(?:(?P=name)|{_ALPHABET})(?P<letter>[A-Za-z]):(?:(?P=gap):(?:(?P=name)|{_ALPHABET})(?P<letter>[A-Za-z]):)+"
+)
+"""At least three letters of an alphabet, each a name that ends with the letter."""
+
+
+def _letters(text: str) -> Iterator[Edit]:
+    """Write short names of letters as a word."""
+    for match in _NAMES.finditer(text):
+        word = "".join(match.captures("letter")).lower()
+        yield match.start(), match.end(), word.capitalize() if begins_sentence(text, match.start()) else word
+
+
+LETTER_NAMES = (_letters,)
