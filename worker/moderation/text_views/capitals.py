@@ -5,11 +5,11 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice, product
 
-from worker.moderation.text_views.rules import Edit, Rule
+from worker.moderation.text_views.rules import Edit, Rule, remembered
 from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
 
 AROUND_L = "bcdfghkntvz"
@@ -57,10 +57,11 @@ def _reading(word: str, vocabulary: Vocabulary) -> str:
 def capitals(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     """Return the rule that reads a capital I as l, and a small l as i, if that makes a known word."""
 
-    def edits(text: str) -> Iterator[Edit]:
-        for match in _WORD.finditer(text):
-            word = match[0]
-            if (reading := _reading(word, vocabulary)) != word:
-                yield match.start(), match.end(), reading
+    def edits(text: str) -> Sequence[Edit]:
+        return [
+            (match.start(), match.end(), reading)
+            for match in _WORD.finditer(text)
+            if (reading := _reading(match[0], vocabulary)) != match[0]
+        ]
 
-    return (edits,)
+    return (remembered(edits),)

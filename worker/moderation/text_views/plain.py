@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from worker.moderation.text_views.accents import accents
 from worker.moderation.text_views.capitals import capitals
@@ -88,6 +89,27 @@ def _bounded(name: str, rules: Sequence[Rule]) -> Sequence[Rule]:
     return [of_head_and_tail(rule, WORDS_PART_CHARACTERS) for rule in rules] if name in _WORD_STEPS else rules
 
 
+class _Step(NamedTuple):
+    """A step of one kind.
+
+    Attributes:
+        triggers: The triggers of the texts that it can change.
+        rules: Its rules.
+        changes_ascii: Whether it can change a text of ASCII.
+    """
+
+    triggers: int
+    rules: Sequence[Rule]
+    changes_ascii: bool
+
+
+def _chosen(steps: Sequence[tuple[str, Sequence[Rule]]], triggers: Mapping[str, int]) -> list[_Step]:
+    """Return the steps that have triggers here: those for letters, or those for words."""
+    return [
+        _Step(triggers[name], rules, name not in _OTHER_THAN_ASCII) for name, rules in steps if name in triggers
+    ]
+
+
 def _applied(text: str, rules: Sequence[Rule]) -> str:
     for rule in rules:
         text = edited(text, rule(text))
@@ -113,12 +135,16 @@ class PlainText:
             have no markup.
         may_have_digits: Returns whether ``digits_for_letters`` could change a text that has this piece.
         shortened: Returns what ``repeated_letters`` makes of a piece of a text.
+        letter_steps: The steps for letters, in order.
+        word_steps: The steps for words, in order.
     """
 
     steps: Sequence[tuple[str, Sequence[Rule]]]
     markup: RulesOf | None
     may_have_digits: Callable[[str], bool]
     shortened: Callable[[str], str]
+    letter_steps: Sequence[_Step]
+    word_steps: Sequence[_Step]
 
     @classmethod
     def of(
@@ -133,7 +159,9 @@ class PlainText:
         """
         steps = [(name, _bounded(name, make(vocabulary))) for name, make in STEPS.items() if name in names]
         shortened = partial(_applied, rules=dict(steps).get("repeated_letters", ()))
-        return cls(steps, markup, remembered(may_have_digits_for_letters(vocabulary)), remembered(shortened))
+        may_have_digits = remembered(may_have_digits_for_letters(vocabulary))
+        of_letters, of_words = _chosen(steps, _LETTER_STEPS), _chosen(steps, _WORD_STEPS)
+        return cls(steps, markup, may_have_digits, remembered(shortened), of_letters, of_words)
 
     def plain(self, text: str) -> str:
         """Return the plain view of a text: the text itself if it is already what a reader sees."""
@@ -161,7 +189,7 @@ class PlainText:
         looked_at = (found.flags & _LOOKED_AT != 0).nonzero()[0]
         for index, flags in zip(looked_at.tolist(), found.flags[looked_at].tolist(), strict=True):
             if flags & _LETTERS or flags & _MIXED == _MIXED:
-                view = self._apply(texts[index], flags, _LETTER_STEPS)
+                view = self._apply(texts[index], flags, self.letter_steps)
                 if view is not texts[index]:
                     shown[index] = view
                     continue
@@ -170,7 +198,7 @@ class PlainText:
         if shown:
             again = Triggers([*shown.values()]).flags.tolist()
             for (index, view), flags in zip(shown.items(), again, strict=True):
-                views[index] = self._apply(view, flags, _WORD_STEPS) if flags & _WORDS else view
+                views[index] = self._apply(view, flags, self.word_steps) if flags & _WORDS else view
         if words:
             views.update(self._words_read(texts, found, words))
         return views
@@ -195,7 +223,7 @@ class PlainText:
                     if index in edits:
                         yield index, edited(text, edits[index])
                     continue
-            if flags and (view := self._apply(text, flags, _WORD_STEPS)) is not text:
+            if flags and (view := self._apply(text, flags, self.word_steps)) is not text:
                 yield index, view
 
     def _pieces_read(
@@ -221,30 +249,30 @@ class PlainText:
             traced = traced.edited(rule(traced.text))
         [flags] = Triggers([traced.text]).flags.tolist()
         if flags & _LETTERS or flags & _MIXED == _MIXED:
-            traced = self._apply_traced(traced, flags, _LETTER_STEPS)
+            traced = self._apply_traced(traced, flags, self.letter_steps)
             [flags] = Triggers([traced.text]).flags.tolist()
-        return self._apply_traced(traced, flags, _WORD_STEPS) if flags & _WORDS else traced
+        return self._apply_traced(traced, flags, self.word_steps) if flags & _WORDS else traced
 
     @staticmethod
     def _without_markup(texts: Sequence[str], markup: RulesOf) -> list[str]:
         # Most texts have no markup, and then no rule.
         return [_applied(text, rules) if (rules := markup(text)) else text for text in texts]
 
-    def _apply(self, text: str, flags: int, steps: Mapping[str, int]) -> str:
+    @staticmethod
+    def _apply(text: str, flags: int, steps: Sequence[_Step]) -> str:
         """Apply the steps that the flags call for, and every step after one that changed the text."""
         before = text
-        for name, rules in self.steps:
-            if name in steps and (flags & steps[name] or text is not before):
-                if name in _OTHER_THAN_ASCII and text.isascii():
-                    continue
+        for triggers, rules, changes_ascii in steps:
+            if (flags & triggers or text is not before) and (changes_ascii or not text.isascii()):
                 text = _applied(text, rules)
         return text
 
-    def _apply_traced(self, traced: TracedText, flags: int, steps: Mapping[str, int]) -> TracedText:
+    @staticmethod
+    def _apply_traced(traced: TracedText, flags: int, steps: Sequence[_Step]) -> TracedText:
         """Do what ``_apply`` does, with places."""
         before = traced
-        for name, rules in self.steps:
-            if name in steps and (flags & steps[name] or traced is not before):
+        for triggers, rules, _ in steps:
+            if flags & triggers or traced is not before:
                 for rule in rules:
                     traced = traced.edited(rule(traced.text))
         return traced

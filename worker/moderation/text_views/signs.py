@@ -16,6 +16,7 @@ _WORD = regex.compile(
     rf"(?<![\p{{L}}\p{{N}}_@$#/%'.{RARE_SIGNS}])[A-Za-z]++(?:[{RARE_SIGNS}]{{1,2}}[A-Za-z]++)++"
     rf"(?![\p{{L}}\p{{N}}_/(={RARE_SIGNS}]|\.\p{{L}})"
 )
+_SIGN = regex.compile(f"[{RARE_SIGNS}]")
 _LETTERS_MIN = 4
 
 
@@ -31,7 +32,7 @@ def signs_for_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     """Return the rule that reads rare signs inside a word as letters, if that makes a known word."""
 
     def edits(text: str) -> Iterator[Edit]:
-        for match in _WORD.finditer(text):
+        for match in _WORD.finditer(text) if _SIGN.search(text) else ():
             word = match[0]
             if _LETTERS_MIN <= len(word) <= WORD_LETTERS_MAX and (reading := _reading(word, vocabulary)) != word:
                 yield match.start(), match.end(), reading
