@@ -53,12 +53,12 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
     places = [line.split(": ")[0].removeprefix("policy.yaml:") for line in lines]
     wanted = "2:10 4:1 6:12 7:3 7:22 10:24 10:28 11:43 12:12 12:37 13:17 13:45 13:62"
     assert places == wanted.split()
-    assert "version: wants a string; write '2027' in quotes" in lines[0]
+    assert "version: got 2027; wants a string; write '2027' in quotes" in lines[0]
     assert "unknown key 'threshold'; did you mean 'thresholds'?" in lines[1]
     assert "the level 'remove' is missing; write a threshold for it, or off" in lines[2]
     assert "unknown category 'hat'; did you mean 'hate'?" in lines[3]
     assert "unknown level 'remov'; did you mean 'remove'?" in lines[4]
-    assert "wants a number from 0 to 1, or off" in lines[7]
+    assert "review: got 'yes'; wants a number from 0 to 1, or off" in lines[7]
     assert "the name 'kids' occurs twice" in lines[8]
     assert "wants at least one glob" in lines[9]
 
@@ -73,34 +73,43 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
         (BASE + "version: a\nversion: b\n", "5:1: the key 'version' occurs twice"),
         (BASE + "---\nschema: policy/1\n", "4:1: a second document is not allowed"),
         (HEAD + "thresholds: {hate: {review: 0.5}}\n", "3:13: thresholds: the key 'default' is missing"),
-        (HEAD + "thresholds: {default: }\n", "3:23: thresholds.default: wants a threshold for each level"),
+        (
+            HEAD + "thresholds: {default: }\n",
+            "3:23: thresholds.default: got null; wants a threshold for each level",
+        ),
         (HEAD.replace("[review, remove]", "[]"), "2:9: levels: wants a list with at least one entry"),
         (HEAD.replace("remove", "review"), "2:18: the name 'review' occurs twice"),
         (BASE + "exempt: [{name: a, when: {}}]\n", "4:26: exempt[0].when: wants at least one of topic"),
-        (BASE + "exempt: [{name: a, when: {role: }}]\n", "4:33: exempt[0].when.role: wants at least one glob"),
-        (BASE + "exempt: [{name: a, when: {edited: }}]\n", "4:35: exempt[0].when.edited: wants true or false"),
+        (
+            BASE + "exempt: [{name: a, when: {role: }}]\n",
+            "4:33: exempt[0].when.role: got null; wants at least one glob",
+        ),
+        (
+            BASE + "exempt: [{name: a, when: {edited: }}]\n",
+            "4:35: exempt[0].when.edited: got null; wants true or false",
+        ),
         (BASE + "allow: [{name: a, texts: []}]\n", "4:26: allow[0].texts: wants a list with at least one"),
-        (BASE + "allow: [{name: a, when: , texts: [a]}]\n", "4:25: allow[0].when: wants keys and globs"),
+        (BASE + "allow: [{name: a, when: , texts: [a]}]\n", "4:25: allow[0].when: got null; wants keys and globs"),
         (BASE + "shadow: [{name: a, thresholds: {hate: {}}}]\n", "4:39: shadow[0].thresholds.hate: wants"),
-        (BASE + "version: 1.10\n", "version: wants a string; write '1.10' in quotes"),
+        (BASE + "version: 1.10\n", "version: got 1.10; wants a string; write '1.10' in quotes"),
         (BASE + "exempt: [{name: a, when: {role: 007}}]\n", "wants a string; write '007' in quotes"),
         (BASE + "exempt: [{name: a, when: {role: True}}]\n", "wants a string; write 'True' in quotes"),
         (
             BASE + "exempt: [{name: a, when: {user_id: [1234567890123456789]}}]\n",
-            "4:37: exempt[0].when.user_id[0]: wants a string; write '1234567890123456789' in quotes",
+            "4:37: exempt[0].when.user_id[0]: got 1234567890123456789; wants a string; write '1234567890123456789'",
         ),
         (BASE + "exempt: [{name: a, when: {user_ids: x}}]\n", "unknown key 'user_ids'; did you mean 'user_id'?"),
         (BASE + "rules: [{nam: a}]\n", "4:10: unknown key 'nam'; did you mean 'name'?"),
         (BASE + "alerts: {coalesce: {window: 60}}\n", "unknown key 'window'; did you mean 'window_s'?"),
-        (BASE + "alerts: {coalesce: {by: [text], window_s: 60s}}\n", "window_s: wants a whole number"),
-        (BASE + "alerts: {coalesce: off}\n", "4:20: alerts.coalesce: wants keys and values"),
-        (BASE + "exempt: [{name: a, when: {role: x}, score: no}]\n", "score: wants true or false"),
-        (BASE + "exempt: [{name: '', when: {role: x}}]\n", "name: wants at least 1 character"),
+        (BASE + "alerts: {coalesce: {by: [text], window_s: 60s}}\n", "window_s: got '60s'; wants a whole number"),
+        (BASE + "alerts: {coalesce: off}\n", "4:20: alerts.coalesce: got 'off'; wants keys and values"),
+        (BASE + "exempt: [{name: a, when: {role: x}, score: no}]\n", "score: got 'no'; wants true or false"),
+        (BASE + "exempt: [{name: '', when: {role: x}}]\n", "name: got ''; wants at least 1 character"),
         (HEAD.replace("[review, remove]", "[a, b, c, d, e, f, g, h, i]"), "levels: wants at most 8 entries"),
         ("- schema: policy/1\n", "1:1: wants keys and values"),
         (
             BASE + "alerts: {coalesce: {by: [text], window_s: 0}}\n",
-            "4:43: alerts.coalesce.window_s: wants a number",
+            "4:43: alerts.coalesce.window_s: got 0; wants a number",
         ),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_wrong_file_changes_nothing_and_is_logged_once_with_line_and_column(
     assert watcher.current.version == "one"
     assert (watcher.status.is_refused, watcher.status.refused) == (True, 1)
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"{file}:4:30: thresholds.default.flag: wants a number from 0 to 1, or off" in line
+    assert f"{file}:4:30: thresholds.default.flag: got 1.5; wants a number from 0 to 1, or off" in line
     assert "policy one stays in force" in line
 
 

@@ -59,8 +59,8 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
         ("schema: shape/2\ntext: [/a]\n", "1:9: schema"),
         ("schema: shape/1\n", "1:1: the key 'text' is missing"),
         ("schema: shape/1\nwire: text\ntext: [/a]\n", "3:7: text: wants nothing with wire: text"),
-        ("schema: shape/1\ntext: [/a~2]\n", "2:8: text[0]: wants a JSON Pointer"),
-        ("schema: shape/1\ntext: [/a]\nunwrap: [rar]\n", "3:10: unwrap[0]: wants"),
+        ("schema: shape/1\ntext: [/a~2]\n", "2:8: text[0]: got '/a~2'; wants a JSON Pointer"),
+        ("schema: shape/1\ntext: [/a]\nunwrap: [rar]\n", "3:10: unwrap[0]: got 'rar'; wants"),
         (
             "schema: shape/1\ntext: [/a]\nwhere: [{at: /a, inn: [x]}]\n",
             "3:18: unknown key 'inn'; did you mean 'in'?",
@@ -68,12 +68,15 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
         ("schema: shape/1\ntext: [/a]\nroles: [{at: /a, in: [x], rol: b}]\n", "did you mean 'role'?"),
         (
             "schema: shape/1\ntext: [/a]\nroles: [{at: /a, in: [x], role: 1e3}]\n",
-            "role: wants a string; write '1e3'",
+            "role: got 1e3; wants a string; write '1e3'",
         ),
-        ("schema: shape/1\ntext: [/a]\nfirst_text: yes\n", "3:13: first_text: wants true or false"),
+        ("schema: shape/1\ntext: [/a]\nfirst_text: yes\n", "3:13: first_text: got 'yes'; wants true or false"),
         ("schema: shape/1\ntext: [/a]\nwhere: [{at: /a}]\n", "3:9: where[0]: wants exactly one of"),
         ("schema: shape/1\ntext: [/a]\nwhere: [{at: /a, in: [1.5]}]\n", "3:22: where[0].in: wants strings"),
-        ("schema: shape/1\ntext: [/a]\nuser_id: ['header:']\n", "3:11: user_id[0]: wants the name of a header"),
+        (
+            "schema: shape/1\ntext: [/a]\nuser_id: ['header:']\n",
+            "3:11: user_id[0]: got 'header:'; wants the name of a header",
+        ),
     ],
 )
 def test_a_fault_names_its_place_and_what_to_write(text: str, said: str) -> None:

@@ -37,6 +37,7 @@ _WANTED = {
 _LENGTH = re.compile(r"^(?:Value|List|String) should have at (least|most) (\d+) .*")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _DEPTH_MAX = 50
+_SHOWN_CHARACTERS_MAX = 80
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a tenth of the time
 
 
@@ -110,9 +111,21 @@ class YamlDocument:
         if error["type"] == "missing":
             return self.fault(path, f"the key {error['loc'][-1]!r} is missing")
         message = _wanted(error)
+        if message.startswith("wants "):
+            message = self._got(path, error["input"]) + message
         if error["type"] in _WANTS_STRING and path in self.written:
             message += f"; write '{self.written[path]}' in quotes"
         return self.fault(path, f"{name}: {message}" if name else message)
+
+    def _got(self, path: Path, value: object) -> str:
+        """Return what the file has at a path in place of what is wanted; nothing for a list or an object."""
+        if path in self.written:
+            return f"got {self.written[path]}; "
+        if value is None:
+            return "got null; "
+        if isinstance(value, str):
+            return f"got {value[:_SHOWN_CHARACTERS_MAX]!r}; "
+        return ""
 
     def _path(self, loc: Sequence[str | int]) -> Path:
         """Return pydantic's location without the names of the union members, which are not in the document."""
