@@ -44,7 +44,7 @@ broker: install ## Run a real Kafka for your own experiments, until Ctrl-C
 # The order of the folders stays: xdist would begin with the files that have most tests, and a long chaos test would
 # run alone at the end. No job is restarted: pytest-xdist 3.8 can wait for ever after a restart with loadfile (its issue 784).
 test: install ## Run the tests (some on a real Kafka)
-	@$(BIN)/python -m tests.java_archive
+	@$(if $(filter-out tests/unit%,$(TESTS)),$(BIN)/python -m tests.java_archive)
 	$(BIN)/python -m pytest --durations=10 --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder \
 		--max-worker-restart 0 $(TESTS)
 

@@ -136,7 +136,7 @@ def test_a_worker_that_is_outside_its_group_for_too_long_joins_again_with_a_new_
 ) -> None:
     scene = new_scene(broker.bootstrap_servers)
     scene.send([chat("before")])
-    times = {"KAFKA__SESSION_TIMEOUT_MS": "3000", "KAFKA__MAX_POLL_INTERVAL_MS": "3000"}
+    times = {"KAFKA__SESSION_TIMEOUT_MS": "6000", "KAFKA__MAX_POLL_INTERVAL_MS": "6000"}
     worker = start_stub(scene.environ("a", **times))
     wait_until_clean(scene, worker)
     broker.kill()
