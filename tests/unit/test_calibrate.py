@@ -66,6 +66,30 @@ def test_the_policy_that_is_written_is_the_one_in_the_report(
     assert "kept: hate, all texts: 0 positives" in capsys.readouterr().err
 
 
+def test_json_without_a_file_prints_only_json_if_the_policy_goes_to_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["calibrate", str(texts(tmp_path, labels={"unsafe": True})), "--precision", "0.9", "--json"]
+    with pytest.raises(ConfigurationError, match=r"standard output \(-\) can't take two results"):
+        main(wanted)
+    assert main([*wanted, "--write", str(tmp_path / "policy.yaml")]) is ExitCode.DONE
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["schema"] == "calibration/1"
+    assert "held_out" not in printed.err
+    assert "threshold" not in printed.err
+
+
+def test_the_policy_that_is_written_may_replace_the_policy_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = texts(tmp_path, labels={"unsafe": True})
+    _, policy = calibrate(path, "--precision", "0.9")
+    monkeypatch.setenv("WORKER_POLICY__PATH", str(policy))
+    _, written = calibrate(path, "--precision", "0.8")
+    assert written == policy
+    assert "precision 0.8" in written.read_text()
+
+
 def test_labels_that_only_say_unsafe_give_one_threshold_for_all_categories(tmp_path: Path) -> None:
     document, policy = calibrate(texts(tmp_path, labels={"unsafe": True}), "--precision", "0.9")
     [row] = document["rows"]

@@ -63,6 +63,12 @@ def test_an_input_is_never_overwritten(folder: Path, option: str) -> None:
     assert (folder / "a.jsonl").read_bytes() == before
 
 
+def test_a_result_may_have_the_name_of_a_topic(folder: Path) -> None:
+    write_verdicts(folder / "a.jsonl", stored_verdict(1, {}))
+    with pytest.raises(ConfigurationError, match="WORKER_KAFKA__BOOTSTRAP_SERVERS"):  # so the name was accepted
+        main(["compare", "a.jsonl", "moderation.verdicts", "--out", "moderation.verdicts"])
+
+
 def category(document: Any, slug: str) -> Any:
     return document["categories"][CATEGORY_SLUGS.index(slug)]
 

@@ -182,11 +182,12 @@ def test_a_score_file_keeps_every_bit_of_a_score(tmp_path: Path) -> None:
     assert "text" not in path.read_text().replace('"text"', "")
 
 
-def test_a_file_that_is_no_score_file_is_refused_and_not_changed(texts: Path) -> None:
-    before = texts.read_bytes()
-    with pytest.raises(ConfigurationError, match=r"texts\.jsonl:1: .*not a score file"):
-        main(["evaluate", str(texts), "--scores", str(texts)])
-    assert texts.read_bytes() == before
+def test_a_file_that_is_no_score_file_is_refused_and_not_changed(texts: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(texts.read_bytes())
+    with pytest.raises(ConfigurationError, match=r"other\.jsonl:1: .*not a score file"):
+        main(["evaluate", str(texts), "--scores", str(other)])
+    assert other.read_bytes() == texts.read_bytes()
 
 
 def test_a_report_that_cannot_be_written_is_named(texts: Path, tmp_path: Path) -> None:

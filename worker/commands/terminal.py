@@ -4,7 +4,6 @@
 import argparse
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from worker.errors import ConfigurationError
 
 STANDARD_OUTPUT = Path("-")
 """Stands for standard output in place of a file."""
+NULL_DEVICE = Path(os.devnull)
 
 
 def say(line: str) -> None:
@@ -47,30 +47,55 @@ def shows_table(*outputs: Path | None) -> bool:
 
 
 def check_writable(*paths: Path | None, inputs: Sequence[Path] = ()) -> None:
-    """Refuse files that can't be written, before work that takes long. None and ``-`` name no file.
+    """Refuse files that can't be written, before work that takes long. None, ``-`` and /dev/null name no file.
+
+    Links do not matter: two paths with the same file, or with the same file to be made, are the same place.
 
     Args:
-        paths: Where the results go.
+        paths: Where the results go. A file that the command both reads and writes counts as a result.
         inputs: Files that the command reads, which must stay.
 
     Raises:
-        ConfigurationError: The folder of a file does not exist, the file can't be written, it is an input, or two
-            results have the same place.
+        ConfigurationError: The folder of a file does not exist, the file can't be written, it is an input or
+            standard output, or two results have the same place.
     """
-    kept = {path.resolve() for path in inputs}
-    named = [path for path in paths if path is not None]
-    for path, count in Counter(named).items():
-        if count > 1:
+    taken: set[Path | tuple[int, int]] = set()
+    for path in paths:
+        if path is None or path == NULL_DEVICE:
+            continue
+        place = STANDARD_OUTPUT if path == STANDARD_OUTPUT else _place(path)
+        if place in taken:
             where = "standard output (-)" if path == STANDARD_OUTPUT else str(path)
             raise ConfigurationError(f"{where} can't take two results: name a file for each of them")
+        taken.add(place)
         if path == STANDARD_OUTPUT:
             continue
-        if path.resolve() in kept:
-            raise unwritable(path, "the command reads it")
+        check_not_read(path, inputs)
+        if place == _place(Path("/dev/stdout")):
+            raise ConfigurationError(f"{path} is standard output: write - in its place, or name another file")
         if not path.parent.is_dir():
             raise unwritable(path, "there is no such folder")
         if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
             raise unwritable(path, "it is a folder" if path.is_dir() else "permission denied")
+
+
+def check_not_read(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to write over a file that the command reads.
+
+    Raises:
+        ConfigurationError: The path leads to one of the inputs.
+    """
+    if _place(path) in {_place(one) for one in inputs}:
+        raise unwritable(path, "the command reads it")
+
+
+def _place(path: Path) -> Path | tuple[int, int]:
+    """Return the device and the inode of a file, which all its links share; the absolute path of one to be made."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path.resolve()
+    return found.st_dev, found.st_ino
 
 
 def unwritable(path: Path, reason: str) -> ConfigurationError:

@@ -13,6 +13,7 @@ from worker.commands.bench.limits import ADVICE, Figures, figure, limit_of
 from worker.commands.bench.stages import measure
 from worker.commands.bench.texts import built_in_texts, read_texts
 from worker.commands.option_values import whole_number
+from worker.commands.setting_files import check_setting_files
 from worker.commands.start_up import load
 from worker.commands.terminal import add_json_option, check_writable, progress, shows_table, write_text
 from worker.errors import ExitCode
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """
     settings = load({Need.MODEL}).settings
     check_writable(options.json, inputs=[options.texts] if options.texts else [])
+    check_setting_files(settings, options.json)
     texts = read_texts(options.texts, wiring.input_reader(settings)) if options.texts else built_in_texts()
     model = wiring.open_classifier(settings, progress)
     progress(f"measuring for {options.seconds} s ...")

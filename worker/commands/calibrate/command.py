@@ -1,6 +1,7 @@
 """The command `calibrate`, from the options to the exit code."""
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -33,11 +34,13 @@ from worker.commands.evaluate.labelled_command import (
     write_reports,
 )
 from worker.commands.option_values import share, whole_number
-from worker.commands.terminal import check_writable, write_text
+from worker.commands.setting_files import check_setting_files
+from worker.commands.start_up import load
+from worker.commands.terminal import add_json_option, check_writable, shows_table, write_text
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.drift_reference import ReferenceModel
 from worker.moderation.policies import Policy, parse_policy
-from worker.settings import variables_for
+from worker.settings import Need, variables_for
 
 POSITIVES_MIN = 30
 """Below this number a precision of 0.9 has a Wilson interval of more than 0.2."""
@@ -74,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", metavar="DRIFT.json", type=Path, help="write the distribution of the scores to this file"
     )
     add_file_arguments(parser)
-    parser.add_argument("--json", metavar="REPORT.json", type=Path, help="write the report as JSON to this file")
+    add_json_option(parser)
     parser.add_argument(
         "--positives-min",
         type=whole_number(1),
@@ -99,8 +102,11 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
-    check_writable(options.write, options.reference, options.json, options.out, inputs=[options.file])
-    given = score_file(options.file, file_format=options.format, scores=options.scores)
+    reports = options.json, options.out, options.scores
+    check_writable(options.write, options.reference, *reports, inputs=[options.file])
+    settings = load({Need.MODEL}, os.environ).settings
+    check_setting_files(settings, *reports, policy=options.write, reference=options.reference)
+    given = score_file(options.file, settings, file_format=options.format, scores=options.scores)
     judged = np.flatnonzero(~np.isnan(given.scored.scores[:, 0]))
     data = CalibrationTexts(texts=given.texts, scores=given.scored.scores, groups=group_numbers(given.texts)).part(
         judged
@@ -112,7 +118,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         reference = drift_reference(data.scores, model, wiring.reference_text(given.settings))
         write_text(options.reference, reference.model_dump_json(indent=2, by_alias=True) + "\n")
     write_reports(report, calibration_page(report), json_path=options.json, out=options.out)
-    show(Console(highlight=False, stderr=True, width=max(CONSOLE_COLUMNS, Console(stderr=True).width)), report)
+    if shows_table(options.json, options.out):
+        show(Console(highlight=False, stderr=True, width=max(CONSOLE_COLUMNS, Console(stderr=True).width)), report)
     return ExitCode.DONE
 
 

@@ -59,7 +59,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or a topic can't be read.
     """
-    check_writable(options.json, options.out, inputs=[Path(options.a), Path(options.b)])
+    files = [Path(name) for name in (options.a, options.b) if names_a_file(name)]
+    check_writable(options.json, options.out, inputs=files)
     reads_kafka = options.copies is not None or not (names_a_file(options.a) and names_a_file(options.b))
     client_config, since_ms = _topic_options(options.since) if reads_kafka else ({}, 0)
     originals = NO_ORIGINALS if options.copies is None else originals_of_topic(client_config, options.copies)

@@ -15,6 +15,7 @@ from worker.commands.evaluate.evasions import EVASIONS
 from worker.commands.evaluate.labelled_command import add_file_arguments, evaluate_file
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
 from worker.commands.option_values import whole_number
+from worker.commands.setting_files import check_setting_files
 from worker.commands.start_up import load
 from worker.commands.terminal import add_json_option, check_writable, progress, shows_table, write_text
 from worker.errors import ConfigurationError, ExitCode
@@ -78,6 +79,7 @@ def _evade(options: argparse.Namespace) -> ExitCode:
     if not texts:
         raise ConfigurationError(f"{options.evasions} holds no text: name a file with a text a line")
     settings = load({Need.MODEL}, os.environ).settings
+    check_setting_files(settings, options.json)
     model = wiring.open_classifier(settings, progress)
     markup = RULES[wiring.input_shape(settings).markup]
     measurement = Measurement(

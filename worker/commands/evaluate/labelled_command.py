@@ -20,6 +20,7 @@ from worker.commands.evaluate.labelled_texts import LabelledText
 from worker.commands.evaluate.published_sets import FORMATS, SetFormat, read_labelled_texts
 from worker.commands.evaluate.text_scoring import ScoredTexts, TextScorer, score_with_progress
 from worker.commands.report_page.page import ReportPage, extra_missing
+from worker.commands.setting_files import check_setting_files
 from worker.commands.start_up import load
 from worker.commands.terminal import check_writable, progress, shows_table, write_text
 from worker.errors import ExitCode
@@ -58,16 +59,15 @@ class ScoredFile:
     settings: Settings
 
 
-def score_file(path: Path, *, file_format: SetFormat, scores: Path | None) -> ScoredFile:
+def score_file(path: Path, settings: Settings, *, file_format: SetFormat, scores: Path | None) -> ScoredFile:
     """Read a file of labelled texts, and score the texts that the score file does not hold.
 
     Raises:
-        FatalError: The extra is missing, a setting or a file is wrong, or the model can't be loaded or breaks.
+        FatalError: The extra is missing, a file is wrong, or the model can't be loaded or breaks.
     """
     if importlib.util.find_spec("sklearn") is None:
         raise extra_missing()
     texts = read_labelled_texts(path, file_format)
-    settings = load({Need.MODEL}, os.environ).settings
     scorer = TextScorer(settings, wiring.open_classifier(settings, progress))
     return ScoredFile(
         texts=texts, scored=score_with_progress(scorer, [one.text for one in texts], scores), settings=settings
@@ -92,8 +92,11 @@ def evaluate_file(options: argparse.Namespace) -> ExitCode:
     Raises:
         FatalError: A setting or a file is wrong, or the model can't be loaded or breaks.
     """
-    check_writable(options.json, options.out, inputs=[options.file])
-    given = score_file(options.file, file_format=options.format, scores=options.scores)
+    outputs = options.json, options.out, options.scores
+    check_writable(*outputs, inputs=[options.file])
+    settings = load({Need.MODEL}, os.environ).settings
+    check_setting_files(settings, *outputs)
+    given = score_file(options.file, settings, file_format=options.format, scores=options.scores)
     thresholds = thresholds_of(wiring.make_policy(given.settings), [one.language for one in given.texts])
     report = build_report(given.texts, given.scored, thresholds, file=options.file.name, file_format=options.format)
     page = evaluation_page(report, given.texts, given.scored.scores, thresholds)

@@ -29,7 +29,7 @@ from worker.commands.labels.private_file import private_file
 from worker.commands.labels.record_reading import logs_of, records_at
 from worker.commands.policy.stored_verdicts import chunks_of, names_a_file
 from worker.commands.subcommand import add_subcommand_to
-from worker.commands.terminal import progress, say
+from worker.commands.terminal import check_not_read, progress, say
 from worker.errors import ExitCode
 from worker.kafka.headers import headers_of
 from worker.kafka.topic_reader import open_reader, read_to_end, topic_partition_offset
@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 
 def _join(options: argparse.Namespace) -> ExitCode:
+    named = [name for name in (options.overturned, options.verdicts) if name is not None]
+    check_not_read(options.write, [Path(name) for name in named if names_a_file(name)])
     settings = load_settings(os.environ, {Need.KAFKA}).settings
     client, read = admin_config(settings.kafka), wiring.input_reader(settings)
     since_ms = parse_since(options.since, time.time_ns() // 1_000_000)
