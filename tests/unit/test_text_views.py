@@ -16,8 +16,10 @@ from worker.moderation.text_views.rules import edited
 from worker.moderation.text_views.triggers import Triggers
 
 WORDS = (
-    "the to of and is it in them that all you kill good god people country these are nothing but very their hate "
-    "not will what with this from have hello every one head step two three like i a"
+    "the to of and is it in them that all you kill good god people country these are nothing but very their "
+    "hate not will what with this from have hello every one head step two three like i a into die abusive hair "
+    "wait pain pig bios wifi born lover hand open sol do modal type level part halt want voor facade elite "
+    "fiance player loan"
 )
 VOCABULARY = Vocabulary(WORDS.split(), ["s", "er", "ing", "ed", "ly"])
 VIEW = PlainText.of(VOCABULARY)
@@ -66,6 +68,21 @@ SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
         "what is Hell\u00f4 and the caf\u00e9",
         "\u00a1kill! a#b 20\u00b0C c#kill \u00a9kill k\u00a7\u00a7\u00a7\u00a7ll",
         ":thumbs_up: :letter_k: :letter_i: :x: :a::b::o:",
+        ":team_a: :team_b: :team_c: :xbox_a::xbox_b::xbox_c: :vitamin_b: :vitamin_c: :vitamin_d:",
+        "::option_a::option_b::option_c:",
+        "openaI, soI went, doI modaI typeIII levelII PartII vII VIlI",
+        "what they think about the fianc\u00e9 and the \u00e9lite",
+        "Jeg vil have b\u00f8rn, vi skal have l\u00f8ver og st\u00e5r her",  # Danish
+        "Er hun her? L\u00f8ve i m\u00f8rke",  # Norwegian
+        "jeg har en h\u00e5nd, kan du have denne",
+        "jag har en h\u00e4st och vill ha en h\u00e5nd",  # Swedish
+        "ik want dat v\u00f3\u00f3r het huis her",  # Dutch
+        "my te\u017c mamy \u0142\u0105k\u0119, wi\u0119c my want\u00f3w nie h\u00e1nd",  # Polish
+        "Sen \u00e7ok k\u00f6t\u00fc bir adams\u0131n, her h\u00e4nd onu",  # Turkish
+        "wer will das, er h\u00e4lt her",  # German
+        "elle a un h\u00e4lt, le mari est f\u00e2ch\u00e9, il want l'\u00e9lite",  # French
+        "el ni\u00f1o est\u00e1 aqu\u00ed, \u00bfd\u00f3nde? h\u00e1nd",  # Spanish
+        "O que voc\u00ea tem \u00e9 s\u00f3 um h\u00e1nd, n\u00e3o \u00e9",  # Portuguese
     ],
 )
 def test_ordinary_text_does_not_change(text: str) -> None:
@@ -132,10 +149,23 @@ def test_ordinary_text_does_not_change(text: str) -> None:
         ("K1LL", "KILL"),
         ("kiiiillll GOOOOOD goood", "kill GOOD good"),
         ("kiII HeIIo aIl peopIe Iike", "kill Hello all people like"),
-        ("KlLL klll Hlnt", "KILL kill Hlnt"),
+        ("KlLL", "KILL"),
+        ("klll", "kill"),
+        ("Hlnt klll", "Hlnt kill"),
+        ("DlE now", "DIE now"),
+        ("ABUSlVE", "ABUSIVE"),
+        ("HAlR", "HAIR"),
+        ("WAlT", "WAIT"),
+        ("PAlN", "PAIN"),
+        ("PlG", "PIG"),
+        ("BlOS", "BIOS"),
+        ("WlFI", "WIFI"),
+        ("\tlnto", "\tinto"),
+        ("kiII", "kill"),
+        ("b\u00f6rn with l\u00f8ver", "born with lover"),
         ("k\u00edll what", "kill what"),
-        ("go\u00f6d and N\u00f6thing", "good and N\u00f6thing"),
-        ("G\u00f6od and k\u0131ll, ki\u0301ll", "Good and kill, kill"),
+        ("go\u00f6d with N\u00f6thing", "good with N\u00f6thing"),
+        ("G\u00f6od with k\u0131ll, ki\u0301ll", "Good with kill, kill"),
         (
             "k\u00a1ll peo\u2020le hea\u00b0d co\u00a9ntry c\u00b0untry",
             "kill peo\u2020le hea\u00b0d co\u00a9ntry country",
@@ -143,7 +173,7 @@ def test_ordinary_text_does_not_change(text: str) -> None:
         (":regional_indicator_k: :regional_indicator_i: :regional_indicator_l: :regional_indicator_l:", "Kill"),
         ("ok :alphabet-white-k::alphabet-yellow-i::alphabet-white-l::alphabet-white-l:", "ok kill"),
         (":letter_k::letter_i::letter_l::letter_l: them", "Kill them"),
-        ("1 h4te th3m", "I hate them"),
+        ("top 1 h4te th3m !", "top 1 hate them !"),
     ],
 )
 def test_a_disguise_is_shown_as_what_a_reader_sees(text: str, shown: str) -> None:
@@ -152,6 +182,12 @@ def test_a_disguise_is_shown_as_what_a_reader_sees(text: str, shown: str) -> Non
 
 def test_a_text_of_invisible_characters_is_empty() -> None:
     assert VIEW.plain("\u200b\u3164\ufeff") == ""
+
+
+def test_a_capital_i_begins_a_name_unless_the_word_with_l_is_frequent() -> None:
+    others = ["a" * length for length in range(3, 3000)]
+    view = PlainText.of(Vocabulary(["like", *others, "loan"]))
+    assert view.plain("Iike Ioan") == "like Ioan"
 
 
 @pytest.mark.parametrize("evasion", sorted(EVASIONS))
@@ -179,7 +215,19 @@ CHAT = st.lists(
                 "a/b/c/d",
                 "k-i.l",
                 "http://a.b/c1d",
-                *("kiII", "klll", "KlL", "Iike", "k\u00edll", "the", ":a_k:", ":a_i:", "k\u00a1ll"),
+                *(
+                    "kiII",
+                    "klll",
+                    "KlL",
+                    "KlLL",
+                    "lnto",
+                    "Iike",
+                    "k\u00edll",
+                    "the",
+                    ":letter_k:",
+                    ":letter_i:",
+                    "k\u00a1ll",
+                ),
                 *" .-*@1$3aklieK<>&/!\n\u0301\u0336\u200b\u200d\u202e\u202c",
             ]
         ),

@@ -15,15 +15,18 @@ from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
 AROUND_L = "bcdfghkntvz"
 """Letters next to which an l is rare: between two of them, it can be an i."""
 AFTER_FIRST_I = "aeiouy"
-"""Letters that often follow an l, and rarely a capital I at the begin of a word."""
+"""Letters that often follow an l, and rarely a capital I at the beginning of a word."""
 _WORD = re.compile(rf"(?<![\w@#/\\=+.$&])[A-Za-z]{{3,{WORD_LETTERS_MAX}}}(?![\w/\\=+@(]|\.[^\W\d_])")
 """A word that is no part of a link, of a name or of code."""
 _L_IN_CAPITALS = re.compile(r"[A-Z]+(?:l[A-Z]+)+\Z")
+_NUMERAL = re.compile("[ivxl]+")
+_LAST_I = re.compile("[A-Za-z][a-z]{1,3}I")
+"""A short word whose only capital I is its last letter: two words without the space (``soI``), or a slip."""
 _I_INSIDE = re.compile("[a-z]I")
 _I_FIRST = re.compile(rf"I[{AFTER_FIRST_I}]")
-_L_FOR_I = re.compile(rf"(?:[{AROUND_L}{AROUND_L.upper()}]|\b)l(?=[{AROUND_L}l])")
-_FREQUENT_COST_MAX = math.log2(4_000)
-"""A capital I at the begin of a word is an l only if that makes one of 4,000 words: names begin so, too."""
+_L_FOR_I = re.compile(rf"(?:[{AROUND_L}{AROUND_L.upper()}]|\A)l(?=[{AROUND_L}l])")
+_FREQUENT_COST_MAX = math.log2(2_000)
+"""A capital I at the beginning of a word is an l only if that makes one of 2,000 words: names begin so, too."""
 _L_FOR_I_LETTERS_MIN = 4
 """Letters of a word in which a small l is an i: shorter ones are abbreviations, such as ``tld``."""
 _READINGS_MAX = 16
@@ -34,6 +37,8 @@ _READINGS_MAX = 16
 def _reading(word: str, vocabulary: Vocabulary) -> str:
     """Return a word as it is likely meant; the word itself if none of its letters stands for another one."""
     lower = word.lower()
+    if _NUMERAL.fullmatch(lower) or _LAST_I.fullmatch(word):
+        return word
     if _L_IN_CAPITALS.match(word):
         shown = word.replace("l", "i").lower()
         return shown.upper() if vocabulary.whole_cost(shown) < math.inf else word
@@ -43,13 +48,13 @@ def _reading(word: str, vocabulary: Vocabulary) -> str:
     if _I_INSIDE.search(word):
         options = [letter.lower() if letter != "I" else "il" for letter in word]
         readings = [*map("".join, islice(product(*options), _READINGS_MAX))]
-        best = min(readings, key=vocabulary.cost)
-        reading = best if vocabulary.cost(best) < vocabulary.cost(lower) else word
+        best = min(readings, key=vocabulary.whole_cost)
+        reading = best if vocabulary.whole_cost(best) < vocabulary.cost(lower) else word
     elif _I_FIRST.match(word):
         best = f"l{word[1:]}"
         reading = best if cost == math.inf and vocabulary.whole_cost(best) < _FREQUENT_COST_MAX else word
     elif cost == math.inf and len(word) >= _L_FOR_I_LETTERS_MIN:
-        best = _L_FOR_I.sub(lambda found: found[0][:-1] + "i", lower)
+        best = _L_FOR_I.sub(lambda found: found[0][:-1] + "i", word).lower()
         reading = best if vocabulary.whole_cost(best) < math.inf else word
     return reading[0].upper() + reading[1:] if word[0].isupper() and word[0] != "I" else reading
 

@@ -66,8 +66,8 @@ _READINGS_MAX = 8
 _FREQUENT_EDGE_COST_MAX = math.log2(1500)
 """A sign at the end of a word is read as a letter only if that makes one of 1,500 words: ``4ll`` is ``all``."""
 _ORDINAL = re.compile(r"\d*(?:1st|2nd|3rd)|\d+th|\d{2,}s")
-_SINGLE = {"1": "i", "!": "i", "4": "a", "@": "a"}
-"""Signs that are a word of one letter."""
+_SINGLE = {"4": "a", "@": "a"}
+"""Signs that are a word of one letter. Not 1 (``top 1`` has a number), and not ! (it ends a sentence)."""
 _FREQUENT_COST_MAX = 9.0
 """Digits alone are read as a word only if it is one of about 500: ``70`` as ``to``."""
 
@@ -253,8 +253,6 @@ def _cased(word: str, reading: str) -> str:
     if reading == word or len(reading) != len(word):
         return reading
     is_upper = word.isupper() and (len(_LETTERS.findall(word)) > 1 or not word[0].isalpha())
-    if reading == "i":
-        return "I"
     return "".join(
         new.upper() if is_upper or old.isupper() else new for old, new in zip(word, reading, strict=True)
     )

@@ -24,6 +24,9 @@ READ_LETTERS_MAX = 1000
 """Letters of a text that are read piece by piece, which takes 7 microseconds a letter at most. In other unknown
 words, a run becomes one letter."""
 
+_NUMBERED = re.compile(r"[a-z]III\Z")
+"""A Roman numeral after a word: ``HenryIII``."""
+
 
 class _Repeated(NamedTuple):
     """A word with a letter three times in a row.
@@ -78,7 +81,7 @@ def _words_of_long_token(token: str) -> list[_Repeated]:
     return [
         _Repeated(match.start(), match.end(), _runs(match[0]), (match[0][0].isupper(), match[0].isupper()))
         for match in _WORD_OR_LINK.finditer(token)
-        if match[0].isalpha() and _LONG_RUN.search(match[0])
+        if match[0].isalpha() and _LONG_RUN.search(match[0]) and not _NUMBERED.search(match[0])
     ]
 
 

@@ -70,7 +70,7 @@ _OF_CHARACTERS = (
 _SINGLE, _MAYBE_REPEATED = 16384, 32768
 """Further bits of three neighbours: the second is a single letter; the letters are not ASCII and could be equal."""
 _CASED, _WORD, _SIGN, _INNER_SIGN, _MARKUP, _EXCLAMATION, _FONT = (65536 << place for place in range(7))
-_SMALL_LETTER, _I, _AFTER_I, _L, _BEFORE_L, _AFTER_L, _DASH, _COLON, _RARE_SIGN = (
+_SMALL_LETTER, _I, _AFTER_I, _L, _BEFORE_WORD, _CAPITAL, _DASH, _COLON, _RARE_SIGN = (
     65536 << place for place in range(7, 16)
 )
 _GAP_MAX = 5
@@ -100,8 +100,8 @@ _CLASSES: dict[int, str] = {
     _I: "I",
     _AFTER_I: f"[{AFTER_FIRST_I}]",
     _L: "l",
-    _BEFORE_L: f"[{AROUND_L}{AROUND_L.upper()} \\n]",
-    _AFTER_L: f"[{AROUND_L}{AROUND_L.upper()}l]",
+    _BEFORE_WORD: "[^A-Za-z0-9_@$]",
+    _CAPITAL: "[A-Z]",
     _DASH: "[-_]",
     _COLON: ":",
     _RARE_SIGN: f"[{RARE_SIGNS}]",
@@ -165,8 +165,11 @@ def _pairs(classes: NDArray[np.int64], letters: NDArray[np.int64]) -> NDArray[np
     touching = both(cased, has(_SIGN)) | both(has(_SIGN | _INNER_SIGN), cased) | both(has(_INNER_SIGN), has(_SIGN))
     of_pair = touching * Trigger.SIGNED | both(has(_SMALL_LETTER), has(_I)) * Trigger.CAPITAL
     of_pair |= both(cased, has(_MARKUP)) * Trigger.MARKED
-    rare_begin = both(~has(_WORD), has(_I)) | both(has(_BEFORE_L), has(_L)) | both(has(_DASH), cased)
-    rare_end = both(has(_I), has(_AFTER_I)) | both(has(_L), has(_AFTER_L)) | both(cased, has(_COLON))
+    around_l = np.isin(letters, [ord(letter) - ord("a") + 1 for letter in AROUND_L])
+    rare_begin = both(has(_BEFORE_WORD), has(_I)) | both(has(_DASH), cased)
+    rare_begin |= both(has(_BEFORE_WORD | _CAPITAL) | around_l, has(_L))
+    rare_end = both(has(_I), has(_AFTER_I)) | both(cased, has(_COLON))
+    rare_end |= both(has(_L), has(_CAPITAL | _L) | around_l)
     rare_end |= both(has(_RARE_SIGN), cased)
     begin = (classes & _OF_CHARACTERS)[None, :] | of_pair | equal | fonts | both(~has(_WORD), letter) * _SINGLE
     begin |= (rare_begin | both(cased, has(_RARE_SIGN))) * Trigger.RARE
