@@ -105,7 +105,7 @@ def test_each_transaction_has_one_version_and_versions_never_go_back(
         wait_for_outputs(before)  # the present version has decided
         if change % 3 == 0:
             file.write_text(WRONG)
-            worker.wait_for(f"{file}:3:30: thresholds.default.flag: wants a number from 0 to 1, or off")
+            worker.wait_for(f"{file}:3:30: thresholds.default.flag: got 2; wants a number from 0 to 1, or off")
         if change == 5:
             file.unlink()
             worker.wait_for("can't be read (No such file")
