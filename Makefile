@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
 TORCH ?= auto
 TESTS ?= tests
-JOBS ?= 3
+JOBS ?= 2
 SEEDS ?= 20000
 FROM ?= 0
 DURATION ?= 300
@@ -25,7 +25,7 @@ help: ## List the targets
 	@echo "Variables:"
 	@echo "  PYTHON=/path/to/python3     the Python of .venv"
 	@echo "  TORCH=auto|cpu|cuda         the build of PyTorch; auto looks for an NVIDIA driver"
-	@echo "  TESTS=tests/unit JOBS=3     make test: which tests, and how many files at a time"
+	@echo "  TESTS=tests/unit JOBS=2     make test: which tests, and how many files at a time"
 	@echo "  SEEDS=20000 FROM=0          make simulate: how many seeds, and the first seed"
 	@echo "  DURATION=300 SEED=1         make chaos: seconds for each kind of group, and the seed"
 	@echo "  CASES=100000 SEED=1         make hostile: how many messages, and the seed"
@@ -40,7 +40,6 @@ broker: install ## Run a real Kafka for your own experiments, until Ctrl-C
 	@$(BIN)/moderation-worker broker
 
 # One file at a time per job, because the tests of a file may share a broker. Each job has a Kafka of its own.
-# Many tests wait for time-outs of Kafka, so three jobs use two cores better than two jobs do.
 # The order of the folders stays: xdist would begin with the files that have most tests, and a long chaos test would
 # run alone at the end. No job is restarted: pytest-xdist 3.8 can wait for ever after a restart with loadfile (its issue 784).
 test: install ## Run the tests (some on a real Kafka)
