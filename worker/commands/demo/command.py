@@ -74,10 +74,11 @@ def run(_options: argparse.Namespace) -> ExitCode:
     messages = demo_messages()
     with demo_environment(SETTINGS, step) as environment:
         result = run_scenario(environment, messages, console=console, step=step)
-        step("Reading all topics again, from the first record, at read_committed ...")
+        end = Screen(console, None)
+        # Without a time: the clock of the feeding began later than the one of ``step``.
+        end.say("\nReading all topics again, from the first record, at read_committed ...")
         names = environment.names
         ledger = audit(*read_topics(environment.client, inputs=[names.input], outputs=names.outputs))
-    end = Screen(console, None)
     end.say(f"\n{ledger}; {outcome(result.killed)}", "bold green" if ledger.clean else "bold red")
     for example in ledger.examples:
         end.say(f"  {example}")
