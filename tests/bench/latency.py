@@ -249,21 +249,28 @@ def without_overhead(due_s: Sequence[float], tokens: Sequence[int], commit_s: fl
     """Return the latencies, in seconds, of a worker that needs time only for batches and commits.
 
     A batch begins when the device is free and a message is there. It has all messages that are due. Its results are
-    committed at once, or after the commit that is in progress.
+    committed at once, or after the commit that is in progress, together with those of other batches that wait.
 
     Args:
         due_s: When each message is due, in seconds, in ascending order.
         tokens: Number of tokens of each message.
         commit_s: Time of each commit in seconds.
     """
+    firsts: list[int] = []  # the first message of each batch
+    ends_s: list[float] = []  # when the device has scored each batch
+    last = 0
+    while last < len(due_s):
+        firsts.append(last)
+        begins_s = max(ends_s[-1] if ends_s else 0.0, due_s[last])
+        last = min(bisect_right(due_s, begins_s), last + RECORDS_MAX)
+        ends_s.append(begins_s + DEVICE.seconds(sum(tokens[firsts[-1] : last])))
+    firsts.append(len(due_s))
     latencies_s: list[float] = []
-    free_s = committed_s = 0.0
-    while (first := len(latencies_s)) < len(due_s):
-        begins_s = max(free_s, due_s[first])
-        last = min(bisect_right(due_s, begins_s), first + RECORDS_MAX)
-        free_s = begins_s + DEVICE.seconds(sum(tokens[first:last]))
-        committed_s = max(free_s, committed_s) + commit_s
-        latencies_s += [committed_s - due for due in due_s[first:last]]
+    batch, committed_s = 0, 0.0
+    while batch < len(ends_s):
+        begins_s = max(ends_s[batch], committed_s)
+        batch, committed_s = bisect_right(ends_s, begins_s), begins_s + commit_s
+        latencies_s += [committed_s - due for due in due_s[len(latencies_s) : firsts[batch]]]
     return latencies_s
 
 
