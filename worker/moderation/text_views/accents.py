@@ -2,20 +2,20 @@
 
 Other languages have many words that are English words without their accents: ``børn``, ``hält``, ``dónde``. So
 this step changes only texts in which one word of five is English and common in no other language.
-Borrowed words keep an accent on the last letter, and é as the first letter: ``fiancé``, ``élite``. Other borrowed
-and old words lose theirs if the vocabulary knows only the word without it: ``learnèd``. In such a text ß is read as
-b, so a German word in it can change.
+English has borrowed words such as ``fiancé`` and ``élite``. So an accent on the last letter stays, and é as the
+first letter. Other borrowed words, and old spellings such as ``learnèd``, lose their accent if the vocabulary knows
+only the word without it. A German word in an English text can change too, because ß is read as b there.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 import regex
 import unicodedata2
 
 from worker.moderation.text_views.letters import STACKING
-from worker.moderation.text_views.rules import Edit, Rule, begins_sentence
+from worker.moderation.text_views.rules import Edit, Match, Rule, begins_sentence, replacing
 from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
 
 ACCENTED = r"\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"
@@ -58,14 +58,15 @@ def _reading(word: str, vocabulary: Vocabulary) -> str:
 def accents(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     """Return the rule that removes the accents of words in English texts, if that makes a known word."""
 
-    def edits(text: str) -> Iterator[Edit]:
-        if len(_ENGLISH.findall(text)) * _ENGLISH_SHARE < text.count(" ") + 1:
-            return
-        for match in _WORD.finditer(text):
-            word, start = match[0], match.start()
-            is_name = word.istitle() and not begins_sentence(text, start)
-            if is_name or len(word) > WORD_LETTERS_MAX or (reading := _reading(word, vocabulary)) == word:
-                continue
-            yield start, match.end(), reading
+    def shown(match: Match) -> str:
+        word = match[0]
+        is_name = word.istitle() and not begins_sentence(match.string, match.start())
+        return word if is_name or len(word) > WORD_LETTERS_MAX else _reading(word, vocabulary)
+
+    of_english = replacing(_WORD, shown)
+
+    def edits(text: str) -> Iterable[Edit]:
+        is_english = len(_ENGLISH.findall(text)) * _ENGLISH_SHARE > text.count(" ")
+        return of_english(text) if is_english else ()
 
     return (edits,)

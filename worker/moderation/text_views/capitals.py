@@ -5,11 +5,10 @@
 
 import math
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice, product
 
-from worker.moderation.text_views.rules import Edit, Rule, remembered
+from worker.moderation.text_views.rules import Rule, remembered, replacing
 from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
 
 AROUND_L = "bcdfghkntvz"
@@ -17,7 +16,7 @@ AROUND_L = "bcdfghkntvz"
 AFTER_FIRST_I = "aeiouy"
 """Letters that often follow an l, and rarely a capital I at the beginning of a word."""
 _WORD = re.compile(rf"(?<![\w@#/\\=+.$&])[A-Za-z]{{3,{WORD_LETTERS_MAX}}}(?![\w/\\=+@(]|\.[^\W\d_])")
-"""A word that is no part of a link, of a name or of code."""
+"""A word that is not part of a link, a name or code."""
 _L_IN_CAPITALS = re.compile(r"[A-Z]+(?:l[A-Z]+)+\Z")
 _NUMERAL = re.compile("[ivxl]+")
 _LAST_I = re.compile("[A-Za-z][a-z]{1,3}I")
@@ -35,7 +34,7 @@ _READINGS_MAX = 16
 
 @lru_cache(maxsize=8192)
 def _reading(word: str, vocabulary: Vocabulary) -> str:
-    """Return a word as it is likely meant; the word itself if none of its letters stands for another one."""
+    """Return the word that is probably meant, or the word itself if no letter stands for another one."""
     lower = word.lower()
     if _NUMERAL.fullmatch(lower) or _LAST_I.fullmatch(word):
         return word
@@ -44,29 +43,25 @@ def _reading(word: str, vocabulary: Vocabulary) -> str:
         return shown.upper() if vocabulary.whole_cost(shown) < math.inf else word
     if not word[1:].replace("I", "i").islower():
         return word  # ``WiFi``, ``isInteger``, an acronym
-    reading, cost = word, vocabulary.whole_cost(lower)
+    cost = vocabulary.whole_cost(lower)
     if _I_INSIDE.search(word):
         options = [letter.lower() if letter != "I" else "il" for letter in word]
         readings = [*map("".join, islice(product(*options), _READINGS_MAX))]
         best = min(readings, key=vocabulary.whole_cost)
-        reading = best if vocabulary.whole_cost(best) < vocabulary.cost(lower) else word
+        is_meant = vocabulary.whole_cost(best) < vocabulary.cost(lower)
     elif _I_FIRST.match(word):
         best = f"l{word[1:]}"
-        reading = best if cost == math.inf and vocabulary.whole_cost(best) < _FREQUENT_COST_MAX else word
-    elif cost == math.inf and len(word) >= _L_FOR_I_LETTERS_MIN:
+        is_meant = cost == math.inf and vocabulary.whole_cost(best) < _FREQUENT_COST_MAX
+    else:
         best = _L_FOR_I.sub(lambda found: found[0][:-1] + "i", word).lower()
-        reading = best if vocabulary.whole_cost(best) < math.inf else word
-    return reading[0].upper() + reading[1:] if word[0].isupper() and word[0] != "I" else reading
+        is_long = len(word) >= _L_FOR_I_LETTERS_MIN
+        is_meant = is_long and cost == math.inf and vocabulary.whole_cost(best) < math.inf
+    if not is_meant:
+        return word
+    return best[0].upper() + best[1:] if word[0].isupper() and word[0] != "I" else best
 
 
 def capitals(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     """Return the rule that reads a capital I as l, and a small l as i, if that makes a known word."""
-
-    def edits(text: str) -> Sequence[Edit]:
-        return [
-            (match.start(), match.end(), reading)
-            for match in _WORD.finditer(text)
-            if (reading := _reading(match[0], vocabulary)) != match[0]
-        ]
-
-    return (remembered(edits),)
+    find = replacing(_WORD, lambda match: _reading(match[0], vocabulary))
+    return (remembered(lambda text: tuple(find(text))),)

@@ -1,10 +1,10 @@
 """Emoji of letters by their short names: ``:regional_indicator_k:``, ``:alphabet-white-k:``, ``:letter_k:``."""
 
-from collections.abc import Iterator
+from typing import Any
 
 import regex
 
-from worker.moderation.text_views.rules import Edit, begins_sentence
+from worker.moderation.text_views.rules import begins_sentence, replacing
 
 _ALPHABET = "alphabet-(?:white|yellow)-"
 """Two alphabets of Slack. People mix both in a word."""
@@ -17,11 +17,9 @@ _NAMES = regex.compile(
 """At least three letters of an alphabet, each a name that ends with the letter."""
 
 
-def _letters(text: str) -> Iterator[Edit]:
-    """Write short names of letters as a word."""
-    for match in _NAMES.finditer(text):
-        word = "".join(match.captures("letter")).lower()
-        yield match.start(), match.end(), word.capitalize() if begins_sentence(text, match.start()) else word
+def _word(match: Any) -> str:
+    word = "".join(match.captures("letter")).lower()
+    return word.capitalize() if begins_sentence(match.string, match.start()) else word
 
 
-LETTER_NAMES = (_letters,)
+LETTER_NAMES = (replacing(_NAMES, _word),)

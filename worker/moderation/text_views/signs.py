@@ -1,12 +1,11 @@
 """Signs that are rare inside words, for letters that they resemble: ``k\u00a1ll``, ``fu\u00a9k``, ``s#it``."""
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 
 import regex
 
-from worker.moderation.text_views.rules import Edit, Rule
+from worker.moderation.text_views.rules import Match, Rule, replacing
 from worker.moderation.text_views.vocabulary import WORD_LETTERS_MAX, Vocabulary
 
 _LETTERS = str.maketrans("\u00a1\u00a2\u00a5\u00a7\u2020\u00a9\u00ae\u00d7\u00b0\u20a9#^", "icystcrxowha")
@@ -31,10 +30,9 @@ def _reading(word: str, vocabulary: Vocabulary) -> str:
 def signs_for_letters(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     """Return the rule that reads rare signs inside a word as letters, if that makes a known word."""
 
-    def edits(text: str) -> Iterator[Edit]:
-        for match in _WORD.finditer(text) if _SIGN.search(text) else ():
-            word = match[0]
-            if _LETTERS_MIN <= len(word) <= WORD_LETTERS_MAX and (reading := _reading(word, vocabulary)) != word:
-                yield match.start(), match.end(), reading
+    def shown(match: Match) -> str:
+        word = match[0]
+        return _reading(word, vocabulary) if _LETTERS_MIN <= len(word) <= WORD_LETTERS_MAX else word
 
-    return (edits,)
+    find = replacing(_WORD, shown)
+    return (lambda text: find(text) if _SIGN.search(text) else (),)
