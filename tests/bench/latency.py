@@ -249,7 +249,7 @@ def without_overhead(due_s: Sequence[float], tokens: Sequence[int], commit_s: fl
     """Return the latencies, in seconds, of a worker that needs time only for batches and commits.
 
     A batch begins when the device is free and a message is there. It has all messages that are due. Its results are
-    committed at once, or after the commit that is in progress, together with those of other batches that wait.
+    committed at once. While another commit is in progress they wait. All results that wait share the next commit.
 
     Args:
         due_s: When each message is due, in seconds, in ascending order.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from worker.commands.terminal import check_writable
+from worker.commands.terminal import check_not_read
 from worker.moderation.shapes.files import is_path
 from worker.settings import Settings
 
@@ -19,11 +19,11 @@ def check_setting_files(
         reference: Where a new drift reference goes. It may replace the drift reference of the settings.
 
     Raises:
-        ConfigurationError: A result has the place of such a file, or it can't be written.
+        ConfigurationError: A result has the place of such a file.
     """
     policies = [settings.policy.path] if settings.policy.path is not None else []
     shapes = [settings.input.shape] if is_path(settings.input.shape) else []
     references = [settings.drift.reference] if settings.drift.reference is not None else []
-    check_writable(*outputs, inputs=[Path(name) for name in (*policies, *shapes, *references)])
-    check_writable(policy, inputs=[Path(name) for name in (*shapes, *references)])
-    check_writable(reference, inputs=[Path(name) for name in (*policies, *shapes)])
+    check_not_read([Path(name) for name in (*policies, *shapes, *references)], *outputs)
+    check_not_read([Path(name) for name in (*shapes, *references)], policy)
+    check_not_read([Path(name) for name in (*policies, *shapes)], reference)

@@ -10,7 +10,7 @@ from pathlib import Path
 from worker.errors import ConfigurationError
 
 STANDARD_OUTPUT = Path("-")
-"""Stands for standard output in place of a file."""
+"""The path that means standard output, and no file."""
 NULL_DEVICE = Path(os.devnull)
 
 
@@ -60,6 +60,7 @@ def check_writable(*paths: Path | None, inputs: Sequence[Path] = ()) -> None:
             standard output, or two results have the same place.
     """
     taken: set[Path | tuple[int, int]] = set()
+    check_not_read(inputs, *paths)
     for path in paths:
         if path is None or path == NULL_DEVICE:
             continue
@@ -70,7 +71,6 @@ def check_writable(*paths: Path | None, inputs: Sequence[Path] = ()) -> None:
         taken.add(place)
         if path == STANDARD_OUTPUT:
             continue
-        check_not_read(path, inputs)
         if place == _place(Path("/dev/stdout")):
             raise ConfigurationError(f"{path} is standard output: write - in its place, or name another file")
         if not path.parent.is_dir():
@@ -79,14 +79,16 @@ def check_writable(*paths: Path | None, inputs: Sequence[Path] = ()) -> None:
             raise unwritable(path, "it is a folder" if path.is_dir() else "permission denied")
 
 
-def check_not_read(path: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to write over a file that the command reads.
+def check_not_read(inputs: Sequence[Path], *paths: Path | None) -> None:
+    """Refuse to write over a file that the command reads. None, ``-`` and /dev/null name no file.
 
     Raises:
-        ConfigurationError: The path leads to one of the inputs.
+        ConfigurationError: A path leads to one of the inputs.
     """
-    if _place(path) in {_place(one) for one in inputs}:
-        raise unwritable(path, "the command reads it")
+    kept = {_place(one) for one in inputs}
+    for path in paths:
+        if path is not None and path not in {STANDARD_OUTPUT, NULL_DEVICE} and _place(path) in kept:
+            raise unwritable(path, "the command reads it")
 
 
 def _place(path: Path) -> Path | tuple[int, int]:

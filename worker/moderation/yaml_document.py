@@ -25,7 +25,6 @@ _FIRST = (1, 1)
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULLS = {"", "~", "null", "Null", "NULL"}
 _INTEGER = re.compile("[-+]?[0-9]{1,18}")
-_WANTS_STRING = ("wants_string", "string_type")
 _WANTED = {
     "model_type": "wants keys and values",
     "dict_type": "wants keys and values",
@@ -113,7 +112,7 @@ class YamlDocument:
         message = _wanted(error)
         if message.startswith("wants "):
             message = self._got(path, error["input"]) + message
-        if error["type"] in _WANTS_STRING and path in self.written:
+        if error["type"] == "string_type" and path in self.written:
             message += f"; write '{self.written[path]}' in quotes"
         return self.fault(path, f"{name}: {message}" if name else message)
 

@@ -1,8 +1,8 @@
 """The command `calibrate`, from the options to the exit code."""
 
 import argparse
-import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +31,9 @@ from worker.commands.evaluate.labelled_command import (
     add_file_arguments,
     score_file,
     short_percentage,
-    write_reports,
 )
 from worker.commands.option_values import share, whole_number
+from worker.commands.report_page.page import write_reports
 from worker.commands.setting_files import check_setting_files
 from worker.commands.start_up import load
 from worker.commands.terminal import add_json_option, check_writable, shows_table, write_text
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """
     reports = options.json, options.out, options.scores
     check_writable(options.write, options.reference, *reports, inputs=[options.file])
-    settings = load({Need.MODEL}, os.environ).settings
+    settings = load({Need.MODEL}).settings
     check_setting_files(settings, *reports, policy=options.write, reference=options.reference)
     given = score_file(options.file, settings, file_format=options.format, scores=options.scores)
     judged = np.flatnonzero(~np.isnan(given.scored.scores[:, 0]))
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         model = ReferenceModel(**report.model.model_dump())
         reference = drift_reference(data.scores, model, wiring.reference_text(given.settings))
         write_text(options.reference, reference.model_dump_json(indent=2, by_alias=True) + "\n")
-    write_reports(report, calibration_page(report), json_path=options.json, out=options.out)
+    write_reports(report, partial(calibration_page, report), json_path=options.json, out=options.out)
     if shows_table(options.json, options.out):
         show(Console(highlight=False, stderr=True, width=max(CONSOLE_COLUMNS, Console(stderr=True).width)), report)
     return ExitCode.DONE

@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from worker.commands.evaluate.labelled_command import CONSOLE_COLUMNS
 from worker.commands.option_values import whole_number
 from worker.commands.policy.stored_verdicts import Chunks, chunks_of, names_a_file
 from worker.commands.replay.originals import NO_ORIGINALS, Originals, originals_of_topic
-from worker.commands.terminal import add_json_option, check_writable, shows_table, write_text
+from worker.commands.report_page.page import write_reports
+from worker.commands.terminal import add_json_option, check_writable, shows_table
 from worker.errors import ConfigurationError, ExitCode
 from worker.logs import escaped
 from worker.settings import Need, admin_config, load_settings, variables_for
@@ -66,10 +68,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     originals = NO_ORIGINALS if options.copies is None else originals_of_topic(client_config, options.copies)
     sides = [_side(name, chunks_of(name, client_config, since_ms), originals) for name in (options.a, options.b)]
     report = compare_verdicts(*sides, names=(options.a, options.b), examples=options.examples)
-    if options.out is not None:
-        write_text(options.out, comparison_page(report).html())
-    if options.json is not None:
-        write_text(options.json, report.model_dump_json(indent=2, by_alias=True) + "\n")
+    write_reports(report, partial(comparison_page, report), json_path=options.json, out=options.out)
     if shows_table(options.json, options.out):
         show(Console(highlight=False, width=max(CONSOLE_COLUMNS, Console().width)), report)
     return ExitCode.DONE

@@ -5,9 +5,9 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -19,10 +19,10 @@ from worker.commands.evaluate.figures import Proportion
 from worker.commands.evaluate.labelled_texts import LabelledText
 from worker.commands.evaluate.published_sets import FORMATS, SetFormat, read_labelled_texts
 from worker.commands.evaluate.text_scoring import ScoredTexts, TextScorer, score_with_progress
-from worker.commands.report_page.page import ReportPage, extra_missing
+from worker.commands.report_page.page import extra_missing, write_reports
 from worker.commands.setting_files import check_setting_files
 from worker.commands.start_up import load
-from worker.commands.terminal import check_writable, progress, shows_table, write_text
+from worker.commands.terminal import check_writable, progress, shows_table
 from worker.errors import ExitCode
 from worker.settings import Need, Settings
 
@@ -74,18 +74,6 @@ def score_file(path: Path, settings: Settings, *, file_format: SetFormat, scores
     )
 
 
-def write_reports(document: BaseModel, page: ReportPage, *, json_path: Path | None, out: Path | None) -> None:
-    """Write a report as JSON and as a page, each to its file if the user named one. ``-`` is standard output.
-
-    Raises:
-        ConfigurationError: A file can't be written, or the extra is not installed.
-    """
-    if json_path is not None:
-        write_text(json_path, document.model_dump_json(indent=2, by_alias=True) + "\n")
-    if out is not None:
-        write_text(out, page.html())
-
-
 def evaluate_file(options: argparse.Namespace) -> ExitCode:
     """Evaluate a file of labelled texts.
 
@@ -99,8 +87,8 @@ def evaluate_file(options: argparse.Namespace) -> ExitCode:
     given = score_file(options.file, settings, file_format=options.format, scores=options.scores)
     thresholds = thresholds_of(wiring.make_policy(given.settings), [one.language for one in given.texts])
     report = build_report(given.texts, given.scored, thresholds, file=options.file.name, file_format=options.format)
-    page = evaluation_page(report, given.texts, given.scored.scores, thresholds)
-    write_reports(report, page, json_path=options.json, out=options.out)
+    make_page = partial(evaluation_page, report, given.texts, given.scored.scores, thresholds)
+    write_reports(report, make_page, json_path=options.json, out=options.out)
     if shows_table(options.json, options.out):
         show(Console(highlight=False, width=max(CONSOLE_COLUMNS, Console().width)), report)
     return ExitCode.DONE

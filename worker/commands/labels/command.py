@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 def _join(options: argparse.Namespace) -> ExitCode:
     named = [name for name in (options.overturned, options.verdicts) if name is not None]
-    check_not_read(options.write, [Path(name) for name in named if names_a_file(name)])
+    check_not_read([Path(name) for name in named if names_a_file(name)], options.write)
     settings = load_settings(os.environ, {Need.KAFKA}).settings
     client, read = admin_config(settings.kafka), wiring.input_reader(settings)
     since_ms = parse_since(options.since, time.time_ns() // 1_000_000)

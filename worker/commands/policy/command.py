@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -20,8 +21,9 @@ from worker.commands.policy.trial_page import trial_page
 from worker.commands.policy.trial_run import run_trial
 from worker.commands.policy.trial_tables import show_trial
 from worker.commands.policy.usage import PolicyUsage
+from worker.commands.report_page.page import write_reports
 from worker.commands.subcommand import add_subcommand_to
-from worker.commands.terminal import add_json_option, check_writable, shows_table, write_text
+from worker.commands.terminal import add_json_option, check_writable, shows_table
 from worker.errors import ExitCode
 from worker.logs import escaped
 from worker.moderation.policies import MessageFields, read_policy
@@ -154,15 +156,13 @@ def _show(options: argparse.Namespace) -> ExitCode:
 
 
 def _try(options: argparse.Namespace) -> ExitCode:
-    check_writable(options.json, options.out, inputs=[Path(options.file), Path(options.verdicts or options.file)])
+    files = [Path(name) for name in (options.file, options.verdicts) if name is not None]
+    check_writable(options.json, options.out, inputs=files)
     source = read_policy(options.file)
     report = run_trial(source, options.file, _chunks(options), examples=options.examples)
     if shows_table(options.json, options.out):
         show_trial(report, Console(highlight=False))
-    if options.json is not None:
-        write_text(options.json, report.model_dump_json(by_alias=True, indent=2) + "\n")
-    if options.out is not None:
-        write_text(options.out, trial_page(report).html())
+    write_reports(report, partial(trial_page, report), json_path=options.json, out=options.out)
     return ExitCode.DONE
 
 

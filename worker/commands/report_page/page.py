@@ -5,12 +5,15 @@ table can be reached and scrolled by keyboard, and every chart has a title, a de
 A Content-Security-Policy in the file forbids every request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from worker.commands.report_page.bars import BarChart
 from worker.commands.report_page.charts import Chart
+from worker.commands.terminal import write_text
 from worker.errors import ConfigurationError
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
@@ -74,6 +77,20 @@ class ReportPage:
             raise extra_missing() from None
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page=self)
+
+
+def write_reports(
+    document: BaseModel, make_page: Callable[[], ReportPage], *, json_path: Path | None, out: Path | None
+) -> None:
+    """Write a report as JSON and as a page, each to its file if the user named one. ``-`` is standard output.
+
+    Raises:
+        ConfigurationError: A file can't be written, or the extra is not installed.
+    """
+    if json_path is not None:
+        write_text(json_path, document.model_dump_json(indent=2, by_alias=True) + "\n")
+    if out is not None:
+        write_text(out, make_page().html())
 
 
 def extra_missing() -> ConfigurationError:

@@ -12,7 +12,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticKnownError
 
 from schemas.labels import CATEGORY_SLUGS
 
@@ -28,7 +28,7 @@ WINDOW_S_MAX = 86_400
 def _string(given: Any) -> Any:
     if isinstance(given, str):
         return given
-    raise PydanticCustomError("wants_string", "wants a string")
+    raise PydanticKnownError("string_type")
 
 
 def _threshold(given: Any) -> Any:
