@@ -206,7 +206,9 @@ def driver(
                         log=log,
                         topic=names.input,
                         verdicts=names.outputs[Topic.VERDICT],
-                        producer=Producer({"log_level": 0, **client, "linger.ms": 1}),
+                        # Idempotence allows five requests in flight. Without it there can be a million: a busy
+                        # broker then answers after seconds, and the figures show only this queue of requests.
+                        producer=Producer({"log_level": 0, **client, "linger.ms": 1, "enable.idempotence": True}),
                         reader=reader,
                         chance=Random(SEED),  # noqa: S311 - no secret
                     ),
