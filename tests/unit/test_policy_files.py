@@ -98,6 +98,14 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
             BASE + "exempt: [{name: a, when: {user_id: [1234567890123456789]}}]\n",
             "4:37: exempt[0].when.user_id[0]: got 1234567890123456789; wants a string; write '1234567890123456789'",
         ),
+        (
+            BASE + "exempt: [{name: a, when: {role: [mod, 'x[b-a]*']}}]\n",
+            "4:39: exempt[0].when.role[1]: got 'x[b-a]*'; wants a glob that some value matches: no character is in",
+        ),
+        (
+            BASE + "allow: [{name: a, texts: [a], when: {topic: '[]-[]'}}]\n",
+            "when.topic: got '[]-[]'; wants a glob",
+        ),
         (BASE + "exempt: [{name: a, when: {user_ids: x}}]\n", "unknown key 'user_ids'; did you mean 'user_id'?"),
         (BASE + "rules: [{nam: a}]\n", "4:10: unknown key 'nam'; did you mean 'name'?"),
         (BASE + "alerts: {coalesce: {window: 60}}\n", "unknown key 'window'; did you mean 'window_s'?"),
@@ -115,6 +123,12 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
 )
 def test_a_fault_names_its_place_and_what_to_write(text: str, said: str) -> None:
     assert any(said in line for line in faults(text)), faults(text)
+
+
+@pytest.mark.parametrize("glob", ["[b-ac]*", "[!b-a]", "[b-a", "[]b-a]", "[(?!)]", "b-a]", "[]", "[!]"])
+def test_a_glob_that_some_value_matches_is_right(glob: str) -> None:
+    when = parsed(BASE + f"exempt: [{{name: a, when: {{user_id: '{glob}'}}}}]\n").exempt[0].when
+    assert when.user_id == [glob]
 
 
 def test_a_milder_level_with_a_greater_threshold_is_refused_wherever_it_comes_from() -> None:
@@ -224,7 +238,11 @@ def test_the_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_an_error_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"schema: policy/1\nversion: caf\xe9\n")
-    for name, said in (("absent.yaml", "No such file"), ("latin.yaml", "not UTF-8"), ("", "Is a directory")):
+    for name, said in (
+        ("absent.yaml", "No such file"),
+        ("latin.yaml", "not UTF-8"),
+        ("", "Is a directory"),
+    ):
         with pytest.raises(ConfigurationError, match=said):
             read_policy(str(tmp_path / name))
 

@@ -13,6 +13,11 @@ from worker.moderation.policies.policy_file import When
 LETTERS = st.text("ab*?[]!-\n", max_size=6)
 
 
+def condition(keys: dict[str, Any]) -> When:
+    """Return a condition unchecked: a policy file refuses [b-a], and the matcher knows it all the same."""
+    return When.model_construct(**keys)
+
+
 def matched(conditions: list[When | None], message: MessageFields) -> list[int]:
     return [*members(Matcher(conditions).matches(message))]
 
@@ -20,7 +25,9 @@ def matched(conditions: list[When | None], message: MessageFields) -> list[int]:
 @given(st.lists(st.lists(LETTERS, min_size=1, max_size=3), min_size=1, max_size=6), LETTERS)
 def test_a_glob_matches_what_fnmatchcase_says(globs: list[list[str]], value: str) -> None:
     expected = [number for number, given in enumerate(globs) if any(fnmatchcase(value, glob) for glob in given)]
-    assert matched([When(channel_id=given) for given in globs], MessageFields(channel_id=value)) == expected
+    assert (
+        matched([condition({"channel_id": given}) for given in globs], MessageFields(channel_id=value)) == expected
+    )
 
 
 NAMES = st.tuples(st.text("ab", max_size=6), st.sampled_from(["", "*"])).map("".join)
@@ -42,7 +49,7 @@ GLOBS = st.lists(LETTERS, min_size=1, max_size=2)
 KEYS = st.fixed_dictionaries(
     {}, optional={"channel_id": GLOBS, "user_id": GLOBS, "role": GLOBS, "edited": st.booleans()}
 )
-CONDITIONS = st.lists(st.none() | KEYS.filter(bool).map(When.model_validate), max_size=6)
+CONDITIONS = st.lists(st.none() | KEYS.filter(bool).map(condition), max_size=6)
 
 
 @given(CONDITIONS, VALUES, st.sampled_from([4, 10, 1000]))

@@ -1,8 +1,11 @@
 """What a policy file may say: pydantic models, which the JSON Schema for editors comes from."""
 
+import re
+from fnmatch import translate
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +26,9 @@ LEVELS_MAX = 8
 RULES_MAX = 10_000
 CANDIDATES_MAX = 8
 WINDOW_S_MAX = 86_400
+_CLASS = re.compile(r"\[!?+\]?+[^\]]*\]")
+"""A class of characters as ``fnmatch`` reads it: a ``]`` at its beginning is one of its characters."""
+_NO_CHARACTER = translate("[b-a]")
 
 
 def _string(given: Any) -> Any:
@@ -52,6 +58,16 @@ def _globs(given: Any) -> Any:
     if given is None or given == []:
         raise ValueError("wants at least one glob")
     return given if isinstance(given, list) else [given]
+
+
+def _glob(given: str) -> str:
+    """Return a glob, and refuse one with a class that no character is in: no value would match."""
+    for found in _CLASS.findall(given):
+        if translate(found) == _NO_CHARACTER:
+            raise ValueError(
+                f"wants a glob that some value matches: no character is in {found}; write a range upwards, as [a-z]"
+            )
+    return given
 
 
 def _mapping(given: Any) -> Any:
@@ -86,7 +102,9 @@ CategoryThresholds = Annotated[
 """The thresholds of a category, by level. None: off at every level."""
 Thresholds = Annotated[dict[str, CategoryThresholds], Field(json_schema_extra=_CATEGORIES)]
 """The thresholds of each category, by slug, and of ``default``."""
-Globs = Annotated[list[String], BeforeValidator(_globs, json_schema_input_type=str | list[str])]
+Globs = Annotated[
+    list[Annotated[String, AfterValidator(_glob)]], BeforeValidator(_globs, json_schema_input_type=str | list[str])
+]
 """Globs, as Python's ``fnmatchcase`` reads them: ``*``, ``?``, ``[seq]`` and ``[!seq]``."""
 CategorySlug = Literal[CATEGORY_SLUGS]  # type: ignore[valid-type]
 CoalesceKey = Literal["channel_id", "user_id", "text", "message_id", "category"]
