@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from worker.errors import ExitCode
 
@@ -96,13 +97,26 @@ class CommandModule(Protocol):
         """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses an unknown option with the usage of the command that got it; argparse has the usage of the whole."""
+
+    def parse_known_args(self, *given: Any, **named: Any) -> tuple[Any, list[str]]:
+        options, unknown = super().parse_known_args(*given, **named)
+        if unknown:
+            near = get_close_matches(unknown[0].split("=")[0], self._option_string_actions, n=1, cutoff=0.75)
+            self.error(
+                f"unrecognized arguments: {' '.join(unknown)}" + "".join(f"; did you mean {one}?" for one in near)
+            )
+        return options, unknown
+
+
 def main(arguments: Sequence[str]) -> ExitCode:
     """Run one command.
 
     Raises:
         FatalError: The command cannot continue; the error has the exit code.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="moderation-worker",
         description="Moderates live chat on Apache Kafka with the DuoGuard classifier, exactly once.",
         epilog="Settings are environment variables. Each command's --help lists the settings that it uses.",

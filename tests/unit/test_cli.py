@@ -35,3 +35,25 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
         main(["classfy"])
     assert ended.value.code == 2
     assert "invalid choice: 'classfy'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "said"),
+    [
+        ("policy check x.yaml --agianst y.yaml", "policy check", ": --agianst y.yaml; did you mean --against?"),
+        ("policy try x.yaml --verdicts v.jsonl --jsno=z", "policy try", ": --jsno=z; did you mean --json?"),
+        ("policy check --jsno x.yaml", "policy check", ": --jsno\n"),
+        ("policy --jsno show x.yaml", "policy", ": --jsno\n"),
+        ("config extra", "config", ": extra\n"),
+        ("--jsno config", "", ": --jsno\n"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_usage_of_its_command(
+    arguments: str, usage: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"usage: moderation-worker {usage}".rstrip() + " [-h]")
+    assert f"error: unrecognized arguments{said}" in shown
