@@ -29,6 +29,21 @@ class FatalError(Exception):
     exit_code = ExitCode.OTHER
 
 
+def not_utf8(error: UnicodeDecodeError) -> tuple[int, int, str]:
+    """Return where a file is not UTF-8, and what to do.
+
+    Args:
+        error: What decoding the whole file has raised.
+
+    Returns:
+        The line and the column of the first wrong byte, both from 1, and a sentence without its full stop. The
+        sentence has no byte of the file, which may be a secret.
+    """
+    before = error.object[: error.start]
+    column = len(before.rpartition(b"\n")[2].decode()) + 1
+    return before.count(b"\n") + 1, column, "this character is not UTF-8; save the file as UTF-8"
+
+
 class ConfigurationError(FatalError):
     """The settings are wrong: the message has one line for each fault."""
 

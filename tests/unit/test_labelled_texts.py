@@ -147,3 +147,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="texts"):
         read_labelled_texts(path, "jsonl")
+
+
+def test_the_line_that_is_not_utf_8_is_named_without_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "texts"
+    path.write_bytes(b'{"text": "a", "unsafe": false}\n{"text": "caf\xe9", "unsafe": false}\n')
+    with pytest.raises(ConfigurationError) as caught:
+        read_labelled_texts(path, "jsonl")
+    assert str(caught.value) == f"{path}:2:14: this character is not UTF-8; save the file as UTF-8"

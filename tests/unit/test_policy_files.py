@@ -237,10 +237,10 @@ def test_the_digest_depends_on_the_content_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_an_error_of_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "latin.yaml").write_bytes(b"schema: policy/1\nversion: caf\xe9\n")
+    (tmp_path / "latin.yaml").write_bytes(b"schema: policy/1\nversion: \xc3\xa9caf\xe9\n")
     for name, said in (
         ("absent.yaml", "No such file"),
-        ("latin.yaml", "not UTF-8"),
+        ("latin.yaml", "latin.yaml:2:14: this character is not UTF-8; save the file as"),
         ("", "Is a directory"),
     ):
         with pytest.raises(ConfigurationError, match=said):

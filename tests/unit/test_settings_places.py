@@ -136,7 +136,12 @@ def test_a_file_that_isnt_utf_8_is_a_fault_without_its_bytes(tmp_path: Path, nam
     (tmp_path / name).write_bytes(b"WORKER_KAFKA__GROUP_ID=caf\xe9")
     line = the_fault({"WORKER_SECRETS_DIR": str(tmp_path)})
     assert "UTF-8" in line
-    assert "xe9" not in line
+    assert "xe9" not in line.lower()
+
+
+def test_a_dotenv_file_that_isnt_utf_8_is_a_fault_with_its_line() -> None:
+    Path(".env").write_bytes(b"WORKER_LOG__LEVEL=info\r\nWORKER_KAFKA__GROUP_ID=caf\xe9\n")
+    assert the_fault({}) == ".env:2:27: this character is not UTF-8; save the file as UTF-8"
 
 
 def test_a_dotenv_file_may_start_with_a_byte_order_mark() -> None:

@@ -128,6 +128,15 @@ def test_a_file_is_read_by_its_path(tmp_path: Path) -> None:
     assert load_shape(str(file)).text == ["/body"]
 
 
+def test_a_file_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "ours.yml"
+    file.write_bytes(b"schema: shape/1\ntext: [/caf\xe9]\n")
+    with pytest.raises(
+        ConfigurationError, match=r"ours.yml:2:12: this character is not UTF-8; save the file as UTF-8"
+    ):
+        load_shape(str(file))
+
+
 def test_a_plain_scalar_is_read_by_the_rules_of_yaml_1_2() -> None:
     document = read_yaml("[off, yes, 2027-01-31, 1_000, 0x1F, 010, 1.5, true, null, ~, '1', \"null\"]")
     assert document.data == ["off", "yes", "2027-01-31", "1_000", "0x1F", 10, 1.5, True, None, None, "1", "null"]

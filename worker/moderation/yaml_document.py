@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, not_utf8
 
 Path = tuple[str | int, ...]
 """The keys and indexes that lead from the top of a document to a node."""
@@ -135,12 +135,17 @@ class YamlDocument:
         return path
 
 
-def read_yaml(text: str) -> YamlDocument:
-    """Return the document in a text.
+def read_yaml(content: str | bytes) -> YamlDocument:
+    """Return the document in a text, or in the content of a file.
 
     Raises:
-        YamlFaults: The text is not one YAML document, or holds what this reader refuses.
+        YamlFaults: The content is not UTF-8, or not one YAML document, or holds what this reader refuses.
     """
+    try:
+        text = content if isinstance(content, str) else content.decode()
+    except UnicodeDecodeError as error:
+        line, column, said = not_utf8(error)
+        raise YamlFaults([YamlFault(line=line, column=column, message=said)]) from None
     try:
         refused = list(_refused(text))
         node = None if refused else yaml.compose(text, Loader=_Loader)

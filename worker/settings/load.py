@@ -25,7 +25,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, not_utf8
 from worker.settings.combinations import invalid_combinations
 from worker.settings.exporters import Exporters, exporters_of
 from worker.settings.groups import (
@@ -146,7 +146,10 @@ def _read(environ: Mapping[str, str], directory: Path) -> _Given:
     secrets: Mapping[str, str | None] = {}
     try:
         dotenv = DotEnvSettingsSource(BaseSettings, env_file=directory / ".env", case_sensitive=True).env_vars
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError as error:
+        line, column, said = not_utf8(error)
+        faults.append(f".env:{line}:{column}: {said}")
+    except OSError:
         faults.append(_fault(".env", "a file that can't be read", "text in UTF-8, with permission to read it"))
     folder = environ.get(SECRETS_DIR) or dotenv.get(SECRETS_DIR)
     try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, not_utf8
 from worker.moderation.yaml_document import near
 
 
@@ -83,7 +83,8 @@ def read_text_file(path: Path) -> str:
             f"{path} can't be read ({why_unreadable(error)}): name a file with labelled texts"
         ) from None
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from None
+        line, column, said = not_utf8(error)
+        raise ConfigurationError(f"{path}:{line}:{column}: {said}") from None
 
 
 def read_json_lines(path: Path) -> list[LabelledText]:

@@ -83,11 +83,7 @@ def parse_policy(content: bytes, file: str) -> PolicySource:
     if len(content) > FILE_BYTES_MAX:
         raise ConfigurationError(f"the policy file {file} has more than {FILE_BYTES_MAX} bytes; shorten it")
     try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise unreadable(file, "it is not UTF-8") from None
-    try:
-        document = read_yaml(text)
+        document = read_yaml(content)
         policy = validated(PolicyFile, document, [*_contradictions(document), *_levels_out_of_order(document)])
     except YamlFaults as error:
         raise error.configuration_error(file) from None

@@ -56,15 +56,13 @@ def load_shape(name_or_path: str) -> Shape:
     try:
         with Path(name_or_path).open("rb") as file:
             content = file.read(_FILE_BYTES_MAX + 1)
-        text = content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    except OSError as error:
         raise ConfigurationError(
-            f"the shape file {name_or_path} can't be read ({said}): name a YAML file"
+            f"the shape file {name_or_path} can't be read ({error.strerror}): name a YAML file"
         ) from error
     if len(content) > _FILE_BYTES_MAX:
         raise ConfigurationError(f"the shape file {name_or_path} has more than {_FILE_BYTES_MAX} bytes; shorten it")
-    return _parsed(Shape, text, name_or_path)
+    return _parsed(Shape, content, name_or_path)
 
 
 def load_envelope(name: str) -> Envelope:
@@ -96,9 +94,9 @@ def parse_shape(text: str, file: str) -> Shape:
     return _parsed(Shape, text, file)
 
 
-def _parsed(model: type[_Model], text: str, file: str) -> _Model:
+def _parsed(model: type[_Model], content: str | bytes, file: str) -> _Model:
     try:
-        document = read_yaml(text)
+        document = read_yaml(content)
         whole = contradictions(document.data) if model is Shape else ()
         return validated(model, document, [document.fault(path, message) for path, message in whole])
     except YamlFaults as error:
