@@ -30,6 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_verdicts(tmp_path / "verdicts.jsonl", stored_verdict(1, {}))
     (tmp_path / "link").symlink_to("new")
     monkeypatch.setenv("WORKER_MODEL__PATH", "demo")
+    monkeypatch.setenv("WORKER_KAFKA__BOOTSTRAP_SERVERS", "localhost:1")
     monkeypatch.setenv("WORKER_POLICY__PATH", "policy.yaml")
     monkeypatch.setenv("WORKER_INPUT__SHAPE", "./shape.yaml")
     monkeypatch.setenv("WORKER_DRIFT__REFERENCE", "drift.json")
@@ -64,6 +65,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("bench --seconds 1 --json shape.yaml", READS),
         ("policy try policy.yaml --verdicts verdicts.jsonl --json new --out {folder}/new", TWO),
         ("labels join --overturned texts.jsonl --write texts.jsonl", READS),
+        ("labels join --overturned texts.jsonl --write shape.yaml", READS),
+        ("labels join --overturned texts.jsonl --write policy.yaml", READS),
     ],
 )
 def test_a_result_that_would_replace_another_file_is_refused(folder: Path, command: str, reason: str) -> None:

@@ -28,6 +28,7 @@ from worker.commands.labels.joining import (
 from worker.commands.labels.private_file import private_file
 from worker.commands.labels.record_reading import logs_of, records_at
 from worker.commands.policy.stored_verdicts import chunks_of, names_a_file
+from worker.commands.setting_files import check_setting_files
 from worker.commands.subcommand import add_subcommand_to
 from worker.commands.terminal import check_not_read, progress, say
 from worker.errors import ExitCode
@@ -84,6 +85,7 @@ def _join(options: argparse.Namespace) -> ExitCode:
     named = [name for name in (options.overturned, options.verdicts) if name is not None]
     check_not_read([Path(name) for name in named if names_a_file(name)], options.write)
     settings = load_settings(os.environ, {Need.KAFKA}).settings
+    check_setting_files(settings, options.write)
     client, read = admin_config(settings.kafka), wiring.input_reader(settings)
     since_ms = parse_since(options.since, time.time_ns() // 1_000_000)
     not_joined, texts = NotJoined(), 0
