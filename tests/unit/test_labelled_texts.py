@@ -1,6 +1,7 @@
 """Files of labelled texts: this project's own format, and the formats of the published sets."""
 
 import gzip
+import re
 import shutil
 from pathlib import Path
 
@@ -136,6 +137,52 @@ def test_a_file_of_another_format_is_refused_without_its_content(tmp_path: Path,
     with pytest.raises(ConfigurationError, match=f"not a file of the format {file_format}") as caught:
         read_labelled_texts(path, file_format)
     assert "secret words" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "content", "reason"),
+    [
+        ("xstest", 'id,type,prompt\n1,homonyms,"secret words\n2,contrast_homonyms,b\n3,homonyms,c\n', "row 1"),
+        ("xstest", "type,prompt\nhomonyms,a\nhomonyms,secret words, and more\n", "row 2: has not as many cells"),
+        (
+            "xstest",
+            "type,id,prompt\nhomonyms,1,secret words\ncontrast_homonyms,2\n",
+            "row 2: has not as many cells",
+        ),
+        ("xstest", "type,prompt\n,secret words\n", "row 1: the field 'type' is empty"),
+        ("xstest", "type;prompt\nhomonyms;secret words\n", "separated by commas"),
+        ("xstest", "type,prompt,prompt\nhomonyms,secret words,\n", "'prompt' once"),
+        (
+            "beavertails",
+            '{"prompt": null, "response": "secret words", "is_safe": true}',
+            "row 1: the field 'prompt'",
+        ),
+        ("beavertails", '{"prompt": "a", "response": "b", "is_safe": true}\n\nsecret words', "line 3"),
+        (
+            "rtp-lx",
+            '[{"prompt": "secret words", "class": 0}, {"prompt": 5, "class": 1}]',
+            "row 2: the field 'prompt'",
+        ),
+        ("xsafety", '[{"prompt": "secret words", "class": [1]}]', "row 1: a class wants"),
+        ("openai", '[["secret words"]]', "row 1: is not an object"),
+    ],
+)
+def test_a_row_of_a_set_that_would_be_lost_or_mislabelled_is_named_without_its_text(
+    tmp_path: Path, file_format: SetFormat, content: str, reason: str
+) -> None:
+    path = tmp_path / "set"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=re.escape(reason)) as caught:
+        read_labelled_texts(path, file_format)
+    assert "secret words" not in str(caught.value)
+
+
+def test_a_csv_file_may_have_long_cells_line_ends_in_cells_a_byte_order_mark_and_empty_rows(tmp_path: Path) -> None:
+    path = tmp_path / "xstest.csv"
+    path.write_bytes(f'\ufeffprompt,type\r\n"{"a" * 200_000}",homonyms\r\n,\r\n"b\r\nc",contrast_x\r\n'.encode())
+    found = read_labelled_texts(path, "xstest")
+    assert [one.text for one in found] == ["a" * 200_000, "b\r\nc"]
+    assert unsafe_column(found).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,11 @@ def read_labelled_texts(path: Path, file_format: SetFormat) -> list[LabelledText
 def _read_set(path: Path, file_format: SetFormat) -> list[LabelledText]:
     rows, convert = _SETS[file_format]
     try:
-        converted = [(number, *convert(row)) for number, row in enumerate(rows(read_text_file(path)), 1)]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        said = f"{type(error).__name__}: {error}".replace("\n", " ")[:100]
+        converted = [
+            (number, *_of_row(convert, row, number)) for number, row in enumerate(rows(read_text_file(path)), 1)
+        ]
+    except (TypeError, ValueError) as error:
+        said = str(error)[:_REASON_CHARACTERS_MAX]
         raise ConfigurationError(
             f"{path} is not a file of the format {file_format} ({said}): name another file, or another --format"
         ) from None
@@ -60,6 +62,33 @@ Row = Mapping[str, Any]
 _Converted = tuple[str, Mapping[str, bool], bool]
 
 
+_REASON_CHARACTERS_MAX = 200
+
+
+def _of_row(convert: Callable[[Row], _Converted], row: object, number: int) -> _Converted:
+    """Return the text and the labels of a row.
+
+    Raises:
+        ValueError: The row lacks a field, or a field has a wrong value. The message does not hold the value.
+    """
+    try:
+        if not isinstance(row, dict):
+            raise ValueError("is not an object")  # noqa: TRY004, TRY301 - a fault of the file
+        return convert(row)
+    except KeyError as error:
+        raise ValueError(f"row {number}: has no field {error}") from None
+    except ValueError as error:
+        raise ValueError(f"row {number}: {error}") from None
+
+
+def _string(row: Row, name: str) -> str:
+    """Return a field that must be a string: null and numbers are no texts."""
+    value = row[name]
+    if not isinstance(value, str):
+        raise ValueError(f"the field {name!r} wants a string")  # noqa: TRY004 - a fault of the file
+    return value
+
+
 def _json_array(content: str) -> Iterator[Row]:
     document = orjson.loads(content)
     if not isinstance(document, list):
@@ -68,34 +97,70 @@ def _json_array(content: str) -> Iterator[Row]:
 
 
 def _json_lines(content: str) -> Iterator[Row]:
-    return (orjson.loads(line) for line in content.split("\n") if line.strip())
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg}") from None
 
 
 def _csv(content: str) -> Iterator[Row]:
-    return csv.DictReader(io.StringIO(content, newline=""))
+    """Yield the rows of a CSV file.
+
+    Raises:
+        ValueError: The first line lacks a field, a row has fewer or more cells than the first line, or a quotation
+            mark is missing. The csv module would leave out the further cells, and without ``strict`` it would take
+            all later rows for one cell.
+    """
+    csv.field_size_limit(_CELL_CHARACTERS_MAX)
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    number = 0
+    try:
+        names = reader.fieldnames or []
+        for name in _XSTEST_FIELDS:
+            if names and names.count(name) != 1:
+                raise ValueError(
+                    f"the first line wants the names of the fields, separated by commas, {name!r} once"
+                )
+        for number, row in enumerate(reader, 1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number}: has not as many cells as the first line has")
+            yield row
+    except csv.Error as error:
+        raise ValueError(f"row {number + 1}: {error}") from None
+
+
+_XSTEST_FIELDS = ("prompt", "type")
+_CELL_CHARACTERS_MAX = 2**31 - 1
+"""The csv module's own limit is 131,072 characters. The worker reads longer texts."""
 
 
 def _xstest(row: Row) -> _Converted:
     """XSTest: the types whose names begin with ``contrast_`` are unsafe."""
-    return row["prompt"], {}, row["type"].startswith("contrast_")
+    prompt, kind = row["prompt"], row["type"].strip()
+    if prompt.strip() and not kind:
+        raise ValueError("the field 'type' is empty")
+    return prompt, {}, kind.startswith("contrast_")
 
 
 def _beavertails(row: Row) -> _Converted:
     """BeaverTails: the text is the prompt, a space, and the response."""
-    return f"{row['prompt']} {row['response']}", {}, not _boolean(row["is_safe"])
+    return f"{_string(row, 'prompt')} {_string(row, 'response')}", {}, not _boolean(row["is_safe"])
 
 
 def _class(row: Row) -> _Converted:
     """RTP-LX and XSafety: the class is the label."""
-    return row["prompt"], {}, _boolean(row["class"])
+    return _string(row, "prompt"), {}, _boolean(row["class"])
 
 
 def _moderation(row: Row) -> _Converted:
     """OpenAI's and ToxicChat's sets: the flag is the label, and parsed_result has the categories of some rows."""
     unsafe = _boolean(row["moderation_flag"])
-    result = (row.get("parsed_result") or {}).get("MODERATION_RESULT")
+    parsed = row.get("parsed_result")
+    result = parsed.get("MODERATION_RESULT") if isinstance(parsed, dict) else None
     labels = _labels(result) if unsafe and isinstance(result, dict) else {}
-    return row["prompt"], labels, unsafe
+    return _string(row, "prompt"), labels, unsafe
 
 
 def _labels(result: Row) -> dict[str, bool]:
@@ -109,7 +174,7 @@ def _labels(result: Row) -> dict[str, bool]:
 
 
 def _boolean(value: object) -> bool:
-    if isinstance(value, bool) or value in {0, 1}:
+    if isinstance(value, bool | int | float) and value in {0, 1}:
         return bool(value)
     raise ValueError("a class wants 0, 1, true or false")
 
