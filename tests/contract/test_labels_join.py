@@ -114,5 +114,8 @@ def test_decisions_and_verdicts_may_be_topics_and_nothing_joined_is_not_a_succes
     (tmp_path / "unknown.jsonl").write_text('{"verdict_id": "0", "unsafe": true}\n')
     code, printed = join(scene, "--overturned", str(tmp_path / "unknown.jsonl"), "--write", str(labelled))
     assert (code, "1 not joined, unknown_verdict" in printed) == (ExitCode.OTHER, True), printed
+    (tmp_path / "wrong.jsonl").write_text("nonsense\n")
+    code, printed = join(scene, "--overturned", str(tmp_path / "wrong.jsonl"), "--write", str(labelled))
+    assert (code, "1 are not decisions" in printed) == (ExitCode.OTHER, True), printed
     code, printed = join(scene, "--overturned", "no-such-topic", "--write", str(labelled))
     assert (code, "Topic no-such-topic does not exist" in printed) == (ExitCode.KAFKA, True), printed

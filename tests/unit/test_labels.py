@@ -74,6 +74,7 @@ def test_a_decision_names_a_message_and_its_labels(document: Any) -> None:
         (b'{"verdict_id": "a", "labels": {"hate": "yes"}}', "labels.hate"),
         (b'{"verdict_id": "a", "labels": {"hate": true}, "unsafe": false}', "unsafe is false"),
         (b'{"source": {"topic": "t", "partition": 0}, "unsafe": true}', "source.offset"),
+        (b'{"source": {"topic": "t", "partition": 2147483648, "offset": 0}, "unsafe": true}', "source.partition"),
     ],
 )
 def test_what_is_not_a_decision_is_said_with_the_field_and_without_its_value(value: bytes, words: str) -> None:
@@ -102,6 +103,24 @@ def test_a_later_decision_on_a_message_replaces_an_earlier_one_and_bad_lines_are
     assert found.faults == ["f:2: is not JSON; wants an object a line"]
     assert found.by_target["a"].labels == {"hate": True}
     assert list(wanted_ids(found)) == ["a"]
+
+
+def test_the_latest_decision_counts_when_a_message_is_named_by_source_by_verdict_and_by_source_again() -> None:
+    decisions = ModeratorDecisions.of(
+        [
+            ("f:1", decision(source=SOURCE)),
+            ("f:2", decision(verdict_id="a")),
+            ("f:3", decision(source=SOURCE, labels={"hate": True})),
+        ]
+    )
+    found = placed(decisions, {"a": DecisionSource.model_validate(SOURCE)}, ["chat.messages"], NotJoined())
+    assert [one.decision.labels for one in found[CHAT][7]] == [{"hate": True}]
+
+
+@pytest.mark.parametrize("source", [{}, {"source": 5}, {"source": {**SOURCE, "offset": "7"}}])
+def test_a_verdict_whose_source_names_no_record_has_no_source(source: Any) -> None:
+    wanted = wanted_ids(ModeratorDecisions.of([("f:1", decision(verdict_id="a"))]))
+    assert sources_of_verdicts(wanted, [[json.dumps({"verdict_id": "a", **source}).encode()]]) == {"a": None}
 
 
 def test_a_verdict_gives_the_source_and_two_ways_to_name_a_message_are_one_message() -> None:

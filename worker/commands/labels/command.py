@@ -104,7 +104,7 @@ def _join(options: argparse.Namespace) -> ExitCode:
         for one in (one for by_offset in found.values() for ones in by_offset.values() for one in ones):
             not_joined.add("no_record", one.source.place)
     _show(decisions, not_joined, texts, options.write)
-    return ExitCode.DONE if texts or not decisions.by_target else ExitCode.OTHER
+    return ExitCode.OTHER if not texts and (decisions.by_target or decisions.faults) else ExitCode.DONE
 
 
 def _decisions(name: str, client: Mapping[str, Any], since_ms: int) -> Iterator[tuple[str, bytes]]:

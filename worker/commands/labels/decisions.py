@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ConfigurationError
 from worker.logs import escaped
+from worker.settings.groups import INT32_MAX
 
 DECISIONS_MAX = 1_000_000
 """Largest number of decisions in memory; they take about 1 GB."""
@@ -60,7 +61,7 @@ class DecisionSource(BaseModel):
 
     topic: str
     """The input topic."""
-    partition: int = Field(ge=0)
+    partition: int = Field(ge=0, le=INT32_MAX)
     """The partition."""
     offset: int = Field(ge=0)
     """The offset."""
@@ -144,7 +145,9 @@ class ModeratorDecisions:
             except ValueError as error:
                 decisions.faults.append(f"{place}: {error}")
                 continue
-            decisions.replaced += decision.target in decisions.by_target
+            # The place in the dictionary is that of the latest decision: ``placed`` compares these places.
+            replaced = decisions.by_target.pop(decision.target, None)
+            decisions.replaced += replaced is not None
             decisions.by_target[decision.target] = decision
             if len(decisions.by_target) > DECISIONS_MAX:
                 raise ConfigurationError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from schemas.chat import ChatMessage
 from worker.commands.labels.decisions import DecisionSource, MessagePlace, ModeratorDecision, ModeratorDecisions
@@ -87,11 +88,18 @@ def sources_of_verdicts(
             document = _json(value)
             verdict_id = document.get("verdict_id") if isinstance(document, dict) else None
             if isinstance(verdict_id, str) and verdict_id in wanted:
-                source = document["source"]
-                found[verdict_id] = None if source is None else DecisionSource.model_validate(source)
+                found[verdict_id] = _source(document.get("source"))
         if len(found) == len(wanted):
             break
     return found
+
+
+def _source(given: object) -> DecisionSource | None:
+    """Return the source of a verdict; None if it has none, or names no record."""
+    try:
+        return DecisionSource.model_validate(given)
+    except ValidationError:
+        return None
 
 
 def placed(
