@@ -127,6 +127,28 @@ def test_a_copy_of_a_message_names_its_original_and_a_copy_of_a_copy_names_the_f
     assert original_of([("moderation.source.topic", b"chat.messages")]) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("topic", b"t" * 5_000),
+        ("topic", b"a topic"),
+        ("partition", b"-1"),
+        ("partition", b"2147483648"),
+        ("offset", b"9" * 30),
+        ("timestamp_ms", b"9" * 30),
+        ("timestamp_ms", b"-5"),
+    ],
+)
+def test_a_message_that_says_it_is_a_copy_of_an_impossible_record_is_its_own_original(
+    name: str, value: bytes
+) -> None:
+    true = copy_of_message("monday", source()).headers
+    forged = [(key, value if key == f"moderation.source.{name}" else old) for key, old in true]
+    assert str(copy_of_message("tuesday", source(headers=forged, offset=77)).original) == "chat.messages:1:77"
+    wrong = letter(b"no_text", **{f"source.{name}": value})
+    assert copy_of_dead_letter("run", wrong, "", reasons=frozenset({"no_text"})) == "foreign"
+
+
 def test_dead_letters_are_chosen_by_reason_and_left_out_where_there_is_no_message_to_copy() -> None:
     wanted = frozenset({"no_text"})
 

@@ -31,7 +31,8 @@ _ADVICE = {
     "TOPIC_AUTHORIZATION_FAILED": "grant this user WRITE on the topic {topic!r}, and READ on the topics "
     "that it reads",
     "INVALID_TIMESTAMP": "copies keep the time of their originals, and the topic {topic!r} refuses it: raise its "
-    "message.timestamp.before.max.ms, or set its message.timestamp.type to LogAppendTime",
+    "message.timestamp.before.max.ms (message.timestamp.after.max.ms if the time is in the future), or set its "
+    "message.timestamp.type to LogAppendTime",
     "INVALID_RECORD": "the topic {topic!r} refuses a record, for example one without a key if its cleanup.policy "
     "is compact: choose a topic with cleanup.policy=delete",
 }
