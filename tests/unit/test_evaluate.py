@@ -1,5 +1,6 @@
 """The command evaluate, with the bundled model."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_a_json_line_without_text_names_its_place(tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text('ok\n{"words": 1}\n')
     with pytest.raises(ConfigurationError, match=r"texts\.jsonl:2"):
+        main(["evaluate", "--evasions", str(path)])
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_a_byte_order_mark_and_gzip_do_not_make_json_lines_into_texts(tmp_path: Path, *, packed: bool) -> None:
+    path = tmp_path / "texts.jsonl"
+    content = b'\xef\xbb\xbf{"words": 1}\r\n'
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(ConfigurationError, match=r"texts\.jsonl:1"):
         main(["evaluate", "--evasions", str(path)])
 
 

@@ -14,6 +14,7 @@ from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
 from worker.commands.evaluate.labelled_command import add_file_arguments, evaluate_file
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
+from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
 from worker.commands.option_values import whole_number
 from worker.commands.setting_files import check_setting_files
 from worker.commands.start_up import load
@@ -114,10 +115,11 @@ def _texts(path: Path) -> Iterator[str]:
         ConfigurationError: The file can't be read, or a line that begins as a JSON object has no ``text``.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError as error:
+        with path.open("rb") as file:
+            lines = unpacked(file).read().decode("utf-8-sig", "replace").replace("\r\n", "\n").split("\n")
+    except UNREADABLE as error:
         raise ConfigurationError(
-            f"{path} can't be read ({error.strerror}): name a file with a text a line"
+            f"{path} can't be read ({why_unreadable(error)}): name a file with a text a line"
         ) from None
     for number, line in enumerate(lines, 1):
         text: object = line
