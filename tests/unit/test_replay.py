@@ -145,7 +145,9 @@ def test_a_message_that_says_it_is_a_copy_of_an_impossible_record_is_its_own_ori
     true = copy_of_message("monday", source()).headers
     forged = [(key, value if key == f"moderation.source.{name}" else old) for key, old in true]
     assert str(copy_of_message("tuesday", source(headers=forged, offset=77)).original) == "chat.messages:1:77"
-    wrong = letter(b"no_text", **{f"source.{name}": value})
+    true_letter = letter(b"no_text").headers
+    headers = [(key, old) for key, old in true_letter if key != f"moderation.source.{name}"]
+    wrong = source(headers=[*headers, (f"moderation.source.{name}", value)])
     assert copy_of_dead_letter("run", wrong, "", reasons=frozenset({"no_text"})) == "foreign"
 
 
