@@ -33,7 +33,7 @@ help: ## List the targets
 	@echo "  OUT=dist                    make gpu: the folder of gpu.json"
 	@echo "  UPGRADE=1                   make lock: take the newest versions that fit"
 
-demo: install ## Try the worker on a real Kafka, with one worker killed on the way; about half a minute
+demo: install ## Try the worker on a real Kafka, with one worker killed on the way; half a minute to a minute
 	@$(BIN)/moderation-worker demo
 
 broker: install ## Run a real Kafka for your own experiments, until Ctrl-C

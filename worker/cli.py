@@ -73,7 +73,7 @@ COMMANDS = (
     Command(
         "demo",
         "demo.command",
-        "Shows two workers on a new Kafka, and kills one of them; takes about half a minute.",
+        "Shows two workers on a new Kafka, and kills one of them; takes half a minute to a minute.",
     ),
     Command(
         "prove",
