@@ -18,6 +18,7 @@ from worker.moderation.text_views.invisible import BIDI_OVERRIDES, INVISIBLE_CHA
 from worker.moderation.text_views.letter_names import LETTER_NAMES
 from worker.moderation.text_views.letters import COMPATIBILITY_FORMS, ENCLOSED_LETTERS, STACKED_MARKS
 from worker.moderation.text_views.lookalikes import look_alikes
+from worker.moderation.text_views.mixed_case import mixed_case
 from worker.moderation.text_views.repeated import repeated_letters
 from worker.moderation.text_views.rules import Edit, Rule, TracedText, edited, of_head_and_tail, remembered
 from worker.moderation.text_views.separated import SIGNS_INSIDE_WORDS, separated_letters
@@ -43,6 +44,7 @@ STEPS: Mapping[str, MakeRules] = {
     "capitals": capitals,
     "signs_for_letters": signs_for_letters,
     "digits_for_letters": digits_for_letters,
+    "mixed_case": mixed_case,
     "repeated_letters": repeated_letters,
 }
 """Every step, in order: its name, and its rules for a vocabulary."""
@@ -70,6 +72,7 @@ _WORD_STEPS = {
     "capitals": Trigger.CAPITAL | Trigger.RARE,
     "signs_for_letters": Trigger.RARE,
     "digits_for_letters": Trigger.SIGNED,
+    "mixed_case": Trigger.RARE,
     "repeated_letters": Trigger.REPEATED,
 }
 """The steps for words, each with the triggers of the texts that it can change."""

@@ -53,7 +53,8 @@ class Trigger:
     CAPITAL = 4096
     """A capital I after a small letter."""
     RARE = 8192
-    """A capital I, a small l or a sign between letters where it is rare, or the last letter of ``:letter_k:``."""
+    """A capital I, a small l or a sign between letters where it is rare, a small letter between capitals, or the
+    last letter of ``:letter_k:``."""
 
 
 _FLAGS = 16384 - 1
@@ -158,12 +159,13 @@ def _pairs(classes: NDArray[np.int64], letters: NDArray[np.int64]) -> NDArray[np
         return first[None, :] & second[:, None]
 
     cased, letter = has(_CASED), has(_WORD | _EXCLAMATION)
+    small, capital = has(_SMALL_LETTER), has(_CAPITAL)
     same = (letters[None, :] == letters[:, None]) & both(letters != 0, letters != 0)
     maybe_same = both(cased, cased) & (same | ~both(letters != 0, letters != 0))
     equal = same * Trigger.REPEATED | maybe_same * _MAYBE_REPEATED
     fonts = both(has(_FONT), has(_FONT)) * Trigger.FONT
     touching = both(cased, has(_SIGN)) | both(has(_SIGN | _INNER_SIGN), cased) | both(has(_INNER_SIGN), has(_SIGN))
-    of_pair = touching * Trigger.SIGNED | both(has(_SMALL_LETTER), has(_I)) * Trigger.CAPITAL
+    of_pair = touching * Trigger.SIGNED | both(small, has(_I)) * Trigger.CAPITAL
     of_pair |= both(cased, has(_MARKUP)) * Trigger.MARKED
     around_l = np.isin(letters, [ord(letter) - ord("a") + 1 for letter in AROUND_L])
     rare_begin = both(has(_BEFORE_WORD), has(_I)) | both(has(_DASH), cased)
@@ -171,6 +173,8 @@ def _pairs(classes: NDArray[np.int64], letters: NDArray[np.int64]) -> NDArray[np
     rare_end = both(has(_I), has(_AFTER_I)) | both(cased, has(_COLON))
     rare_end |= both(has(_L), has(_CAPITAL | _L) | around_l)
     rare_end |= both(has(_RARE_SIGN), cased)
+    rare_begin |= both(capital, small)
+    rare_end |= both(small, capital)
     begin = (classes & _OF_CHARACTERS)[None, :] | of_pair | equal | fonts | both(~has(_WORD), letter) * _SINGLE
     begin |= (rare_begin | both(cased, has(_RARE_SIGN))) * Trigger.RARE
     any_end = _OF_CHARACTERS | Trigger.SIGNED | Trigger.MARKED | Trigger.CAPITAL
