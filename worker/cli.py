@@ -103,7 +103,12 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, *given: Any, **named: Any) -> tuple[Any, list[str]]:
         options, unknown = super().parse_known_args(*given, **named)
         if unknown:
-            near = get_close_matches(unknown[0].split("=")[0], self._option_string_actions, n=1, cutoff=0.75)
+            names = [one.split("=")[0] for one in unknown if one.startswith("-")]
+            near = [
+                one
+                for name in names
+                for one in get_close_matches(name, self._option_string_actions, n=1, cutoff=0.75)
+            ]
             self.error(
                 f"unrecognized arguments: {' '.join(unknown)}" + "".join(f"; did you mean {one}?" for one in near)
             )

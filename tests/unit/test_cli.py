@@ -41,6 +41,7 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     ("arguments", "usage", "said"),
     [
         ("policy check x.yaml --agianst y.yaml", "policy check", ": --agianst y.yaml; did you mean --against?"),
+        ("policy try x.yaml --verdicts v more --jsno=z", "policy try", ": more --jsno=z; did you mean --json?"),
         ("policy try x.yaml --verdicts v.jsonl --jsno=z", "policy try", ": --jsno=z; did you mean --json?"),
         ("policy check --jsno x.yaml", "policy check", ": --jsno\n"),
         ("policy --jsno show x.yaml", "policy", ": --jsno\n"),

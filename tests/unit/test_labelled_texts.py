@@ -143,11 +143,11 @@ def test_a_file_of_another_format_is_refused_without_its_content(tmp_path: Path,
     ("file_format", "content", "reason"),
     [
         ("xstest", 'id,type,prompt\n1,homonyms,"secret words\n2,contrast_homonyms,b\n3,homonyms,c\n', "row 1"),
-        ("xstest", "type,prompt\nhomonyms,a\nhomonyms,secret words, and more\n", "row 2: has not as many cells"),
+        ("xstest", "type,prompt\nhomonyms,a\nhomonyms,secret words, and more\n", "row 2: has 3 cells"),
         (
             "xstest",
             "type,id,prompt\nhomonyms,1,secret words\ncontrast_homonyms,2\n",
-            "row 2: has not as many cells",
+            "row 2: the field 'prompt' wants a string",
         ),
         ("xstest", "type,prompt\n,secret words\n", "row 1: the field 'type' is empty"),
         ("xstest", "type;prompt\nhomonyms;secret words\n", "separated by commas"),
@@ -175,6 +175,16 @@ def test_a_row_of_a_set_that_would_be_lost_or_mislabelled_is_named_without_its_t
     with pytest.raises(ConfigurationError, match=re.escape(reason)) as caught:
         read_labelled_texts(path, file_format)
     assert "secret words" not in str(caught.value)
+
+
+def test_a_csv_row_may_lack_the_cells_at_its_end_that_nobody_reads_and_may_end_with_commas(tmp_path: Path) -> None:
+    path = tmp_path / "xstest.csv"
+    path.write_text("prompt,type,focus,note\na,homonyms,x,y\nb,contrast_homonyms\nc,homonyms,x,y,,\n")
+    assert [(one.text, one.unsafe) for one in read_labelled_texts(path, "xstest")] == [
+        ("a", False),
+        ("b", True),
+        ("c", False),
+    ]
 
 
 def test_a_csv_file_may_have_long_cells_line_ends_in_cells_a_byte_order_mark_and_empty_rows(tmp_path: Path) -> None:

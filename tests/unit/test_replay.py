@@ -151,6 +151,12 @@ def test_a_message_that_says_it_is_a_copy_of_an_impossible_record_is_its_own_ori
     assert copy_of_dead_letter("run", wrong, "", reasons=frozenset({"no_text"})) == "foreign"
 
 
+def test_the_copy_of_a_message_has_kafkas_time_whatever_its_headers_say() -> None:
+    true = copy_of_message("monday", source()).headers
+    forged = [(name, b"4102444800000" if name.endswith(".timestamp_ms") else old) for name, old in true]
+    assert copy_of_message("tuesday", source(headers=forged)).original.timestamp_ms == 1_000
+
+
 def test_dead_letters_are_chosen_by_reason_and_left_out_where_there_is_no_message_to_copy() -> None:
     wanted = frozenset({"no_text"})
 

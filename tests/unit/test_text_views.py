@@ -71,6 +71,7 @@ SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
         ":team_a: :team_b: :team_c: :xbox_a::xbox_b::xbox_c: :vitamin_b: :vitamin_c: :vitamin_d:",
         "::option_a::option_b::option_c:",
         "WiFi YouTube MySQL findById LaTeX-kIlL x.kIlL kIlL() LoL PhD KIll kILL",
+        "what HeLlO and KiLl have",  # one word that can be a name
         "openaI, soI went, doI modaI typeIII levelII PartII vII VIlI",
         "what they think about the fianc\u00e9 and the \u00e9lite",
         "Jeg vil have b\u00f8rn, vi skal have l\u00f8ver og st\u00e5r her",  # Danish
@@ -173,6 +174,8 @@ def test_ordinary_text_does_not_change(text: str) -> None:
         ),
         ("kIlL iT, KiLl", "kill it, kill"),
         ("This iS A kIlL wOrD", "this is a kill word"),
+        ("...kIlL tHeM!", "...kill them!"),
+        ("HeLlO PeOpLe of this country", "hello people of this country"),
         ("he said kIlL on YouTube to Them", "he said kill on youtube to Them"),
         ("yOu hAtE ThEm aLl", "you hate them all"),
         ("k1Ll THeM aLl", "kill them all"),

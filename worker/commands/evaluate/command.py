@@ -116,11 +116,12 @@ def _texts(path: Path) -> Iterator[str]:
     """
     try:
         with path.open("rb") as file:
-            lines = unpacked(file).read().decode("utf-8-sig", "replace").replace("\r\n", "\n").split("\n")
+            content = unpacked(file).read().decode("utf-8-sig", "replace")
     except UNREADABLE as error:
         raise ConfigurationError(
             f"{path} can't be read ({why_unreadable(error)}): name a file with a text a line"
         ) from None
+    lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for number, line in enumerate(lines, 1):
         text: object = line
         if line.startswith("{"):

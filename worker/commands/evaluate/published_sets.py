@@ -109,9 +109,9 @@ def _csv(content: str) -> Iterator[Row]:
     """Yield the rows of a CSV file.
 
     Raises:
-        ValueError: The first line lacks a field, a row has fewer or more cells than the first line, or a quotation
-            mark is missing. The csv module would leave out the further cells, and without ``strict`` it would take
-            all later rows for one cell.
+        ValueError: The first line lacks a field, a row lacks a field or has a further cell that is not blank, or a
+            quotation mark is missing. The csv module would leave out the further cells, and without ``strict`` it
+            would take all later rows for one cell.
     """
     csv.field_size_limit(_CELL_CHARACTERS_MAX)
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
@@ -124,8 +124,11 @@ def _csv(content: str) -> Iterator[Row]:
                     f"the first line wants the names of the fields, separated by commas, {name!r} once"
                 )
         for number, row in enumerate(reader, 1):
-            if None in row or None in row.values():
-                raise ValueError(f"row {number}: has not as many cells as the first line has")
+            further: Any = row.pop(None, ())  # the key of the csv module
+            if any(cell.strip() for cell in further):
+                raise ValueError(
+                    f"row {number}: has {len(names) + len(further)} cells, the first line has {len(names)}"
+                )
             yield row
     except csv.Error as error:
         raise ValueError(f"row {number + 1}: {error}") from None
@@ -138,7 +141,7 @@ _CELL_CHARACTERS_MAX = 2**31 - 1
 
 def _xstest(row: Row) -> _Converted:
     """XSTest: the types whose names begin with ``contrast_`` are unsafe."""
-    prompt, kind = row["prompt"], row["type"].strip()
+    prompt, kind = _string(row, "prompt"), _string(row, "type").strip()
     if prompt.strip() and not kind:
         raise ValueError("the field 'type' is empty")
     return prompt, {}, kind.startswith("contrast_")

@@ -86,7 +86,8 @@ def copy_of_message(run: str, record: SourceRecord, _last: str = "") -> RecordCo
     original = _original(given) if REPLAY_HEADER in given else None
     if original is None:
         original = OriginalPosition(*record.partition, record.offset, record.timestamp_ms)
-    return _copy(run, record, original)
+    # A copy has the time of its original. Kafka's time counts, because any producer can write the headers.
+    return _copy(run, record, original._replace(timestamp_ms=record.timestamp_ms))
 
 
 LEFT_OUT = {

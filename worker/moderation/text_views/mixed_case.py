@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from worker.moderation.text_views.rules import Edit, Rule, remembered, replacing
 from worker.moderation.text_views.vocabulary import Vocabulary
 
-_WORD = re.compile(r"(?<![\w@#/\\=+.$&])[A-Za-z]+(?![\w/\\=+@(]|\.[^\W\d_])")
+_WORD = re.compile(r"(?<![\w@#/\\=+$&])(?<!\w\.)[A-Za-z]+(?![\w/\\=+@(]|\.[^\W\d_])")
 """A word that is not part of a link, a name or code."""
 _ALONE = re.compile(rf"(?<!-){_WORD.pattern}(?!-)")
 """A word without a hyphen on either side: what hyphens join can be a part of an identifier."""
@@ -17,7 +17,7 @@ _PART = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _SHORT_PART, _PART_MAX = 2, 3
 _LETTERS_MIN = 4
 """Letters of an odd word: ``LoL``, ``PhD`` and ``IoT`` are shorter."""
-_WORDS_OF_ONE_MIXED = 3
+_SHARE_OF_RANDOM_CASE = 0.5
 _TWO_SYLLABLES = re.compile("[A-Z][a-z][A-Z][a-z]")
 """``WiFi``, ``YoYo``."""
 
@@ -35,18 +35,20 @@ def _is_mixed(word: str) -> bool:
 
 
 def mixed_case(vocabulary: Vocabulary) -> tuple[Rule, ...]:
-    """Return the rule for a text that has an odd word which is known: it writes the mixed words in lower case.
+    """Return the rule that writes the mixed words of a text in lower case; all words, if most of them are mixed.
 
-    If every third word of the text is mixed, all of its words are written in lower case.
+    The text must have odd words that are known: two different ones, or one that begins with a small letter, or one
+    among mixed words. A single odd word with a capital in front can be a name: ``LaTeX``, ``VoIP``, ``NaOH``.
     """
     mixed = replacing(_WORD, lambda match: match[0].lower() if _is_mixed(match[0]) else match[0])
     all_words = replacing(_WORD, lambda match: match[0].lower())
 
     def edits(text: str) -> Iterable[Edit]:
-        words = _ALONE.findall(text)
-        if not any(_is_odd(word) and vocabulary.is_known(word) for word in words):
-            return ()
-        number = sum(map(_is_mixed, words))
-        return (all_words if _WORDS_OF_ONE_MIXED * number >= len(words) else mixed)(text)
+        words = _WORD.findall(text)
+        odd = {word for word in _ALONE.findall(text) if _is_odd(word) and vocabulary.is_known(word)}
+        share = sum(map(_is_mixed, words)) / len(words) if odd else 0
+        if share > _SHARE_OF_RANDOM_CASE:
+            return all_words(text)
+        return mixed(text) if len(odd) > 1 or any(word[0].islower() for word in odd) else ()
 
     return (remembered(lambda text: tuple(edits(text)) if _BETWEEN_CAPITALS.search(text) else ()),)
