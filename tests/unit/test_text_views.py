@@ -312,6 +312,8 @@ def test_a_place_in_the_view_leads_to_the_place_in_the_text() -> None:
 
 @given(CHAT)
 @example("it wi|1 kill")
+@example("\U0002ebe1lnto")
+@example("\U000e1000lnto")
 @example("kiiill " * 142 + "kiiill")
 @example(
     "k\u2764\ufe0f\u2764\ufe0f\u2764\ufe0fi\u2764\ufe0f\u2764\ufe0f\u2764\ufe0fl\u2764\ufe0f\u2764\ufe0f\u2764\ufe0fl"
