@@ -251,7 +251,7 @@ def without_overhead(due_s: Sequence[float], tokens: Sequence[int], commit_s: fl
     """Return the latencies, in seconds, of a worker that needs time only for batches and commits.
 
     A batch begins when the device is free and a message is there. It has all messages that are due. Its results are
-    committed at once. While another commit is in progress they wait. All results that wait share the next commit.
+    committed at once if no other commit is in progress. Otherwise they wait. One commit has all results that wait.
 
     Args:
         due_s: When each message is due, in seconds, in ascending order.

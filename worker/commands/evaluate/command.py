@@ -14,7 +14,7 @@ from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
 from worker.commands.evaluate.labelled_command import add_file_arguments, evaluate_file
 from worker.commands.evaluate.robustness import CostResult, EvasionResult, Measurement
-from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
+from worker.commands.gzipped import read_unpacked
 from worker.commands.option_values import whole_number
 from worker.commands.setting_files import check_setting_files
 from worker.commands.start_up import load
@@ -114,13 +114,7 @@ def _texts(path: Path) -> Iterator[str]:
     Raises:
         ConfigurationError: The file can't be read, or a line that begins as a JSON object has no ``text``.
     """
-    try:
-        with path.open("rb") as file:
-            content = unpacked(file).read().decode("utf-8-sig", "replace")
-    except UNREADABLE as error:
-        raise ConfigurationError(
-            f"{path} can't be read ({why_unreadable(error)}): name a file with a text a line"
-        ) from None
+    content = read_unpacked(path, "a file with a text a line").decode("utf-8-sig", "replace")
     lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for number, line in enumerate(lines, 1):
         text: object = line

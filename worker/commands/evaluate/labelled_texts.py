@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from schemas.labels import CATEGORY_SLUGS
-from worker.commands.gzipped import UNREADABLE, unpacked, why_unreadable
+from worker.commands.gzipped import read_unpacked
 from worker.errors import ConfigurationError, not_utf8
 from worker.moderation.yaml_document import near
 
@@ -76,12 +76,7 @@ def read_text_file(path: Path) -> str:
         ConfigurationError: The file can't be read, or its content is not UTF-8.
     """
     try:
-        with path.open("rb") as file:
-            return unpacked(file).read().decode("utf-8-sig")
-    except UNREADABLE as error:
-        raise ConfigurationError(
-            f"{path} can't be read ({why_unreadable(error)}): name a file with labelled texts"
-        ) from None
+        return read_unpacked(path, "a file with labelled texts").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column, said = not_utf8(error)
         raise ConfigurationError(f"{path}:{line}:{column}: {said}") from None

@@ -5,20 +5,21 @@ and time of the original), as dead letters have them. Other ``moderation.*`` hea
 case, because a reader could take them for this run's. A copy of a copy names the first original.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pydantic import TypeAdapter
+
 from schemas.dead_letter import PREFIX, REASONS
 from worker.records import Headers, Partition
 from worker.settings.groups import INT32_MAX
+from worker.settings.values import TopicName
 
 REPLAY_HEADER = f"{PREFIX}replay"
 _SOURCE = f"{PREFIX}source."
 _REASON = f"{PREFIX}error.reason"
-_TOPIC = re.compile("[a-zA-Z0-9._-]{1,249}")
-"""The names that Kafka allows. Source: ``org.apache.kafka.common.internals.Topic``."""
+_TOPIC_NAME: TypeAdapter[str] = TypeAdapter(TopicName)
 _INT64_MAX = 2**63 - 1
 
 
@@ -136,7 +137,7 @@ def _original(given: Mapping[str, bytes | None]) -> OriginalPosition | None:
     )
     try:
         found = OriginalPosition(
-            (topic or b"").decode("ascii"),
+            _TOPIC_NAME.validate_python((topic or b"").decode("ascii")),
             int(partition or b""),
             int(offset or b""),
             None if time is None else int(time),
@@ -149,8 +150,7 @@ def _original(given: Mapping[str, bytes | None]) -> OriginalPosition | None:
 def _is_possible(position: OriginalPosition) -> bool:
     """Return whether Kafka can have this record. Any producer can write these headers, so they may be wrong."""
     return (
-        _TOPIC.fullmatch(position.topic) is not None
-        and 0 <= position.partition <= INT32_MAX
+        0 <= position.partition <= INT32_MAX
         and 0 <= position.offset <= _INT64_MAX
         and 0 <= (position.timestamp_ms or 0) <= _INT64_MAX
     )

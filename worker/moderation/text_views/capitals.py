@@ -34,7 +34,7 @@ _READINGS_MAX = 16
 
 @lru_cache(maxsize=8192)
 def _reading(word: str, vocabulary: Vocabulary) -> str:
-    """Return the word that is probably meant, or the word itself if no letter stands for another one."""
+    """Return the word that the writer probably means. It is the same word if no letter stands for another one."""
     lower = word.lower()
     if _NUMERAL.fullmatch(lower) or _LAST_I.fullmatch(word):
         return word

@@ -1,4 +1,4 @@
-"""Words with capitals at random places (``kIlL yOuRsElF``): a tokenizer divides a word at most of its capitals."""
+"""Words with capitals at random places (``kIlL yOuRsElF``): most capitals begin a token of their own."""
 
 import re
 from collections.abc import Iterable
@@ -44,10 +44,11 @@ def mixed_case(vocabulary: Vocabulary) -> tuple[Rule, ...]:
     all_words = replacing(_WORD, lambda match: match[0].lower())
 
     def edits(text: str) -> Iterable[Edit]:
-        words = _WORD.findall(text)
         odd = {word for word in _ALONE.findall(text) if _is_odd(word) and vocabulary.is_known(word)}
-        share = sum(map(_is_mixed, words)) / len(words) if odd else 0
-        if share > _SHARE_OF_RANDOM_CASE:
+        if not odd:
+            return ()
+        words = _WORD.findall(text)
+        if sum(map(_is_mixed, words)) > _SHARE_OF_RANDOM_CASE * len(words):
             return all_words(text)
         return mixed(text) if len(odd) > 1 or any(word[0].islower() for word in odd) else ()
 

@@ -136,7 +136,7 @@ def _tables() -> _Tables:
     for class_, pattern in _CLASSES.items():
         for match in regex.finditer(f"(?:{pattern})+", characters, regex.VERSION1):
             classes[match.start() : match.end()] |= class_
-    classes[_SPECIAL] = _BEFORE_WORD  # a code point that is not assigned is no letter
+    classes[_SPECIAL] = _BEFORE_WORD  # not all of them are letters: some are not assigned
     classes[-1] = Trigger.INVISIBLE | _BEFORE_WORD
     of_kind, kinds = np.unique(classes, return_inverse=True)
     assert len(of_kind) <= 256, "a kind is a byte"  # noqa: PLR2004, S101 - a byte
