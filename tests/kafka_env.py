@@ -262,6 +262,17 @@ def answered(ask: Callable[[], Answer]) -> Answer:
             time.sleep(LOOK_AGAIN_S)
 
 
+def group_ids(servers: str) -> set[str]:
+    """Return the ids of all consumer groups.
+
+    The variable keeps the client until the answer is there. A client that nobody keeps is destroyed at once, and
+    its answer may then never come.
+    """
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    listed = admin.list_consumer_groups(request_timeout=KAFKA_S_MAX).result()
+    return {group.group_id for group in listed.valid or ()}
+
+
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     """Return the headers in order. Values that Kafka delivered are bytes."""
     return cast("list[tuple[str, bytes | None]]", message.headers() or [])

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient
 
 from tests.check_command import Outcome, readable_records, run_check, send, settings_for
 from tests.conftest import Topics, new_topic_names
+from tests.kafka_env import group_ids
 from worker import wiring
 from worker.classifier import Classifier
 from worker.commands.calibrate.drift_reference import drift_reference
@@ -24,11 +24,6 @@ from worker.settings import load_settings
 pytestmark = pytest.mark.kafka
 
 ROOT = Path(__file__).parents[2]
-
-
-def group_ids(servers: str) -> set[str]:
-    listed = AdminClient({"bootstrap.servers": servers}).list_consumer_groups().result()
-    return {group.group_id for group in listed.valid}
 
 
 def test_a_good_kafka_and_a_good_model_pass_and_nothing_is_left_behind(

@@ -24,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported at 
 from schemas.dead_letter import REASONS
 from schemas.verdict import rfc3339
 from tests.conftest import Topics, login
+from tests.kafka_env import group_ids
 from tests.shapes import plain
 from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
@@ -159,8 +160,7 @@ def test_counts_and_the_places_of_the_newest_examples_are_shown_and_no_message(
     assert f"--bootstrap-server {bootstrap_servers} " in printed
     assert f"--topic {topic} --partition 1 --offset 0 " in printed
     assert "no_text" not in printed
-    listed = AdminClient({"bootstrap.servers": bootstrap_servers}).list_consumer_groups().result()
-    assert "reader" not in {group.group_id for group in listed.valid}
+    assert "reader" not in group_ids(bootstrap_servers)
 
 
 def test_only_one_reason_or_a_longer_time_can_be_counted(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
 from tests.conftest import Topics
+from tests.kafka_env import group_ids
 from tests.stored_verdicts import stored_verdict
 from worker.errors import ExitCode
 
@@ -44,11 +44,6 @@ def policy(folder: Path, servers: str, topic: str, *arguments: str) -> tuple[int
         timeout=60,
     )
     return done.returncode, done.stdout.decode()
-
-
-def group_ids(servers: str) -> set[str]:
-    listed = AdminClient({"bootstrap.servers": servers}).list_consumer_groups().result(30)
-    return {one.group_id for one in listed.valid or ()}
 
 
 def test_committed_verdicts_since_a_time_are_decided_again(
