@@ -235,6 +235,52 @@ def test_dead_letters_of_a_reason_are_copied_as_their_messages_an_array_only_onc
     assert [message.value() for message in read(scene, topic) if dict(headers_of(message))] == [b"not JSON"]
 
 
+def two_workers_write(scene: KafkaEnv, arrays: dict[int, bytes]) -> None:
+    """Write dead letters of elements of two arrays in turn, in the open transactions of two workers.
+
+    So it is when the dead-letter topic has fewer partitions than the input topic.
+
+    Args:
+        scene: The topics.
+        arrays: The arrays, by input partition; each is at offset 7.
+    """
+    [topic] = scene.inputs
+    producers = [Producer({**scene.client, "transactional.id": f"{scene.group}.{at}"}) for at in arrays]
+    for producer in producers:
+        producer.init_transactions(KAFKA_S_MAX)
+        producer.begin_transaction()
+    for item in range(4):
+        for producer, (partition, array) in zip(producers, arrays.items(), strict=True):
+            headers: list[tuple[str, str | bytes | None]] = [
+                ("moderation.error.reason", b"no_text"),
+                ("moderation.source.topic", topic.encode()),
+                ("moderation.source.partition", str(partition).encode()),
+                ("moderation.source.offset", b"7"),
+                ("moderation.source.item", str(item).encode()),
+            ]
+            producer.produce(scene.outputs[Topic.DEAD_LETTER], array, b"key", partition=0, headers=headers)
+            assert producer.flush(KAFKA_S_MAX) == 0
+    for producer in producers:
+        producer.commit_transaction(KAFKA_S_MAX)
+
+
+def test_an_array_is_copied_once_although_dead_letters_of_another_input_partition_stand_between_its_own(
+    scene: KafkaEnv, copies: str, tmp_path: Path
+) -> None:
+    [topic] = scene.inputs
+    arrays = {0: b'[{"a": 1}, {}, {}, {}]', 3: b'[{"b": 1}, {}, {}, {}]'}
+    two_workers_write(scene, arrays)
+    command = ("arrays", "--to", copies, "--since", "1h", "--dead-letters", "all")
+    with running(tmp_path, scene, *command, "--per-second", "1") as process:
+        process.wait_until(has_more_than(scene, copies, 1))
+        process.kill()
+    code, printed = replay(scene, *command)
+    assert code == ExitCode.DONE, printed
+    assert sorted((place(message), message.value()) for message in read(scene, copies)) == [
+        (f"{topic}:{partition}:7", array) for partition, array in arrays.items()
+    ]
+
+
 def test_a_bad_range_a_missing_topic_and_other_options_for_the_same_name_are_refused(
     scene: KafkaEnv, copies: str
 ) -> None:

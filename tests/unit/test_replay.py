@@ -7,6 +7,8 @@ import pytest
 
 from worker.commands.replay.command import add_arguments, plan_of
 from worker.commands.replay.copies import (
+    NOTHING_COPIED,
+    LastOffsets,
     OriginalPosition,
     SourceRecord,
     copy_of_dead_letter,
@@ -92,7 +94,7 @@ def test_offset_ranges_include_both_offsets_and_name_a_partition_once() -> None:
 
 
 def test_the_stored_progress_of_a_run_reads_as_it_was_written_and_foreign_metadata_is_no_progress() -> None:
-    given = StoredProgress(begin=3, end=90, next_offset=7, options="--to x --since 24h", last_source="t:1:2")
+    given = StoredProgress(begin=3, end=90, next_offset=7, options="--to x --since 24h", last_offsets={"t:1": 2})
     assert stored_progress(7, given.metadata()) == given
     assert given.metadata().isascii()
     for foreign in (None, "", "topic-id=AAA", "[]", '{"schema":"other"}', '{"schema":"moderation-replay/1"}'):
@@ -100,6 +102,23 @@ def test_the_stored_progress_of_a_run_reads_as_it_was_written_and_foreign_metada
     long = "--offsets x " * 1000
     assert stored_options(long) == stored_options(long) != stored_options(long + "y")
     assert len(StoredProgress(begin=0, end=1, next_offset=0, options=stored_options(long)).metadata()) < 3_500
+
+
+def test_a_run_stores_the_last_copy_of_the_latest_input_partitions_that_fit_into_the_metadata() -> None:
+    progress = StoredProgress(begin=0, end=9, next_offset=0, options=stored_options("x" * 500))
+    numbers = [*range(1_000), 0]
+    for number in numbers:
+        progress = progress.with_copy(OriginalPosition("chat.messages", number, 2**62 + number, None))
+    metadata = progress.metadata()
+    assert len(metadata) < 3_500
+    stored = stored_progress(0, metadata)
+    assert stored is not None
+    assert list(stored.last_offsets.items()) == [
+        (f"chat.messages:{number}", 2**62 + number) for number in numbers[-len(stored.last_offsets) :]
+    ]
+    assert len(stored.last_offsets) > 50
+    forged = progress.with_copy(OriginalPosition("t" * 249, 2**31 - 1, 2**63 - 1, None))
+    assert len(forged.metadata()) < 3_500
 
 
 def source(value: bytes | None = b"text", headers: Headers = (), offset: int = 4) -> SourceRecord:
@@ -148,7 +167,7 @@ def test_a_message_that_says_it_is_a_copy_of_an_impossible_record_is_its_own_ori
     true_letter = letter(b"no_text").headers
     headers = [(key, old) for key, old in true_letter if key != f"moderation.source.{name}"]
     wrong = source(headers=[*headers, (f"moderation.source.{name}", value)])
-    assert copy_of_dead_letter("run", wrong, "", reasons=frozenset({"no_text"})) == "foreign"
+    assert copy_of_dead_letter("run", wrong, {}, reasons=frozenset({"no_text"})) == "foreign"
 
 
 def test_the_copy_of_a_message_has_kafkas_time_whatever_its_headers_say() -> None:
@@ -160,10 +179,10 @@ def test_the_copy_of_a_message_has_kafkas_time_whatever_its_headers_say() -> Non
 def test_dead_letters_are_chosen_by_reason_and_left_out_where_there_is_no_message_to_copy() -> None:
     wanted = frozenset({"no_text"})
 
-    def made(record: SourceRecord, last: str = "") -> object:
-        return copy_of_dead_letter("run", record, last, reasons=wanted)
+    def made(record: SourceRecord, last_offsets: LastOffsets = NOTHING_COPIED) -> object:
+        return copy_of_dead_letter("run", record, last_offsets, reasons=wanted)
 
-    copy = copy_of_dead_letter("run", letter(b"no_text"), "", reasons=wanted)
+    copy = copy_of_dead_letter("run", letter(b"no_text"), {}, reasons=wanted)
     assert not isinstance(copy, str)
     assert copy is not None
     assert (copy.value, copy.key, str(copy.original)) == (b"text", b"k", "chat.messages:0:9")
@@ -178,7 +197,8 @@ def test_dead_letters_are_chosen_by_reason_and_left_out_where_there_is_no_messag
     assert made(letter(b"a_later_reason")) == "foreign"
     assert made(source()) == "foreign"
     assert made(letter(b"no_text", value=None)) == "no value"
-    assert made(letter(b"no_text"), "chat.messages:0:9") == "same record"
+    assert made(letter(b"no_text"), {"chat.messages:0": 9, "chat.messages:3": 1}) == "same record"
+    assert made(letter(b"no_text"), {"chat.messages:0": 8, "chat.messages:3": 9}) == copy
 
 
 def test_the_rate_is_limited_by_waiting_and_slow_runs_have_small_transactions() -> None:

@@ -7,6 +7,7 @@ case, because a reader could take them for this run's. A copy of a copy names th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
@@ -21,6 +22,10 @@ _SOURCE = f"{PREFIX}source."
 _REASON = f"{PREFIX}error.reason"
 _TOPIC_NAME: TypeAdapter[str] = TypeAdapter(TopicName)
 _INT64_MAX = 2**63 - 1
+
+LastOffsets = Mapping[str, int]
+"""The offset of the last copied record of each input partition, by ``topic:partition``."""
+NOTHING_COPIED: LastOffsets = MappingProxyType({})
 
 
 class OriginalPosition(NamedTuple):
@@ -37,6 +42,11 @@ class OriginalPosition(NamedTuple):
     partition: int
     offset: int
     timestamp_ms: int | None
+
+    @property
+    def log(self) -> str:
+        """The input partition as ``topic:partition``."""
+        return f"{self.topic}:{self.partition}"
 
     def __str__(self) -> str:
         """Return ``topic:partition:offset``."""
@@ -81,7 +91,7 @@ class RecordCopy:
     headers: list[tuple[str, bytes | None]]
 
 
-def copy_of_message(run: str, record: SourceRecord, _last: str = "") -> RecordCopy:
+def copy_of_message(run: str, record: SourceRecord, _last_offsets: LastOffsets = NOTHING_COPIED) -> RecordCopy:
     """Return the copy of an input message, or of a tombstone."""
     given = dict(record.headers)
     original = _original(given) if REPLAY_HEADER in given else None
@@ -100,15 +110,15 @@ LEFT_OUT = {
 
 
 def copy_of_dead_letter(
-    run: str, record: SourceRecord, last: str, *, reasons: frozenset[str]
+    run: str, record: SourceRecord, last_offsets: LastOffsets, *, reasons: frozenset[str]
 ) -> RecordCopy | str | None:
     """Return the message of a dead letter; or a key of ``LEFT_OUT``; or None if its reason is not asked for.
 
     Args:
         run: The run's name.
         record: The dead letter.
-        last: The original of the last copied dead letter. The dead letters of an array are neighbours, and each one
-            has the whole array as its value.
+        last_offsets: What was copied before from this partition of the dead-letter topic. Each dead letter of an
+            array has the whole array as its value.
         reasons: The reasons to copy.
     """
     given = dict(record.headers)
@@ -118,7 +128,7 @@ def copy_of_dead_letter(
     original = _original(given)
     if reason not in REASONS or original is None:
         return "foreign"
-    if str(original) == last:
+    if last_offsets.get(original.log) == original.offset:
         return "same record"
     if record.value is None:
         return "no value"

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from worker.commands.replay.copies import RecordCopy, SourceRecord
+from worker.commands.replay.copies import LastOffsets, RecordCopy, SourceRecord
 from worker.commands.replay.pacing import Pace
 from worker.commands.replay.stored_progress import StoredProgress
 from worker.errors import KafkaFatalError
@@ -29,9 +29,9 @@ BATCH_BYTES_MAX = 8 * 2**20
 CONSUME_S = 0.1
 SILENCE_S_MAX = 30.0
 
-MakeCopy = Callable[[SourceRecord, str], RecordCopy | str | None]
+MakeCopy = Callable[[SourceRecord, LastOffsets], RecordCopy | str | None]
 """Returns the copy of a record; or why it is left out; or None if the run does not ask for it. The second argument
-is the original of the partition's last copy."""
+says what was copied before from the partition."""
 
 
 class Publish(Protocol):
@@ -153,10 +153,10 @@ class ReplayRun:
         return size_bytes
 
     def _add(self, partition: Partition, record: SourceRecord) -> None:
-        made = self._make_copy(record, self.progress[partition].last_source)
+        made = self._make_copy(record, self.progress[partition].last_offsets)
         if isinstance(made, RecordCopy):
             self._copies.append(made)
-            self.progress[partition] = replace(self.progress[partition], last_source=str(made.original))
+            self.progress[partition] = self.progress[partition].with_copy(made.original)
         elif made is not None:
             self.totals.left_out[made] += 1
 

@@ -91,7 +91,7 @@ def first_copies(
             if partition not in left:
                 continue
             if message.error() is None and offset < left[partition].end:
-                copy = make_copy(source_record(partition, offset, message), left[partition].last_source)
+                copy = make_copy(source_record(partition, offset, message), left[partition].last_offsets)
                 if not isinstance(copy, RecordCopy):
                     continue
                 found.append(copy.original)
