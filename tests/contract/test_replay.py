@@ -281,6 +281,29 @@ def test_an_array_is_copied_once_although_dead_letters_of_another_input_partitio
     ]
 
 
+def test_a_name_is_refused_for_other_topics_than_those_that_its_run_has_read(scene: KafkaEnv, copies: str) -> None:
+    [topic], further = scene.inputs, f"{scene.group}.further"
+    create_topics(scene.client, [TopicSpec(name=further, partitions=1)])
+    scene.send([chat("message")] * 6)
+    two_workers_write(scene, {0: b"[{}]", 3: b"[{}]"})
+    command = ("day", "--to", copies, "--since", "1h")
+    assert replay(scene, *command)[0] == ExitCode.DONE
+    for options, topics in {
+        ("--dead-letters", "all"): topic,
+        (): f"{topic},{further}",
+        ("--yes",): further,
+    }.items():
+        environ = {**os.environ, **scene.environ(KAFKA__INPUT_TOPICS=topics)}
+        done = subprocess.run(
+            [*COMMAND, *command, *options], env=environ, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == ExitCode.CONFIGURATION, done.stdout + done.stderr
+        assert f"--to {copies} --since 1h from {topic}. " in done.stderr
+    assert sorted(map(place, read(scene, copies))) == places(scene, [2, 2, 2])
+    code, printed = replay(scene, *command)
+    assert (code, "6 of 6 offsets passed" in printed) == (ExitCode.DONE, True), printed
+
+
 def test_a_bad_range_a_missing_topic_and_other_options_for_the_same_name_are_refused(
     scene: KafkaEnv, copies: str
 ) -> None:

@@ -246,7 +246,7 @@ def test_a_run_has_a_group_of_its_own_and_may_write_to_the_input_with_yes() -> N
     options = parser.parse_args(["monday", "--to", "chat.messages", "--since", "1h", "--yes"])
     plan = plan_of(options, Settings(), now_ms=10**12)
     assert plan.run_id == "moderation.replay.monday"
-    assert plan.selection.options == "--to chat.messages --since 1h"
+    assert plan.selection.options == "--to chat.messages --since 1h from chat.messages"
 
 
 @pytest.mark.parametrize(

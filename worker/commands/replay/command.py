@@ -161,24 +161,25 @@ def _selection(options: argparse.Namespace, settings: Settings, now_ms: int) -> 
     if options.offsets and options.until:
         raise ConfigurationError("--until: wants --since; --offsets has its own end")
     spans = parse_offsets(options.offsets, topics)
+    read = sorted({partition.topic for partition in spans} or topics)
     since_ms = parse_since(options.since, now_ms) if options.since else None
     until_ms = parse_since(options.until, now_ms, "--until") if options.until else None
     if since_ms is not None and until_ms is not None and until_ms <= since_ms:
         raise ConfigurationError(
             f"--until {options.until} is not after --since {options.since}: nothing is between"
         )
-    reasons = None
-    if options.dead_letters is not None:
-        reasons = frozenset(REASONS if "all" in options.dead_letters else options.dead_letters)
+    named = options.dead_letters
+    reasons = None if named is None else frozenset(REASONS if "all" in named else named)
     given = {
         "--to": [options.to],
         "--since": [options.since],
         "--until": [options.until],
         "--offsets": sorted(options.offsets),
         "--dead-letters": sorted(options.dead_letters or ()),
+        "from": [",".join(read)],
     }
     return ReplaySelection(
-        topics=sorted({partition.topic for partition in spans}) or topics,
+        topics=read,
         since_ms=since_ms,
         until_ms=until_ms,
         spans=spans,
@@ -217,8 +218,8 @@ def _check_same_options(plan: ReplayPlan, progress: Mapping[Partition, StoredPro
     began_with = {at.options for at in progress.values()}
     if began_with != {plan.selection.options}:
         raise ConfigurationError(
-            f"The run of the group {plan.run_id!r} began with other options: {' / '.join(sorted(began_with))}. "
-            "Repeat these options to go on with it, or choose another NAME for another run"
+            f"The run of the group {plan.run_id!r} began with other options or topics: "
+            f"{' / '.join(sorted(began_with))}. Repeat these to go on with it, or choose another NAME"
         )
     passed = sum(at.next_offset - at.begin for at in progress.values())
     total = sum(at.end - at.begin for at in progress.values())

@@ -68,9 +68,12 @@ def committed_progress(
 ) -> dict[Partition, StoredProgress]:
     """Return what a run has committed; empty if the run is new.
 
+    The answer has the partitions of all topics. A run of this name may have begun with other options, which read
+    other topics.
+
     Args:
-        reader: A consumer of the run's group.
-        partitions: All partitions of the topics that the run reads.
+        reader: A consumer of the run's group. It has no partition assigned.
+        partitions: All partitions of the topics that the options read.
         run_id: The run's group.
         confirmation: Notes the answers, so that the first transaction confirms them.
 
@@ -78,20 +81,32 @@ def committed_progress(
         KafkaFatalError: The coordinator did not answer, does not let this user read the group, or the offsets are
             not those of a run.
     """
-    answers = _committed(reader, [TopicPartition(*one) for one in sorted(partitions)], run_id)
+    asked = {*partitions, *_visible_partitions(reader)}
+    answers = _committed(reader, [TopicPartition(*one) for one in sorted(asked)], run_id)
     found = {}
     for at in answers:
-        confirmation.expect(at)
+        partition = Partition(at.topic, at.partition)
+        if partition in partitions:
+            confirmation.expect(at)
         if at.offset < 0:
             continue
         stored = stored_progress(at.offset, at.metadata)
         if stored is None:
             raise KafkaFatalError(
-                f"The group {run_id!r} has an offset of {at.topic}[{at.partition}] that no run has committed: "
+                f"The group {run_id!r} has an offset of {partition} that no run has committed: "
                 "choose another name for this run."
             )
-        found[Partition(at.topic, at.partition)] = stored
+        found[partition] = stored
     return found
+
+
+def _visible_partitions(reader: Consumer) -> set[Partition]:
+    """Return the partitions of all topics that this user may see: a consumer must name what it asks for."""
+    try:
+        topics = reader.list_topics(timeout=ANSWER_MS_MAX / 1000).topics
+    except KafkaException as error:
+        raise KafkaFatalError(f"No broker answers the question about topics ({error.args[0].str()}).") from error
+    return {Partition(name, number) for name, topic in topics.items() for number in topic.partitions}
 
 
 def _committed(reader: Consumer, asked: list[TopicPartition], run_id: str) -> list[TopicPartition]:

@@ -36,7 +36,7 @@ class ReplaySelection:
         until_ms: End before the first record of this time or later; None: at the present end.
         spans: The offsets to copy, by partition; empty: the times say what to copy.
         reasons: The reasons of the dead letters to copy; None: the topics hold input messages, not dead letters.
-        options: The options as the user gave them. A run goes on only with the same options.
+        options: The options as the user gave them, and the topics. A run goes on only with the same ones.
     """
 
     topics: Sequence[str]
