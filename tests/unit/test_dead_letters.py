@@ -30,7 +30,7 @@ def shown(tally: Tally) -> str:
         ("7d", NOW_MS - 7 * 24 * HOUR_MS),
         ("999999d", 0),
         ("2026-01-31T03:10:00Z", NOW_MS),
-        ("2026-01-31T05:10:00.250+02:00", NOW_MS + 250),
+        ("2026-01-31T05:09:59.750+02:00", NOW_MS - 250),
     ],
 )
 def test_since_is_a_time_or_a_time_ago(text: str, since_ms: int) -> None:
@@ -41,6 +41,14 @@ def test_since_is_a_time_or_a_time_ago(text: str, since_ms: int) -> None:
 def test_any_other_since_is_a_wrong_setting(text: str) -> None:
     with pytest.raises(ConfigurationError, match="RFC 3339 time with its zone"):
         parse_since(text, NOW_MS)
+
+
+def test_a_time_in_the_future_is_refused_with_the_time_now() -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        parse_since("2026-01-31T05:10:00.001+02:00", NOW_MS, "--until")
+    assert str(refusal.value) == (
+        "--until: got '2026-01-31T05:10:00.001+02:00', a time in the future; it is 2026-01-31T03:10:00.000Z now"
+    )
 
 
 def test_all_reasons_with_large_numbers_fit_into_80_columns() -> None:

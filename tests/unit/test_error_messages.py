@@ -64,6 +64,27 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_MODEL__PATH", "demo")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "dead-letters --since {}",
+        "policy try policy.yaml --since {}",
+        "policy check policy.yaml --since {}",
+        "compare a-topic another-topic --since {}",
+        "labels join --overturned decisions --write labelled.jsonl --since {}",
+        "replay day --to copies --since {}",
+        "replay day --to copies --since 1h --until {}",
+    ],
+)
+def test_each_command_that_takes_a_time_refuses_one_in_the_future(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKER_KAFKA__BOOTSTRAP_SERVERS", "localhost:1")
+    option = command.split()[-2]
+    with pytest.raises(ConfigurationError, match=rf"^{option}: got '2999-01-31T00:00:00Z', a time in the future; "):
+        main(command.format("2999-01-31T00:00:00Z").split())
+
+
 @pytest.mark.parametrize("command", MISTAKES)
 def test_an_error_says_what_happened_where_and_what_to_do(command: str) -> None:
     with pytest.raises(ConfigurationError) as failed:

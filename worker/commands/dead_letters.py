@@ -156,7 +156,8 @@ def parse_since(text: str, now_ms: int, option: str = "--since") -> int:
         option: The option, for the error.
 
     Raises:
-        ConfigurationError: The text is neither.
+        ConfigurationError: The text is neither, or the time is in the future: no record would match, or the records
+            up to that time are not there yet.
     """
     if ago := re.fullmatch("([0-9]{1,6})([mhd])", text):
         return max(0, now_ms - int(ago[1]) * UNITS_MS[ago[2]])
@@ -169,7 +170,10 @@ def parse_since(text: str, now_ms: int, option: str = "--since") -> int:
             f"{option}: got {text[:80]!r}; wants a time ago, such as 90m, 24h or 7d, or an RFC 3339 time with its "
             "zone, such as 2026-01-31T02:00:00Z"
         )
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    time_ms = (moment - _EPOCH) // timedelta(milliseconds=1)
+    if time_ms > now_ms:
+        raise ConfigurationError(f"{option}: got {text!r}, a time in the future; it is {rfc3339(now_ms)} now")
+    return time_ms
 
 
 def tally_of(
