@@ -77,6 +77,7 @@ class PolicyStatus:
 
     Attributes:
         version: The policy's version.
+        digest: Hash of the file's content; without a file, of the thresholds.
         fingerprint: Fingerprint of the thresholds where no rule matches.
         is_refused: Whether the file is wrong or cannot be read, so that an older policy stays in force. None: the
             policy has no file.
@@ -85,6 +86,7 @@ class PolicyStatus:
     """
 
     version: str
+    digest: str
     fingerprint: str
     is_refused: bool | None = None
     adopted: int = 0

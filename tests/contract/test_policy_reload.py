@@ -3,7 +3,7 @@
 import signal
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import pytest
 from confluent_kafka import Message
 
 from tests.kafka_env import KafkaEnv, chat
+from tests.meanwhile import meanwhile
 from tests.worker_process import Start
 from worker.errors import ExitCode
 from worker.records import Topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-MESSAGES = 5000
+MESSAGES_MIN = 5000
+AT_ONCE = 20
 CHANGES = 10
 BASE = "schema: policy/1\nversion: v{number}\nlevels: [flag]\nthresholds: {{default: {{flag: 0.{number}}}}}\n"
 UNSCORED = "exempt: [{name: bots, when: {user_id: bot}, score: false}]\n"
@@ -87,39 +89,39 @@ def test_each_transaction_has_one_version_and_versions_never_go_back(
     file = tmp_path / "policy.yaml"
     file.write_text(policy(0))
     worker = start_stub(scene.environ(POLICY__PATH=str(file), POLICY__THRESHOLD="", BATCH__RECORDS_MAX="64"))
-    numbers = count()
+    sent = 0
 
-    def send(messages: int) -> None:
-        scene.send(
-            [chat(f"{n}", user_id="bot" if n % 5 == 0 else "u") for _ in range(messages) for n in [next(numbers)]]
-        )
+    def send() -> None:
+        nonlocal sent
+        numbers = range(sent, sent + AT_ONCE)
+        scene.send([chat(f"{number}", user_id="u" if number % 5 else "bot") for number in numbers])
+        sent += AT_ONCE
 
-    def wait_for_outputs(before: int) -> None:
+    def wait_for_outputs() -> None:
+        before = scene.readable()
         worker.wait_until(lambda: scene.readable() > before)
 
-    send(50)
-    worker.wait_until(lambda: scene.readable() > 0)
-    for change in range(1, CHANGES + 1):
-        before = scene.readable()
-        send((MESSAGES - 100) // CHANGES)
-        wait_for_outputs(before)  # the present version has decided
-        if change % 3 == 0:
-            file.write_text(WRONG)
-            worker.wait_for(f"{file}:3:30: thresholds.default.flag: got 2; wants a number from 0 to 1, or off")
-        if change == 5:
-            file.unlink()
-            worker.wait_for("can't be read (No such file")
-        file.write_text(policy(change))
-        if change % 2:
-            worker.send(signal.SIGHUP)
-        worker.wait_for(f"the policy v{change} takes effect in place of v{change - 1}")
-    send(50)
+    with meanwhile(send, every_s=0.05):
+        for change in range(1, CHANGES + 1):
+            wait_for_outputs()  # the present version has decided
+            if change % 3 == 0:
+                file.write_text(WRONG)
+                worker.wait_for(f"{file}:3:30: thresholds.default.flag: got 2; wants a number from 0 to 1, or off")
+            if change == 5:
+                file.unlink()
+                worker.wait_for("can't be read (No such file")
+            file.write_text(policy(change))
+            if change % 2:
+                worker.send(signal.SIGHUP)
+            worker.wait_for(f"the policy v{change} takes effect in place of v{change - 1}")
+        wait_for_outputs()
+        worker.wait_until(lambda: sent >= MESSAGES_MIN)
     scene.wait_until_caught_up(worker)
     worker.drain()
     assert (ledger := scene.ledger()).clean, ledger
 
     verdicts = scene.read(Topic.VERDICT)
-    assert len(verdicts) == MESSAGES
+    assert len(verdicts) == sent
     assert_versions([*verdicts, *scene.read(Topic.ALERT)])
     assert_unscored(verdicts)
 

@@ -264,6 +264,18 @@ def test_metrics_count_each_candidate_by_category(
     assert candidate == CandidateLabels("stricter", outcome, *slugs)
 
 
+@pytest.mark.parametrize(
+    ("score", "text", "roles"), [(0.35, "a", ("moderator",)), (0.35, "hello", ()), (0.95, "hello", ("bot",))]
+)
+def test_a_candidate_changes_nothing_for_exempt_messages_and_allowed_texts_so_metrics_count_that_it_agrees(
+    score: float, text: str, roles: tuple[str, ...]
+) -> None:
+    by = policy(FILE.replace("{hate: {review: 0.3}}", "{hate: {review: 0.3, remove: 0.99}}"))
+    labels = outputs(scored({"hate": score}, text=text, context=MessageContext(roles=roles)), by=by)[0].labels
+    assert labels is not None
+    assert labels.candidates == [CandidateLabels("stricter", ShadowOutcome.AGREE)]
+
+
 def test_the_id_of_a_verdict_depends_on_the_thresholds_and_not_on_names() -> None:
     def id_of(text: str, channel_id: str = "general") -> str:
         verdict = documents(scored({}, channel_id=channel_id), policy(text))[0]

@@ -42,6 +42,21 @@ def test_a_changed_file_takes_effect_when_the_owner_adopts_it(file: Path) -> Non
     assert (watcher.status.version, watcher.status.adopted, watcher.status.refused) == ("two", 1, 0)
 
 
+def test_another_content_with_the_same_version_takes_effect_and_is_named(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher = watcher_of(file)
+    before = watcher.status
+    file.write_text(good("one").replace("0.5", "0.6"))
+    watcher.check()
+    watcher.adopt()
+    assert watcher.current.values.tolist() == pytest.approx([0.6] * 12)
+    assert watcher.status.version == before.version
+    assert watcher.status.digest != before.digest
+    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "another content and still the version one" in warning
+
+
 def test_the_owner_skips_a_version_that_was_replaced_before_it_took_effect(file: Path) -> None:
     watcher = watcher_of(file)
     for version in ("two", "three"):

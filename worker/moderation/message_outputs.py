@@ -141,6 +141,13 @@ class MessageOutputs:
             return None
         return allowed_by(self._policy, row.decision, row.scores, self._texts.of(record))
 
+    def _is_listed(self, record: PreparedRecord, decision: Decision) -> bool:
+        """Return whether an entry of allowed texts lists the text. Only metrics of shadow candidates ask for it."""
+        if not (decision.candidates and decision.resolution.allow):
+            return False
+        text = self._texts.of(record)
+        return any(text in entry.texts for entry in decision.resolution.allow)
+
     def _verdict(
         self,
         record: PreparedRecord,
@@ -158,7 +165,7 @@ class MessageOutputs:
             headers=headers,
             metric_values=message.ignored,
             item=record.item,
-            labels=row.decision.labels(allowed),
+            labels=row.decision.labels(allowed, is_listed=self._is_listed(record, row.decision)),
         )
 
     def _alert(self, record: PreparedRecord, alert: verdict.Alert) -> OutputRecord:

@@ -239,7 +239,9 @@ OBSERVED: dict[Metric, Callable[[StatusSnapshot], Iterable[Point]]] = {
     names.WINDOWS: lambda snapshot: _running(snapshot, snapshot.windows),
     names.UNFIT_KEYS: lambda snapshot: _running(snapshot, snapshot.keys_without_room),
     names.POLICY_INFO: lambda snapshot: [
-        (1, {names.POLICY_VERSION: policy.version}) for policy in [snapshot.policy] if policy is not None
+        (1, {names.POLICY_VERSION: policy.version, names.POLICY_DIGEST: policy.digest})
+        for policy in [snapshot.policy]
+        if policy is not None
     ],
     names.POLICY_REFUSED: lambda snapshot: [
         (int(policy.is_refused), {}) for policy in _of_files(snapshot) if policy.is_refused is not None

@@ -36,6 +36,7 @@ REASON = "moderation.reason"
 TOKENS = "moderation.tokens"
 POLICY = "moderation.policy.fingerprint"
 POLICY_VERSION = "moderation.policy.version"
+POLICY_DIGEST = "moderation.policy.digest"
 RULE = "moderation.rule"
 LEVEL = "moderation.level"
 EXEMPTION = "moderation.exemption"
@@ -384,7 +385,7 @@ SHADOW_VERDICTS = Metric(
     kind=InstrumentKind.COUNTER,
     unit="{verdict}",
     about="Committed verdicts, by what a shadow candidate decides: agree, newly_flagged, newly_passed, or "
-    "other_level.",
+    "other_level. Exempt messages and allowed texts count as agree: a candidate raises no alert for them either.",
     attributes=(CANDIDATE, OUTCOME),
 )
 SHADOW_FLAGS = Metric(
@@ -392,7 +393,7 @@ SHADOW_FLAGS = Metric(
     kind=InstrumentKind.COUNTER,
     unit="{flag}",
     about="Categories that the policy or a shadow candidate flags: agree (both do), newly_flagged (only the "
-    "candidate), newly_passed (only the policy).",
+    "candidate), newly_passed (only the policy). Exempt messages and allowed texts do not count.",
     attributes=(CANDIDATE, CATEGORY, OUTCOME),
 )
 DEAD_LETTERS = Metric(
@@ -413,8 +414,9 @@ POLICY_INFO = Metric(
     name="moderation.policy.info",
     kind=InstrumentKind.OBSERVED_GAUGE,
     unit="",
-    about="Always 1: the attributes name the version of the policy in force and the group of this worker.",
-    attributes=(POLICY_VERSION, GROUP),
+    about="Always 1: the attributes name the version of the policy in force, a hash of its content, and the group "
+    "of this worker.",
+    attributes=(POLICY_VERSION, POLICY_DIGEST, GROUP),
 )
 POLICY_REFUSED = Metric(
     name="moderation.policy.file.refused",

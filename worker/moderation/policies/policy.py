@@ -46,11 +46,14 @@ class Policy:
             with each of ``R`` rules.
         general: ``[1 + R]`` the mildest threshold of a category that nothing names; infinity: off.
         version: The team's name of the policy, or a hash.
+        digest: A hash of the content.
         alert_text: Whether alerts carry the text.
         file: The policy file; None: the policy comes from the settings.
 
     Attributes:
         version: The team's name of the policy, or a hash.
+        digest: A hash of the file's content, or of the settings' thresholds. A changed content with the
+            same version has another digest.
         has_file: Whether the policy comes from a file.
         levels: Names of the levels, mildest first. Without a file, one level, whose name is not published.
         alert_level: Index of the mildest level that raises an alert.
@@ -70,11 +73,13 @@ class Policy:
         tables: NDArray[np.float32],
         general: NDArray[np.float32],
         version: str,
+        digest: str,
         alert_text: Literal["none", "full"],
         file: PolicyFile | None = None,
     ) -> None:
         tables.flags.writeable = False
         self.version = version
+        self.digest = digest
         self.has_file = file is not None
         self.levels = tuple(file.levels) if file else ("flagged",)
         self.alert_level = self.levels.index(file.alerts.level) if file and file.alerts.level else 0
@@ -127,6 +132,7 @@ class Policy:
             tables=values.reshape(1, 1, 1, -1),
             general=np.array([threshold], np.float32),
             version=version or fingerprint_of(values),
+            digest=fingerprint_of(values),
             alert_text=alert_text,
         )
 
@@ -143,6 +149,7 @@ class Policy:
             tables=np.array(tables, np.float32),
             general=np.array([_general_threshold(file, rule) for rule in rules], np.float32),
             version=file.version or source.digest,
+            digest=source.digest,
             alert_text=file.alerts.text,
             file=file,
         )

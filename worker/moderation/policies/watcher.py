@@ -35,7 +35,7 @@ class FixedPolicy:
 
     def __init__(self, policy: Policy) -> None:
         self.current = policy
-        self.status = PolicyStatus(version=policy.version, fingerprint=policy.fingerprint)
+        self.status = PolicyStatus(version=policy.version, digest=policy.digest, fingerprint=policy.fingerprint)
 
     def start(self) -> None:
         """Do nothing: there is no file to watch."""
@@ -84,6 +84,7 @@ class PolicyWatcher:
         """The state of the policy and of its file, for telemetry."""
         return PolicyStatus(
             version=self._current.version,
+            digest=self._current.digest,
             fingerprint=self._current.fingerprint,
             is_refused=self._is_refused,
             adopted=self._adopted,
@@ -108,6 +109,13 @@ class PolicyWatcher:
             return False
         before, self._current = self._current, self._ready.pop()
         self._adopted += 1
+        if self._current.version == before.version and self._current.digest != before.digest:
+            log.warning(
+                "the policy file %s has another content and still the version %s: the verdicts do not show which "
+                "content decided; give each content a version of its own, or leave out the version",
+                self._path,
+                before.version,
+            )
         log.info(
             "the policy %s takes effect in place of %s (file %s)", self._current.version, before.version, self._path
         )
