@@ -55,6 +55,8 @@ SUITES: Mapping[str, Sequence[str]] = {
     "late requests": ["tests/contract/test_network.py", "-k", "arrives_late and END_TXN"],
     "drain": ["tests/property/test_loop.py", "-k", "must_end"],
     "recreated topics": ["tests/contract/test_recreated_topics.py", "-k", "was_down"],
+    "policy file": ["tests/unit/test_policy_watcher.py"],
+    "policy reload": ["tests/contract/test_policy_reload.py", "-k", "each_transaction"],
     "start offsets": ["tests/contract/test_worker_starts.py", "-k", "a_start_time"],
 }
 
@@ -461,6 +463,22 @@ MUTANTS = (
         new="            except KafkaException:\n                pass\n            except BufferError:\n",
         suites=["log on Kafka"],
     ),
+    # ---- another policy
+    Mutant(
+        fault="policy in force changed by the thread that watches the file",
+        file="worker/moderation/policies/watcher.py",
+        old="            self._ready.append(ready)\n",
+        new="            self._current = ready\n",
+        suites=["policy file"],
+    ),
+    Mutant(
+        fault="records in memory not read again after another exemption took effect",
+        file="worker/running.py",
+        old="                loop.read_again()\n",
+        new="                pass\n",
+        suites=["policy reload"],
+    ),
+    # ---- the end
     Mutant(
         fault="work on the device not finished on SIGTERM",
         file="worker/loop.py",
