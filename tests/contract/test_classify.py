@@ -317,6 +317,18 @@ def test_the_options_win_over_the_settings_and_one_bad_line_is_exit_code_1() -> 
     assert last["message_id"] == "line:3"
 
 
+def test_an_allowed_text_is_named_in_its_verdict(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(
+        "schema: policy/1\nlevels: [review]\nthresholds: {default: {review: 0}}\n"
+        "allow: [{name: game, texts: [kill the boss]}]\n"
+    )
+    given = b'{"text": "kill the boss"}\n[{"text": "hello"}, {"text": "kill the boss"}]\n'
+    done = run("--jsonl", given=given, WORKER_POLICY__PATH=str(tmp_path / "policy.yaml"))
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["flagged"] for one in documents] == [True] * 3
+    assert [one.get("allowed") for one in documents] == ["game", None, "game"]
+
+
 def test_without_arguments_the_texts_come_from_standard_input() -> None:
     done = run(given=b"hello from a pipe\nand a second text")
     assert done.returncode == 0

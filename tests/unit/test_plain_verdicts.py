@@ -102,7 +102,7 @@ alerts: {level: remove}
     )
 
 
-def builder_of(name: str, policy: Policy, *, in_general: bool) -> OutputBuilder:
+def builder_of(name: str, policy: Policy, *, in_general: bool, truncated_alerts: bool = False) -> OutputBuilder:
     """Return a builder. Verdicts with the attributes of a CloudEvent are built from a dictionary."""
     return OutputBuilder(
         model={"name": f"{name}%b", "revision": "r%d", "commit": None, "dtype": "float32"},
@@ -111,6 +111,7 @@ def builder_of(name: str, policy: Policy, *, in_general: bool) -> OutputBuilder:
         record_bytes_max=1_000_000,
         worker_version="0.1.0",
         cloudevents=in_general,
+        truncated_alerts=truncated_alerts,
     )
 
 
@@ -130,6 +131,19 @@ def test_both_ways_write_the_same_bytes(
 ) -> None:
     one, other = (built(scored, name, policy(name), in_general=in_general) for in_general in (False, True))
     assert [*map(compared, one)] == [*map(compared, other)]
+
+
+@pytest.mark.parametrize("truncated_alerts", [False, True])
+@given(scored=st.lists(results(), max_size=6))
+def test_a_verdict_without_kafka_has_every_field_of_the_published_one(
+    scored: list[ScoredRecord], *, truncated_alerts: bool
+) -> None:
+    """Only what names the input is missing."""
+    builder = builder_of("", of_file(""), in_general=False, truncated_alerts=truncated_alerts)
+    outputs = builder.build(scored, judged_at=NOW)
+    published = [orjson.loads(one.value or b"") for one in outputs if one.topic is Topic.VERDICT]
+    printed = [*map(orjson.loads, builder.json_lines(scored, judged_at=NOW))]
+    assert printed == [one | {"verdict_id": None, "source": None} for one in published]
 
 
 GOLDEN = (

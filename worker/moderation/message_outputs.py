@@ -102,17 +102,29 @@ class MessageOutputs:
             judged_at: The time: RFC 3339, UTC, milliseconds.
             windows: The open windows of its partition; None: alerts are not coalesced.
         """
-        alerts = self._alerts(row.decision)
-        is_unread = self._truncated_alerts and message.truncated and row.decision.resolution.exempt is None
-        allowed = self._allowed(record, row) if alerts and not is_unread else None
+        is_unread = self._is_unread(message, row.decision)
+        allowed = self.allowed(record, message, row)
         document = self._documents.verdict_on(record, message, row, judged_at, allowed=allowed)
         of_verdict = self._verdict(record, message, row, document, allowed)
-        if not is_unread and (not alerts or allowed is not None):
+        if not is_unread and (not self._alerts(row.decision) or allowed is not None):
             return self._if_they_fit(record, [of_verdict])
         alert = self._documents.alert_on(record, document, row)
         if windows is not None and self._coalescing is not None:
             return self._coalesced(record, of_verdict, alert, windows, self._coalescing)
         return self._if_they_fit(record, [of_verdict, self._alert(record, alert)])
+
+    def allowed(self, record: PreparedRecord, message: PreparedMessage, row: JudgedRow) -> str | None:
+        """Return the name of the entry of allowed texts that withholds a message's alert, if one does.
+
+        Args:
+            record: The message's record.
+            message: The message.
+            row: Its scores and the policy's decision.
+        """
+        decision = row.decision
+        if not decision.resolution.allow or not self._alerts(decision) or self._is_unread(message, decision):
+            return None
+        return allowed_by(self._policy, decision, row.scores, self._texts.of(record))
 
     def _coalesced(
         self,
@@ -135,11 +147,9 @@ class MessageOutputs:
         """Return whether a message raises an alert, unless its text is an allowed one."""
         return decision.level >= self._policy.alert_level and decision.resolution.exempt is None
 
-    def _allowed(self, record: PreparedRecord, row: JudgedRow) -> str | None:
-        """Return the name of the entry of allowed texts that withholds the alert, if one does."""
-        if not row.decision.resolution.allow:
-            return None
-        return allowed_by(self._policy, row.decision, row.scores, self._texts.of(record))
+    def _is_unread(self, message: PreparedMessage, decision: Decision) -> bool:
+        """Return whether a message alerts because a part of its text was not scored, whatever the text is."""
+        return self._truncated_alerts and message.truncated and decision.resolution.exempt is None
 
     def _is_listed(self, record: PreparedRecord, decision: Decision) -> bool:
         """Return whether an entry of allowed texts lists the text. Only metrics of shadow candidates ask for it."""

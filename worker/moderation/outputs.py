@@ -35,6 +35,7 @@ from worker.records import (
     OutputRecord,
     Partition,
     PreparedMessage,
+    PreparedRecord,
     ScoredRecord,
     Skipped,
     Topic,
@@ -222,14 +223,20 @@ class OutputBuilder:
 
     def json_lines(self, results: Sequence[ScoredRecord], *, judged_at: str) -> list[bytes]:
         """Return a line of JSON for each result: a verdict that names no source, an error, or why it is skipped."""
-        return [
-            self._json_line(outcome, row, judged_at)
+        lines = [
+            self._json_line(result.record, outcome, row, judged_at)
             for result, row in self._rows(results, resolve_all(self._policy, results))
             if (outcome := _outcome(result)) is not None
         ]
+        self._texts.forget()
+        return lines
 
     def _json_line(
-        self, outcome: PreparedMessage | DeadLetterReason | Skipped, row: JudgedRow, judged_at: str
+        self,
+        record: PreparedRecord,
+        outcome: PreparedMessage | DeadLetterReason | Skipped,
+        row: JudgedRow,
+        judged_at: str,
     ) -> bytes:
         match outcome:
             case DeadLetterReason():
@@ -237,7 +244,8 @@ class OutputBuilder:
             case Skipped():
                 return verdict.encode({"skipped": {"reason": outcome.reason}})
             case _:
-                return verdict.encode(self._documents.verdict_on(None, outcome, row, judged_at))
+                allowed = self._messages.allowed(record, outcome, row)
+                return verdict.encode(self._documents.verdict_on(None, outcome, row, judged_at, allowed=allowed))
 
     def _example(self, result: ScoredRecord, judged_at: str) -> verdict.Verdict:
         """Return the verdict on a record, without its optional fields."""
