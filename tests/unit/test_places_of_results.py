@@ -67,6 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("labels join --overturned texts.jsonl --write texts.jsonl", READS),
         ("labels join --overturned texts.jsonl --write shape.yaml", READS),
         ("labels join --overturned texts.jsonl --write policy.yaml", READS),
+        ("labels join --overturned texts.jsonl --write drift.json", READS),
     ],
 )
 def test_a_result_that_would_replace_another_file_is_refused(folder: Path, command: str, reason: str) -> None:
@@ -74,3 +75,13 @@ def test_a_result_that_would_replace_another_file_is_refused(folder: Path, comma
     with pytest.raises(ConfigurationError, match=reason):
         main(command.format(folder=folder).split())
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate", "bench", "labels join"])
+def test_the_help_of_such_a_command_lists_the_settings_whose_files_it_keeps(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert listed >= {"WORKER_POLICY__PATH", "WORKER_INPUT__SHAPE", "WORKER_DRIFT__REFERENCE"}

@@ -356,4 +356,8 @@ def test_help_names_every_variable_of_a_group_with_a_sentence() -> None:
     everything = variables_for(*groups.split())
     assert [line.split()[0] for line in everything.splitlines()] == CONTRACT
     assert all(len(line.split()) > 3 for line in everything.splitlines())
+    assert [line.split()[0] for line in variables_for("drift", "policy.path").splitlines()] == [
+        "WORKER_POLICY__PATH",
+        "WORKER_DRIFT__REFERENCE",
+    ]
     assert variables_for("alert") == "  WORKER_ALERT__TEXT  none, or full: alerts hold the message's text. [none]"

@@ -34,12 +34,16 @@ def render(rows: Sequence[SettingRow]) -> str:
     return "\n".join(f"{row.variable:<{name}}  {row.origin:<{origin}}  {row.value}" for row in rows)
 
 
-def variables_for(*groups: str) -> str:
-    """Return lines for ``--help``: the variables of some groups, with description and default."""
+def variables_for(*names: str) -> str:
+    """Return lines for ``--help``: some variables, with description and default.
+
+    Args:
+        names: Groups, such as ``policy``, and single settings, such as ``policy.path``.
+    """
     rows = [
         (variable, field.description or "", f" [{shown(field.default)}]" if field.default else "")
         for variable, (group, name) in VARIABLES.items()
-        if group in groups
+        if group in names or f"{group}.{name}" in names
         for field in [GROUPS[group].model_fields[name]]
     ]
     width = max(len(variable) for variable, _, _ in rows)

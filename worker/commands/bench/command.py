@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=whole_number(1, 3_600), default=20, metavar="S", help="seconds to measure (default: 20)"
     )
     add_json_option(parser)
-    parser.epilog = variables_for("model", "text", "input", "batch")
+    parser.epilog = variables_for("model", "text", "input", "batch", "policy.path", "drift.reference")
 
 
 def run(options: argparse.Namespace) -> ExitCode:

@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"share of the groups of texts that only show the effect (default: {HELD_OUT})",
     )
     parser.add_argument("--seed", type=int, default=SEED, help=f"seed of the split (default: {SEED})")
-    parser.epilog = variables_for("model", "text", "input", "policy", "batch")
+    parser.epilog = variables_for("model", "text", "input", "policy", "batch", "drift.reference")
 
 
 def run(options: argparse.Namespace) -> ExitCode:

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use only this step of the plain view; may be repeated",
     )
     add_json_option(parser)
-    parser.epilog = variables_for("model", "text", "input", "policy", "batch")
+    parser.epilog = variables_for("model", "text", "input", "policy", "batch", "drift.reference")
 
 
 def run(options: argparse.Namespace) -> ExitCode:

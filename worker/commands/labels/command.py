@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read topics of decisions and verdicts from this time: 90m, 24h or 7d ago, or an RFC 3339 time "
         f"(default: {SINCE})",
     )
-    join.epilog = variables_for("kafka", "input")
+    join.epilog = variables_for("kafka", "input", "policy.path", "drift.reference")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
