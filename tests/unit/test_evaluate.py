@@ -21,7 +21,7 @@ def _demo_model(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     path = tmp_path / "texts.jsonl"
-    path.write_text('{"text": "how do I make a bomb at home"}\ngood morning everyone\n\n{"text": "nice stream"}\n')
+    path.write_text('{"text": "how do I make a bomb at home"}\ngood morning everyone\n\n{"text": "nice \\ud83d"}\n')
     return path
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.chat import ChatMessage
 from schemas.labels import CATEGORY_SLUGS
 from worker.commands.evaluate.labelled_texts import UNKNOWN, LabelledText, label_matrix, unsafe_column
 from worker.commands.evaluate.published_sets import SetFormat, read_labelled_texts
 from worker.errors import ConfigurationError
+from worker.moderation.shapes import compile_shape, load_shape
 
 SETS = Path(__file__).parents[1] / "published_sets"
 HATE = CATEGORY_SLUGS.index("hate")
@@ -44,6 +46,15 @@ def test_unsafe_follows_from_the_labels_only_where_they_decide_it(tmp_path: Path
         f'{{"text": "c", "labels": {{{every}}}}}',
     )
     assert unsafe_column(texts).tolist() == [1, UNKNOWN, 0]
+
+
+def test_half_an_emoji_is_read_as_the_worker_reads_it_in_a_message(tmp_path: Path) -> None:
+    line = '{"text": "half \\ud83d an emoji", "unsafe": true, "group": "\\udc4d"}'
+    [one] = read(tmp_path, line)
+    message = compile_shape(load_shape("plain"))(line.encode(), ())
+    assert isinstance(message, ChatMessage)
+    assert one.text == message.text == "half \ufffd an emoji"
+    assert one.group == "\ufffd"
 
 
 def test_language_and_group_are_optional_and_a_number_is_a_group(tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ def test_what_is_not_a_decision_is_said_with_the_field_and_without_its_value(val
     assert TEXT not in str(refusal.value)
 
 
+def test_a_decision_may_repeat_a_text_with_half_an_emoji() -> None:
+    found = decision_of(b'{"verdict_id": "a", "unsafe": true, "text": "\\ud83d", "group": "half \\ud83d"}')
+    assert found.group == "half \ufffd"
+    with pytest.raises(ValueError, match=r"labels"):
+        decision_of(b'{"verdict_id": "a", "labels": {"\\ud83d": true}}')
+
+
 def test_the_schema_names_the_categories_of_the_model_card() -> None:
     names = DOCUMENT["properties"]["labels"]["anyOf"][0]["propertyNames"]["enum"]
     assert tuple(names) == CATEGORY_SLUGS

@@ -10,6 +10,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from schemas.chat import Undecodable, read_json
 from worker import wiring
 from worker.commands.evaluate.evasions import EVASIONS
 from worker.commands.evaluate.labelled_command import add_file_arguments, evaluate_file
@@ -120,8 +121,8 @@ def _texts(path: Path) -> Iterator[str]:
         text: object = line
         if line.startswith("{"):
             try:
-                text = orjson.loads(line)["text"]
-            except (orjson.JSONDecodeError, KeyError):
+                text = read_json(line)["text"]
+            except (Undecodable, KeyError):
                 text = None
         if not isinstance(text, str):
             raise ConfigurationError(f'{path}:{number}: a JSON line needs a string "text".')

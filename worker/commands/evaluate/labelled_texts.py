@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
+from schemas.chat import Undecodable, read_json
 from schemas.labels import CATEGORY_SLUGS
 from worker.commands.gzipped import read_unpacked
 from worker.errors import ConfigurationError, not_utf8
@@ -105,8 +105,8 @@ def _lines(path: Path, faults: list[str]) -> Iterator[LabelledText]:
         if not line.strip():
             continue
         try:
-            one = _labelled(orjson.loads(line))
-        except orjson.JSONDecodeError:
+            one = _labelled(read_json(line))  # as the worker reads a message: half an emoji becomes U+FFFD
+        except Undecodable:
             faults.append(f"{path}:{number}: this line is not JSON; write an object a line")
         except ValueError as error:
             faults.append(f"{path}:{number}: {error}")

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.chat import Undecodable, read_json
 from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ConfigurationError
 from worker.logs import escaped
@@ -163,8 +163,8 @@ def decision_of(value: bytes) -> ModeratorDecision:
         ValueError: The value is not a decision. The message does not hold a value of the document.
     """
     try:
-        document: Any = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        document: Any = read_json(value)  # a decision may repeat the text, which may have half an emoji
+    except Undecodable:
         raise ValueError("is not JSON; wants an object a line") from None
     try:
         return ModeratorDecision.model_validate(document)
