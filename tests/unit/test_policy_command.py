@@ -140,6 +140,14 @@ def test_what_differs_from_another_file_is_a_table(printed: Printed) -> None:
     assert not any(row[0].startswith("rules[first]") for row in rows)
 
 
+def test_thresholds_are_shown_with_all_their_digits(printed: Printed) -> None:
+    (printed.folder / "old.yaml").write_text(HEAD)
+    policy = HEAD.replace("0.5", "0.50000001").replace("0.9", "1")
+    found = printed.by("check", policy, "--against", "old.yaml")
+    assert ["thresholds.default.review", "0.5", "0.50000001"] in [line.split() for line in found.splitlines()]
+    assert "Hate 0.50000001 line 4 1 line 4" in words(printed.by("show", policy))
+
+
 def test_equal_files_do_not_differ(printed: Printed) -> None:
     (printed.folder / "old.yaml").write_text(KIDS)
     assert "Nothing differs from old.yaml." in printed.by("check", KIDS, "--against", "old.yaml")

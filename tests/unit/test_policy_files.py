@@ -152,6 +152,12 @@ def test_a_milder_level_with_a_greater_threshold_is_refused_wherever_it_comes_fr
     assert "rules[1].thresholds.hate.review is off" in lines[2]
 
 
+def test_a_fault_gives_all_digits_of_a_threshold() -> None:
+    (line,) = faults(BASE.replace("review: 0.5, remove: 0.9", "review: 0.50000001, remove: 0.5"))
+    assert "review is 0.50000001 for the level 'review'" in line
+    assert line.endswith("write at most 0.5")
+
+
 def test_default_holds_for_every_category_that_is_not_named_and_levels_are_inherited_one_by_one() -> None:
     file = parsed(
         HEAD + "thresholds:\n"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from worker.moderation.policies import PolicyFile
+from worker.moderation.policies import PolicyFile, threshold_text
 
 ABSENT = ""
 OFF = "off"
@@ -63,4 +63,4 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, str]]:
     elif value is None:
         yield key, OFF if "thresholds" in key else ABSENT
     else:
-        yield key, f"{value:g}" if isinstance(value, float) else str(value)
+        yield key, threshold_text(value) if isinstance(value, float) else str(value)

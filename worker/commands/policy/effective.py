@@ -8,7 +8,14 @@ from rich.text import Text
 
 from schemas.labels import CATEGORY_NAMES, CATEGORY_SLUGS
 from worker.logs import escaped
-from worker.moderation.policies import EffectiveThreshold, MessageFields, Policy, PolicySource, effective_thresholds
+from worker.moderation.policies import (
+    EffectiveThreshold,
+    MessageFields,
+    Policy,
+    PolicySource,
+    effective_thresholds,
+    threshold_text,
+)
 from worker.moderation.yaml_document import Path
 
 
@@ -60,8 +67,7 @@ def _line(source: PolicySource, entry: tuple[str, str | None]) -> str:
 
 
 def _cell(source: PolicySource, threshold: EffectiveThreshold) -> Text:
-    value = "off" if threshold.value is None else f"{threshold.value:g}"
-    return Text(value).append(f"  line {_place(source, threshold.path)}", style="dim")
+    return Text(threshold_text(threshold.value)).append(f"  line {_place(source, threshold.path)}", style="dim")
 
 
 def _place(source: PolicySource, path: Path) -> int:

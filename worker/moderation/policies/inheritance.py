@@ -62,6 +62,11 @@ def effective_thresholds(
     return found
 
 
+def threshold_text(value: float | None) -> str:
+    """Return a threshold as a policy file writes it, with all its digits."""
+    return "off" if value is None else repr(value).removesuffix(".0")
+
+
 def level_faults(file: PolicyFile) -> Iterator[LevelFault]:
     """Yield each place where a milder level has a greater threshold than a stricter one, or only the milder is off.
 
@@ -109,12 +114,12 @@ def _out_of_order(file: PolicyFile, layers: Iterable[tuple[int | None, int | Non
 
 
 def _level_fault(mild: str, one: EffectiveThreshold, strict: str, other: EffectiveThreshold) -> LevelFault:
-    written = "off" if one.value is None else f"{one.value:g}"
+    written, limit = threshold_text(one.value), threshold_text(other.value)
     upper = max(one.path, other.path, key=lambda path: (path[0] == "rules", path[0] == "shadow", path is one.path))
     return LevelFault(
         upper,
-        f"{_dotted(one.path)} is {written} for the level {mild!r}, and {_dotted(other.path)} is {other.value:g} "
-        f"for {strict!r}: what reaches {strict!r} also reaches {mild!r}, so write at most {other.value:g}",
+        f"{_dotted(one.path)} is {written} for the level {mild!r}, and {_dotted(other.path)} is {limit} "
+        f"for {strict!r}: what reaches {strict!r} also reaches {mild!r}, so write at most {limit}",
     )
 
 
