@@ -1,5 +1,6 @@
 """`policy check` and `policy show`: what is wrong or doubtful in a file, and what decides about a message."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from tests.stored_verdicts import stored_verdict, write_verdicts
 from worker.cli import main
 from worker.errors import ConfigurationError, ExitCode
 
+ROOT = Path(__file__).parents[2]
 HEAD = "schema: policy/1\nlevels: [review, remove]\nthresholds:\n  default: {review: 0.5, remove: 0.9}\n"
 KIDS = (
     HEAD
@@ -107,6 +109,61 @@ def test_a_rule_without_effect_may_keep_messages_from_later_rules(printed: Print
         '  - {name: strict, when: {channel_id: "a-*"}, thresholds: {hate: {review: 0.1}}}\n'
     )
     assert "doubts 0" in printed.by("check", HEAD + shielded)
+
+
+def strict_about_hate(rule: str) -> str:
+    """Return a policy with a strict threshold for hate, and a rule with these thresholds."""
+    return (
+        HEAD + f"  hate: {{review: 0.2}}\nrules:\n  - {{name: kids, when: {{channel_id: k}}, thresholds: {rule}}}\n"
+    )
+
+
+@pytest.mark.parametrize("base", ["0.5", "off"])
+def test_a_category_that_the_default_of_a_rule_weakens_is_doubtful(printed: Printed, base: str) -> None:
+    policy = strict_about_hate("{default: {review: 0.3}}").replace("0.5", base, 1).replace("0.9", base)
+    found = printed.by("check", policy)
+    assert (
+        "policy.yaml:7:72: the default of the rule 'kids' also holds for hate: for the level 'review' 0.2 (line 5) "
+        "becomes 0.3, which flags less; name hate in the rule"
+    ) in found
+    assert "doubts 1" in found
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "{default: {review: 0.3}, hate: {review: 0.25}}",
+        "{default: {review: 0.1}}",
+        "{default: {remove: 0.8}}",
+        "{default: off}",
+        "{privacy: {review: 0.3}}",
+    ],
+)
+def test_a_rule_that_names_the_strict_category_or_weakens_none_is_not_doubtful(printed: Printed, rule: str) -> None:
+    assert "doubts 0" in printed.by("check", strict_about_hate(rule))
+
+
+def test_a_rule_may_be_less_strict_about_a_category_that_the_base_is_not_strict_about(printed: Printed) -> None:
+    policy = strict_about_hate("{default: {review: 0.8}}").replace("hate: {review: 0.2}", "hate: {review: 0.7}")
+    assert "doubts 0" in printed.by("check", policy)
+
+
+def example_policies() -> list[str]:
+    """Return every policy that is an example for users, as a file's content."""
+    pages = [page.read_text() for page in sorted((ROOT / "docs").rglob("*.md"))]
+    blocks = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    files = (ROOT / "deploy/kubernetes/components/policy/policy.yaml", ROOT / "worker/commands/demo/policy.yaml")
+    return [
+        *(file.read_text() for file in files),
+        *(block for block in blocks if re.search("^schema: policy/1$", block, re.MULTILINE)),
+    ]
+
+
+def test_no_example_policy_is_doubtful(printed: Printed) -> None:
+    examples = example_policies()
+    assert len(examples) > 2
+    for policy in examples:
+        assert "doubts 0" in printed.by("check", policy), policy
 
 
 def test_a_rule_for_edits_leaves_the_other_messages_to_a_later_rule(printed: Printed) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from worker.commands.policy.glob_cover import covers, matched_string
-from worker.moderation.policies import MessageFields, PolicyFile, PolicySource, effective_thresholds
+from worker.moderation.policies import MessageFields, PolicyFile, PolicySource, effective_thresholds, threshold_text
 from worker.moderation.policies.globs import Matcher, members
-from worker.moderation.policies.policy_file import When
+from worker.moderation.policies.policy_file import DEFAULT, When
 from worker.moderation.yaml_document import Path, YamlFault
 
 _KEYS = tuple(key for key in When.model_fields if key != "edited")
@@ -14,7 +14,7 @@ _KEYS = tuple(key for key in When.model_fields if key != "edited")
 def findings(source: PolicySource) -> Iterator[YamlFault]:
     """Yield what is doubtful, each at its place in the file."""
     file, document = source.file, source.document
-    doubts = [*_never_reached(file), *_never_allowed(file), *_without_effect(file)]
+    doubts = [*_never_reached(file), *_never_allowed(file), *_without_effect(file), *_weakened(source)]
     yield from sorted((document.fault(path, said) for path, said in doubts), key=lambda one: (one.line, one.column))
 
 
@@ -105,6 +105,35 @@ def _without_effect(file: PolicyFile) -> Iterator[tuple[Path, str]]:
                     "differ"
                 ),
             )
+
+
+def _weakened(source: PolicySource) -> Iterator[tuple[Path, str]]:
+    """Yield each category with a stricter threshold than the base's default that the default of a rule weakens."""
+    file = source.file
+    base, default = effective_thresholds(file), file.thresholds[DEFAULT] or {}
+    for index, rule in enumerate(file.rules):
+        if DEFAULT not in rule.thresholds:
+            continue
+        inside = effective_thresholds(file, rule=index)
+        for slug in file.thresholds.keys() - rule.thresholds.keys():
+            for level, own in base[slug].items():
+                one = inside[slug][level]
+                is_meant = one.value is None or not _is_stricter(own.value, default.get(level))
+                if not is_meant and _is_stricter(own.value, one.value):
+                    line, _ = source.document.keys[own.path]
+                    yield (
+                        one.path,
+                        (
+                            f"the default of the rule {rule.name!r} also holds for {slug}: for the level {level!r} "
+                            f"{threshold_text(own.value)} (line {line}) becomes {threshold_text(one.value)}, which "
+                            f"flags less; name {slug} in the rule"
+                        ),
+                    )
+
+
+def _is_stricter(one: float | None, other: float | None) -> bool:
+    """Return whether a threshold is less than another one, or only the other one is off."""
+    return one is not None and (other is None or one < other)
 
 
 def _values(file: PolicyFile, rule: int | None = None, candidate: int | None = None) -> object:
