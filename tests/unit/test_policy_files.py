@@ -125,6 +125,68 @@ def test_a_fault_names_its_place_and_what_to_write(text: str, said: str) -> None
     assert any(said in line for line in faults(text)), faults(text)
 
 
+@pytest.mark.parametrize(
+    ("written", "quoted"),
+    [
+        ("*kids", "*kids"),
+        ("[*kids*]", "*kids*"),
+        ("[a, *]", "*"),
+        ("[a-z]*", "[a-z]*"),
+        ("kids-[0-9]*", "kids-[0-9]*"),
+        ("@mods", "@mods"),
+        ("%kids", "%kids"),
+        ("`kids`", "`kids`"),
+        ("!kids", "!kids"),
+        ("&kids", "&kids"),
+        ("#general", "#general"),
+        ("[\U0001f600, '#', #general]", "#general"),
+    ],
+)
+def test_a_value_that_needs_quotes_is_reported_with_its_quotes(written: str, quoted: str) -> None:
+    line = faults(BASE + f"# \U0001f600\nexempt:\n  - {{name: a, when: {{user_id: {written}}}}}\n")[0]
+    assert line.startswith("policy.yaml:6:")
+    assert f'in quotes: "{quoted}"' in line
+
+
+@pytest.mark.parametrize("text", ["thresholds:\n\tdefault: off\n", "thresholds:\n  hate: off\n\tprivacy: off\n"])
+def test_a_tab_in_place_of_spaces_is_named(text: str) -> None:
+    (line,) = faults(HEAD + text)
+    assert line.endswith("not YAML: a tab is not allowed here; indent with spaces")
+
+
+def test_a_comment_in_a_broken_file_is_not_taken_for_a_value() -> None:
+    (line,) = faults(HEAD + "thresholds: {default: off, # mild\n  hate: off\nrules: []\n")
+    assert "quotes" not in line
+
+
+def test_a_character_that_yaml_forbids_is_named_at_its_place() -> None:
+    assert faults(HEAD + "version: \u00e9\u0007\n") == [
+        "policy.yaml:3:11: the character U+0007 is not allowed in YAML; remove it"
+    ]
+
+
+def test_what_yaml_allows_and_the_worker_refuses_hides_no_other_fault() -> None:
+    lines = faults(
+        "schema: policy/1\nversion: &a x\nversion: *a\nlevels: !!seq [*review, {a: 1, a: 2}]\n"
+        "? [a, *b]\n: {c: *d}\n"
+        "rules: [*kids*]\n"
+    )
+    places = [line.split(": ")[0].removeprefix("policy.yaml:") for line in lines]
+    assert places == ["2:10", "3:1", "3:10", "4:9", "4:16", "4:32", "5:3", "5:7", "6:7", "7:9"]
+
+
+def test_a_wrong_level_hides_no_other_fault() -> None:
+    lines = faults(
+        "schema: policy/1\n"
+        "levels: [review, remove, 3, review]\n"
+        "thresholds: {default: {review: 0.5, 3: 0.9}, hate: {remov: 0.8}}\n"
+        "alerts: {level: delete}\n"
+    )
+    places = [line.split(": ")[0].removeprefix("policy.yaml:") for line in lines]
+    assert places == ["2:26", "2:29", "3:23", "3:53", "4:17"]
+    assert "the level 'remove' is missing" in lines[2]
+
+
 @pytest.mark.parametrize("glob", ["[b-ac]*", "[!b-a]", "[b-a", "[]b-a]", "[(?!)]", "b-a]", "[]", "[!]"])
 def test_a_glob_that_some_value_matches_is_right(glob: str) -> None:
     when = parsed(BASE + f"exempt: [{{name: a, when: {{user_id: '{glob}'}}}}]\n").exempt[0].when

@@ -7,7 +7,8 @@ import pytest
 from worker.errors import ConfigurationError, ExitCode
 from worker.moderation.shapes import builtin_envelopes, builtin_shapes, load_envelope, load_shape
 from worker.moderation.shapes.files import parse_shape
-from worker.moderation.yaml_document import YamlFaults, read_yaml
+from worker.moderation.yaml_document import read_yaml
+from worker.moderation.yaml_events import YamlFaults
 
 
 def faults(text: str) -> list[str]:

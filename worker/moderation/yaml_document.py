@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from worker.errors import ConfigurationError, not_utf8
+from worker.errors import not_utf8
+from worker.moderation.yaml_events import YamlFault, YamlFaults, fault_at, node_events
 
 Path = tuple[str | int, ...]
 """The keys and indexes that lead from the top of a document to a node."""
@@ -35,42 +36,7 @@ _WANTED = {
 }
 _LENGTH = re.compile(r"^(?:Value|List|String) should have at (least|most) (\d+) .*")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
-_DEPTH_MAX = 50
 _SHOWN_CHARACTERS_MAX = 80
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a tenth of the time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class YamlFault:
-    """What is wrong in a YAML file.
-
-    Attributes:
-        line: The line, from 1.
-        column: The column, from 1.
-        message: What is wrong and what to write, as a sentence without its full stop.
-    """
-
-    line: int
-    column: int
-    message: str
-
-
-class YamlFaults(ValueError):  # noqa: N818 - it carries faults of a file, it is not an error of the program
-    """A file is not a document that this worker reads.
-
-    Attributes:
-        faults: All faults, in the order of the file.
-    """
-
-    def __init__(self, faults: Sequence[YamlFault]) -> None:
-        super().__init__(f"{len(faults)} faults")
-        self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
-
-    def configuration_error(self, file: str) -> ConfigurationError:
-        """Return the error that ends the process, with one line for each fault."""
-        return ConfigurationError(
-            "\n".join(f"{file}:{one.line}:{one.column}: {one.message}" for one in self.faults)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,21 +112,14 @@ def read_yaml(content: str | bytes) -> YamlDocument:
     except UnicodeDecodeError as error:
         line, column, said = not_utf8(error)
         raise YamlFaults([YamlFault(line=line, column=column, message=said)]) from None
-    try:
-        refused = list(_refused(text))
-        node = None if refused else yaml.compose(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        raise YamlFaults([_marked(error)]) from None
-    except yaml.reader.ReaderError as error:
-        line = text.encode().count(b"\n", 0, error.position) + 1
-        raise YamlFaults([YamlFault(line=line, column=1, message="a character that YAML forbids")]) from None
-    if refused:
-        raise YamlFaults(refused)
-    if node is None:
-        raise YamlFaults([YamlFault(line=1, column=1, message="the file is empty; wants keys and values")])
     places = _Places({}, {}, {})
     faults: list[YamlFault] = []
-    data = _constructed(node, (), places, faults)
+    events = node_events(text, faults)
+    root = next(events, None)
+    if root is None:
+        raise YamlFaults([YamlFault(line=1, column=1, message="the file is empty; wants keys and values")])
+    data = _constructed(root, events, (), places, faults)
+    next(events, None)  # reads on to the end of the file: a second document is a fault
     if faults:
         raise YamlFaults(faults)
     return YamlDocument(data=data, **places._asdict())
@@ -186,27 +145,6 @@ def validated(model: type[_Model], document: YamlDocument, further: Sequence[Yam
     return found
 
 
-def _refused(text: str) -> Iterator[YamlFault]:
-    """Yield what YAML allows and this reader does not, and every second document."""
-    documents = depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        wrong = ""
-        if isinstance(event, yaml.AliasEvent):
-            wrong = f"the alias *{event.anchor} is not allowed; write the value itself"
-        elif isinstance(event, yaml.NodeEvent) and event.anchor:
-            wrong = f"the anchor &{event.anchor} is not allowed; write the value itself where it is needed"
-        elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag:
-            wrong = f"the tag {event.tag} is not allowed; write the value without a tag"
-        elif isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            wrong = "a second document is not allowed; write one document in a file" if documents > 1 else ""
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH_MAX:
-            raise YamlFaults([_at(event.start_mark, f"more than {_DEPTH_MAX} levels are not allowed")])
-        if wrong:
-            yield _at(event.start_mark, wrong)
-
-
 class _Places(NamedTuple):
     """The places of a document, while it is read: the attributes of ``YamlDocument``."""
 
@@ -215,30 +153,54 @@ class _Places(NamedTuple):
     written: dict[Path, str]
 
 
-def _constructed(node: yaml.Node, path: Path, places: _Places, faults: list[YamlFault]) -> Any:
-    places.values[path] = _place(node.start_mark)
-    if isinstance(node, yaml.SequenceNode):
-        return [_constructed(one, (*path, at), places, faults) for at, one in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        scalar = _scalar(node)
-        if isinstance(scalar, int | float):
-            places.written[path] = node.value
-        return scalar
+def _constructed(event: Any, events: Iterator[Any], path: Path, places: _Places, faults: list[YamlFault]) -> Any:
+    """Return the node that an event begins. The node's other events are taken from the iterator."""
+    places.values[path] = _place(event.start_mark)
+    if isinstance(event, yaml.SequenceStartEvent):
+        return [
+            _constructed(one, events, (*path, at), places, faults) for at, one in enumerate(_inner_nodes(events))
+        ]
+    if isinstance(event, yaml.MappingStartEvent):
+        return _mapping(events, path, places, faults)
+    scalar = _scalar(event)
+    if isinstance(scalar, int | float):
+        places.written[path] = event.value
+    return scalar
+
+
+def _mapping(events: Iterator[Any], path: Path, places: _Places, faults: list[YamlFault]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            faults.append(_at(key.start_mark, "a key that is not a scalar is not allowed; write a word"))
+    for key in _inner_nodes(events):
+        if isinstance(key, yaml.CollectionStartEvent):
+            faults.append(fault_at(key.start_mark, "a key that is not a scalar is not allowed; write a word"))
+            _constructed(key, events, (), _Places({}, {}, {}), faults)
+            _constructed(next(events), events, (), _Places({}, {}, {}), faults)
             continue
-        if key.value in found:
-            faults.append(_at(key.start_mark, f"the key {key.value!r} occurs twice; write it once"))
-        places.keys[(*path, key.value)] = _place(key.start_mark)
-        found[key.value] = _constructed(value, (*path, key.value), places, faults)
+        name = _written(key)
+        if name in found:
+            faults.append(fault_at(key.start_mark, f"the key {name!r} occurs twice; write it once"))
+        places.keys[(*path, name)] = _place(key.start_mark)
+        found[name] = _constructed(next(events), events, (*path, name), places, faults)
     return found
 
 
-def _scalar(node: Any) -> Any:
-    text: str = node.value
-    if node.style:  # quoted, or a block
+def _inner_nodes(events: Iterator[Any]) -> Iterator[Any]:
+    """Yield the first event of each node of a collection. The caller takes the node's other events."""
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            return
+        yield event
+
+
+def _written(event: Any) -> str:
+    """Return the characters of a scalar. An alias, which is refused, stands for itself."""
+    text: str = f"*{event.anchor}" if isinstance(event, yaml.AliasEvent) else event.value
+    return text
+
+
+def _scalar(event: Any) -> Any:
+    text = _written(event)
+    if isinstance(event, yaml.AliasEvent) or event.style:  # quoted, or a block
         return text
     if text in _NULLS:
         return None
@@ -287,14 +249,3 @@ def near(word: str, known: Sequence[str]) -> str:
 
 def _place(mark: Any) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
-
-
-def _at(mark: Any, message: str) -> YamlFault:
-    line, column = _place(mark)
-    return YamlFault(line=line, column=column, message=message)
-
-
-def _marked(error: yaml.MarkedYAMLError) -> YamlFault:
-    mark = error.problem_mark or error.context_mark
-    said = " ".join(part for part in (error.context, error.problem) if part)
-    return _at(mark, f"not YAML: {said}") if mark else YamlFault(line=1, column=1, message=f"not YAML: {said}")

@@ -27,7 +27,7 @@ from worker.commands.terminal import add_json_option, check_writable, shows_tabl
 from worker.errors import ExitCode
 from worker.logs import escaped
 from worker.moderation.policies import MessageFields, read_policy
-from worker.moderation.yaml_document import YamlFault
+from worker.moderation.yaml_events import YamlFault
 from worker.settings import Need, admin_config, load_settings, variables_for
 
 EXAMPLES = 3

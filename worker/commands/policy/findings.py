@@ -6,7 +6,8 @@ from worker.commands.policy.glob_cover import covers, matched_string
 from worker.moderation.policies import MessageFields, PolicyFile, PolicySource, effective_thresholds, threshold_text
 from worker.moderation.policies.globs import Matcher, members
 from worker.moderation.policies.policy_file import DEFAULT, When
-from worker.moderation.yaml_document import Path, YamlFault
+from worker.moderation.yaml_document import Path
+from worker.moderation.yaml_events import YamlFault
 
 _KEYS = tuple(key for key in When.model_fields if key != "edited")
 

@@ -11,7 +11,8 @@ from worker.commands.policy.verdict_columns import decode_verdicts
 from worker.moderation.policies import MessageFields, PolicySource
 from worker.moderation.policies.globs import Matcher, first
 from worker.moderation.policies.policy_file import When
-from worker.moderation.yaml_document import Path, YamlFault
+from worker.moderation.yaml_document import Path
+from worker.moderation.yaml_events import YamlFault
 
 SEEN_MAX = 200_000
 """Messages with different fields that are remembered, so that each is compared once."""

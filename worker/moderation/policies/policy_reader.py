@@ -12,7 +12,8 @@ from schemas.labels import CATEGORY_SLUGS
 from worker.errors import ConfigurationError
 from worker.moderation.policies.inheritance import level_faults
 from worker.moderation.policies.policy_file import DEFAULT, PolicyFile
-from worker.moderation.yaml_document import Path, YamlDocument, YamlFault, YamlFaults, near, read_yaml, validated
+from worker.moderation.yaml_document import Path, YamlDocument, near, read_yaml, validated
+from worker.moderation.yaml_events import YamlFault, YamlFaults
 
 FILE_BYTES_MAX = 8 * 2**20
 """A file of 1,000 rules that name 100 channels each has 2 MB."""
@@ -95,9 +96,9 @@ def _contradictions(document: YamlDocument) -> Iterator[YamlFault]:
     data = document.data
     if not isinstance(data, dict):
         return
-    given = data.get("levels")
-    levels = given if _are_strings(given) else None
-    yield from (_at_key(document, ("levels", index), said) for index, said in _repeated(levels or ()))
+    names = [_level_name(document, index) for index in range(len(_entries(data, "levels")))]
+    levels = [name for name in names if name is not None] or None
+    yield from (_at_key(document, ("levels", index), said) for index, said in _repeated(names))
     for path, thresholds in _threshold_maps(data):
         yield from _threshold_faults(document, path, thresholds, levels)
     if isinstance(data.get("thresholds"), dict):
@@ -191,8 +192,10 @@ def _entries(data: dict[str, Any], section: str) -> list[Any]:
     return given if isinstance(given, list) else []
 
 
-def _are_strings(given: Any) -> bool:
-    return isinstance(given, list) and all(isinstance(one, str) for one in given)
+def _level_name(document: YamlDocument, index: int) -> str | None:
+    """Return a level as the file writes it: a level that lacks its quotes is known too. None: it is no name."""
+    given = document.data["levels"][index]
+    return given if isinstance(given, str) else document.written.get(("levels", index))
 
 
 def _at_key(document: YamlDocument, path: Path, message: str) -> YamlFault:

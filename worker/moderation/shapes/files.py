@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from worker.errors import ConfigurationError
 from worker.moderation.shapes.shape_file import Envelope, Shape, contradictions
-from worker.moderation.yaml_document import YamlFaults, near, read_yaml, validated
+from worker.moderation.yaml_document import near, read_yaml, validated
+from worker.moderation.yaml_events import YamlFaults
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
