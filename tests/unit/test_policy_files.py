@@ -110,6 +110,14 @@ def test_all_faults_are_reported_together_in_the_order_of_the_file() -> None:
         (BASE + "rules: [{nam: a}]\n", "4:10: unknown key 'nam'; did you mean 'name'?"),
         (BASE + "alerts: {coalesce: {window: 60}}\n", "unknown key 'window'; did you mean 'window_s'?"),
         (BASE + "alerts: {coalesce: {by: [text], window_s: 60s}}\n", "window_s: got '60s'; wants a whole number"),
+        (
+            HEAD.replace("remove", "none"),
+            "2:18: levels[1]: got 'none'; wants another name: none stands for no level",
+        ),
+        (
+            BASE + "rules: [{name: none, when: {role: x}, thresholds: {}}]\n",
+            "4:16: rules[0].name: got 'none'; wants",
+        ),
         (BASE + "alerts: {coalesce: off}\n", "4:20: alerts.coalesce: got 'off'; wants keys and values"),
         (BASE + "exempt: [{name: a, when: {role: x}, score: no}]\n", "score: got 'no'; wants true or false"),
         (BASE + "exempt: [{name: '', when: {role: x}}]\n", "name: got ''; wants at least 1 character"),
@@ -289,6 +297,8 @@ def test_the_schema_for_editors_accepts_what_the_worker_accepts(text: str) -> No
         BASE.replace("0.9", "true"),
         BASE + "rules: [{name: a, thresholds: {}}]\n",
         BASE + "unknown: 1\n",
+        HEAD.replace("remove", "none") + "thresholds: {default: {review: 0.5, none: 0.9}}\n",
+        BASE + "rules: [{name: none, when: {role: x}, thresholds: {}}]\n",
     ],
 )
 def test_the_schema_for_editors_refuses_what_the_worker_refuses(text: str) -> None:

@@ -22,6 +22,8 @@ from schemas.labels import CATEGORY_SLUGS
 DEFAULT = "default"
 """Stands for every category that is not named."""
 OFF = "off"
+NO_NAME = "none"
+"""Stands in metrics for a verdict that has reached no level, and for one that no rule has decided."""
 LEVELS_MAX = 8
 RULES_MAX = 10_000
 CANDIDATES_MAX = 8
@@ -44,6 +46,13 @@ def _threshold(given: Any) -> Any:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
         raise ValueError("wants a number from 0 to 1, or off")
     return float(given)
+
+
+def _counted_name(given: str) -> str:
+    """Return a name, and refuse the word that metrics have for a verdict without a level or a rule."""
+    if given == NO_NAME:
+        raise ValueError(f"wants another name: {NO_NAME} stands for no level and no rule in metrics")
+    return given
 
 
 def _category_thresholds(given: Any) -> Any:
@@ -90,6 +99,8 @@ def _edit(given: Any) -> Any:
 
 String = Annotated[StrictStr, BeforeValidator(_string)]
 Name = Annotated[String, Field(min_length=1, max_length=100)]
+CountedName = Annotated[Name, AfterValidator(_counted_name), Field(json_schema_extra={"not": {"const": NO_NAME}})]
+"""The name of a level or a rule."""
 _THRESHOLD = {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"enum": [OFF, False]}]}
 _CATEGORY = {"anyOf": [{"type": "object", "additionalProperties": _THRESHOLD}, {"enum": [OFF, False]}]}
 _CATEGORIES = {"propertyNames": {"enum": [DEFAULT, *CATEGORY_SLUGS]}}
@@ -144,7 +155,7 @@ class When(PolicyPart):
 class PolicyRule(PolicyPart):
     """Other thresholds for some messages."""
 
-    name: Name
+    name: CountedName
     """The rule's name, in verdicts and metrics."""
     when: When
     """Which messages."""
@@ -214,7 +225,7 @@ class PolicyFile(PolicyPart):
     """The version of this file's layout."""
     version: Name | None = None
     """The policy's version, in verdicts and metrics; by default a hash of the file's content."""
-    levels: Annotated[list[Name], BeforeValidator(_some), Field(max_length=LEVELS_MAX)]
+    levels: Annotated[list[CountedName], BeforeValidator(_some), Field(max_length=LEVELS_MAX)]
     """The names of the levels, mildest first."""
     thresholds: Thresholds
     """A category reaches a level when its score is greater than the level's threshold. default is required, and is
