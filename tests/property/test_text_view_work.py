@@ -23,7 +23,7 @@ def new_view() -> PlainText:
 VIEW = new_view()
 ATOMS = [
     *"abklAKI\u00e9\u00df .-_*~|`<>&#;[]!@$13407+\u20ac'/:,\n",
-    *("kiII", "klll", "kIlL", "tHeM", "k\u00edll the", ":letter_k:", ":letter-k", "k#", "\u00a1", "Iike"),
+    *("kiII", "klll", "kIlL", "kILL", "tHeM", "k\u00edll the", ":letter_k:", ":letter-k", "k#", "\u00a1", "Iike"),
     *("  ", "***", "__", "||", "</b>", "&shy;", "<!--", "http://", "www.", "aaa", "k1ll", "q1x", "zzzqq", "qaaaz"),
     *"\u0430\u0456\u043a\u0442\u03c9\u0501\u1d0b\u13aa\u0561\u05d0\u0628\u0e44\ud55c\u314b\u6f22\u304b",
     *"\u200b\u00ad\u202d\u202e\u202c\u200f\u2067\u0301\u0336\u20dd\u034f\ufe0f\u200d\U000e0067\U000e007f\x00\x85",

@@ -70,7 +70,8 @@ SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
         ":thumbs_up: :letter_k: :letter_i: :x: :a::b::o:",
         ":team_a: :team_b: :team_c: :xbox_a::xbox_b::xbox_c: :vitamin_b: :vitamin_c: :vitamin_d:",
         "::option_a::option_b::option_c:",
-        "WiFi YouTube MySQL findById LaTeX-kIlL x.kIlL kIlL() LoL PhD KIll kILL",
+        "WiFi YouTube MySQL findById LaTeX-kIlL x.kIlL kIlL() LoL PhD KIll kiLL",
+        "iPhone eBay jQuery iOS mRNA pH gO dI kILL-it kILL-LaTeX x-kILL- findKill killAll",
         "what HeLlO and KiLl have",  # one word that can be a name
         "openaI, soI went, doI modaI typeIII levelII PartII vII VIlI",
         "what they think about the fianc\u00e9 and the \u00e9lite",
@@ -179,6 +180,10 @@ def test_ordinary_text_does_not_change(text: str) -> None:
         ("he said kIlL on YouTube to Them", "he said kill on youtube to Them"),
         ("yOu hAtE ThEm aLl", "you hate them all"),
         ("k1Ll THeM aLl", "kill them all"),
+        ("kILL", "kill"),
+        ("gO dIe", "go die"),
+        ("kIlL-tHeM", "kill-them"),
+        ("yOU aRE nOTHING!", "you are nothing!"),
         (":regional_indicator_k: :regional_indicator_i: :regional_indicator_l: :regional_indicator_l:", "Kill"),
         ("ok :alphabet-white-k::alphabet-yellow-i::alphabet-white-l::alphabet-white-l:", "ok kill"),
         (":letter_k::letter_i::letter_l::letter_l: them", "Kill them"),
@@ -197,6 +202,14 @@ def test_a_capital_i_begins_a_name_unless_the_word_with_l_is_frequent() -> None:
     others = ["a" * length for length in range(3, 3000)]
     view = PlainText.of(Vocabulary(["like", *others, "loan"]))
     assert view.plain("Iike Ioan") == "like Ioan"
+
+
+def test_a_word_with_a_capital_after_a_small_first_letter_is_a_name_unless_it_is_frequent() -> None:
+    others = ["a" * length for length in range(3, 3000)]
+    view = PlainText.of(Vocabulary(["kill", *others, "iphone", "bitch"]))
+    assert view.plain("kIll") == "kill"
+    assert view.plain("iPhone") == "iPhone"
+    assert view.plain("bITCH") == "bitch"
 
 
 @pytest.mark.parametrize("evasion", sorted(EVASIONS))
@@ -230,6 +243,7 @@ CHAT = st.lists(
                     "KlL",
                     "KlLL",
                     "kIlL",
+                    "kILL",
                     "yOu",
                     "lnto",
                     "Iike",

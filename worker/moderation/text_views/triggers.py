@@ -53,8 +53,8 @@ class Trigger:
     CAPITAL = 4096
     """A capital I after a small letter."""
     RARE = 8192
-    """A capital I, a small l or a sign between letters where it is rare, a small letter between capitals, or the
-    last letter of ``:letter_k:``."""
+    """A capital I, a small l or a sign between letters where it is rare, a small letter between capitals, a capital
+    after a small first letter, or the last letter of ``:letter_k:``."""
 
 
 _FLAGS = 16384 - 1
@@ -174,7 +174,7 @@ def _pairs(classes: NDArray[np.int64], letters: NDArray[np.int64]) -> NDArray[np
     rare_end = both(has(_I), has(_AFTER_I)) | both(cased, has(_COLON))
     rare_end |= both(has(_L), has(_CAPITAL | _L) | around_l)
     rare_end |= both(has(_RARE_SIGN), cased)
-    rare_begin |= both(capital, small)
+    rare_begin |= both(has(_BEFORE_WORD) | capital, small)
     rare_end |= both(small, capital)
     begin = (classes & _OF_CHARACTERS)[None, :] | of_pair | equal | fonts | both(~has(_WORD), letter) * _SINGLE
     begin |= (rare_begin | both(cased, has(_RARE_SIGN))) * Trigger.RARE
