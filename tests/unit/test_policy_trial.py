@@ -33,9 +33,9 @@ class Trial:
         self.folder = folder
         self._capsys = capsys
 
-    def of(self, policy: str, *verdicts: object, examples: int = 3) -> Any:
+    def of(self, policy: str, *verdicts: object, examples: int = 3, options: tuple[str, ...] = ()) -> Any:
         """Return the JSON result."""
-        printed = self.printed(policy, *verdicts, options=("--json", "--examples", str(examples)))
+        printed = self.printed(policy, *verdicts, options=("--json", "--examples", str(examples), *options))
         result = json.loads(printed)
         SCHEMA.validate(result)
         return result
@@ -158,7 +158,70 @@ def test_alerts_are_counted_by_what_becomes_of_them(trial: Trial) -> None:
         stored_verdict(4, {"violent_crimes": 0.95, "hate": 0.95}),  # the text would not help
         stored_verdict(5, {"violent_crimes": 0.95}, input={"characters": 12, "tokens": 4, "truncated": False}),
     )
-    assert result["alerts"] == {"raised": 2, "exempt": 1, "below_level": 1, "undecided": 1}
+    after = {name: result["alerts"][name] for name in ("raised", "exempt", "below_level", "undecided")}
+    assert after == {"raised": 2, "exempt": 1, "below_level": 1, "undecided": 1}
+
+
+EVERYBODY = 'exempt: [{name: all, when: {user_id: "*"}}]\n'
+
+
+def changed_alerts(result: Any) -> tuple[int, int, int]:
+    """Return the alerts before, the newly alerting and the newly silenced messages."""
+    alerts = result["alerts"]
+    return alerts["before"], alerts["newly_alerting"], alerts["newly_silenced"]
+
+
+def test_alerts_that_an_exemption_or_the_level_of_alerts_withholds_are_newly_silenced(trial: Trial) -> None:
+    flagged = [
+        stored_verdict(1, {"hate": 0.95}, user_id="u"),
+        stored_verdict(2, {"hate": 0.6}, user_id="u"),
+        stored_verdict(3, {}, user_id="u"),
+    ]
+    assert changed_alerts(trial.of(POLICY, *flagged)) == (2, 0, 0)
+    assert changed_alerts(trial.of(POLICY + EVERYBODY, *flagged)) == (2, 0, 2)
+    assert changed_alerts(trial.of(POLICY + "alerts: {level: remove}\n", *flagged)) == (2, 0, 1)
+
+
+def test_a_message_that_is_not_exempt_or_not_allowed_any_more_is_newly_alerting(trial: Trial) -> None:
+    withheld = [
+        stored_verdict(1, {"hate": 0.95}, level="remove", exempt="staff"),
+        stored_verdict(2, {"hate": 0.95}, level="remove", allowed="slang"),
+        stored_verdict(3, {"hate": 0.4}, level=None),
+    ]
+    assert changed_alerts(trial.of(POLICY, *withheld)) == (0, 3, 0)
+
+
+def test_a_message_with_an_undecided_alert_is_neither_newly_alerting_nor_newly_silenced(trial: Trial) -> None:
+    policy = POLICY + "allow: [{name: slang, texts: [kill the boss]}]\n"
+    verdicts = [stored_verdict(1, {"hate": 0.6}), stored_verdict(2, {"hate": 0.6}, level="review", allowed="slang")]
+    assert changed_alerts(trial.of(policy, *verdicts)) == (1, 0, 0)
+
+
+def test_the_policy_that_judged_says_which_levels_raised_an_alert(trial: Trial) -> None:
+    (trial.folder / "old.yaml").write_text(POLICY + "alerts: {level: remove}\n")
+    verdicts = [
+        stored_verdict(1, {"hate": 0.6}, level="review"),
+        stored_verdict(2, {"hate": 0.95}, level="remove"),
+    ]
+    unknown = trial.of(POLICY, *verdicts)
+    assert (changed_alerts(unknown), unknown["alerts"]["assumed"]) == ((2, 0, 0), 2)
+    known = trial.of(POLICY, *verdicts, options=("--against", "old.yaml"))
+    assert (changed_alerts(known), known["alerts"]["assumed"]) == ((1, 1, 0), 0)
+    assert "For 2 messages it is not certain that they raised an alert" in trial.printed(POLICY, *verdicts)
+    assert "not certain" not in trial.printed(POLICY, *verdicts, options=("--against", "old.yaml"))
+
+
+def test_the_terminal_and_the_page_say_that_alerts_are_silenced_although_no_flag_changes(trial: Trial) -> None:
+    policy = POLICY + EVERYBODY
+    verdicts = [stored_verdict(offset, {"hate": 0.95}, user_id="u") for offset in (1, 2)]
+    sentence = (
+        "Alerts before they are coalesced: 2 were raised, 0 would be; 0 newly alerting, 2 newly silenced. Of the "
+        "messages that would be flagged, 2 are exempt."
+    )
+    shown = trial.printed(policy, *verdicts)
+    assert "0 newly flagged, 0 newly passed" in shown
+    assert sentence in shown
+    assert sentence in trial.printed(policy, *verdicts, options=("--out", "-"))
 
 
 def test_a_field_that_no_verdict_has_is_named_with_the_entries_that_use_it(trial: Trial) -> None:

@@ -19,7 +19,7 @@ from worker.records import ConsumedRecord, Partition, PreparedMessage, PreparedR
 SCORES = st.sampled_from([0.05, 0.3, 0.30000001, 0.5, 0.7, 0.95])
 TEXTS = ["gg", "go", "kill the boss"]
 HEAD = "schema: policy/1\nlevels: [review, remove]\nthresholds:\n  default: {review: 0.5, remove: 0.9}\n"
-BEFORE = HEAD + "  hate: {review: 0.3}\nexempt: [{name: bots, when: {role: bot}}]\n"
+BEFORE = HEAD + "  hate: {review: 0.3}\nexempt: [{name: bots, when: {role: bot}}]\nalerts: {level: remove}\n"
 AFTER = (
     HEAD
     + "  privacy: off\n"
@@ -53,8 +53,8 @@ def source_of(text: str) -> PolicySource:
     return parse_policy(text.encode(), "policy.yaml")
 
 
-def judged(messages: list[dict[str, Any]], policy: Policy) -> tuple[list[bytes], int]:
-    """Return the verdicts that a worker publishes, and the number of its alerts."""
+def judged(messages: list[dict[str, Any]], policy: Policy) -> tuple[list[bytes], set[int]]:
+    """Return the verdicts that a worker publishes, and the offsets of the messages that raise an alert."""
     builder = OutputBuilder(
         model={"name": "toy", "revision": "r", "commit": None, "dtype": "float32"},
         policy=policy,
@@ -64,7 +64,7 @@ def judged(messages: list[dict[str, Any]], policy: Policy) -> tuple[list[bytes],
     )
     built = builder.build([scored(number, one) for number, one in enumerate(messages)], judged_at="2026-01-31")
     verdicts = [output.value or b"" for output in built if output.topic is Topic.VERDICT]
-    return verdicts, sum(output.topic is Topic.ALERT for output in built)
+    return verdicts, {output.source.offset for output in built if output.topic is Topic.ALERT}
 
 
 def scored(number: int, message: dict[str, Any]) -> ScoredRecord:
@@ -96,9 +96,10 @@ def scored(number: int, message: dict[str, Any]) -> ScoredRecord:
 
 @given(messages=MESSAGES)
 def test_a_trial_finds_what_a_worker_with_the_tried_policy_would_publish(messages: list[dict[str, Any]]) -> None:
-    before, _ = judged(messages, Policy.of_file(source_of(BEFORE)))
+    before, alerted = judged(messages, Policy.of_file(source_of(BEFORE)))
     after, alerts = judged(messages, Policy.of_file(source_of(AFTER)))
-    found = run_trial(source_of(AFTER), "policy.yaml", iter([before]), examples=1)
+    judge = source_of(BEFORE)
+    found = run_trial(source_of(AFTER), "policy.yaml", iter([before]), examples=1, against=judge)
     pairs = [(json.loads(old), json.loads(new)) for old, new in zip(before, after, strict=True)]
     assert found.flagged.after == sum(new["flagged"] for _, new in pairs)
     assert found.flagged.newly_flagged == sum(new["flagged"] and not old["flagged"] for old, new in pairs)
@@ -110,16 +111,24 @@ def test_a_trial_finds_what_a_worker_with_the_tried_policy_would_publish(message
     assert {(one.before, one.after): one.verdicts for one in found.levels} == levels
     rules = Counter(new["policy"]["rule"] for _, new in pairs)
     assert {one.rule: one.verdicts for one in found.rules} == rules
-    assert found.alerts.raised <= alerts <= found.alerts.raised + found.alerts.undecided
+    assert found.alerts.before == len(alerted)
+    assert found.alerts.raised <= len(alerts) <= found.alerts.raised + found.alerts.undecided
+    assert found.alerts.newly_alerting <= len(alerts - alerted)
+    assert found.alerts.newly_silenced <= len(alerted - alerts)
+    if not found.alerts.undecided:
+        assert found.alerts.newly_alerting == len(alerts - alerted)
+        assert found.alerts.newly_silenced == len(alerted - alerts)
     assert found.alerts.exempt == sum("exempt" in new and new["flagged"] for _, new in pairs)
     assert found.verdicts.decided == len(messages)
 
 
 @given(messages=MESSAGES)
 def test_a_trial_of_the_policy_that_judged_changes_nothing(messages: list[dict[str, Any]]) -> None:
-    verdicts, alerts = judged(messages, Policy.of_file(source_of(BEFORE)))
-    found = run_trial(source_of(BEFORE), "policy.yaml", iter([verdicts]), examples=1)
+    source = source_of(BEFORE)
+    verdicts, alerts = judged(messages, Policy.of_file(source))
+    found = run_trial(source, "policy.yaml", iter([verdicts]), examples=1, against=source)
     assert (found.flagged.newly_flagged, found.flagged.newly_passed) == (0, 0)
     assert all(one.before == one.after for one in found.levels)
-    assert found.alerts.raised == alerts
+    assert found.alerts.raised == found.alerts.before == len(alerts)
+    assert (found.alerts.newly_alerting, found.alerts.newly_silenced) == (0, 0)
     assert not any(one.examples_flagged or one.examples_passed for one in found.categories)

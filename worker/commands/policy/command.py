@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     show.add_argument("--edited", action="store_true", help="the messages are edits")
     trial = _add(of_policy, "try", "Shows what a policy file would decide differently about stored verdicts.", _try)
+    trial.add_argument(
+        "--against",
+        metavar="OLD",
+        help="the policy file that judged the messages: its alerts.level says which ones raised an alert",
+    )
     add_json_option(trial)
     trial.add_argument("--out", type=Path, metavar="FILE.html", help="write a page for people to this file")
     trial.add_argument(
@@ -156,10 +161,11 @@ def _show(options: argparse.Namespace) -> ExitCode:
 
 
 def _try(options: argparse.Namespace) -> ExitCode:
-    files = [Path(name) for name in (options.file, options.verdicts) if name is not None]
+    files = [Path(name) for name in (options.file, options.verdicts, options.against) if name is not None]
     check_writable(options.json, options.out, inputs=files)
     source = read_policy(options.file)
-    report = run_trial(source, options.file, _chunks(options), examples=options.examples)
+    against = read_policy(options.against) if options.against else None
+    report = run_trial(source, options.file, _chunks(options), examples=options.examples, against=against)
     if shows_table(options.json, options.out):
         show_trial(report, Console(highlight=False))
     write_reports(report, partial(trial_page, report), json_path=options.json, out=options.out)

@@ -1,6 +1,7 @@
-"""Which messages would raise an alert, and for which only the text, which no verdict has, would tell."""
+"""Which messages raised an alert and which ones would. For some only the text would tell, which no verdict has."""
 
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,32 +13,53 @@ from worker.moderation.policies.resolutions import AllowEntry, Resolution
 
 
 class AlertTally:
-    """Counts the alerts that a policy would raise, before they are coalesced.
+    """Counts the alerts that were raised and those that a policy would raise, before they are coalesced.
 
     Args:
         policy: The policy that is tried.
+        silent_levels: The levels that raised no alert when the messages were judged; None: they are not known, and
+            every flagged message counts as one that raised an alert.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, silent_levels: Collection[str] | None = None) -> None:
         self._alert_level = policy.alert_level
+        self._silent_levels = silent_levels
         self._counts: Counter[str] = Counter()
         self._lengths: dict[frozenset[str], frozenset[int]] = {}
 
     def add(self, new: NewDecisions) -> None:
-        """Count the flagged messages that the policy can decide about."""
+        """Count the messages that the policy can decide about."""
+        before = self._raised_before(new)
+        silenced = set(before)
         for row in np.flatnonzero(new.decided & (new.levels >= 0)).tolist():
-            resolution = new.resolutions[row]
-            if resolution.exempt is not None:
-                outcome = "exempt"
-            elif new.levels[row] < self._alert_level:
-                outcome = "below_level"
-            elif resolution.allow and self._may_be_allowed(
-                resolution, new.columns.scores[row], new.columns.characters[row]
-            ):
-                outcome = "undecided"
-            else:
-                outcome = "raised"
+            outcome = self._outcome(new, row)
             self._counts[outcome] += 1
+            if outcome == "raised" and row not in before:
+                self._counts["newly_alerting"] += 1
+            if outcome in {"raised", "undecided"}:
+                silenced.discard(row)
+        self._counts["before"] += len(before)
+        self._counts["newly_silenced"] += len(silenced)
+
+    def _raised_before(self, new: NewDecisions) -> set[int]:
+        """Return the rows of the messages that raised an alert when they were judged."""
+        columns = new.columns
+        rows = np.flatnonzero(columns.flags.any(axis=1) & ~columns.withheld & new.decided).tolist()
+        if self._silent_levels is None:
+            self._counts["assumed"] += sum(columns.levels[row] is not None for row in rows)
+            return set(rows)
+        return {row for row in rows if columns.levels[row] not in self._silent_levels}
+
+    def _outcome(self, new: NewDecisions, row: int) -> str:
+        """Return what becomes of a message that the policy flags."""
+        resolution = new.resolutions[row]
+        if resolution.exempt is not None:
+            return "exempt"
+        if new.levels[row] < self._alert_level:
+            return "below_level"
+        scores, characters = new.columns.scores[row], new.columns.characters[row]
+        is_undecided = resolution.allow and self._may_be_allowed(resolution, scores, characters)
+        return "undecided" if is_undecided else "raised"
 
     def report(self) -> TriedAlerts:
         """Return the counts."""

@@ -26,7 +26,7 @@ def _paragraphs(report: TrialReport) -> Iterator[str]:
     versions = ", ".join(f"{one.version} ({one.verdicts:,})" for one in report.judged_by)
     yield f"Before: as the messages were judged, by the policy versions {versions or NOTHING}."
     yield f"After: as {report.policy.file} decides, version {report.policy.version}."
-    if report.flagged.after:
+    if report.flagged.before or report.flagged.after:
         yield alert_sentence(report)
     yield from caveats(report)
 

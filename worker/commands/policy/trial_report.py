@@ -141,10 +141,20 @@ class TriedVerdicts(TrialPart):
 
 
 class TriedAlerts(TrialPart):
-    """What the tried policy makes of the flagged messages, before alerts are coalesced."""
+    """The alerts before, and what becomes of the messages that the tried policy flags. Nothing is coalesced."""
 
+    before: Count
+    """Messages that raised an alert when they were judged: flagged, and neither exempt nor allowed. A message
+    with a level that raised no alert is left out if --against names the policy that judged."""
+    assumed: Count
+    """Messages in before with a level, if --against names no policy. A verdict does not say from which level its
+    policy raised alerts."""
+    newly_alerting: Count
+    """Messages that raise an alert only by the tried policy."""
+    newly_silenced: Count
+    """Messages that raised an alert and raise none by the tried policy. undecided messages are in neither count."""
     raised: Count
-    """Messages that raise an alert."""
+    """Messages that raise an alert by the tried policy."""
     exempt: Count
     """Flagged messages that an exemption keeps from raising an alert."""
     below_level: Count

@@ -33,7 +33,9 @@ SHOWN_MAX = 20
 _FLAGS = ("before", "after", "newly_flagged", "newly_passed")
 
 
-def run_trial(source: PolicySource, file: str, chunks: Chunks, *, examples: int) -> TrialReport:
+def run_trial(
+    source: PolicySource, file: str, chunks: Chunks, *, examples: int, against: PolicySource | None = None
+) -> TrialReport:
     """Return what a policy decides differently.
 
     Args:
@@ -41,9 +43,10 @@ def run_trial(source: PolicySource, file: str, chunks: Chunks, *, examples: int)
         file: The name of its file.
         chunks: The values of stored verdicts.
         examples: Number of examples of each change.
+        against: The policy that judged the messages; None: it is not known.
     """
     policy, used = Policy.of_file(source), used_fields(source.file)
-    decider, alerts = VerdictDecider(policy), AlertTally(policy)
+    decider, alerts = VerdictDecider(policy), AlertTally(policy, None if against is None else _silent(against))
     tally = TrialTally(levels=policy.levels, rules=len(source.file.rules), examples=examples)
     verdicts, fields = VerdictTally(), FieldTally(used)
     for chunk in chunks:
@@ -70,6 +73,12 @@ def run_trial(source: PolicySource, file: str, chunks: Chunks, *, examples: int)
         alerts=alerts.report(),
         untried=list(fields.report()),
     )
+
+
+def _silent(source: PolicySource) -> Sequence[str]:
+    """Return the levels of a policy that raise no alert."""
+    policy = Policy.of_file(source)
+    return policy.levels[: policy.alert_level]
 
 
 class VerdictTally:

@@ -26,16 +26,21 @@ def summary(report: TrialReport) -> str:
 
 
 def alert_sentence(report: TrialReport) -> str:
-    """Return what becomes of the flagged messages."""
+    """Return how many messages raised an alert and would raise one, and what becomes of the other flagged ones."""
     alerts = report.alerts
-    parts = [f"{alerts.raised:,} would raise an alert, before alerts are coalesced"]
+    parts = []
     if alerts.exempt:
         parts.append(f"{alerts.exempt:,} are exempt")
     if alerts.below_level:
         parts.append(f"{alerts.below_level:,} do not reach the level of alerts")
     if alerts.undecided:
         parts.append(f"{alerts.undecided:,} may have an allowed text")
-    return f"Of {report.flagged.after:,} flagged messages " + ", ".join(parts) + "."
+    sentence = (
+        f"Alerts before they are coalesced: {alerts.before:,} were raised, {alerts.raised:,} would be; "
+        f"{alerts.newly_alerting:,} newly alerting, {alerts.newly_silenced:,} newly silenced."
+    )
+    others = f" Of the messages that would be flagged, {', '.join(parts)}." if parts else ""
+    return sentence + others
 
 
 def caveats(report: TrialReport) -> Iterator[str]:
@@ -52,6 +57,12 @@ def caveats(report: TrialReport) -> Iterator[str]:
         yield (
             f"For {alerts.undecided:,} messages only the text tells whether they raise an alert: they have the "
             "length of an allowed text, and a verdict has no text."
+        )
+    if alerts.assumed:
+        yield (
+            f"For {alerts.assumed:,} messages it is not certain that they raised an alert: a verdict has a level, "
+            "and not the level from which its policy raised alerts. They count as alerts. --against OLD names the "
+            "policy that judged, and its alerts.level decides."
         )
     for one in report.untried:
         topic = "" if one.topic is None else f" of {one.topic}"

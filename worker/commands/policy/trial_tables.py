@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.commands.policy.trial_report import TrialExample, TrialReport
-from worker.commands.policy.trial_sentences import NAMES, caveats, example_groups, summary
+from worker.commands.policy.trial_sentences import NAMES, alert_sentence, caveats, example_groups, summary
 from worker.logs import escaped
 
 COUNTS = ("before", "after", "newly flagged", "newly passed")
@@ -15,6 +15,8 @@ NOTHING = "-"
 def show_trial(report: TrialReport, console: Console) -> None:
     """Print the counts, the examples and what could not be decided."""
     console.print(Text(escaped(summary(report)), style="bold"), soft_wrap=True)
+    if report.flagged.before or report.flagged.after:
+        console.print(Text(alert_sentence(report)), soft_wrap=True)
     changed = [one for one in report.categories if one.before or one.after]
     if changed:
         table = _table("category", *COUNTS)

@@ -48,6 +48,7 @@ class VerdictColumns:
         positions: The input; None for a verdict of ``classify``.
         characters: Number of code points of the text.
         unscored: Whether the model was not asked because of an exemption.
+        withheld: Whether an exemption or an allowed text withheld the alert.
         policies: The version of the policy that decided.
     """
 
@@ -60,6 +61,7 @@ class VerdictColumns:
     positions: Sequence[VerdictPosition | None]
     characters: Sequence[int]
     unscored: NDArray[np.bool_]
+    withheld: NDArray[np.bool_]
     policies: Sequence[str]
 
     def __len__(self) -> int:
@@ -78,6 +80,7 @@ class _VerdictRow(NamedTuple):
     position: VerdictPosition | None
     characters: int
     is_unscored: bool
+    is_withheld: bool
     policy: str
 
 
@@ -95,7 +98,7 @@ def decode_verdicts(values: Sequence[bytes], used: Collection[str]) -> VerdictCo
         except (KeyError, TypeError, ValueError, OverflowError):
             continue
     columns = list(zip(*rows, strict=True)) or [()] * len(_VerdictRow._fields)
-    scores, flags, levels, fields, messages, channels, positions, characters, unscored, policies = columns
+    scores, flags, levels, fields, messages, channels, positions, characters, unscored, withheld, policies = columns
     categories = len(CATEGORY_SLUGS)
     return VerdictColumns(
         scores=np.frombuffer(b"".join(scores), np.float32).reshape(-1, categories),
@@ -107,6 +110,7 @@ def decode_verdicts(values: Sequence[bytes], used: Collection[str]) -> VerdictCo
         positions=positions,
         characters=characters,
         unscored=np.array(unscored, np.bool_),
+        withheld=np.array(withheld, np.bool_),
         policies=policies,
     )
 
@@ -140,6 +144,7 @@ def _row(document: Any, used: Collection[str]) -> _VerdictRow:
         position,
         _number(document["input"]["characters"]),
         get("outcome") == "exempt",
+        get("exempt") is not None or get("allowed") is not None,
         _text(document["policy"]["version"]),
     )
 
