@@ -148,6 +148,71 @@ def test_a_rule_may_be_less_strict_about_a_category_that_the_base_is_not_strict_
     assert "doubts 0" in printed.by("check", policy)
 
 
+@pytest.mark.parametrize(
+    ("policy", "place"),
+    [
+        (HEAD.replace("0.9", "off") + "alerts: {level: remove}\n", "5:17"),
+        (HEAD.replace("0.9", "1") + "alerts: {level: remove}\n", "5:17"),
+        (HEAD.replace("{review: 0.5, remove: 0.9}", "off"), "4:12"),
+    ],
+)
+def test_a_policy_that_can_raise_no_alert_is_doubtful(printed: Printed, policy: str, place: str) -> None:
+    found = printed.by("check", policy)
+    assert f"! policy.yaml:{place}: no category can reach the level" in found
+    assert "doubts 1" in found
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "  hate: {review: 0.5}\n",
+        "rules: [{name: a, when: {channel_id: a}, thresholds: {hate: {review: 0.5}}}]\n",
+        "shadow: [{name: a, thresholds: {hate: {review: 0.5}}}]\n",
+    ],
+)
+def test_a_policy_that_is_off_by_default_is_not_doubtful(printed: Printed, rest: str) -> None:
+    assert "doubts 0" in printed.by("check", HEAD.replace("{review: 0.5, remove: 0.9}", "off") + rest)
+
+
+@pytest.mark.parametrize(
+    ("when", "takes_all"),
+    [
+        ('topic: "*"', True),
+        ('topic: [a, "**"]', True),
+        ('topic: "a*"', False),
+        ('topic: "*", edited: true', False),
+        ('user_id: "*"', False),
+    ],
+)
+def test_an_exemption_of_every_message_is_doubtful(printed: Printed, when: str, *, takes_all: bool) -> None:
+    found = printed.by("check", HEAD + f"exempt: [{{name: all, when: {{{when}}}}}]\n")
+    assert ("the exemption 'all' takes every message: no message raises an alert" in found) == takes_all
+
+
+RULE_FOR_MODERATORS = (
+    "rules: [{name: mods, when: {role: moderator, channel_id: a}, thresholds: {hate: {review: 0.1}}}]\n"
+)
+
+
+def test_a_rule_whose_messages_are_not_scored_is_doubtful(printed: Printed) -> None:
+    unscored = "exempt:\n  - {name: team, when: {role: [bot, mod*]}, score: false}\n"
+    found = printed.by("check", HEAD + RULE_FOR_MODERATORS + unscored)
+    assert "policy.yaml:5:16: the rule 'mods' changes nothing: the exemption 'team' keeps all its messages" in found
+    assert "doubts 1" in found
+
+
+@pytest.mark.parametrize(
+    "exempt",
+    [
+        "[{name: team, when: {role: moderator}}]",
+        "[{name: team, when: {role: moderator, channel_id: b}, score: false}]",
+        "[{name: some, when: {user_id: x}}, {name: team, when: {role: moderator}, score: false}]",
+    ],
+)
+def test_a_rule_some_of_whose_messages_are_scored_is_not_doubtful(printed: Printed, exempt: str) -> None:
+    assert "doubts 0" in printed.by("check", HEAD + RULE_FOR_MODERATORS + f"exempt: {exempt}\n")
+
+
 def example_policies() -> list[str]:
     """Return every policy that is an example for users, as a file's content."""
     pages = [page.read_text() for page in sorted((ROOT / "docs").rglob("*.md"))]

@@ -1,6 +1,7 @@
 """What is doubtful in a policy file that is right: entries that never apply, or change nothing. Pure."""
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from worker.commands.policy.glob_cover import covers, matched_string
 from worker.moderation.policies import MessageFields, PolicyFile, PolicySource, effective_thresholds, threshold_text
@@ -15,7 +16,14 @@ _KEYS = tuple(key for key in When.model_fields if key != "edited")
 def findings(source: PolicySource) -> Iterator[YamlFault]:
     """Yield what is doubtful, each at its place in the file."""
     file, document = source.file, source.document
-    doubts = [*_never_reached(file), *_never_allowed(file), *_without_effect(file), *_weakened(source)]
+    doubts = [
+        *_never_reached(file),
+        *_never_allowed(file),
+        *_never_scored(file),
+        *_without_effect(file),
+        *_weakened(source),
+        *_without_alerts(file),
+    ]
     yield from sorted((document.fault(path, said) for path, said in doubts), key=lambda one: (one.line, one.column))
 
 
@@ -62,18 +70,40 @@ def _never_allowed(file: PolicyFile) -> Iterator[tuple[Path, str]]:
                 break
 
 
-def _takers(whens: Sequence[When | None]) -> Iterator[tuple[int, list[int]]]:
-    """Yield each entry all of whose messages earlier entries match, with these earlier entries.
+def _never_scored(file: PolicyFile) -> Iterator[tuple[Path, str]]:
+    """Yield each rule whose messages the model never scores. The first exemption that matches a message decides."""
+    unscored = list(takewhile(lambda one: not one.score, file.exempt))
+    matcher = Matcher([one.when for one in unscored])
+    for index, rule in enumerate(file.rules):
+        takers = [
+            one for one in members(_candidates(matcher, rule.when)) if takes_all(unscored[one].when, rule.when)
+        ]
+        if takers:
+            yield (
+                ("rules", index, "name"),
+                (
+                    f"the rule {rule.name!r} changes nothing: the exemption {unscored[takers[0]].name!r} keeps all "
+                    "its messages from the model (score: false); remove the rule, or write score: true"
+                ),
+            )
 
-    An earlier entry can only match all messages of an entry if it matches one example of them. So few pairs are
-    compared, even of 10,000 rules.
-    """
+
+def _takers(whens: Sequence[When | None]) -> Iterator[tuple[int, list[int]]]:
+    """Yield each entry all of whose messages earlier entries match, with these earlier entries."""
     matcher = Matcher(whens)
     for index, when in enumerate(whens):
-        example = _example(when)
-        candidates = 0 if example is None else matcher.matches(example) & ((1 << index) - 1)
-        if takers := [one for one in members(candidates) if takes_all(whens[one], when)]:
+        earlier = _candidates(matcher, when) & ((1 << index) - 1)
+        if takers := [one for one in members(earlier) if takes_all(whens[one], when)]:
             yield index, takers
+
+
+def _candidates(matcher: Matcher, when: When | None) -> int:
+    """Return the set of entries that match one example of a condition's messages.
+
+    Only these can match all of its messages. So few pairs are compared, even of 10,000 rules.
+    """
+    example = _example(when)
+    return 0 if example is None else matcher.matches(example)
 
 
 def _example(when: When | None) -> MessageFields | None:
@@ -135,6 +165,29 @@ def _weakened(source: PolicySource) -> Iterator[tuple[Path, str]]:
 def _is_stricter(one: float | None, other: float | None) -> bool:
     """Return whether a threshold is less than another one, or only the other one is off."""
     return one is not None and (other is None or one < other)
+
+
+def _without_alerts(file: PolicyFile) -> Iterator[tuple[Path, str]]:
+    """Yield why no message can raise an alert. A policy without thresholds is meant, if it tries candidates."""
+    level = file.alerts.level or file.levels[0]
+    is_trial = bool(file.shadow) and not _is_reached(file, file.levels[0])
+    if not is_trial and not _is_reached(file, level):
+        path: Path = ("thresholds", DEFAULT) if file.alerts.level is None else ("alerts", "level")
+        yield path, f"no category can reach the level {level!r}, from which alerts are raised"
+    for index, entry in enumerate(file.exempt):
+        # Every message has a topic. Any other field may be absent.
+        if entry.when.model_fields_set == {"topic"} and covers(tuple(entry.when.topic), "*"):
+            said = f"the exemption {entry.name!r} takes every message: no message raises an alert"
+            yield ("exempt", index, "name"), said
+
+
+def _is_reached(file: PolicyFile, level: str) -> bool:
+    """Return whether some score of some category is greater than its threshold at a level."""
+    return any(
+        one.value is not None and one.value < 1
+        for rule in (None, *range(len(file.rules)))
+        for one in (levels[level] for levels in effective_thresholds(file, rule=rule).values())
+    )
 
 
 def _values(file: PolicyFile, rule: int | None = None, candidate: int | None = None) -> object:
