@@ -227,6 +227,13 @@ def test_an_evasion_is_the_same_for_the_same_seed(evasion: str) -> None:
     assert first == second
 
 
+def test_random_case_changes_only_which_letters_are_capitals() -> None:
+    evaded = EVASIONS["random_case"](SENTENCE, random.Random(3))  # noqa: S311 - as above
+    assert evaded.lower() == SENTENCE.lower()
+    letters = [letter for letter in evaded if letter.isalpha()]
+    assert 0.3 < sum(map(str.isupper, letters)) / len(letters) < 0.7
+
+
 CHAT = st.lists(
     st.one_of(
         st.sampled_from(

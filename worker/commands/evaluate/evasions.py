@@ -1,4 +1,4 @@
-"""The evasions: thirteen ways in which people write a text so that a reader understands it and a filter does not.
+"""The evasions: fourteen ways in which people write a text so that a reader understands it and a filter does not.
 
 Each is a function of a text and a random generator, so a seed gives the same texts on every machine.
 """
@@ -175,6 +175,11 @@ def markup_inside_words(text: str, rng: random.Random) -> str:
     return _in_words(marked, text)
 
 
+def random_case(text: str, rng: random.Random) -> str:
+    """Write each letter as a capital or a small letter, at random."""
+    return _LETTER.sub(lambda match: match[0].upper() if rng.random() < _HALF else match[0].lower(), text)
+
+
 EVASIONS: Mapping[str, Evade] = {
     "zero_width": zero_width,
     "invisible_prefix": invisible_prefix,
@@ -189,5 +194,6 @@ EVASIONS: Mapping[str, Evade] = {
     "enclosed_letters": enclosed_letters,
     "bidi_reversal": bidi_reversal,
     "markup_inside_words": markup_inside_words,
+    "random_case": random_case,
 }
 """Every evasion by name, in the order of the table."""
