@@ -312,6 +312,38 @@ def test_the_thresholds_of_a_message_are_shown_with_the_line_that_sets_each(prin
     assert "Privacy 0.5 line 4 0.9 line 4" in rows
 
 
+def test_shadow_candidates_are_shown_with_the_thresholds_that_they_change(printed: Printed) -> None:
+    shadow = (
+        "shadow:\n  - {name: lax, thresholds: {hate: {review: 0.45}}}\n  - {name: same, thresholds: {hate: off}}\n"
+    )
+    rows = words(printed.by("show", KIDS + shadow))
+    assert rows[rows.index("shadow candidate: lax (line 11)") :] == [
+        "shadow candidate: lax (line 11)",
+        "",
+        "category review remove",
+        "Hate 0.45 line 11 0.9 line 4",
+        "",
+        "shadow candidate: same (line 12)",
+        "",
+        "category review remove",
+        "Hate off line 12 off line 12",
+    ]
+    rows = words(printed.by("show", KIDS + shadow, "--channel-id", "kids-3", "--tenant-id", "acme"))
+    assert "shadow candidate: lax (line 11): decides about these messages as the policy does" in rows
+
+
+def test_what_alerts_hold_and_how_they_are_coalesced_is_shown(printed: Printed) -> None:
+    rows = words(printed.by("show", KIDS))
+    assert "alerts: from the level review" in rows
+    assert "alerts' text: none" in rows
+    assert "coalescing: none; every message that should alert raises an alert" in rows
+    alerts = "alerts:\n  level: remove\n  text: full\n  coalesce: {by: [channel_id, text], window_s: 60}\n"
+    rows = words(printed.by("show", KIDS + alerts))
+    assert "alerts: from the level remove (line 11)" in rows
+    assert "alerts' text: full (line 12)" in rows
+    assert "coalescing: by channel_id, text, in windows of 60 s (line 13)" in rows
+
+
 def test_an_absent_field_matches_no_rule(printed: Printed) -> None:
     found = printed.by("show", KIDS, "--channel-id", "kids-3")
     assert "rule: none matches" in found

@@ -241,13 +241,18 @@ def test_what_is_not_a_verdict_is_counted_and_stops_nothing(trial: Trial) -> Non
         stored_verdict(1, {}) | {"schema": "verdict/2"},
         stored_verdict(1, {}) | {"roles": 7, "channel_id": ["a"]},
         stored_verdict(1, {}) | {"source": {"topic": "t"}},
+        stored_verdict(1, {"hate": -1}),
+        stored_verdict(1, {"hate": 2}),
+        stored_verdict(1, {"hate": 1e300}),
         {"skipped": {"reason": "a join"}},
         [],
         None,
     ]
-    result = trial.of(POLICY, *broken, stored_verdict(2, {"hate": 0.95}))
-    assert (result["verdicts"]["read"], result["verdicts"]["unreadable"]) == (len(broken) + 1, len(broken))
-    assert result["flagged"]["after"] == 1
+    result = trial.of(
+        POLICY, *broken, stored_verdict(2, {"hate": 0.95}), stored_verdict(3, {"hate": 1, "privacy": 0})
+    )
+    assert (result["verdicts"]["read"], result["verdicts"]["unreadable"]) == (len(broken) + 2, len(broken))
+    assert result["flagged"]["after"] == 2
 
 
 def test_verdicts_of_classify_name_no_input(trial: Trial) -> None:

@@ -1,6 +1,6 @@
 """The thresholds that hold for some messages, and the line of the file that sets each."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,7 @@ from worker.moderation.policies import (
     effective_thresholds,
     threshold_text,
 )
+from worker.moderation.policies.inheritance import EffectiveThresholds
 from worker.moderation.yaml_document import Path
 
 
@@ -31,12 +32,18 @@ def show_effective(source: PolicySource, file: str, fields: MessageFields, conso
     resolution = Policy.of_file(source).resolve(fields)
     for line in _entries(source, file, resolution.rule, resolution.exempt, [one.name for one in resolution.allow]):
         console.print(Text(escaped(line)), soft_wrap=True)
-    levels = source.file.levels
-    effective = effective_thresholds(source.file, rule=resolution.row - 1 if resolution.row else None)
-    table = Table("category", *(escaped(level) for level in levels), box=None, pad_edge=False)
-    for slug, name in zip(CATEGORY_SLUGS, CATEGORY_NAMES, strict=True):
-        table.add_row(name, *(_cell(source, effective[slug][level]) for level in levels))
-    console.print("", table)
+    rule = resolution.row - 1 if resolution.row else None
+    effective = effective_thresholds(source.file, rule=rule)
+    console.print("", _table(source, effective, CATEGORY_SLUGS))
+    for number, candidate in enumerate(source.file.shadow):
+        theirs = effective_thresholds(source.file, rule=rule, candidate=number)
+        changed = [slug for slug in CATEGORY_SLUGS if _values(theirs[slug]) != _values(effective[slug])]
+        title = f"shadow candidate: {candidate.name} ({_line(source, ('shadow', candidate.name))})"
+        if not changed:
+            title += ": decides about these messages as the policy does"
+        console.print(Text(f"\n{escaped(title)}"), soft_wrap=True)
+        if changed:
+            console.print("", _table(source, theirs, changed))
 
 
 def _entries(
@@ -54,8 +61,25 @@ def _entries(
         yield f"exempt: {exempt} ({_line(source, ('exempt', exempt))}): {effect}"
     for name in allowed:
         yield f"allowed texts: {name} ({_line(source, ('allow', name))})"
-    level = source.file.alerts.level or source.file.levels[0]
-    yield f"alerts: from the level {level}"
+    yield from _alert_lines(source)
+
+
+def _alert_lines(source: PolicySource) -> Iterator[str]:
+    """Yield which messages raise an alert, what an alert holds, and how alerts are coalesced."""
+    alerts = source.file.alerts
+    yield f"alerts: from the level {alerts.level or source.file.levels[0]}{_where(source, 'level')}"
+    yield f"alerts' text: {alerts.text}{_where(source, 'text')}"
+    if alerts.coalesce is None:
+        yield "coalescing: none; every message that should alert raises an alert"
+    else:
+        keys = ", ".join(alerts.coalesce.by)
+        yield f"coalescing: by {keys}, in windows of {alerts.coalesce.window_s} s{_where(source, 'coalesce')}"
+
+
+def _where(source: PolicySource, key: str) -> str:
+    """Return the line of a key of ``alerts``; nothing if the file does not have the key."""
+    path: Path = ("alerts", key)
+    return f" (line {_place(source, path)})" if path in source.document.values else ""
 
 
 def _line(source: PolicySource, entry: tuple[str, str | None]) -> str:
@@ -64,6 +88,20 @@ def _line(source: PolicySource, entry: tuple[str, str | None]) -> str:
     entries = getattr(source.file, section)
     index = next(number for number, one in enumerate(entries) if one.name == name)
     return f"line {_place(source, (section, index))}"
+
+
+def _table(source: PolicySource, thresholds: EffectiveThresholds, slugs: Collection[str]) -> Table:
+    """Return the thresholds of some categories at each level, with their lines."""
+    levels = source.file.levels
+    table = Table("category", *(escaped(level) for level in levels), box=None, pad_edge=False)
+    for slug, name in zip(CATEGORY_SLUGS, CATEGORY_NAMES, strict=True):
+        if slug in slugs:
+            table.add_row(name, *(_cell(source, thresholds[slug][level]) for level in levels))
+    return table
+
+
+def _values(thresholds: Mapping[str, EffectiveThreshold]) -> dict[str, float | None]:
+    return {level: one.value for level, one in thresholds.items()}
 
 
 def _cell(source: PolicySource, threshold: EffectiveThreshold) -> Text:

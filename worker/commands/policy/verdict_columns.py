@@ -85,7 +85,7 @@ class _VerdictRow(NamedTuple):
 
 
 def decode_verdicts(values: Sequence[bytes], used: Collection[str]) -> VerdictColumns:
-    """Return the verdicts among these values. A value that is not a verdict is left out.
+    """Return the verdicts among these values. A value that is not one, or has a score outside [0, 1], is left out.
 
     Args:
         values: Values of the verdict topic, or lines of a file.
@@ -97,6 +97,12 @@ def decode_verdicts(values: Sequence[bytes], used: Collection[str]) -> VerdictCo
             rows.append(_row(orjson.loads(value), used))
         except (KeyError, TypeError, ValueError, OverflowError):
             continue
+    found = _columns(rows)
+    outside = {*np.flatnonzero(((found.scores < 0) | (found.scores > 1)).any(axis=1)).tolist()}
+    return _columns([row for number, row in enumerate(rows) if number not in outside]) if outside else found
+
+
+def _columns(rows: Sequence[_VerdictRow]) -> VerdictColumns:
     columns = list(zip(*rows, strict=True)) or [()] * len(_VerdictRow._fields)
     scores, flags, levels, fields, messages, channels, positions, characters, unscored, withheld, policies = columns
     categories = len(CATEGORY_SLUGS)
