@@ -92,10 +92,13 @@ def fault_at(mark: Any, message: str) -> YamlFault:
 
 def _refusals(event: Any, text: str) -> Iterator[YamlFault]:
     """Yield the alias, the anchor and the tag of a node."""
+    is_alias = isinstance(event, yaml.AliasEvent)
+    if not (is_alias or event.anchor or event.tag):
+        return  # nearly every node: looking for quotes would take most of the time
     mark = event.start_mark
     quoted = _quoted(text, mark)
     hint = f"; if it is a text, put it in quotes: {quoted}" if quoted else ""
-    if isinstance(event, yaml.AliasEvent):
+    if is_alias:
         yield fault_at(mark, f"the alias *{event.anchor} is not allowed; write the value itself{hint}")
         return
     if event.anchor:
