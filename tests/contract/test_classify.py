@@ -329,6 +329,27 @@ def test_an_allowed_text_is_named_in_its_verdict(tmp_path: Path) -> None:
     assert [one.get("allowed") for one in documents] == ["game", None, "game"]
 
 
+def test_a_line_is_from_no_topic_so_no_rule_or_exemption_for_topics_matches_it(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(
+        "schema: policy/1\nlevels: [review]\nthresholds: {default: {review: 0}}\n"
+        'rules: [{name: any-topic, when: {topic: "*"}, thresholds: {default: {review: 1}}}]\n'
+        'exempt: [{name: all, when: {topic: "*"}, score: false}]\n'
+    )
+    policy = str(tmp_path / "policy.yaml")
+    document = json.loads(run("--jsonl", given=b'{"text": "hello"}', WORKER_POLICY__PATH=policy).stdout)
+    assert (document["flagged"], document["policy"]["rule"], "exempt" in document) == (True, None, False)
+    assert "FLAGGED, level review" in run("hello", WORKER_POLICY__PATH=policy).stdout.decode()
+
+
+def test_people_see_that_an_exemption_keeps_a_text_from_the_model(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(
+        "schema: policy/1\nlevels: [review]\nthresholds: {default: {review: 0.5}}\n"
+        "exempt: [{name: new-messages, when: {edited: false}, score: false}]\n"
+    )
+    done = run("hello", WORKER_POLICY__PATH=str(tmp_path / "policy.yaml"))
+    assert "the exemption new-messages matches, so the model was not asked" in done.stdout.decode()
+
+
 def test_without_arguments_the_texts_come_from_standard_input() -> None:
     done = run(given=b"hello from a pipe\nand a second text")
     assert done.returncode == 0

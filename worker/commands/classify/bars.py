@@ -68,9 +68,10 @@ def _drawn(result: ScoredRecord, policy: Policy, plain_view: PlainView | None) -
     if (fault := result.dead_letter_reason) is not None:
         return drawing.append(f"  not judged: {fault.message} ({fault.reason})\n", style="not bold yellow")
     assert isinstance(content, PreparedMessage)  # noqa: S101 - a line is no tombstone
-    if not isinstance(scores, np.ndarray):
-        return drawing.append("  not flagged: the text is blank, so the model was not asked\n", style="not bold")
     resolution = policy.resolve(MessageFields())
+    if not isinstance(scores, np.ndarray):
+        reason = f"the exemption {resolution.exempt} matches" if content.is_unscored else "the text is blank"
+        return drawing.append(f"  not flagged: {escaped(reason)}, so the model was not asked\n", style="not bold")
     [decision] = decide_each(policy, scores[np.newaxis], [resolution])
     flags, thresholds = decision.flags, resolution.thresholds[0]
     level = decision.level_name if policy.has_file else None

@@ -23,7 +23,8 @@ from worker.scores import DeadLetterReason
 CHUNK_BYTES = 256 * 1024
 """Largest read, in bytes: hundreds of messages from a file, or the whole content of a pipe."""
 
-_LINES = Partition("line", 0)
+_LINES = Partition("", 0)
+"""A line is from no topic: no glob of a policy's ``topic`` matches it."""
 
 
 class Readable(Protocol):

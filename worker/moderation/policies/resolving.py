@@ -67,7 +67,7 @@ def _columns(
         contexts = [context or _NO_CONTEXT for context in found]
     for field in fields:
         if field == "topic":
-            columns[field] = [source.partition.topic for source in sources]
+            columns[field] = [source.partition.topic or None for source in sources]  # a line of classify has none
         elif field not in _OF_CONTEXT:
             columns[field] = [*map(attrgetter(field), messages)]
         elif contexts is not None:
