@@ -54,6 +54,14 @@ def test_a_right_file_is_summed_up_in_one_line(printed: Printed) -> None:
     )
 
 
+def test_another_policy_with_the_same_version_is_doubtful(printed: Printed) -> None:
+    (printed.folder / "old.yaml").write_text("version: spring\n" + KIDS)
+    assert "doubts 0" in printed.by("check", "# The same.\nversion: spring\n" + KIDS, "--against", "old.yaml")
+    found = printed.by("check", "version: spring\n" + KIDS.replace("0.1", "0.2"), "--against", "old.yaml")
+    assert "! policy.yaml:1:10: the version 'spring' is also that of the other file" in found
+    assert "doubts 1" in found
+
+
 def test_a_broken_file_is_refused_with_all_its_faults_and_exit_code_2(printed: Printed) -> None:
     with pytest.raises(ConfigurationError) as refused:
         printed.by("check", HEAD + "  hat: {review: 0.4}\n  privacy: {review: 0.95}\n")

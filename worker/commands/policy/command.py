@@ -15,7 +15,7 @@ from worker.commands.dead_letters import parse_since
 from worker.commands.option_values import whole_number
 from worker.commands.policy.differences import PolicyDifference, differences
 from worker.commands.policy.effective import show_effective
-from worker.commands.policy.findings import findings
+from worker.commands.policy.findings import findings, same_version
 from worker.commands.policy.stored_verdicts import Chunks, chunks_of_file, chunks_of_topic
 from worker.commands.policy.trial_page import trial_page
 from worker.commands.policy.trial_run import run_trial
@@ -106,8 +106,11 @@ def _add(
 
 def _check(options: argparse.Namespace) -> ExitCode:
     source = read_policy(options.file)
+    old = read_policy(options.against) if options.against else None
     console = Console(highlight=False)
     found, doubts = list(findings(source)), []
+    if old is not None:
+        found += same_version(source, old)
     if options.since or options.verdicts:
         usage = PolicyUsage(source)
         usage.add(_chunks(options))
@@ -123,8 +126,8 @@ def _check(options: argparse.Namespace) -> ExitCode:
         markup=False,
         soft_wrap=True,
     )
-    if options.against:
-        _show_differences(console, options.against, differences(read_policy(options.against).file, file))
+    if old is not None:
+        _show_differences(console, options.against, differences(old.file, file))
     return ExitCode.DONE
 
 

@@ -27,6 +27,18 @@ def findings(source: PolicySource) -> Iterator[YamlFault]:
     yield from sorted((document.fault(path, said) for path, said in doubts), key=lambda one: (one.line, one.column))
 
 
+def same_version(source: PolicySource, old: PolicySource) -> list[YamlFault]:
+    """Return the doubt about a policy that decides differently from an older one of the same version."""
+    version = source.file.version
+    if version is None or version != old.file.version or source.file == old.file:
+        return []
+    said = (
+        f"the version {version!r} is also that of the other file, which differs: verdicts would not show which of "
+        "the two decided; change the version"
+    )
+    return [source.document.fault(("version",), said)]
+
+
 def takes_all(earlier: When | None, later: When | None) -> bool:
     """Return whether a condition matches every message that another one matches."""
     if earlier is None:
