@@ -250,8 +250,8 @@ OVERVIEW = Dashboard(
             Panel(
                 "Workers by version of the policy",
                 {
-                    legend("moderation_policy_version"): "sum by (moderation_policy_version) "
-                    "(moderation_policy_info{@})",
+                    f"{legend('moderation_policy_version')} ({legend('moderation_policy_digest')})": "sum by "
+                    "(moderation_policy_version, moderation_policy_digest) (moderation_policy_info{@})",
                     "workers that refuse their file": "sum(moderation_policy_file_refused{@})",
                 },
             ),

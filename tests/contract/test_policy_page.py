@@ -71,7 +71,7 @@ def test_a_screen_reader_finds_each_figure_in_a_table_and_each_picture_with_its_
 def test_the_page_says_what_could_not_be_tried(shown: OpenedPage) -> None:
     text = shown.page.locator("main").inner_text()
     assert "13 verdicts decided again" in text
-    assert "1 were raised, 2 would be; 1 newly alerting, 0 newly silenced." in text
+    assert "1 before, 2 after; 1 newly alerting, 0 newly silenced." in text
     assert "No verdict of chat.messages has the field role (13 verdicts)." in text
 
 

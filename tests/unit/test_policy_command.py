@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.labels import CATEGORY_SLUGS
 from tests.stored_verdicts import stored_verdict, write_verdicts
 from worker.cli import main
 from worker.errors import ConfigurationError, ExitCode
@@ -124,6 +125,26 @@ def strict_about_hate(rule: str) -> str:
     return (
         HEAD + f"  hate: {{review: 0.2}}\nrules:\n  - {{name: kids, when: {{channel_id: k}}, thresholds: {rule}}}\n"
     )
+
+
+def test_doubts_about_one_default_have_the_order_of_the_model_card(printed: Printed) -> None:
+    strict = ("privacy", "hate", "violent_crimes", "sexual_content")
+    base = HEAD + "".join(f"  {slug}: {{review: 0.2}}\n" for slug in strict)
+    rule = "rules:\n  - {name: kids, when: {channel_id: k}, thresholds: {default: {review: 0.3}}}\n"
+    found = re.findall("also holds for (.+?):", printed.by("check", base + rule))
+    assert found == [slug for slug in CATEGORY_SLUGS if slug in strict]
+
+
+def test_a_rule_whose_messages_are_not_scored_has_one_doubt(printed: Printed) -> None:
+    policy = (
+        HEAD
+        + "rules:\n  - {name: x, when: {role: bot}, thresholds: {hate: {review: 0.1}}}\n"
+        + "  - {name: y, when: {role: bot, channel_id: a}, thresholds: {hate: {review: 0.2}}}\n"
+        + "exempt: [{name: bots, when: {role: bot}, score: false}]\n"
+    )
+    found = printed.by("check", policy)
+    assert "never applies" not in found
+    assert "doubts 2" in found
 
 
 @pytest.mark.parametrize("base", ["0.5", "off"])
@@ -343,12 +364,12 @@ def test_shadow_candidates_are_shown_with_the_thresholds_that_they_change(printe
 def test_what_alerts_hold_and_how_they_are_coalesced_is_shown(printed: Printed) -> None:
     rows = words(printed.by("show", KIDS))
     assert "alerts: from the level review" in rows
-    assert "alerts' text: none" in rows
+    assert "text in alerts: none" in rows
     assert "coalescing: none; every message that should alert raises an alert" in rows
     alerts = "alerts:\n  level: remove\n  text: full\n  coalesce: {by: [channel_id, text], window_s: 60}\n"
     rows = words(printed.by("show", KIDS + alerts))
     assert "alerts: from the level remove (line 11)" in rows
-    assert "alerts' text: full (line 12)" in rows
+    assert "text in alerts: full (line 12)" in rows
     assert "coalescing: by channel_id, text, in windows of 60 s (line 13)" in rows
 
 

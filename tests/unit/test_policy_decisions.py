@@ -276,6 +276,25 @@ def test_a_candidate_changes_nothing_for_exempt_messages_and_allowed_texts_so_me
     assert labels.candidates == [CandidateLabels("stricter", ShadowOutcome.AGREE)]
 
 
+@pytest.mark.parametrize(
+    ("scores", "outcome", "newly_flagged"),
+    [
+        ({"hate": 0.35}, ShadowOutcome.NEWLY_FLAGGED, ("hate",)),
+        ({"hate": 0.35, "violent_crimes": 0.95}, ShadowOutcome.AGREE, ("hate",)),
+        ({"violent_crimes": 0.4}, ShadowOutcome.AGREE, ()),
+    ],
+)
+def test_a_text_that_is_allowed_in_some_categories_counts_in_the_others(
+    scores: dict[str, float], outcome: ShadowOutcome, newly_flagged: tuple[str, ...]
+) -> None:
+    allow = FILE.replace('texts: ["kill the boss", "hello"]', 'texts: ["hello"]')
+    by = policy(allow.replace("{hate: {review: 0.3}}", "{hate: {review: 0.3}, violent_crimes: {review: 0.3}}"))
+    labels = outputs(scored(scores, text="kill the boss", channel_id="game-1"), by=by)[0].labels
+    assert labels is not None
+    [candidate] = labels.candidates
+    assert (candidate.outcome, candidate.newly_flagged) == (outcome, newly_flagged)
+
+
 def test_the_id_of_a_verdict_depends_on_the_thresholds_and_not_on_names() -> None:
     def id_of(text: str, channel_id: str = "general") -> str:
         verdict = documents(scored({}, channel_id=channel_id), policy(text))[0]

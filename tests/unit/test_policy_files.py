@@ -156,6 +156,29 @@ def test_a_value_that_needs_quotes_is_reported_with_its_quotes(written: str, quo
     assert f'in quotes: "{quoted}"' in line
 
 
+@pytest.mark.parametrize(
+    ("written", "quoted"),
+    [
+        ("@everyone free nitro", "@everyone …"),
+        ("`it's ok`", "`it …"),
+        ("!kill the boss", "!kill …"),
+        ("@a # b", "@a"),
+    ],
+)
+def test_a_longer_value_that_needs_quotes_is_shown_with_its_beginning(written: str, quoted: str) -> None:
+    line = faults(BASE + f"allow:\n  - name: a\n    texts:\n      - {written}\n")[0]
+    assert f'in quotes: "{quoted}"' in line
+
+
+def test_a_file_with_a_byte_order_mark_has_the_same_faults() -> None:
+    wrong = BASE + "exempt: [{name: a, when: {user_id: *kids}}]\n"
+    assert faults("\ufeff" + wrong) == faults(wrong)
+
+
+def test_a_directive_of_yaml_needs_no_quotes() -> None:
+    assert "in quotes" not in faults("%YAML 3.0\n---\n" + BASE)[0]
+
+
 @pytest.mark.parametrize("text", ["thresholds:\n\tdefault: off\n", "thresholds:\n  hate: off\n\tprivacy: off\n"])
 def test_a_tab_in_place_of_spaces_is_named(text: str) -> None:
     (line,) = faults(HEAD + text)

@@ -198,7 +198,9 @@ def test_a_message_with_an_undecided_alert_is_neither_newly_alerting_nor_newly_s
 
 
 def test_the_policy_that_judged_says_which_levels_raised_an_alert(trial: Trial) -> None:
-    (trial.folder / "old.yaml").write_text(POLICY + "alerts: {level: remove}\n")
+    old = POLICY.replace("next", "before") + "alerts: {level: remove}\n"
+    (trial.folder / "old.yaml").write_text(old)
+    (trial.folder / "other.yaml").write_text(old.replace("before", "other"))
     verdicts = [
         stored_verdict(1, {"hate": 0.6}, level="review"),
         stored_verdict(2, {"hate": 0.95}, level="remove"),
@@ -207,6 +209,7 @@ def test_the_policy_that_judged_says_which_levels_raised_an_alert(trial: Trial) 
     assert (changed_alerts(unknown), unknown["alerts"]["assumed"]) == ((2, 0, 0), 2)
     known = trial.of(POLICY, *verdicts, options=("--against", "old.yaml"))
     assert (changed_alerts(known), known["alerts"]["assumed"]) == ((1, 1, 0), 0)
+    assert trial.of(POLICY, *verdicts, options=("--against", "other.yaml")) == unknown
     assert "For 2 messages it is not certain that they raised an alert" in trial.printed(POLICY, *verdicts)
     assert "not certain" not in trial.printed(POLICY, *verdicts, options=("--against", "old.yaml"))
 
@@ -215,8 +218,8 @@ def test_the_terminal_and_the_page_say_that_alerts_are_silenced_although_no_flag
     policy = POLICY + EVERYBODY
     verdicts = [stored_verdict(offset, {"hate": 0.95}, user_id="u") for offset in (1, 2)]
     sentence = (
-        "Alerts before they are coalesced: 2 were raised, 0 would be; 0 newly alerting, 2 newly silenced. Of the "
-        "messages that would be flagged, 2 are exempt."
+        "Alerts before they are coalesced: 2 before, 0 after; 0 newly alerting, 2 newly silenced. Of the "
+        "messages that the policy flags: exempt: 2."
     )
     shown = trial.printed(policy, *verdicts)
     assert "0 newly flagged, 0 newly passed" in shown

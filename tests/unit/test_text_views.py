@@ -71,6 +71,7 @@ SENTENCE = "These people are nothing. Hello, kill all of them in this country!"
         ":team_a: :team_b: :team_c: :xbox_a::xbox_b::xbox_c: :vitamin_b: :vitamin_c: :vitamin_d:",
         "::option_a::option_b::option_c:",
         "WiFi YouTube MySQL findById LaTeX-kIlL x.kIlL kIlL() LoL PhD KIll kiLL",
+        "eMail an PayPal",
         "iPhone eBay jQuery iOS mRNA pH gO dI kILL-it kILL-LaTeX x-kILL- findKill killAll",
         "what HeLlO and KiLl have",  # one word that can be a name
         "openaI, soI went, doI modaI typeIII levelII PartII vII VIlI",

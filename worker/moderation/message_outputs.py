@@ -5,6 +5,7 @@ from typing import Literal
 
 from schemas import verdict
 from schemas.chat import ChatMessage
+from schemas.labels import CATEGORY_SLUGS
 from worker.moderation.alert_summaries import candidate_of, key_values
 from worker.moderation.coalescing import AlertCandidate, CoalescingOptions, KeyDigest, KeyField, OpenWindows
 from worker.moderation.dead_letters import DeadLetterBuilder
@@ -151,12 +152,18 @@ class MessageOutputs:
         """Return whether a message alerts because a part of its text was not scored, whatever the text is."""
         return self._truncated_alerts and message.truncated and decision.resolution.exempt is None
 
-    def _is_listed(self, record: PreparedRecord, decision: Decision) -> bool:
-        """Return whether an entry of allowed texts lists the text. Only metrics of shadow candidates ask for it."""
-        if not (decision.candidates and decision.resolution.allow):
+    def _is_harmless(self, record: PreparedRecord, message: PreparedMessage, decision: Decision) -> bool:
+        """Return whether an entry of allowed texts covers all that the policy and its candidates flag.
+
+        Only metrics of candidates ask for it.
+        """
+        allow = decision.resolution.allow
+        if not (decision.candidates and allow) or self._is_unread(message, decision):
             return False
+        flagged = {*decision.categories, *(slug for one in decision.candidates for slug in one.newly_flagged)}
+        numbers = [CATEGORY_SLUGS.index(slug) for slug in flagged]
         text = self._texts.of(record)
-        return any(text in entry.texts for entry in decision.resolution.allow)
+        return any(text in entry.texts and entry.categories[numbers].all() for entry in allow)
 
     def _verdict(
         self,
@@ -175,7 +182,7 @@ class MessageOutputs:
             headers=headers,
             metric_values=message.ignored,
             item=record.item,
-            labels=row.decision.labels(allowed, is_listed=self._is_listed(record, row.decision)),
+            labels=row.decision.labels(allowed, is_harmless=self._is_harmless(record, message, row.decision)),
         )
 
     def _alert(self, record: PreparedRecord, alert: verdict.Alert) -> OutputRecord:

@@ -112,6 +112,7 @@ def read_yaml(content: str | bytes) -> YamlDocument:
     except UnicodeDecodeError as error:
         line, column, said = not_utf8(error)
         raise YamlFaults([YamlFault(line=line, column=column, message=said)]) from None
+    text = text.removeprefix("\ufeff")  # libyaml does not count it in its marks
     places = _Places({}, {}, {})
     faults: list[YamlFault] = []
     events = node_events(text, faults)

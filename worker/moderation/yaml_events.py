@@ -15,6 +15,7 @@ _SEARCHED_MAX = 200
 """Characters on each side of a mark that are searched for the value at it."""
 _BEFORE = re.compile(r"""(?:\[[^\[\]\s,]*\]|[^\s,\[\]{}"'])*\Z""")
 _BEHIND = re.compile(r"""(?:[*&!@%`]|\[[^\[\]\s,]*\])(?:\[[^\[\]\s,]*\]|[^\s,\[\]{}"'])*""")
+_GOES_ON = re.compile(r"[^\s,\[\]{}:]|[ \t]+[^\s,\]}#]")
 _COMMENTED = re.compile(r"(?:[\[{,]|:[ ])[ \t]*(#[^\s,\]}]+)")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a tenth of the time
 
@@ -127,9 +128,11 @@ def _quoted(text: str, mark: Any) -> str:
     before = _BEFORE.search(text[max(0, mark.index - _SEARCHED_MAX) : mark.index])
     behind = _BEHIND.match(text[mark.index : mark.index + _SEARCHED_MAX])
     begin, end = before[0] if before else "", behind[0] if behind else ""
-    if not end or (end[0] == "[" and not begin):
+    is_directive = end[:1] == "%" and mark.column == 0
+    if not end or (end[0] == "[" and not begin) or is_directive:
         return ""
-    return json.dumps((begin + end).rstrip(":"), ensure_ascii=False)
+    more = " …" if _GOES_ON.match(text, mark.index + len(end)) else ""
+    return json.dumps((begin + end).rstrip(":") + more, ensure_ascii=False)
 
 
 def _commented(error: yaml.MarkedYAMLError, text: str) -> YamlFault | None:

@@ -68,7 +68,7 @@ def _alert_lines(source: PolicySource) -> Iterator[str]:
     """Yield which messages raise an alert, what an alert holds, and how alerts are coalesced."""
     alerts = source.file.alerts
     yield f"alerts: from the level {alerts.level or source.file.levels[0]}{_where(source, 'level')}"
-    yield f"alerts' text: {alerts.text}{_where(source, 'text')}"
+    yield f"text in alerts: {alerts.text}{_where(source, 'text')}"
     if alerts.coalesce is None:
         yield "coalescing: none; every message that should alert raises an alert"
     else:

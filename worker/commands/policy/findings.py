@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
+from schemas.labels import CATEGORY_SLUGS
 from worker.commands.policy.glob_cover import covers, matched_string
 from worker.moderation.policies import MessageFields, PolicyFile, PolicySource, effective_thresholds, threshold_text
 from worker.moderation.policies.globs import Matcher, members
@@ -16,10 +17,11 @@ _KEYS = tuple(key for key in When.model_fields if key != "edited")
 def findings(source: PolicySource) -> Iterator[YamlFault]:
     """Yield what is doubtful, each at its place in the file."""
     file, document = source.file, source.document
+    unscored = dict(_never_scored(file))
     doubts = [
-        *_never_reached(file),
+        *((path, said) for path, said in _never_reached(file) if path not in unscored),
         *_never_allowed(file),
-        *_never_scored(file),
+        *unscored.items(),
         *_without_effect(file),
         *_weakened(source),
         *_without_alerts(file),
@@ -95,7 +97,8 @@ def _never_scored(file: PolicyFile) -> Iterator[tuple[Path, str]]:
                 ("rules", index, "name"),
                 (
                     f"the rule {rule.name!r} changes nothing: the exemption {unscored[takers[0]].name!r} keeps all "
-                    "its messages from the model (score: false); remove the rule, or write score: true"
+                    "its messages from the model (score: false); remove the rule, or write score: true in the "
+                    "exemption"
                 ),
             )
 
@@ -158,7 +161,8 @@ def _weakened(source: PolicySource) -> Iterator[tuple[Path, str]]:
         if DEFAULT not in rule.thresholds:
             continue
         inside = effective_thresholds(file, rule=index)
-        for slug in file.thresholds.keys() - rule.thresholds.keys():
+        inherited = [one for one in CATEGORY_SLUGS if one in file.thresholds and one not in rule.thresholds]
+        for slug in inherited:
             for level, own in base[slug].items():
                 one = inside[slug][level]
                 is_meant = one.value is None or not _is_stricter(own.value, default.get(level))

@@ -1,7 +1,6 @@
 """Which messages raised an alert and which ones would. For some only the text would tell, which no verdict has."""
 
 from collections import Counter
-from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,14 @@ class AlertTally:
 
     Args:
         policy: The policy that is tried.
-        silent_levels: The levels that raised no alert when the messages were judged; None: they are not known, and
-            every flagged message counts as one that raised an alert.
+        judge: A policy that judged the messages; None: none is known. A flagged message that another version judged
+            counts as one that raised an alert.
     """
 
-    def __init__(self, policy: Policy, silent_levels: Collection[str] | None = None) -> None:
+    def __init__(self, policy: Policy, judge: Policy | None = None) -> None:
         self._alert_level = policy.alert_level
-        self._silent_levels = silent_levels
+        self._judge = judge
+        self._silent_levels = frozenset(judge.levels[: judge.alert_level] if judge else ())
         self._counts: Counter[str] = Counter()
         self._lengths: dict[frozenset[str], frozenset[int]] = {}
 
@@ -45,10 +45,13 @@ class AlertTally:
         """Return the rows of the messages that raised an alert when they were judged."""
         columns = new.columns
         rows = np.flatnonzero(columns.flags.any(axis=1) & ~columns.withheld & new.decided).tolist()
-        if self._silent_levels is None:
-            self._counts["assumed"] += sum(columns.levels[row] is not None for row in rows)
-            return set(rows)
-        return {row for row in rows if columns.levels[row] not in self._silent_levels}
+        raised = set()
+        for row in rows:
+            is_known = self._judge is not None and columns.policies[row] == self._judge.version
+            if not is_known or columns.levels[row] not in self._silent_levels:
+                raised.add(row)
+            self._counts["assumed"] += not is_known and columns.levels[row] is not None
+        return raised
 
     def _outcome(self, new: NewDecisions, row: int) -> str:
         """Return what becomes of a message that the policy flags."""

@@ -46,7 +46,7 @@ def run_trial(
         against: The policy that judged the messages; None: it is not known.
     """
     policy, used = Policy.of_file(source), used_fields(source.file)
-    decider, alerts = VerdictDecider(policy), AlertTally(policy, None if against is None else _silent(against))
+    decider, alerts = VerdictDecider(policy), AlertTally(policy, Policy.of_file(against) if against else None)
     tally = TrialTally(levels=policy.levels, rules=len(source.file.rules), examples=examples)
     verdicts, fields = VerdictTally(), FieldTally(used)
     for chunk in chunks:
@@ -73,12 +73,6 @@ def run_trial(
         alerts=alerts.report(),
         untried=list(fields.report()),
     )
-
-
-def _silent(source: PolicySource) -> Sequence[str]:
-    """Return the levels of a policy that raise no alert."""
-    policy = Policy.of_file(source)
-    return policy.levels[: policy.alert_level]
 
 
 class VerdictTally:

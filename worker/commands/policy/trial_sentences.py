@@ -30,16 +30,16 @@ def alert_sentence(report: TrialReport) -> str:
     alerts = report.alerts
     parts = []
     if alerts.exempt:
-        parts.append(f"{alerts.exempt:,} are exempt")
+        parts.append(f"exempt: {alerts.exempt:,}")
     if alerts.below_level:
-        parts.append(f"{alerts.below_level:,} do not reach the level of alerts")
+        parts.append(f"below the level of alerts: {alerts.below_level:,}")
     if alerts.undecided:
-        parts.append(f"{alerts.undecided:,} may have an allowed text")
+        parts.append(f"perhaps with an allowed text: {alerts.undecided:,}")
     sentence = (
-        f"Alerts before they are coalesced: {alerts.before:,} were raised, {alerts.raised:,} would be; "
+        f"Alerts before they are coalesced: {alerts.before:,} before, {alerts.raised:,} after; "
         f"{alerts.newly_alerting:,} newly alerting, {alerts.newly_silenced:,} newly silenced."
     )
-    others = f" Of the messages that would be flagged, {', '.join(parts)}." if parts else ""
+    others = f" Of the messages that the policy flags: {', '.join(parts)}." if parts else ""
     return sentence + others
 
 
@@ -61,8 +61,8 @@ def caveats(report: TrialReport) -> Iterator[str]:
     if alerts.assumed:
         yield (
             f"For {alerts.assumed:,} messages it is not certain that they raised an alert: a verdict has a level, "
-            "and not the level from which its policy raised alerts. They count as alerts. --against OLD names the "
-            "policy that judged, and its alerts.level decides."
+            "and not the level from which its policy raised alerts. They count as alerts. --against OLD names a "
+            "policy that judged, and its alerts.level decides about the verdicts of its version."
         )
     for one in report.untried:
         topic = "" if one.topic is None else f" of {one.topic}"

@@ -47,7 +47,7 @@ class Decision(NamedTuple):
         """The slugs of the flagged categories, in the card's order."""
         return [slug for slug, flag in zip(CATEGORY_SLUGS, self.flags, strict=True) if flag]
 
-    def labels(self, allowed: str | None, *, is_listed: bool = False) -> VerdictLabels | None:
+    def labels(self, allowed: str | None, *, is_harmless: bool = False) -> VerdictLabels | None:
         """Return what metrics count of the verdict; None without a policy file.
 
         Exemptions and allowed texts apply to the candidates too. So on such a message a candidate changes nothing,
@@ -55,7 +55,7 @@ class Decision(NamedTuple):
 
         Args:
             allowed: Name of the entry of allowed texts that withheld the alert.
-            is_listed: Whether an entry of allowed texts lists the text, also if it withheld no alert.
+            is_harmless: Whether an entry of allowed texts covers all that the policy and its candidates flag.
         """
         shared = self.resolution.labels
         if shared is None or not (self.flagged or self.shadow):
@@ -66,7 +66,7 @@ class Decision(NamedTuple):
             exempt=shared.exempt,
             allowed=allowed,
             categories=self.categories,
-            candidates=shared.candidates if is_listed or shared.exempt else self.candidates,
+            candidates=shared.candidates if is_harmless or shared.exempt else self.candidates,
         )
 
 

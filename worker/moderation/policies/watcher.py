@@ -111,8 +111,8 @@ class PolicyWatcher:
         self._adopted += 1
         if self._current.version == before.version and self._current.digest != before.digest:
             log.warning(
-                "the policy file %s has another content and still the version %s: the verdicts do not show which "
-                "content decided; give each content a version of its own, or leave out the version",
+                "the policy file %s has another content and still the version %s: if it decides differently now, "
+                "the verdicts do not show which content decided; change the version with the content, or remove it",
                 self._path,
                 before.version,
             )

@@ -29,9 +29,14 @@ _SECOND_CAPITAL_COST_MAX = math.log2(2_000)
 _CAPITALS_COST_MAX = math.log2(20_000)
 """``bITCH`` counts if it is one of 20,000 words: few names have this form (``mRNA``)."""
 
+_USUAL = frozenset({"eMail", "eMails"})
+"""Spellings of ordinary words that count for nothing: many Germans write so."""
+
 
 def _is_odd(word: str, vocabulary: Vocabulary) -> bool:
     """Return whether a word is known, and its capitals are probably not those of a name or of code."""
+    if word in _USUAL:
+        return False
     if _has_short_parts(word):
         return vocabulary.is_known(word)
     if not _SECOND_IS_CAPITAL.fullmatch(word):
