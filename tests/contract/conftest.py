@@ -12,6 +12,7 @@ from tests.small_models import options
 from tests.worker_process import STUB_COMMAND, Start, workers
 from worker.classifier import Classifier, load
 from worker.commands.broker.embedded import Broker
+from worker.kafka.topics import TopicSpec, create_topics
 
 Proxied = tuple[Broker, Proxy]
 
@@ -36,6 +37,14 @@ def scene(bootstrap_servers: str) -> KafkaEnv:
     made = KafkaEnv(bootstrap_servers, "demo")
     made.create()
     return made
+
+
+@pytest.fixture
+def copies(scene: KafkaEnv) -> str:
+    """A topic for copies, with fewer partitions than the input."""
+    topic = f"{scene.group}.copies"
+    create_topics(scene.client, [TopicSpec(name=topic, partitions=2)])
+    return topic
 
 
 @pytest.fixture(scope="session")
