@@ -265,8 +265,8 @@ def answered(ask: Callable[[], Answer]) -> Answer:
 def group_ids(servers: str) -> set[str]:
     """Return the ids of all consumer groups.
 
-    The variable keeps the client until the answer is there. A client that nobody keeps is destroyed at once, and
-    its answer may then never come.
+    The function keeps the client in a variable until it has the answer. Python destroys a client without a variable
+    immediately. The answer may then never come.
     """
     admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
     listed = admin.list_consumer_groups(request_timeout=KAFKA_S_MAX).result()

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+NO_NAME = "none"
+"""Stands in metrics for the level of a verdict that reached none, and for the rule of one that no rule decided."""
+
 
 class ShadowOutcome(StrEnum):
     """How a shadow candidate's decision compares with the policy's."""

@@ -158,9 +158,11 @@ class MessageOutputs:
         Only metrics of candidates ask for it.
         """
         allow = decision.resolution.allow
-        if not (decision.candidates and allow) or self._is_unread(message, decision):
+        if not (allow and decision.candidates) or self._is_unread(message, decision):
             return False
         flagged = {*decision.categories, *(slug for one in decision.candidates for slug in one.newly_flagged)}
+        if not flagged:
+            return False  # all agree that nothing is flagged, so nobody has to read the text again
         numbers = [CATEGORY_SLUGS.index(slug) for slug in flagged]
         text = self._texts.of(record)
         return any(text in entry.texts and entry.categories[numbers].all() for entry in allow)

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from worker.errors import not_utf8
-from worker.moderation.yaml_events import YamlFault, YamlFaults, fault_at, node_events
+from worker.moderation.yaml_events import YamlFault, YamlFaults, fault_at, node_events, place_of
 
 Path = tuple[str | int, ...]
 """The keys and indexes that lead from the top of a document to a node."""
@@ -156,7 +156,7 @@ class _Places(NamedTuple):
 
 def _constructed(event: Any, events: Iterator[Any], path: Path, places: _Places, faults: list[YamlFault]) -> Any:
     """Return the node that an event begins. The node's other events are taken from the iterator."""
-    places.values[path] = _place(event.start_mark)
+    places.values[path] = place_of(event.start_mark)
     if isinstance(event, yaml.SequenceStartEvent):
         return [
             _constructed(one, events, (*path, at), places, faults) for at, one in enumerate(_inner_nodes(events))
@@ -180,7 +180,7 @@ def _mapping(events: Iterator[Any], path: Path, places: _Places, faults: list[Ya
         name = _written(key)
         if name in found:
             faults.append(fault_at(key.start_mark, f"the key {name!r} occurs twice; write it once"))
-        places.keys[(*path, name)] = _place(key.start_mark)
+        places.keys[(*path, name)] = place_of(key.start_mark)
         found[name] = _constructed(next(events), events, (*path, name), places, faults)
     return found
 
@@ -194,7 +194,7 @@ def _inner_nodes(events: Iterator[Any]) -> Iterator[Any]:
 
 
 def _written(event: Any) -> str:
-    """Return the characters of a scalar. An alias, which is refused, stands for itself."""
+    """Return the characters of a scalar, or of an alias. An alias is a fault; reading goes on behind it."""
     text: str = f"*{event.anchor}" if isinstance(event, yaml.AliasEvent) else event.value
     return text
 
@@ -246,7 +246,3 @@ def near(word: str, known: Sequence[str]) -> str:
     """Return a suggestion, with its introduction, for a word that is not known; empty when none is close."""
     found = get_close_matches(word, known, n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def _place(mark: Any) -> tuple[int, int]:
-    return mark.line + 1, mark.column + 1

@@ -86,9 +86,15 @@ def node_events(text: str, faults: list[YamlFault]) -> Iterator[Any]:
         raise YamlFaults([_forbidden(error, text)]) from None
 
 
+def place_of(mark: Any) -> tuple[int, int]:
+    """Return the line and the column of a mark of YAML, both from 1."""
+    return mark.line + 1, mark.column + 1
+
+
 def fault_at(mark: Any, message: str) -> YamlFault:
     """Return a fault at a mark of YAML."""
-    return YamlFault(line=mark.line + 1, column=mark.column + 1, message=message)
+    line, column = place_of(mark)
+    return YamlFault(line=line, column=column, message=message)
 
 
 def _refusals(event: Any, text: str) -> Iterator[YamlFault]:
@@ -144,7 +150,7 @@ def _commented(error: yaml.MarkedYAMLError, text: str) -> YamlFault | None:
     found = _COMMENTED.search(text, min(error.context_mark.index, last_line), end)
     if found is None:
         return None
-    line, column = _place_of(text[: found.start(1)])
+    line, column = _place_behind(text[: found.start(1)])
     value = json.dumps(found[1], ensure_ascii=False)
     said = f"not YAML: # begins a comment, which hides the rest of the line; put the value in quotes: {value}"
     return YamlFault(line=line, column=column, message=said)
@@ -152,12 +158,12 @@ def _commented(error: yaml.MarkedYAMLError, text: str) -> YamlFault | None:
 
 def _forbidden(error: yaml.reader.ReaderError, text: str) -> YamlFault:
     """Return the fault of a character that YAML forbids. libyaml counts bytes."""
-    line, column = _place_of(text.encode()[: error.position].decode(errors="ignore"))
+    line, column = _place_behind(text.encode()[: error.position].decode(errors="ignore"))
     code = error.character if isinstance(error.character, int) else ord(error.character)
     said = f"the character U+{code:04X} is not allowed in YAML; remove it"
     return YamlFault(line=line, column=column, message=said)
 
 
-def _place_of(before: str) -> tuple[int, int]:
-    """Return the line and the column of what follows a text."""
+def _place_behind(before: str) -> tuple[int, int]:
+    """Return the line and the column of what follows a text, both from 1."""
     return before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1

@@ -13,13 +13,12 @@ from typing import Any
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from worker.records import ConsumedRecord, OutputRecord, Partition, Topic
-from worker.reported import PolicyStatus, ShadowOutcome, VerdictLabels
+from worker.reported import NO_NAME, PolicyStatus, ShadowOutcome, VerdictLabels
 from worker.status import StatusSnapshot
 from worker.telemetry import names
 from worker.telemetry.names import METRICS, InstrumentKind, Metric
 
 NS = 1e-9
-NONE = "none"
 """The value of an attribute for verdicts without a level or a rule."""
 _FLAG_OUTCOMES = (ShadowOutcome.AGREE, ShadowOutcome.NEWLY_FLAGGED, ShadowOutcome.NEWLY_PASSED)
 TOGETHER = 64
@@ -189,7 +188,7 @@ def _counted(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
 
 def _points_of(labels: VerdictLabels) -> Iterator[tuple[Metric, Mapping[str, str | bool]]]:
     """Yield the metrics that a verdict counts in, with the attributes of each."""
-    yield names.VERDICTS_BY_POLICY, {names.LEVEL: labels.level or NONE, names.RULE: labels.rule or NONE}
+    yield names.VERDICTS_BY_POLICY, {names.LEVEL: labels.level or NO_NAME, names.RULE: labels.rule or NO_NAME}
     if labels.exempt is not None:
         yield names.EXEMPT, {names.EXEMPTION: labels.exempt, names.FLAGGED: labels.level is not None}
     if labels.allowed is not None:

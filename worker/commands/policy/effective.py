@@ -1,6 +1,6 @@
 """The thresholds that hold for some messages, and the line of the file that sets each."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,7 @@ from worker.moderation.policies import (
     PolicySource,
     effective_thresholds,
     threshold_text,
+    threshold_values,
 )
 from worker.moderation.policies.inheritance import EffectiveThresholds
 from worker.moderation.yaml_document import Path
@@ -34,16 +35,18 @@ def show_effective(source: PolicySource, file: str, fields: MessageFields, conso
         console.print(Text(escaped(line)), soft_wrap=True)
     rule = resolution.row - 1 if resolution.row else None
     effective = effective_thresholds(source.file, rule=rule)
+    own_values = threshold_values(effective)
     console.print("", _table(source, effective, CATEGORY_SLUGS))
     for number, candidate in enumerate(source.file.shadow):
-        theirs = effective_thresholds(source.file, rule=rule, candidate=number)
-        changed = [slug for slug in CATEGORY_SLUGS if _values(theirs[slug]) != _values(effective[slug])]
+        tried = effective_thresholds(source.file, rule=rule, candidate=number)
+        values = threshold_values(tried)
+        changed = [slug for slug in CATEGORY_SLUGS if values[slug] != own_values[slug]]
         title = f"shadow candidate: {candidate.name} ({_line(source, ('shadow', candidate.name))})"
         if not changed:
             title += ": decides about these messages as the policy does"
         console.print(Text(f"\n{escaped(title)}"), soft_wrap=True)
         if changed:
-            console.print("", _table(source, theirs, changed))
+            console.print("", _table(source, tried, changed))
 
 
 def _entries(
@@ -98,10 +101,6 @@ def _table(source: PolicySource, thresholds: EffectiveThresholds, slugs: Collect
         if slug in slugs:
             table.add_row(name, *(_cell(source, thresholds[slug][level]) for level in levels))
     return table
-
-
-def _values(thresholds: Mapping[str, EffectiveThreshold]) -> dict[str, float | None]:
-    return {level: one.value for level, one in thresholds.items()}
 
 
 def _cell(source: PolicySource, threshold: EffectiveThreshold) -> Text:

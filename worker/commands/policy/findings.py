@@ -5,7 +5,14 @@ from itertools import takewhile
 
 from schemas.labels import CATEGORY_SLUGS
 from worker.commands.policy.glob_cover import covers, matched_string
-from worker.moderation.policies import MessageFields, PolicyFile, PolicySource, effective_thresholds, threshold_text
+from worker.moderation.policies import (
+    MessageFields,
+    PolicyFile,
+    PolicySource,
+    effective_thresholds,
+    threshold_text,
+    threshold_values,
+)
 from worker.moderation.policies.globs import Matcher, members
 from worker.moderation.policies.policy_file import DEFAULT, When
 from worker.moderation.yaml_document import Path
@@ -207,5 +214,4 @@ def _is_reached(file: PolicyFile, level: str) -> bool:
 
 
 def _values(file: PolicyFile, rule: int | None = None, candidate: int | None = None) -> object:
-    effective = effective_thresholds(file, rule=rule, candidate=candidate)
-    return {slug: {level: one.value for level, one in levels.items()} for slug, levels in effective.items()}
+    return threshold_values(effective_thresholds(file, rule=rule, candidate=candidate))

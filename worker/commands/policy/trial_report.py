@@ -145,10 +145,10 @@ class TriedAlerts(TrialPart):
 
     before: Count
     """Messages that raised an alert when they were judged: flagged, and neither exempt nor allowed. A message
-    with a level that raised no alert is left out if --against names the policy that judged."""
+    whose level raised no alert is left out if --against names the version that judged it."""
     assumed: Count
-    """Messages in before with a level, if --against names no policy. A verdict does not say from which level its
-    policy raised alerts."""
+    """Messages in before with a level, if --against does not name the version that judged them. A verdict does not
+    say from which level its policy raised alerts."""
     newly_alerting: Count
     """Messages that raise an alert only by the tried policy."""
     newly_silenced: Count

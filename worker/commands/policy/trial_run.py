@@ -43,7 +43,7 @@ def run_trial(
         file: The name of its file.
         chunks: The values of stored verdicts.
         examples: Number of examples of each change.
-        against: The policy that judged the messages; None: it is not known.
+        against: A policy that judged messages; None: none is known.
     """
     policy, used = Policy.of_file(source), used_fields(source.file)
     decider, alerts = VerdictDecider(policy), AlertTally(policy, Policy.of_file(against) if against else None)

@@ -9,7 +9,12 @@ first.
 
 from worker.moderation.policies.decision import Decision, allowed_by, decide_each
 from worker.moderation.policies.globs import MessageFields
-from worker.moderation.policies.inheritance import EffectiveThreshold, effective_thresholds, threshold_text
+from worker.moderation.policies.inheritance import (
+    EffectiveThreshold,
+    effective_thresholds,
+    threshold_text,
+    threshold_values,
+)
 from worker.moderation.policies.policy import Policy
 from worker.moderation.policies.policy_file import CoalesceRule, PolicyFile
 from worker.moderation.policies.policy_reader import PolicySource, parse_policy, read_policy
@@ -37,6 +42,7 @@ __all__ = [
     "read_policy",
     "resolve_all",
     "threshold_text",
+    "threshold_values",
     "unscored_by",
 ]
 

@@ -62,6 +62,11 @@ def effective_thresholds(
     return found
 
 
+def threshold_values(thresholds: EffectiveThresholds) -> Mapping[str, Mapping[str, float | None]]:
+    """Return the values of the levels by category, without their places in the file; None: off."""
+    return {slug: {level: one.value for level, one in levels.items()} for slug, levels in thresholds.items()}
+
+
 def threshold_text(value: float | None) -> str:
     """Return a threshold as a policy file writes it, with all its digits."""
     return "off" if value is None else repr(value).removesuffix(".0")

@@ -128,11 +128,12 @@ class Policy:
         if not all(0 <= value <= 1 for value in (threshold, *thresholds.values())):
             raise ValueError("a threshold is a number from 0 to 1")
         values = np.array([thresholds.get(slug, threshold) for slug in CATEGORY_SLUGS], np.float32)
+        digest = fingerprint_of(values)
         return cls(
             tables=values.reshape(1, 1, 1, -1),
             general=np.array([threshold], np.float32),
-            version=version or fingerprint_of(values),
-            digest=fingerprint_of(values),
+            version=version or digest,
+            digest=digest,
             alert_text=alert_text,
         )
 

@@ -18,12 +18,11 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from schemas.labels import CATEGORY_SLUGS
+from worker.reported import NO_NAME
 
 DEFAULT = "default"
 """Stands for every category that is not named."""
 OFF = "off"
-NO_NAME = "none"
-"""Stands in metrics for a verdict that has reached no level, and for one that no rule has decided."""
 LEVELS_MAX = 8
 RULES_MAX = 10_000
 CANDIDATES_MAX = 8

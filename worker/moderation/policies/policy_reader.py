@@ -193,7 +193,7 @@ def _entries(data: dict[str, Any], section: str) -> list[Any]:
 
 
 def _level_name(document: YamlDocument, index: int) -> str | None:
-    """Return a level as the file writes it: a level that lacks its quotes is known too. None: it is no name."""
+    """Return a level as it is written in the file, with or without quotes; None if it is a list or an object."""
     given = document.data["levels"][index]
     return given if isinstance(given, str) else document.written.get(("levels", index))
 
